@@ -7,7 +7,6 @@ from enum import StrEnum
 from typing import Any
 
 
-
 class Severity(StrEnum):
     """How much a finding matters, from nothing to do up to act now."""
 

@@ -11,7 +11,9 @@ OptionsT = TypeVar("OptionsT", covariant=True)
 class Progress(Protocol):
     """Where work says how far it is. Cheap to call: implementations throttle their writes."""
 
-    def update(self, done: int, total: int | None = None, *, phase: str = "", unit: str = "") -> None:
+    def update(
+        self, done: int, total: int | None = None, *, phase: str = "", unit: str = ""
+    ) -> None:
         """Record ``done`` of ``total`` ``unit`` in ``phase``.
 
         Raises :class:`~maintenance.core.errors.Cancelled` if somebody asked the run to stop and
@@ -23,7 +25,9 @@ class Progress(Protocol):
 class SilentProgress:
     """Progress that nobody watches: for commands that measure and print, and for tests."""
 
-    def update(self, done: int, total: int | None = None, *, phase: str = "", unit: str = "") -> None:
+    def update(
+        self, done: int, total: int | None = None, *, phase: str = "", unit: str = ""
+    ) -> None:
         """Do nothing."""
 
 

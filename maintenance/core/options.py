@@ -5,7 +5,7 @@ from dataclasses import dataclass, fields
 from functools import cache
 from typing import Any, TypeVar
 
-from pydantic import ConfigDict, TypeAdapter, ValidationError
+from pydantic import TypeAdapter, ValidationError
 
 from maintenance.core.errors import InvalidOptions
 from maintenance.core.suggestions import did_you_mean
@@ -27,7 +27,7 @@ class DryRunOption:
 
 @cache
 def _adapter(options_type: type[Any]) -> TypeAdapter[Any]:
-    return TypeAdapter(options_type, config=ConfigDict(strict=False))
+    return TypeAdapter(options_type)
 
 
 def parse_options(options_type: type[T], given: Mapping[str, Any]) -> T:
@@ -38,7 +38,9 @@ def parse_options(options_type: type[T], given: Mapping[str, Any]) -> T:
     """
     known = [f.name for f in fields(options_type)]  # type: ignore[arg-type]
     faults = [
-        f'Unknown option "{name}". {did_you_mean(name, known)}' for name in given if name not in known
+        f'Unknown option "{name}". {did_you_mean(name, known)}'
+        for name in given
+        if name not in known
     ]
     if not faults:
         try:

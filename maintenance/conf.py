@@ -1,0 +1,292 @@
+"""The configuration: one ``MAINTENANCE`` mapping, checked as a whole.
+
+The same keys stand in a Django project's ``settings.MAINTENANCE`` and in the service's
+``maintenance.toml``. Secrets are referenced, never written: ``"env:NAME"`` is read from the
+environment and ``"file:/run/secrets/name"`` from a file, at the moment a connection is made.
+"""
+
+import os
+from collections.abc import Iterator, Mapping
+from functools import cache
+from pathlib import Path
+from typing import Annotated, Any, Literal, Self
+
+from pydantic import AfterValidator, BaseModel, ConfigDict, Field, ValidationError, model_validator
+
+from maintenance.core.errors import ConfigurationError
+from maintenance.core.suggestions import did_you_mean, require_known
+
+
+def resolve_secret(reference: str) -> str:
+    """Return the text behind ``env:NAME`` or ``file:/path``; any other text is itself.
+
+    Raises :class:`ConfigurationError` naming the variable or file that is missing.
+    """
+    kind, _, rest = reference.partition(":")
+    if kind == "env":
+        try:
+            return os.environ[rest]
+        except KeyError:
+            raise ConfigurationError(
+                f"The environment variable {rest} is not set, but the configuration refers to it."
+                f" Set {rest}, or change the reference."
+            ) from None
+    if kind == "file":
+        try:
+            return Path(rest).read_text().strip()
+        except OSError as error:
+            raise ConfigurationError(
+                f"The secret file {rest} cannot be read: {error.strerror}. Create it, or change the reference."
+            ) from None
+    return reference
+
+
+def _a_reference_or_url(text: str) -> str:
+    if text.partition(":")[0] in {"env", "file"} or "://" in text:
+        return text
+    raise ValueError('must be a URL ("postgres://...", "redis://...") or a reference "env:NAME"')
+
+
+Url = Annotated[str, AfterValidator(_a_reference_or_url)]
+Ratio = Annotated[float, Field(ge=0, le=1)]
+
+
+class Section(BaseModel):
+    """Base of every section: unknown keys are errors, values do not change after start."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+
+class DatabaseTarget(Section):
+    """A PostgreSQL database to look after: a Django connection ``alias`` or a ``url``.
+
+    ``direct_url`` bypasses PgBouncer: maintenance needs sessions of its own. The time limits are
+    set on each connection, in seconds; 0 means none.
+    """
+
+    alias: str = ""
+    url: Url | None = None
+    direct_url: Url | None = None
+    connect_timeout_seconds: int = Field(default=10, gt=0)
+    statement_timeout_seconds: float = Field(default=60, ge=0)
+    lock_timeout_seconds: float = Field(default=2, gt=0)
+    exclude_schemas: tuple[str, ...] = ()
+
+    @model_validator(mode="after")
+    def _one_source(self) -> Self:
+        if bool(self.alias) == bool(self.url):
+            raise ValueError('give either "alias" (a Django connection) or "url", not both or none')
+        return self
+
+    def connection_parameters(self) -> dict[str, Any]:
+        """Return keyword arguments for ``psycopg2.connect``. Raises ``ConfigurationError``."""
+        source = self.direct_url or self.url
+        if source is not None:
+            return {"dsn": resolve_secret(source)}
+        from django.db import connections  # noqa: PLC0415 - the pure parts need no Django
+
+        parameters = dict(connections[self.alias].get_connection_params())
+        # Django's cursor and isolation settings are for the request's connection, not for ours.
+        return {k: v for k, v in parameters.items() if k not in {"cursor_factory", "context"}}
+
+
+class RedisTarget(Section):
+    """A Redis or Valkey server that a site uses. ``role`` decides which rules apply to it."""
+
+    url: Url
+    role: Literal["cache", "streams", "broker", "sessions"] = "cache"
+    timeout_seconds: float = Field(default=10, gt=0)
+
+    def resolved_url(self) -> str:
+        """Return the URL with its secret. Raises ``ConfigurationError``."""
+        return resolve_secret(self.url)
+
+
+class BrokerTarget(Section):
+    """A Celery broker whose queues are watched, by LLEN only: no worker ever runs on it."""
+
+    url: Url
+    queues: tuple[str, ...] = Field(min_length=1)
+    key_prefix: str = ""
+    max_pending: int = Field(default=1000, gt=0)  # the guide: "Target: < 1000 pending tasks"
+    timeout_seconds: float = Field(default=10, gt=0)
+
+    def resolved_url(self) -> str:
+        """Return the URL with its secret. Raises ``ConfigurationError``."""
+        return resolve_secret(self.url)
+
+
+class StreamFamily(Section):
+    """Keys of one kind that must not grow past ``max_length`` members.
+
+    ``keep`` says which end stays: ``highest`` or ``lowest`` scores of a sorted set, ``head`` or
+    ``tail`` of a list; a Redis stream always keeps its newest entries.
+    """
+
+    redis: str
+    pattern: str = Field(min_length=1)
+    type: Literal["zset", "list", "stream"] = "zset"
+    max_length: int = Field(gt=0)
+    keep: Literal["highest", "lowest", "head", "tail", "newest"] | None = None
+    keys_per_batch: int = Field(default=1000, gt=0, le=10_000)
+
+    @model_validator(mode="after")
+    def _keep_fits_type(self) -> Self:
+        fits = {"zset": ("highest", "lowest"), "list": ("head", "tail"), "stream": ("newest",)}
+        if self.keep is not None and self.keep not in fits[self.type]:
+            raise ValueError(f'"keep" of a {self.type} must be one of {", ".join(fits[self.type])}')
+        return self
+
+    @property
+    def kept_end(self) -> str:
+        """The end that stays: as configured, else highest scores, head of a list, newest."""
+        return self.keep or {"zset": "highest", "list": "head", "stream": "newest"}[self.type]
+
+
+class InvalidationRule(Section):
+    """Cached values that a scheduled run drops: keys by glob ``pattern``, or groups by ``tag``."""
+
+    patterns: tuple[str, ...] = ()
+    tags: tuple[str, ...] = ()
+    older_than_seconds: float | None = Field(default=None, gt=0)  # idle time; None drops all
+
+    @model_validator(mode="after")
+    def _names_something(self) -> Self:
+        if not (self.patterns or self.tags):
+            raise ValueError('give at least one of "patterns" and "tags"')
+        if any(pattern.strip("*?") == "" for pattern in self.patterns):
+            raise ValueError("a pattern that matches every key is a flush, which is refused")
+        return self
+
+
+class CacheTarget(Section):
+    """A Django cache: an ``alias`` of ``settings.CACHES``, or the ``url`` of its Redis.
+
+    ``key_prefix`` and ``version`` are those of the site, so that keys come out the same.
+    """
+
+    alias: str = ""
+    url: Url | None = None
+    key_prefix: str = ""
+    version: int = 1
+    warmers: tuple[str, ...] = ()  # names; empty means every registered warmer of this cache
+    invalidate: Mapping[str, InvalidationRule] = Field(default_factory=dict)
+
+    @model_validator(mode="after")
+    def _one_source(self) -> Self:
+        if bool(self.alias) == bool(self.url):
+            raise ValueError('give either "alias" (of settings.CACHES) or "url", not both or none')
+        return self
+
+
+class HostTarget(Section):
+    """File systems of the machine that a worker runs on."""
+
+    paths: tuple[str, ...] = ("/",)
+
+
+class Thresholds(Section):
+    """Where a measurement becomes a finding. Ratios are 0 to 1."""
+
+    table_bloat_warning_ratio: Ratio = 0.3
+    table_bloat_critical_ratio: Ratio = 0.6
+    index_bloat_warning_ratio: Ratio = 0.3
+    index_bloat_critical_ratio: Ratio = 0.6
+    minimum_bloat_bytes: int = Field(default=8 * 1024**2, ge=0)  # below, a rewrite gains nothing
+    unused_index_window_seconds: float = Field(default=30 * 86_400, gt=0)  # a month's jobs have run
+    unused_index_minimum_bytes: int = Field(default=1024**2, ge=0)
+    slow_query_mean_ms: float = Field(
+        default=100, gt=0
+    )  # the guide: profile_queries --min-duration 100
+    slow_query_limit: int = Field(default=20, gt=0)  # the guide: LIMIT 20
+    long_running_seconds: float = Field(default=300, gt=0)
+    database_cache_hit_ratio: Ratio = 0.95  # the guide: "> 95% cache hit ratio"
+    cache_hit_ratio: Ratio = 0.80  # the guide: "> 80% cache hit rate"
+    cache_hit_minimum_reads: int = Field(default=1000, ge=0)  # below, a ratio is noise
+    active_connections: int = Field(default=100, gt=0)  # the guide: "< 100 active connections"
+    redis_memory_ratio: Ratio = 0.80  # the guide: "Redis memory > 80% of maxmemory"
+    disk_warning_ratio: Ratio = 0.80
+    disk_critical_ratio: Ratio = 0.90
+
+
+class ReportSettings(Section):
+    """Where reports lie beside the ledger. ``storage`` is an alias of ``settings.STORAGES``."""
+
+    storage: str = "maintenance"
+    prefix: str = "reports"
+    retention_days: int = Field(default=400, gt=0)  # a year and a month: last year stays comparable
+
+
+class Configuration(Section):
+    """Everything that the operator decides."""
+
+    databases: Mapping[str, DatabaseTarget] = Field(default_factory=dict)
+    redis: Mapping[str, RedisTarget] = Field(default_factory=dict)
+    brokers: Mapping[str, BrokerTarget] = Field(default_factory=dict)
+    streams: Mapping[str, StreamFamily] = Field(default_factory=dict)
+    caches: Mapping[str, CacheTarget] = Field(default_factory=dict)
+    hosts: Mapping[str, HostTarget] = Field(default_factory=lambda: {"local": HostTarget()})
+    hook_modules: tuple[str, ...] = ()  # imported at start; they register warmers and checks
+    thresholds: Thresholds = Field(default_factory=Thresholds)
+    reports: ReportSettings = Field(default_factory=ReportSettings)
+    timezone: str = "UTC"
+    flower_url: str = ""
+
+    @model_validator(mode="after")
+    def _streams_have_a_server(self) -> Self:
+        for name, family in self.streams.items():
+            if family.redis not in self.redis:
+                raise ValueError(
+                    f'streams.{name}.redis names "{family.redis}", which is no Redis target;'
+                    f" {did_you_mean(family.redis, self.redis)}"
+                )
+        return self
+
+    def families_on(self, redis_name: str) -> dict[str, StreamFamily]:
+        """Return the stream families that live on one Redis target."""
+        return {name: f for name, f in self.streams.items() if f.redis == redis_name}
+
+    def database(self, name: str) -> DatabaseTarget:
+        """Return one database target. Raises ``UnknownName`` with a suggestion."""
+        return self.databases[require_known("database", name, self.databases)]
+
+
+def parse_configuration(given: Mapping[str, Any]) -> Configuration:
+    """Check the whole mapping. Raises :class:`ConfigurationError` listing every fault at once."""
+    try:
+        return Configuration.model_validate(given)
+    except ValidationError as error:
+        raise ConfigurationError("\n".join(_faults(error))) from None
+
+
+def _faults(error: ValidationError) -> Iterator[str]:
+    for fault in error.errors():
+        path = [str(part) for part in fault["loc"]]
+        where = ".".join(path) or "configuration"
+        if fault["type"] == "extra_forbidden":
+            yield f"{where}: unknown setting. {did_you_mean(path[-1], _known_keys(path[:-1]))}"
+        else:
+            # The rejected value is left out: it may be a URL with a password.
+            yield f"{where}: {fault['msg'].removeprefix('Value error, ').rstrip('.')}."
+
+
+def _known_keys(path: list[str]) -> list[str]:
+    """Return the setting names that are known at ``path``; names of targets are skipped over."""
+    section: Any = Configuration
+    for part in path:
+        if isinstance(section, type) and issubclass(section, Section):
+            section = section.model_fields[part].annotation
+        else:  # inside a mapping: this part is a target's own name
+            section = section.__args__[1]
+    return list(section.model_fields) if hasattr(section, "model_fields") else []
+
+
+@cache
+def configuration() -> Configuration:
+    """Return the checked ``settings.MAINTENANCE``. Raises :class:`ConfigurationError`.
+
+    Cached for the life of the process; ``setting_changed`` clears it in tests.
+    """
+    from django.conf import settings  # noqa: PLC0415 - the pure parts need no Django
+
+    return parse_configuration(getattr(settings, "MAINTENANCE", {}))
