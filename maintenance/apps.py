@@ -1,0 +1,44 @@
+"""The Django application."""
+
+from importlib import import_module
+
+from django.apps import AppConfig
+from django.core.signals import setting_changed
+from django.utils.module_loading import autodiscover_modules
+from django.utils.translation import gettext_lazy as _
+
+
+class MaintenanceConfig(AppConfig):
+    """Registers tasks, checks and the hooks of other applications."""
+
+    name = "maintenance"
+    verbose_name = _("Maintenance")
+    default_auto_field = "django.db.models.BigAutoField"
+
+    def ready(self) -> None:
+        """Import what registers itself: tasks, system checks, and hook modules."""
+        import_module("maintenance.checks")
+        import_module("maintenance.tasks")
+        # An application registers its warmers in a module of this name, as Django's admin has it.
+        autodiscover_modules("maintenance_hooks")
+        self._import_configured_hooks()
+        setting_changed.connect(_forget_configuration, dispatch_uid="maintenance.configuration")
+
+    @staticmethod
+    def _import_configured_hooks() -> None:
+        from maintenance.conf import configuration
+        from maintenance.core.errors import ConfigurationError
+
+        try:
+            modules = configuration().hook_modules
+        except ConfigurationError:
+            return  # the system check maintenance.E001 reports it, with every other fault
+        for module in modules:
+            import_module(module)
+
+
+def _forget_configuration(*, setting: str, **_kwargs: object) -> None:
+    from maintenance.conf import configuration
+
+    if setting == "MAINTENANCE":
+        configuration.cache_clear()

@@ -1,0 +1,136 @@
+"""From the wish to run a task to a message on its queue, and the mending of what got lost between."""
+
+import logging
+import uuid
+from collections.abc import Mapping
+from datetime import timedelta
+from typing import Any
+
+from celery import current_app
+from django.db import transaction
+from django.utils import timezone
+from kombu.exceptions import OperationalError
+
+from maintenance.conf import configuration
+from maintenance.core import ledger
+from maintenance.core.backoff import RetryPolicy
+from maintenance.core.errors import LostLease, Skipped
+from maintenance.core.findings import Finding, Severity
+from maintenance.core.ledger import Origin
+from maintenance.core.options import parse_options
+from maintenance.core.redaction import redact
+from maintenance.core.registry import TaskSpec, task_named
+from maintenance.core.reports import Report
+from maintenance.models import Run, RunState
+
+logger = logging.getLogger("maintenance.dispatch")
+
+#: A message that was sent is presumed waiting in its queue for this long before it is sent again.
+#: A second message for one run does no harm: the ledger lets only one of them claim it.
+REPUBLISH_SECONDS = 600.0
+#: A message that was never confirmed is sent again after this long.
+UNCONFIRMED_SECONDS = 10.0
+
+
+def start_run(
+    spec: TaskSpec,
+    target: str,
+    options: Mapping[str, Any],
+    origin: Origin,
+    run_id: uuid.UUID | None = None,
+) -> Run:
+    """Check, record and send one run; return its row.
+
+    The message goes out when the surrounding transaction commits. Where the broker does not
+    answer, the run stays ``queued`` and is sent by :func:`mend`. Raises ``UnknownName``,
+    ``InvalidOptions``, and ``IntegrityError`` where the slot has a run already.
+    """
+    try:
+        spec.resolve_target(configuration(), target)
+    except Skipped:
+        logger.debug("%s has no target configured; its run will say so", spec.name)
+    parse_options(spec.options_type, options)
+    run = ledger.create_run(spec, target, options, origin, run_id)
+    transaction.on_commit(lambda: publish(run))
+    return run
+
+
+def publish(run: Run) -> bool:
+    """Send the message of a queued run; return whether the broker took it."""
+    try:
+        current_app.tasks[run.task].apply_async(
+            kwargs={"target": run.target, "options": run.options},
+            task_id=str(run.id),
+            queue=run.queue,
+        )
+    except (OperationalError, ConnectionError) as error:
+        logger.warning("Run %s could not be sent and stays queued: %s", run.id, redact(str(error)))
+        return False
+    Run.objects.filter(id=run.id, state=RunState.QUEUED).update(published_at=timezone.now())
+    return True
+
+
+def mend() -> dict[str, int]:
+    """Bring back runs whose worker died and runs whose message was lost; count both.
+
+    Safe to call from several processes at once: each row is changed under its fence.
+    """
+    lost = [run for run in ledger.runs_without_a_worker() if _reap(run)]
+    unsent = [
+        *Run.objects.filter(
+            state=RunState.QUEUED,
+            published_at=None,
+            queued_at__lt=timezone.now() - timedelta(seconds=UNCONFIRMED_SECONDS),
+        )[:1000],
+        *(
+            run
+            for run in ledger.runs_without_a_message(REPUBLISH_SECONDS)
+            if run.published_at is not None
+        ),
+    ]
+    sent = sum(publish(run) for run in unsent)
+    return {"lost": len(lost), "republished": sent}
+
+
+def _reap(run: Run) -> bool:
+    """End or requeue a run whose worker is gone; return whether it was ours to change."""
+    reason = (
+        f"The worker {run.worker or 'that held it'} stopped responding"
+        f" (last heartbeat {run.heartbeat_at:%Y-%m-%d %H:%M:%S %Z})."
+        if run.heartbeat_at
+        else "The worker that held it stopped responding."
+    )
+    ledger.record_failed_attempt(run, reason)
+    policy: RetryPolicy = task_named(run.task).retry
+    try:
+        if policy.gives_up_after(len(run.failures)):
+            ledger.finish(run, RunState.FAILED, failure_report(run, reason), reason)
+        else:
+            ledger.requeue(run, 0.0)
+            publish(run)
+    except LostLease:
+        return False
+    logger.error("Run %s of %s: %s", run.id, run.task, reason)
+    return True
+
+
+def failure_report(run: Run, reason: str) -> Report:
+    """Return the report of a run that failed: the reason, and every attempt."""
+    return Report(
+        title=f"{run.short_task.replace('_', ' ').capitalize()} failed",
+        summary=f"Failed after {_attempts(run.attempt)}: {reason}",
+        findings=(
+            Finding(
+                code="run-failed",
+                severity=Severity.CRITICAL,
+                subject=run.target or "site",
+                sentence=reason,
+                evidence={"attempts": run.attempt, "failures": run.failures},
+                advice="Mend the cause, then run the task again.",
+            ),
+        ),
+    )
+
+
+def _attempts(count: int) -> str:
+    return "1 attempt" if count == 1 else f"{count} attempts"

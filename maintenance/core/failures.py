@@ -1,0 +1,40 @@
+"""Which failures pass by themselves."""
+
+import psycopg2
+import redis.exceptions
+from django.db import InterfaceError as LedgerInterfaceError
+from django.db import OperationalError as LedgerOperationalError
+
+from maintenance.core.errors import MaintenanceError, TargetUnavailable
+
+# SQLSTATE classes and codes that a later attempt may not meet again (PostgreSQL documentation,
+# appendix A): connection exceptions, insufficient resources other than a full disk, operator
+# intervention, deadlock and serialization failures, lock not available.
+_TRANSIENT_CLASSES = ("08", "40", "57")
+_TRANSIENT_CODES = ("53200", "53300", "55P03")
+
+_TRANSIENT_ERRORS: tuple[type[Exception], ...] = (
+    TargetUnavailable,
+    ConnectionError,
+    TimeoutError,
+    redis.exceptions.ConnectionError,
+    redis.exceptions.TimeoutError,
+    redis.exceptions.BusyLoadingError,
+    redis.exceptions.TryAgainError,
+    LedgerOperationalError,
+    LedgerInterfaceError,
+)
+
+
+def is_transient(error: BaseException) -> bool:
+    """Tell whether trying again can help: an outage or a held lock, not a wrong name or right."""
+    if isinstance(error, psycopg2.Error):
+        code = error.pgcode or ""
+        if not code:  # the connection itself failed
+            return isinstance(error, psycopg2.OperationalError | psycopg2.InterfaceError)
+        return code.startswith(_TRANSIENT_CLASSES) or code in _TRANSIENT_CODES
+    if isinstance(error, redis.exceptions.AuthenticationError):
+        return False  # a subclass of ConnectionError, but the password will not change by itself
+    if isinstance(error, MaintenanceError) and not isinstance(error, TargetUnavailable):
+        return False
+    return isinstance(error, _TRANSIENT_ERRORS)

@@ -1,0 +1,301 @@
+"""The run ledger: every change of a run's row goes through here.
+
+A run is written as ``queued`` before its message is sent. A worker claims it: that makes it
+``running``, counts an attempt, and starts a lease that heartbeats keep alive. The attempt number
+is the fence: a worker whose attempt is not the row's any more can change nothing.
+"""
+
+import uuid
+from collections.abc import Mapping
+from dataclasses import dataclass
+from datetime import datetime, timedelta
+from typing import Any
+
+from django.db import IntegrityError, transaction
+from django.db.models import Q
+from django.utils import timezone
+
+from maintenance.core.errors import LostLease
+from maintenance.core.redaction import redact
+from maintenance.core.registry import TaskSpec
+from maintenance.core.reports import SCHEMA_VERSION, Report, ReportDocument, RunFacts
+from maintenance.models import (
+    Run,
+    RunState,
+    StoredFinding,
+    StoredReport,
+    StoredSample,
+    Trigger,
+)
+
+#: A run whose heartbeat is older than this has lost its worker. Six heartbeats, so that one slow
+#: write or a short pause of the machine does not look like a death.
+LEASE_SECONDS = 30.0
+HEARTBEAT_SECONDS = 5.0
+
+
+@dataclass(frozen=True, slots=True)
+class Origin:
+    """Where a run comes from."""
+
+    trigger: str
+    actor: str = ""
+    checklist: str = ""
+    schedule: str = ""
+    scheduled_for: datetime | None = None
+
+
+def create_run(
+    spec: TaskSpec,
+    target: str,
+    options: Mapping[str, Any],
+    origin: Origin,
+    run_id: uuid.UUID | None = None,
+) -> Run:
+    """Write a ``queued`` run. Raises ``IntegrityError`` if its slot has a run already."""
+    return Run.objects.create(**_new_run_fields(spec, target, options, origin, run_id))
+
+
+def _new_run_fields(
+    spec: TaskSpec,
+    target: str,
+    options: Mapping[str, Any],
+    origin: Origin,
+    run_id: uuid.UUID | None,
+) -> dict[str, Any]:
+    return {
+        "id": run_id or uuid.uuid4(),
+        "task": spec.name,
+        "target": target,
+        "options": dict(options),
+        "queue": spec.queue,
+        "checklist": origin.checklist,
+        "schedule": origin.schedule,
+        "scheduled_for": origin.scheduled_for,
+        "trigger": origin.trigger,
+        "actor": origin.actor,
+        "queued_at": timezone.now(),
+    }
+
+
+class NotClaimed(Exception):  # noqa: N818 - an answer, not an error
+    """The message needs no work: its run is finished, held by another worker, or not due yet."""
+
+
+class Overlap(Exception):  # noqa: N818 - an answer, not an error
+    """Another run of the same task on the same target is at work."""
+
+    def __init__(self, run: Run, other: Run) -> None:
+        super().__init__(str(other.id))
+        self.run = run
+        self.other = other
+
+
+def claim(
+    run_id: uuid.UUID, spec: TaskSpec, target: str, options: Mapping[str, Any], worker: str
+) -> Run:
+    """Make a run ``running`` for ``worker`` and count an attempt.
+
+    A message sent by application code has no row yet: it is written here. Raises
+    :class:`NotClaimed` for a message that must do nothing, :class:`Overlap` where another run
+    holds the same task and target.
+    """
+    now = timezone.now()
+    fields = _new_run_fields(spec, target, options, Origin(Trigger.API), run_id)
+    Run.objects.get_or_create(id=run_id, defaults=fields)
+    with transaction.atomic():
+        run = Run.objects.select_for_update().get(id=run_id)
+        if run.is_finished or (run.state == RunState.RUNNING and _lease_is_alive(run, now)):
+            raise NotClaimed(run.state)
+        if run.available_at and run.available_at > now + timedelta(seconds=1):
+            raise NotClaimed("not due before " + run.available_at.isoformat())
+        run.state = RunState.RUNNING
+        run.attempt += 1
+        run.worker = worker
+        run.started_at = run.heartbeat_at = now
+        run.finished_at = run.available_at = None
+        run.reason = run.phase = ""
+        run.progress_done, run.progress_total = 0, None
+        try:
+            with transaction.atomic():
+                run.save()
+        except IntegrityError:
+            other = Run.objects.filter(
+                task=run.task, target=run.target, state=RunState.RUNNING
+            ).first()
+            if other is None:  # it ended between the two statements: the reaper sends us again
+                raise NotClaimed("the other run has just ended") from None
+            raise Overlap(Run.objects.get(id=run_id), other) from None
+    return run
+
+
+def _lease_is_alive(run: Run, now: datetime) -> bool:
+    return run.heartbeat_at is not None and now - run.heartbeat_at < timedelta(seconds=LEASE_SECONDS)
+
+
+def heartbeat(run: Run, **progress: Any) -> bool:
+    """Renew the lease and store ``progress`` fields; return whether a cancel was requested.
+
+    Raises ``LostLease`` where this attempt does not hold the run any more.
+    """
+    held = Run.objects.filter(id=run.id, attempt=run.attempt, state=RunState.RUNNING)
+    if not held.update(heartbeat_at=timezone.now(), **progress):
+        raise LostLease(f"Run {run.id} is not held by attempt {run.attempt} any more.")
+    return bool(held.values_list("cancel_requested", flat=True).first())
+
+
+def previous_state(spec: TaskSpec, target: str) -> dict[str, Any]:
+    """Return what the last successful run of ``spec`` on ``target`` left for the next one."""
+    found = (
+        StoredReport.objects.filter(
+            run__task=spec.name, run__target=target, run__state=RunState.SUCCEEDED
+        )
+        .order_by("-created_at")
+        .values_list("state", flat=True)
+        .first()
+    )
+    return dict(found or {})
+
+
+def run_facts(run: Run) -> RunFacts:
+    """Return the head of the run's report."""
+    return RunFacts(
+        run_id=str(run.id),
+        task=run.task,
+        target=run.target,
+        schedule=run.schedule,
+        trigger=run.trigger,
+        actor=run.actor,
+        state=run.state,
+        reason=run.reason,
+        attempt=run.attempt,
+        options=run.options,
+        queued_at=run.queued_at,
+        started_at=run.started_at,
+        finished_at=run.finished_at,
+    )
+
+
+def finish(run: Run, state: RunState, report: Report, reason: str = "") -> ReportDocument:
+    """End a run with its report, findings and samples, in one transaction.
+
+    Raises ``LostLease`` where this attempt does not hold the run any more; nothing is written
+    then. Cost grows with the number of findings and samples of this run alone.
+    """
+    now = timezone.now()
+    reason = redact(reason)
+    with transaction.atomic():
+        held = Run.objects.filter(id=run.id, attempt=run.attempt).exclude(
+            state__in=[RunState.SUCCEEDED, RunState.FAILED, RunState.CANCELLED, RunState.SKIPPED]
+        )
+        if not held.update(
+            state=state,
+            reason=reason,
+            finished_at=now,
+            severity=report.severity.value,
+            summary=redact(report.summary),
+            failures=run.failures,
+        ):
+            raise LostLease(f"Run {run.id} was ended by somebody else; this report is dropped.")
+        run.refresh_from_db()
+        document = ReportDocument(run_facts(run), report)
+        _store(run, document, now)
+    return document
+
+
+def _store(run: Run, document: ReportDocument, now: datetime) -> None:
+    report = document.report
+    StoredReport.objects.create(
+        run=run,
+        schema_version=SCHEMA_VERSION,
+        body=report.to_json(),
+        state=dict(report.state),
+        created_at=now,
+    )
+    StoredFinding.objects.bulk_create(
+        (
+            StoredFinding(
+                run=run,
+                fingerprint=finding.fingerprint(run.target),
+                code=finding.code,
+                severity=finding.severity.value,
+                target=run.target,
+                subject=finding.subject[:500],
+                sentence=finding.sentence,
+                advice=finding.advice,
+                evidence=dict(finding.evidence),
+                measured=finding.measured,
+                found_at=now,
+            )
+            for finding in report.findings
+        ),
+        batch_size=500,
+    )
+    StoredSample.objects.bulk_create(
+        (
+            StoredSample(
+                run=run,
+                target=run.target,
+                metric=sample.metric,
+                subject=sample.subject[:500],
+                value=sample.value,
+                measured_at=now,
+            )
+            for sample in report.samples
+        ),
+        batch_size=1000,
+    )
+
+
+def record_failed_attempt(run: Run, reason: str) -> None:
+    """Note on the run, in memory, why this attempt failed; the next write stores it."""
+    run.failures = [
+        *run.failures,
+        {"attempt": run.attempt, "at": timezone.now().isoformat(), "reason": redact(reason)},
+    ]
+
+
+def requeue(run: Run, delay_seconds: float) -> None:
+    """Give a run back to the queue, not to be started before ``delay_seconds`` have passed.
+
+    Raises ``LostLease`` where this attempt does not hold the run any more.
+    """
+    now = timezone.now()
+    held = Run.objects.filter(id=run.id, attempt=run.attempt, state=RunState.RUNNING)
+    if not held.update(
+        state=RunState.QUEUED,
+        failures=run.failures,
+        available_at=now + timedelta(seconds=delay_seconds),
+        published_at=now,
+        phase="",
+    ):
+        raise LostLease(f"Run {run.id} is not held by attempt {run.attempt} any more.")
+
+
+def stored_document(run: Run) -> ReportDocument:
+    """Return a finished run's report. Raises ``StoredReport.DoesNotExist`` before that."""
+    stored = StoredReport.objects.get(run=run)
+    body = {
+        "schema_version": stored.schema_version,
+        "run": run_facts(run).to_json(),
+        "report": stored.body,
+    }
+    return ReportDocument.from_json(body)
+
+
+def runs_without_a_worker(now: datetime | None = None) -> list[Run]:
+    """Return ``running`` runs whose lease has expired."""
+    oldest = (now or timezone.now()) - timedelta(seconds=LEASE_SECONDS)
+    return list(
+        Run.objects.filter(state=RunState.RUNNING).filter(
+            Q(heartbeat_at__lt=oldest) | Q(heartbeat_at=None)
+        )
+    )
+
+
+def runs_without_a_message(silence_seconds: float, now: datetime | None = None) -> list[Run]:
+    """Return ``queued`` runs that are due and whose message was not sent in ``silence_seconds``."""
+    now = now or timezone.now()
+    unsent = Q(published_at=None) | Q(published_at__lt=now - timedelta(seconds=silence_seconds))
+    due = Q(available_at=None) | Q(available_at__lt=now - timedelta(seconds=silence_seconds))
+    return list(Run.objects.filter(state=RunState.QUEUED).filter(unsent & due)[:1000])

@@ -1,0 +1,233 @@
+"""What happens around a task's own line of work: claim, lease, progress, retry, report."""
+
+import logging
+import threading
+import time
+import uuid
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from typing import Any
+
+from celery import Task
+from celery.exceptions import Ignore, SoftTimeLimitExceeded
+from django.db import OperationalError, close_old_connections, connection
+
+from maintenance.conf import configuration
+from maintenance.core import ledger
+from maintenance.core.dispatch import failure_report
+from maintenance.core.errors import Cancelled, LostLease, Skipped
+from maintenance.core.failures import is_transient
+from maintenance.core.job import Job
+from maintenance.core.limits import reserve_start
+from maintenance.core.options import parse_options
+from maintenance.core.redaction import redact
+from maintenance.core.registry import TaskSpec
+from maintenance.core.reports import Report, ReportDocument
+from maintenance.models import Run, RunState, StoredReport
+from maintenance.reports.log_store import LogStoreUnavailable, configured_store, log_line
+
+logger = logging.getLogger("maintenance.runner")
+run_logger = logging.getLogger("maintenance.runs")
+
+#: Progress is written at most this often: a person cannot read faster, a table can be vacuumed so.
+PROGRESS_SECONDS = 0.5
+#: How long the end of a run waits for a ledger that is restarting.
+FINISH_PATIENCE_SECONDS = 60.0
+
+
+class RunFailed(Exception):  # noqa: N818 - it is what Celery shows beside FAILURE
+    """A run failed for good. Carries the redacted reason, so that no secret reaches a traceback."""
+
+
+class LedgerProgress:
+    """Progress that is stored on the run's row and as Celery's PROGRESS state."""
+
+    def __init__(self, run: Run, task: Task) -> None:
+        self._run = run
+        self._task = task
+        self._written_at = 0.0
+        self.stop: Exception | None = None  # set by the lease, raised at the next update
+
+    def update(
+        self, done: int, total: int | None = None, *, phase: str = "", unit: str = ""
+    ) -> None:
+        """Store how far the run is; see :class:`maintenance.core.job.Progress`."""
+        if self.stop is not None:
+            raise self.stop
+        now = time.monotonic()
+        if now - self._written_at < PROGRESS_SECONDS and done != total:
+            return
+        self._written_at = now
+        cancelled = ledger.heartbeat(
+            self._run,
+            phase=phase[:200],
+            progress_done=done,
+            progress_total=total,
+            progress_unit=unit,
+        )
+        meta = {"phase": phase, "done": done, "total": total, "unit": unit}
+        self._task.update_state(state="PROGRESS", meta=meta)
+        if cancelled:
+            raise Cancelled("Cancelled on request.")
+
+
+@contextmanager
+def _lease(run: Run, progress: LedgerProgress) -> Iterator[None]:
+    """Keep the run's heartbeat going from a thread while the body works."""
+    stopped = threading.Event()
+
+    def beat() -> None:
+        while not stopped.wait(ledger.HEARTBEAT_SECONDS):
+            try:
+                if ledger.heartbeat(run):
+                    progress.stop = Cancelled("Cancelled on request.")
+            except LostLease as lost:
+                progress.stop = lost
+            except OperationalError as error:
+                logger.warning("Heartbeat of run %s failed: %s", run.id, redact(str(error)))
+                connection.close()
+        connection.close()
+
+    thread = threading.Thread(target=beat, name=f"lease-{run.id}", daemon=True)
+    thread.start()
+    try:
+        yield
+    finally:
+        stopped.set()
+        thread.join(timeout=ledger.HEARTBEAT_SECONDS)
+
+
+def execute(
+    task: Task, spec: TaskSpec, target: str, options: Mapping[str, Any]
+) -> dict[str, Any]:
+    """Do one message's work and return what Celery keeps as its result.
+
+    Raises ``Ignore`` for a message that must do nothing, Celery's ``Retry`` where the run is tried
+    again later, and :class:`RunFailed` where it failed for good.
+    """
+    run_id = uuid.UUID(task.request.id)
+    _wait_for_rate_limit(task, spec)
+    try:
+        run = ledger.claim(run_id, spec, target, options, task.request.hostname or "")
+    except ledger.NotClaimed as answer:
+        logger.info("Message for run %s does nothing: %s", run_id, answer)
+        raise Ignore from None
+    except ledger.Overlap as overlap:
+        return _skip_for_overlap(overlap)
+
+    try:
+        report = _work(task, spec, run, options)
+    except LostLease as lost:
+        logger.error("Run %s stops: %s", run.id, lost)
+        raise Ignore from None
+    except (Skipped, Cancelled) as stop:
+        state = RunState.SKIPPED if isinstance(stop, Skipped) else RunState.CANCELLED
+        return _end(run, state, _stop_report(run, state, str(stop)), str(stop))
+    except SoftTimeLimitExceeded:
+        limit = spec.soft_time_limit_seconds
+        return _fail(run, f"Stopped at its time limit of {limit:g} seconds.")
+    except Exception as error:  # noqa: BLE001 - whatever went wrong belongs on the run
+        logger.warning("Run %s of %s failed", run.id, spec.name, exc_info=True)
+        return _retry_or_fail(task, spec, run, error)
+    return _end(run, RunState.SUCCEEDED, report)
+
+
+def _wait_for_rate_limit(task: Task, spec: TaskSpec) -> None:
+    if spec.rate_limit is None:
+        return
+    wait = reserve_start(spec.name, spec.rate_limit)
+    if wait > 0:
+        raise task.retry(countdown=wait, max_retries=None)
+
+
+def _work(task: Task, spec: TaskSpec, run: Run, options: Mapping[str, Any]) -> Report:
+    progress = LedgerProgress(run, task)
+    with _lease(run, progress):
+        return spec.function(
+            Job(
+                target_name=run.target,
+                target=spec.resolve_target(configuration(), run.target),
+                options=parse_options(spec.options_type, options),
+                progress=progress,
+                previous_state=ledger.previous_state(spec, run.target),
+            )
+        )
+
+
+def _skip_for_overlap(overlap: ledger.Overlap) -> dict[str, Any]:
+    other = overlap.other
+    reason = (
+        f"Another run of {other.short_task} on {other.target or 'the site'} ({other.id})"
+        f" has been at work since {other.started_at:%Y-%m-%d %H:%M:%S %Z}."
+    )
+    return _end(
+        overlap.run, RunState.SKIPPED, _stop_report(overlap.run, RunState.SKIPPED, reason), reason
+    )
+
+
+def _stop_report(run: Run, state: RunState, reason: str) -> Report:
+    title = f"{run.short_task.replace('_', ' ').capitalize()} {state.label}"
+    return Report(title=title, summary=f"{str(state.label).capitalize()}: {reason}")
+
+
+def _retry_or_fail(task: Task, spec: TaskSpec, run: Run, error: Exception) -> dict[str, Any]:
+    reason = redact(str(error).strip() or type(error).__name__)
+    ledger.record_failed_attempt(run, reason)
+    failures = len(run.failures)
+    if not is_transient(error) or spec.retry.gives_up_after(failures):
+        return _fail(run, reason)
+    delay = spec.retry.delay_seconds(failures)
+    ledger.requeue(run, delay)
+    raise task.retry(exc=RunFailed(reason), countdown=delay, max_retries=None)
+
+
+def _fail(run: Run, reason: str) -> dict[str, Any]:
+    _end(run, RunState.FAILED, failure_report(run, reason), reason)
+    raise RunFailed(reason) from None
+
+
+def _end(run: Run, state: RunState, report: Report, reason: str = "") -> dict[str, Any]:
+    """Write the end of the run everywhere it is kept, the ledger first."""
+    try:
+        document = _finish_with_patience(run, state, report, reason)
+    except LostLease as lost:
+        logger.error("%s", lost)
+        raise Ignore from None
+    record(run, document)
+    return {
+        "state": document.run.state,
+        "severity": document.report.severity.value,
+        "summary": redact(document.report.summary),
+    }
+
+
+def _finish_with_patience(
+    run: Run, state: RunState, report: Report, reason: str
+) -> ReportDocument:
+    """Finish the run, waiting while the ledger's database restarts."""
+    give_up_at = time.monotonic() + FINISH_PATIENCE_SECONDS
+    pause_seconds = 0.5
+    while True:
+        try:
+            return ledger.finish(run, state, report, reason)
+        except OperationalError:
+            if time.monotonic() > give_up_at:
+                facts = ledger.run_facts(run)
+                run_logger.error("report not stored", extra={"document": report.to_json()})
+                logger.error("The ledger is away; run %s was logged only", facts.run_id)
+                raise
+            close_old_connections()
+            connection.close()
+            time.sleep(pause_seconds)
+            pause_seconds = min(pause_seconds * 2, 8.0)
+
+
+def record(run: Run, document: ReportDocument) -> None:
+    """Write the run's files and its JSON line. A full log store never fails the work."""
+    files: list[str] = []
+    try:
+        files = [file.name for file in configured_store().save(document, run.checklist)]
+    except LogStoreUnavailable as error:
+        logger.error("The report of run %s is in the ledger only: %s", run.id, error)
+    StoredReport.objects.filter(run=run).update(files=files)
+    run_logger.info("run finished", extra={"document": log_line(document)})

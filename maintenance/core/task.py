@@ -1,0 +1,86 @@
+"""The decorator that makes a line of work a scheduled, recorded, retried Celery task."""
+
+from collections.abc import Callable, Mapping
+from typing import Any
+
+from celery import Task, shared_task
+
+from maintenance.core.backoff import RetryPolicy
+from maintenance.core.errors import ConfigurationError
+from maintenance.core.job import Job
+from maintenance.core.options import NoOptions
+from maintenance.core.registry import (
+    PREFIX,
+    RateLimit,
+    TargetKind,
+    TaskSpec,
+    register,
+)
+from maintenance.core.reports import Report
+
+QUEUES = ("high", "medium", "low")
+
+Work = Callable[[Job[Any, Any]], Report]
+
+
+def maintenance_task(
+    *,
+    queue: str,
+    target: TargetKind,
+    options: type[Any] = NoOptions,
+    writes: bool = False,
+    retry: RetryPolicy | None = None,
+    rate_limit: str | None = None,
+    soft_time_limit_seconds: float = 1800.0,
+    time_limit_seconds: float | None = None,
+) -> Callable[[Work], Task]:
+    """Register the decorated function as the task ``maintenance.<its name>``.
+
+    The function takes a :class:`~maintenance.core.job.Job` and returns a
+    :class:`~maintenance.core.reports.Report`; everything else follows: a ledger row, a lease, a
+    lock on (task, target), progress, retries with exponential backoff and full jitter, a report
+    in the log store, a Run now button, a command and a place in Flower. The message carries
+    ``target`` and ``options`` only.
+
+    ``rate_limit`` is in Celery's notation but holds over all workers. ``time_limit_seconds``
+    defaults to a minute above the soft limit. Raises ``ConfigurationError`` for an unknown queue.
+    """
+    if queue not in QUEUES:
+        raise ConfigurationError(f'Unknown queue "{queue}". Known: {", ".join(QUEUES)}.')
+
+    def decorate(function: Work) -> Task:
+        spec = TaskSpec(
+            name=PREFIX + function.__name__,
+            function=function,
+            queue=queue,
+            target_kind=target,
+            options_type=options,
+            summary=(function.__doc__ or "").strip().partition("\n")[0],
+            writes=writes,
+            retry=retry or RetryPolicy(),
+            rate_limit=RateLimit.parse(rate_limit) if rate_limit else None,
+            soft_time_limit_seconds=soft_time_limit_seconds,
+            time_limit_seconds=time_limit_seconds or soft_time_limit_seconds + 60.0,
+        )
+        register(spec)
+
+        def run(self: Task, target: str = "", options: Mapping[str, Any] | None = None) -> Any:
+            # Imported late: the runner needs the ledger's models, which need Django's registry.
+            from maintenance.core.runner import execute
+
+            return execute(self, spec, target, options or {})
+
+        run.__doc__ = function.__doc__
+        run.__module__ = function.__module__
+        run.__name__ = run.__qualname__ = function.__name__
+        task: Task = shared_task(
+            bind=True,
+            name=spec.name,
+            queue=queue,
+            soft_time_limit=soft_time_limit_seconds,
+            time_limit=spec.time_limit_seconds,
+            acks_late=True,
+        )(run)
+        return task
+
+    return decorate

@@ -1,0 +1,241 @@
+"""The ledger: what ran, what it said, and what was measured."""
+
+import uuid
+from datetime import timedelta
+from typing import ClassVar
+
+from django.db import models
+from django.db.models import Q
+from django.utils.translation import gettext_lazy as _
+
+from maintenance.core.findings import Severity
+
+
+class RunState(models.TextChoices):
+    """The life of a run. The last four are terminal."""
+
+    QUEUED = "queued", _("queued")
+    RUNNING = "running", _("running")
+    SUCCEEDED = "succeeded", _("succeeded")
+    FAILED = "failed", _("failed")
+    SKIPPED = "skipped", _("skipped")
+    CANCELLED = "cancelled", _("cancelled")
+
+
+TERMINAL_STATES = (
+    RunState.SUCCEEDED,
+    RunState.FAILED,
+    RunState.SKIPPED,
+    RunState.CANCELLED,
+)
+
+
+class Trigger(models.TextChoices):
+    """Who asked for a run."""
+
+    BEAT = "beat", _("schedule")
+    ADMIN = "admin", _("admin")
+    CLI = "cli", _("command line")
+    API = "api", _("application code")
+
+
+class SeverityChoice(models.TextChoices):
+    """:class:`maintenance.core.findings.Severity` for the database."""
+
+    OK = Severity.OK.value, _("ok")
+    INFO = Severity.INFO.value, _("info")
+    WARNING = Severity.WARNING.value, _("warning")
+    CRITICAL = Severity.CRITICAL.value, _("critical")
+
+
+class Run(models.Model):
+    """One execution of one task on one target. Its id is the Celery task id.
+
+    The row, not the broker, decides: it is written before the message is sent, a worker claims it
+    before it works, and a message that finds it finished or held stops there.
+    """
+
+    id = models.UUIDField(primary_key=True, default=uuid.uuid4, editable=False)
+    task = models.CharField(_("task"), max_length=100, db_index=True)
+    target = models.CharField(_("target"), max_length=100, blank=True, db_index=True)
+    options = models.JSONField(_("options"), default=dict, blank=True)
+    queue = models.CharField(_("queue"), max_length=50)
+    checklist = models.CharField(_("checklist"), max_length=20, blank=True)
+    schedule = models.CharField(_("schedule"), max_length=200, blank=True)
+    scheduled_for = models.DateTimeField(_("scheduled for"), null=True, blank=True)
+    trigger = models.CharField(_("trigger"), max_length=10, choices=Trigger.choices)
+    actor = models.CharField(_("actor"), max_length=150, blank=True)
+
+    state = models.CharField(
+        _("state"), max_length=10, choices=RunState.choices, default=RunState.QUEUED, db_index=True
+    )
+    reason = models.TextField(_("reason"), blank=True)
+    attempt = models.PositiveSmallIntegerField(_("attempt"), default=0)
+    failures = models.JSONField(_("failed attempts"), default=list, blank=True)
+
+    queued_at = models.DateTimeField(_("queued at"), db_index=True)
+    published_at = models.DateTimeField(_("published at"), null=True, blank=True)
+    available_at = models.DateTimeField(_("not before"), null=True, blank=True)
+    started_at = models.DateTimeField(_("started at"), null=True, blank=True)
+    finished_at = models.DateTimeField(_("finished at"), null=True, blank=True)
+
+    worker = models.CharField(_("worker"), max_length=200, blank=True)
+    heartbeat_at = models.DateTimeField(_("last heartbeat"), null=True, blank=True)
+    cancel_requested = models.BooleanField(_("cancel requested"), default=False)
+
+    phase = models.CharField(_("phase"), max_length=200, blank=True)
+    progress_done = models.BigIntegerField(_("done"), default=0)
+    progress_total = models.BigIntegerField(_("of"), null=True, blank=True)
+    progress_unit = models.CharField(_("unit"), max_length=50, blank=True)
+
+    severity = models.CharField(
+        _("worst finding"), max_length=10, choices=SeverityChoice.choices, blank=True
+    )
+    summary = models.TextField(_("summary"), blank=True)
+
+    class Meta:
+        verbose_name = _("run")
+        verbose_name_plural = _("runs")
+        ordering: ClassVar = ["-queued_at"]
+        get_latest_by = "queued_at"
+        indexes: ClassVar = [
+            models.Index(fields=["task", "target", "-queued_at"], name="maintenance_run_history"),
+        ]
+        constraints: ClassVar = [
+            models.UniqueConstraint(
+                fields=["schedule", "target", "scheduled_for"],
+                condition=Q(scheduled_for__isnull=False),
+                name="maintenance_run_one_per_slot",
+            ),
+            # The lock: a second run of the same work on the same target cannot become "running".
+            models.UniqueConstraint(
+                fields=["task", "target"],
+                condition=Q(state="running"),
+                name="maintenance_run_one_at_a_time",
+            ),
+        ]
+        permissions: ClassVar = [
+            ("run_reading_task", _("Can run tasks that only read")),
+            ("run_writing_task", _("Can run tasks that write to a target")),
+            ("cancel_run", _("Can cancel runs")),
+        ]
+
+    def __str__(self) -> str:
+        return f"{self.short_task}{f' on {self.target}' if self.target else ''}"
+
+    @property
+    def short_task(self) -> str:
+        """The task's name without the package: ``vacuum_analyze``."""
+        return self.task.removeprefix("maintenance.")
+
+    @property
+    def is_finished(self) -> bool:
+        """Whether the state will not change any more."""
+        return self.state in TERMINAL_STATES
+
+    @property
+    def duration(self) -> timedelta | None:
+        """Time from start to finish; ``None`` while either is missing."""
+        if self.started_at is None or self.finished_at is None:
+            return None
+        return self.finished_at - self.started_at
+
+
+class StoredReport(models.Model):
+    """The report of one run as data, and the names of its files in the log store."""
+
+    run = models.OneToOneField(Run, on_delete=models.CASCADE, related_name="report")
+    schema_version = models.PositiveSmallIntegerField(_("schema version"))
+    body = models.JSONField(_("body"))
+    state = models.JSONField(_("state for the next run"), default=dict)
+    files = models.JSONField(_("files"), default=list)
+    created_at = models.DateTimeField(_("created at"))
+
+    class Meta:
+        verbose_name = _("report")
+        verbose_name_plural = _("reports")
+
+    def __str__(self) -> str:
+        return f"Report of {self.run}"
+
+
+class StoredFinding(models.Model):
+    """One finding of one run, for queries and lists; the report holds the same in full."""
+
+    run = models.ForeignKey(Run, on_delete=models.CASCADE, related_name="findings")
+    fingerprint = models.CharField(_("fingerprint"), max_length=16, db_index=True)
+    code = models.CharField(_("code"), max_length=100, db_index=True)
+    severity = models.CharField(
+        _("severity"), max_length=10, choices=SeverityChoice.choices, db_index=True
+    )
+    target = models.CharField(_("target"), max_length=100, blank=True)
+    subject = models.CharField(_("subject"), max_length=500, blank=True)
+    sentence = models.TextField(_("finding"))
+    advice = models.TextField(_("advice"), blank=True)
+    evidence = models.JSONField(_("evidence"), default=dict)
+    measured = models.BooleanField(_("measured"), default=True)
+    found_at = models.DateTimeField(_("found at"), db_index=True)
+
+    class Meta:
+        verbose_name = _("finding")
+        verbose_name_plural = _("findings")
+        ordering: ClassVar = ["-found_at", "id"]
+
+    def __str__(self) -> str:
+        return self.sentence
+
+
+class StoredSample(models.Model):
+    """One measured number, kept over time."""
+
+    run = models.ForeignKey(Run, on_delete=models.CASCADE, related_name="samples")
+    target = models.CharField(_("target"), max_length=100, blank=True)
+    metric = models.CharField(_("metric"), max_length=100)
+    subject = models.CharField(_("subject"), max_length=500, blank=True)
+    value = models.FloatField(_("value"))
+    measured_at = models.DateTimeField(_("measured at"))
+
+    class Meta:
+        verbose_name = _("sample")
+        verbose_name_plural = _("samples")
+        indexes: ClassVar = [
+            models.Index(
+                fields=["target", "metric", "subject", "measured_at"],
+                name="maintenance_sample_series",
+            ),
+        ]
+
+    def __str__(self) -> str:
+        return f"{self.target} {self.metric} {self.subject}: {self.value}"
+
+
+class SyncedSchedule(models.Model):
+    """What ``sync_schedules`` last wrote into a django-celery-beat row.
+
+    A row that differs from this was edited by an operator, and is left as the operator wants it.
+    """
+
+    name = models.CharField(_("name"), max_length=200, unique=True)
+    definition = models.JSONField(_("definition"))
+    synced_at = models.DateTimeField(_("synced at"))
+
+    class Meta:
+        verbose_name = _("synced schedule")
+        verbose_name_plural = _("synced schedules")
+
+    def __str__(self) -> str:
+        return self.name
+
+
+class RateLimitState(models.Model):
+    """The theoretical arrival time of a rate limit's next start, shared by every worker."""
+
+    key = models.CharField(_("key"), max_length=200, primary_key=True)
+    next_start_at = models.DateTimeField(_("next start"))
+
+    class Meta:
+        verbose_name = _("rate limit")
+        verbose_name_plural = _("rate limits")
+
+    def __str__(self) -> str:
+        return self.key
