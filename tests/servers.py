@@ -1,0 +1,77 @@
+"""Fixtures: real PostgreSQL and Valkey servers, one of each for the whole session."""
+
+import os
+import secrets
+import shutil
+import tempfile
+from collections.abc import Callable, Iterator
+from contextlib import closing
+from pathlib import Path
+
+import psycopg2
+import pytest
+import redis
+from psycopg2 import sql
+
+from service.embedded.postgres import EmbeddedPostgres
+from service.embedded.valkey import EmbeddedValkey
+
+# What a crash would cost is of no interest in a test; the time to write it is.
+FAST_POSTGRES = {"fsync": "off", "synchronous_commit": "off", "full_page_writes": "off"}
+
+
+@pytest.fixture(scope="session")
+def server_root() -> Iterator[Path]:
+    """A folder that the servers' account can pass, which pytest's own folders do not allow."""
+    folder = Path(tempfile.mkdtemp(prefix="maintenance-tests-"))
+    folder.chmod(0o711)
+    yield folder
+    shutil.rmtree(folder)
+
+
+@pytest.fixture(scope="session")
+def postgres_server(server_root: Path) -> Iterator[EmbeddedPostgres]:
+    """A running PostgreSQL with pg_stat_statements loaded; its user is the superuser."""
+    with EmbeddedPostgres(
+        server_root / "postgres", secrets.token_hex(16), settings=FAST_POSTGRES
+    ) as server:
+        yield server
+
+
+@pytest.fixture(scope="session")
+def valkey_server(server_root: Path) -> Iterator[EmbeddedValkey]:
+    """A running Valkey of the session."""
+    with EmbeddedValkey(
+        server_root / "valkey", secrets.token_hex(16), settings={"appendonly": "no"}
+    ) as server:
+        yield server
+
+
+@pytest.fixture
+def make_database(postgres_server: EmbeddedPostgres) -> Iterator[Callable[[], str]]:
+    """Call it for the URL of a new, empty database; all are dropped after the test."""
+    names: list[str] = []
+
+    def make() -> str:
+        name = f"test_{os.getpid()}_{secrets.token_hex(6)}"
+        postgres_server.ensure_database(name)
+        names.append(name)
+        return postgres_server.url(name)
+
+    yield make
+    with closing(psycopg2.connect(postgres_server.url())) as connection:
+        connection.autocommit = True
+        with connection.cursor() as cursor:
+            for name in names:
+                cursor.execute(sql.SQL("DROP DATABASE {} (FORCE)").format(sql.Identifier(name)))
+
+
+@pytest.fixture
+def redis_url(valkey_server: EmbeddedValkey) -> str:
+    """The URL of database 0 of an emptied Valkey with fresh statistics."""
+    url = valkey_server.url()
+    with redis.Redis.from_url(url) as client:
+        client.flushall()
+        client.config_resetstat()
+        client.slowlog_reset()
+    return url
