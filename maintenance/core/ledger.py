@@ -130,7 +130,9 @@ def claim(
 
 
 def _lease_is_alive(run: Run, now: datetime) -> bool:
-    return run.heartbeat_at is not None and now - run.heartbeat_at < timedelta(seconds=LEASE_SECONDS)
+    return run.heartbeat_at is not None and now - run.heartbeat_at < timedelta(
+        seconds=LEASE_SECONDS
+    )
 
 
 def heartbeat(run: Run, **progress: Any) -> bool:

@@ -97,9 +97,7 @@ def _lease(run: Run, progress: LedgerProgress) -> Iterator[None]:
         thread.join(timeout=ledger.HEARTBEAT_SECONDS)
 
 
-def execute(
-    task: Task, spec: TaskSpec, target: str, options: Mapping[str, Any]
-) -> dict[str, Any]:
+def execute(task: Task, spec: TaskSpec, target: str, options: Mapping[str, Any]) -> dict[str, Any]:
     """Do one message's work and return what Celery keeps as its result.
 
     Raises ``Ignore`` for a message that must do nothing, Celery's ``Retry`` where the run is tried
@@ -201,9 +199,7 @@ def _end(run: Run, state: RunState, report: Report, reason: str = "") -> dict[st
     }
 
 
-def _finish_with_patience(
-    run: Run, state: RunState, report: Report, reason: str
-) -> ReportDocument:
+def _finish_with_patience(run: Run, state: RunState, report: Report, reason: str) -> ReportDocument:
     """Finish the run, waiting while the ledger's database restarts."""
     give_up_at = time.monotonic() + FINISH_PATIENCE_SECONDS
     pause_seconds = 0.5

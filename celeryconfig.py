@@ -1,0 +1,94 @@
+"""Celery settings of the service, lower case, with the reason for each.
+
+Load them with ``app.config_from_object("celeryconfig")``; a project that embeds the app copies
+what it does not have. Numbers were measured on Celery 5.7 with a Redis broker.
+"""
+
+import os
+
+from kombu import Queue
+
+# --- Broker ------------------------------------------------------------------------------------
+broker_url = os.environ.get("CELERY_BROKER_URL") or os.environ.get("REDIS_URL", "")
+
+# A short answer per run (state, summary) for Flower and for progress; reports lie in the ledger.
+result_backend = broker_url
+
+broker_transport_options = {
+    # A message not acknowledged in this time is delivered again. It is longer than the longest
+    # hard time limit (3 h and a minute), because an expiry in mid-run starts a second copy: 5
+    # starts of one 35 s task were counted with 8 s. The ledger stops such copies all the same.
+    "visibility_timeout": 4 * 3600,
+    # Look for expired messages every 10 s; by default it takes about 100 s longer.
+    "unacked_restore_interval": 10,
+    "unacked_restore_throttle": 1,
+    # One worker on all three queues drains them in the order given to -Q; the default takes turns.
+    "queue_order_strategy": "priority",
+    # A dead connection is noticed instead of hanging for ever.
+    "socket_timeout": 30,
+    "socket_connect_timeout": 5,
+    # Several products can share one server without seeing each other's queues.
+    "global_keyprefix": "maintenance:",
+}
+result_backend_transport_options = {"global_keyprefix": "maintenance:"}
+
+# Wait for a broker that starts later than we do, and for one that restarts, as long as it takes.
+broker_connection_retry_on_startup = True
+broker_connection_max_retries = None
+# A broker that blinks must not kill long work: with a result backend on the same server,
+# cancelling loses the task.
+worker_cancel_long_running_tasks_on_connection_loss = False
+
+# --- Queues ------------------------------------------------------------------------------------
+# Durable by default in kombu: declared queues survive a broker restart.
+task_queues = tuple(
+    Queue(name, routing_key=name, durable=True) for name in ("high", "medium", "low")
+)
+task_default_queue = "medium"
+# Each maintenance task names its queue in its decorator; a queue that nobody consumes is a typo.
+task_create_missing_queues = False
+
+# --- Messages ----------------------------------------------------------------------------------
+# JSON only: a pickled message is code that runs in the worker.
+task_serializer = "json"
+result_serializer = "json"
+accept_content = ["json"]
+result_accept_content = ["json"]
+# Results are short and only for watching; a day is long enough.
+result_expires = 86_400
+
+# --- Delivery ----------------------------------------------------------------------------------
+# Acknowledge after the work, so that a killed worker's message comes back.
+task_acks_late = True
+# A killed pool child gives its message back at most twice; reject_on_worker_lost loops for ever.
+task_retry_on_worker_lost = True
+# One message a process at a time, and none fetched ahead: a high task does not wait behind lows.
+worker_prefetch_multiplier = 1
+worker_disable_prefetch = True
+# Tasks waiting for their retry are held by a worker; more than this stay in the broker.
+worker_eta_task_limit = 100
+# On SIGQUIT (to which up and the compose file map SIGTERM) running work gets this long to finish.
+worker_soft_shutdown_timeout = 30
+# A fresh process now and then caps what a leaking library can take.
+worker_max_tasks_per_child = 200
+
+# --- Watching ----------------------------------------------------------------------------------
+task_track_started = True
+task_send_sent_event = True
+worker_send_task_events = True
+# Logging is Django's (settings.LOGGING); Celery must not replace it.
+worker_hijack_root_logger = False
+
+# --- Beat --------------------------------------------------------------------------------------
+beat_scheduler = "maintenance.core.scheduler:LedgerScheduler"
+# Save last_run_at after each dispatch; by default 180 s of it are lost with a killed beat.
+beat_sync_every = 1
+# An edit in the admin counts within five seconds.
+beat_max_loop_interval = 5
+# "inspect ping" reaches beat: a liveness probe.
+beat_enable_remote_control = True
+
+# --- Time --------------------------------------------------------------------------------------
+# Each schedule row carries its own timezone; everything else is UTC.
+timezone = "UTC"
+enable_utc = True

@@ -1,0 +1,78 @@
+"""Django system checks: bad configuration is refused at start, every fault at once."""
+
+from collections.abc import Sequence
+from typing import Any
+
+from django.conf import settings
+from django.core import checks
+
+from maintenance.conf import Configuration, configuration
+from maintenance.core.errors import ConfigurationError
+from maintenance.core.suggestions import did_you_mean
+
+
+@checks.register("maintenance")
+def check_configuration(
+    app_configs: Sequence[Any] | None,  # noqa: ARG001 - Django's signature
+    **_kwargs: Any,
+) -> list[checks.CheckMessage]:
+    """Report every fault in ``settings.MAINTENANCE``."""
+    configuration.cache_clear()
+    try:
+        parsed = configuration()
+    except ConfigurationError as error:
+        return [
+            checks.Error(
+                fault,
+                hint="Correct this key of MAINTENANCE (in the service: of maintenance.toml).",
+                id="maintenance.E001",
+            )
+            for fault in str(error).splitlines()
+        ]
+    return [*_unknown_aliases(parsed), *_ledger_engine(), *_report_storage(parsed)]
+
+
+def _unknown_aliases(parsed: Configuration) -> list[checks.CheckMessage]:
+    found: list[checks.CheckMessage] = []
+    for section, targets, known in (
+        ("databases", parsed.databases, settings.DATABASES),
+        ("caches", parsed.caches, settings.CACHES),
+    ):
+        for name, target in targets.items():  # type: ignore[attr-defined]
+            if target.alias and target.alias not in known:
+                found.append(
+                    checks.Error(
+                        f"{section}.{name}.alias: Django has no {section[:-1]} "
+                        f'"{target.alias}". {did_you_mean(target.alias, known)}',
+                        hint=f"Name an alias of settings.{section.upper()}, or give a url.",
+                        id="maintenance.E002",
+                    )
+                )
+    return found
+
+
+def _ledger_engine() -> list[checks.CheckMessage]:
+    engine = settings.DATABASES["default"]["ENGINE"]
+    if "postgresql" in engine or "postgis" in engine:
+        return []
+    return [
+        checks.Error(
+            f"The ledger needs PostgreSQL, but the default database uses {engine}.",
+            hint="Its locks rest on partial unique indexes and row locks of PostgreSQL.",
+            id="maintenance.E003",
+        )
+    ]
+
+
+def _report_storage(parsed: Configuration) -> list[checks.CheckMessage]:
+    alias = parsed.reports.storage
+    if alias in settings.STORAGES:
+        return []
+    return [
+        checks.Error(
+            f'reports.storage: settings.STORAGES has no "{alias}".'
+            f" {did_you_mean(alias, settings.STORAGES)}",
+            hint="Add the alias to STORAGES, or name another one.",
+            id="maintenance.E004",
+        )
+    ]

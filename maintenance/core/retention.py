@@ -1,0 +1,67 @@
+"""How long the ledger and the log store remember."""
+
+from dataclasses import dataclass
+from datetime import timedelta
+
+from django.utils import timezone
+
+from maintenance.conf import configuration
+from maintenance.core.job import Job
+from maintenance.core.plans import Action, Outcome, Verdict
+from maintenance.core.reports import Report
+from maintenance.models import TERMINAL_STATES, Run, StoredReport
+from maintenance.reports.log_store import configured_store
+
+#: Rows deleted in one transaction: short enough that no run waits for the lock.
+ROWS_PER_BATCH = 1000
+
+
+@dataclass(frozen=True, slots=True)
+class RetentionOptions:
+    """``dry_run`` counts what would go."""
+
+    dry_run: bool = False
+
+
+def trim_reports(job: Job[None, RetentionOptions]) -> Report:
+    """Delete finished runs older than ``reports.retention_days``, with their files.
+
+    The newest report of each task and target stays, however old: the next run compares with it.
+    Work grows with the number of rows deleted.
+    """
+    days = configuration().reports.retention_days
+    oldest = timezone.now() - timedelta(days=days)
+    old_runs = Run.objects.filter(state__in=TERMINAL_STATES, finished_at__lt=oldest).exclude(
+        id__in=Run.objects.filter(state__in=TERMINAL_STATES)
+        .order_by("task", "target", "-finished_at")
+        .distinct("task", "target")
+        .values("id")
+    )
+    total = old_runs.count()
+    action = Action(
+        kind="delete",
+        subject="ledger and log store",
+        statement=f"delete {total} runs that finished before {oldest:%Y-%m-%d}",
+        reason=f"reports.retention_days is {days}",
+        predicted={"runs": total},
+    )
+    title = "Retention of runs and reports"
+    if total == 0:
+        return Report(title, f"Nothing to delete: no run is older than {days} days.")
+    if job.options.dry_run:
+        outcome = Outcome(action, Verdict.PLANNED)
+        return Report(title, f"{total} runs would be deleted.", outcomes=(outcome,))
+
+    deleted = 0
+    while ids := list(old_runs.values_list("id", flat=True)[:ROWS_PER_BATCH]):
+        job.progress.update(deleted, total, phase="deleting", unit="runs")
+        for files in StoredReport.objects.filter(run__in=ids).values_list("files", flat=True):
+            configured_store().delete(files)
+        Run.objects.filter(id__in=ids).delete()
+        deleted += len(ids)
+    outcome = Outcome(action, Verdict.WORKED, before={"runs": total}, after={"runs": 0})
+    return Report(
+        title,
+        f"{deleted} runs older than {days} days were deleted with their reports.",
+        outcomes=(outcome,),
+    )

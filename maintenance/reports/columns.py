@@ -1,0 +1,85 @@
+"""Aligning words in a terminal, where wide and combining characters take two cells and none."""
+
+import re
+import unicodedata
+from collections.abc import Iterable
+
+# Characters that move the cursor, colour the screen or turn the reading direction round. A table
+# name may hold them; a terminal or a page must not obey them.
+_CONTROLS = re.compile("[\x00-\x08\x0b-\x1f\x7f-\x9f\u200e\u200f\u2028\u2029\u202a-\u202e\u2066-\u2069]")
+
+
+def visible(text: str) -> str:
+    """Write control characters out (``\\x1b``), so that they show and do nothing. Keeps newlines."""
+    return _CONTROLS.sub(_escaped, text.replace("\r\n", "\n")).replace("\t", "    ")
+
+
+def one_line(text: str) -> str:
+    """Return :func:`visible` text on one line, each run of white space as one space."""
+    return " ".join(visible(text).split())
+
+
+def _escaped(match: re.Match[str]) -> str:
+    code = ord(match.group())
+    return f"\\x{code:02x}" if code < 0x100 else f"\\u{code:04x}"
+
+
+def display_width(text: str) -> int:
+    """Return how many terminal cells ``text`` takes. Source: Unicode Standard Annex 11."""
+    return sum(_cells(character) for character in text)
+
+
+def _cells(character: str) -> int:
+    if character.isascii():
+        return 1
+    if unicodedata.combining(character) or unicodedata.category(character) in {"Mn", "Me", "Cf"}:
+        return 0
+    return 2 if unicodedata.east_asian_width(character) in "WF" else 1
+
+
+def pad(text: str, width: int, *, right: bool = False) -> str:
+    """Fill ``text`` with spaces to ``width`` cells; ``right`` puts them in front."""
+    spaces = " " * max(0, width - display_width(text))
+    return spaces + text if right else text + spaces
+
+
+def wrap(text: str, width: int) -> list[str]:
+    """Break ``text`` at spaces into lines of at most ``width`` cells; longer words are cut.
+
+    Newlines in ``text`` are kept. Returns at least one line.
+    """
+    lines: list[str] = []
+    for paragraph in text.split("\n"):
+        line = ""
+        for word in _pieces(paragraph.split(" "), width):
+            joined = f"{line} {word}" if line else word
+            if display_width(joined) > width:
+                lines.append(line)
+                line = word
+            else:
+                line = joined
+        lines.append(line)
+    return lines
+
+
+def _pieces(words: Iterable[str], width: int) -> Iterable[str]:
+    for word in words:
+        piece, used = "", 0
+        for character in word:
+            cells = _cells(character)
+            if used + cells > width and piece:
+                yield piece
+                piece, used = "", 0
+            piece, used = piece + character, used + cells
+        if piece:
+            yield piece
+
+
+def clip(lines: list[str], most: int, width: int) -> list[str]:
+    """Keep ``most`` lines; where some were left out, the last one ends in ``…``."""
+    if len(lines) <= most:
+        return lines
+    last = lines[most - 1]
+    while display_width(last) > width - 1:
+        last = last[:-1]
+    return [*lines[: most - 1], f"{last}…"]

@@ -1,0 +1,16 @@
+"""What the guide asks for every day.
+
+Heavy work keeps away from 00:00 and 05:00, when sites dump their database and weed.
+"""
+
+from maintenance.schedules.model import Schedule
+
+DAILY: tuple[Schedule, ...] = (
+    Schedule("review_slow_queries", "0 6 * * *", "Monitor slow query log"),
+    Schedule("check_queue_depths", "10 6 * * *", "Check Celery queue depths"),
+    Schedule("review_error_rates", "20 6 * * *", "Review error rates"),
+    Schedule("trim_streams", "30 2 * * *", "Trim streams periodically"),
+    Schedule("invalidate_caches", "40 2 * * *", "Cache Invalidation"),
+    Schedule("warm_caches", "0 7 * * *", "Implement caching"),
+    Schedule("check_redis_memory", "15 6 * * *", "High Redis Memory"),
+)

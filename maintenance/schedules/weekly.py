@@ -1,0 +1,13 @@
+"""What the guide asks for every week: early on Monday, so that the week begins with the facts."""
+
+from maintenance.schedules.model import Schedule
+
+WEEKLY: tuple[Schedule, ...] = (
+    Schedule("report_table_bloat", "30 3 * * 1", "Run database performance analysis"),
+    Schedule("report_index_bloat", "40 3 * * 1", "Run database performance analysis"),
+    Schedule("review_activity", "50 3 * * 1", "Run database performance analysis"),
+    Schedule("review_cache_hit_ratios", "0 4 * * 1", "Review cache hit ratios"),
+    Schedule("review_database_cache_hit_ratio", "5 4 * * 1", "Review cache hit ratios"),
+    Schedule("review_n_plus_one", "10 4 * * 1", "Check for N+1 queries in logs"),
+    Schedule("check_disk_space", "20 4 * * 1", "Monitor disk space usage"),
+)

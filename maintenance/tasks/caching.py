@@ -1,0 +1,49 @@
+"""Tasks on caches."""
+
+from maintenance.caching import invalidation, ratios, warming
+from maintenance.conf import CacheTarget, RedisTarget, configuration
+from maintenance.core.errors import Skipped
+from maintenance.core.job import Job
+from maintenance.core.options import NoOptions
+from maintenance.core.registry import TargetKind
+from maintenance.core.reports import Report
+from maintenance.core.task import maintenance_task
+
+
+@maintenance_task(
+    queue="high",
+    target=TargetKind.CACHE,
+    options=warming.WarmOptions,
+    writes=True,
+    rate_limit="12/m",
+)
+def warm_caches(job: Job[CacheTarget, warming.WarmOptions]) -> Report:
+    """Compute the registered values before a visitor has to wait for them."""
+    return warming.warm_caches(job)
+
+
+@maintenance_task(
+    queue="medium",
+    target=TargetKind.CACHE,
+    options=invalidation.InvalidateOptions,
+    writes=True,
+    rate_limit="12/m",
+)
+def invalidate_caches(job: Job[CacheTarget, invalidation.InvalidateOptions]) -> Report:
+    """Drop cached values that the configured rules call stale."""
+    return invalidation.invalidate_caches(job)
+
+
+@maintenance_task(queue="medium", target=TargetKind.REDIS)
+def review_cache_hit_ratios(job: Job[RedisTarget, NoOptions]) -> Report:
+    """Compare the keyspace hit ratio with its target."""
+    return ratios.review_cache_hit_ratios(job, configuration().thresholds)
+
+
+@maintenance_task(queue="low", target=TargetKind.NONE)
+def review_caching_strategy(job: Job[None, NoOptions]) -> Report:  # noqa: ARG001
+    """Say per key prefix whether to keep, lengthen, shorten, warm or drop it."""
+    raise Skipped(
+        "not configured: hit ratios per key prefix are not recorded yet;"
+        " review_cache_hit_ratios has them per server"
+    )

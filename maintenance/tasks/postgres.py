@@ -1,0 +1,84 @@
+"""Tasks on PostgreSQL databases."""
+
+from maintenance.conf import DatabaseTarget, configuration
+from maintenance.core.job import Job
+from maintenance.core.options import NoOptions
+from maintenance.core.registry import TargetKind
+from maintenance.core.reports import Report
+from maintenance.core.task import maintenance_task
+from maintenance.postgres import (
+    activity,
+    bloat,
+    index_bloat,
+    indexes,
+    integrity,
+    queries,
+    ratios,
+    vacuum,
+)
+
+
+@maintenance_task(
+    queue="medium",
+    target=TargetKind.DATABASE,
+    options=vacuum.VacuumOptions,
+    writes=True,
+    rate_limit="6/m",
+    soft_time_limit_seconds=3 * 3600,
+)
+def vacuum_analyze(job: Job[DatabaseTarget, vacuum.VacuumOptions]) -> Report:
+    """Vacuum and analyze the tables that need it, and prove that it helped."""
+    return vacuum.vacuum_analyze(job, configuration().thresholds)
+
+
+@maintenance_task(
+    queue="low", target=TargetKind.DATABASE, options=bloat.TableBloatOptions, rate_limit="30/m"
+)
+def report_table_bloat(job: Job[DatabaseTarget, bloat.TableBloatOptions]) -> Report:
+    """Measure how much of each table is free or dead space."""
+    return bloat.report_table_bloat(job, configuration().thresholds)
+
+
+@maintenance_task(
+    queue="low",
+    target=TargetKind.DATABASE,
+    options=index_bloat.IndexBloatOptions,
+    rate_limit="30/m",
+)
+def report_index_bloat(job: Job[DatabaseTarget, index_bloat.IndexBloatOptions]) -> Report:
+    """Measure how much smaller each index would be after a rebuild."""
+    return index_bloat.report_index_bloat(job, configuration().thresholds)
+
+
+@maintenance_task(
+    queue="low", target=TargetKind.DATABASE, options=indexes.UnusedIndexOptions, rate_limit="30/m"
+)
+def report_unused_indexes(job: Job[DatabaseTarget, indexes.UnusedIndexOptions]) -> Report:
+    """Name the indexes that no query has read in the counter's window."""
+    return indexes.report_unused_indexes(job, configuration().thresholds)
+
+
+@maintenance_task(
+    queue="low", target=TargetKind.DATABASE, options=queries.SlowQueryOptions, rate_limit="30/m"
+)
+def review_slow_queries(job: Job[DatabaseTarget, queries.SlowQueryOptions]) -> Report:
+    """Rank the statements that cost most since the last review."""
+    return queries.review_slow_queries(job, configuration().thresholds)
+
+
+@maintenance_task(queue="high", target=TargetKind.DATABASE)
+def review_activity(job: Job[DatabaseTarget, NoOptions]) -> Report:
+    """Look at connections, long-running statements and who blocks whom."""
+    return activity.review_activity(job, configuration().thresholds)
+
+
+@maintenance_task(queue="medium", target=TargetKind.DATABASE)
+def review_database_cache_hit_ratio(job: Job[DatabaseTarget, NoOptions]) -> Report:
+    """Compare the database's buffer cache hit ratio with its target."""
+    return ratios.review_database_cache_hit_ratio(job, configuration().thresholds)
+
+
+@maintenance_task(queue="low", target=TargetKind.DATABASE)
+def check_data_integrity(job: Job[DatabaseTarget, NoOptions]) -> Report:
+    """Look for invalid indexes and constraints, orphans, and sequences near their end."""
+    return integrity.check_data_integrity(job, configuration().thresholds)

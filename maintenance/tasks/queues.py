@@ -1,0 +1,15 @@
+"""Tasks on a site's Celery queues, seen as a thing to look after."""
+
+from maintenance.conf import BrokerTarget
+from maintenance.core.job import Job
+from maintenance.core.options import NoOptions
+from maintenance.core.registry import TargetKind
+from maintenance.core.reports import Report
+from maintenance.core.task import maintenance_task
+from maintenance.queues import depth
+
+
+@maintenance_task(queue="high", target=TargetKind.BROKER)
+def check_queue_depths(job: Job[BrokerTarget, NoOptions]) -> Report:
+    """Count what waits in each queue, without running a worker on the site's broker."""
+    return depth.check_queue_depths(job)

@@ -1,0 +1,30 @@
+"""Tasks on the site's requests. Each says plainly what it would need to run."""
+
+from maintenance.core.errors import Skipped
+from maintenance.core.job import Job
+from maintenance.core.options import NoOptions
+from maintenance.core.registry import TargetKind
+from maintenance.core.reports import Report
+from maintenance.core.task import maintenance_task
+
+
+@maintenance_task(queue="high", target=TargetKind.NONE)
+def review_error_rates(job: Job[None, NoOptions]) -> Report:  # noqa: ARG001
+    """Compare response times and error rates in the access log with their targets."""
+    raise Skipped("not configured: no access log is configured; this release cannot read one yet")
+
+
+@maintenance_task(queue="low", target=TargetKind.NONE)
+def review_n_plus_one(job: Job[None, NoOptions]) -> Report:  # noqa: ARG001
+    """Turn the performance log's repeated queries into findings."""
+    raise Skipped(
+        "not configured: no performance log is configured; this release cannot read one yet"
+    )
+
+
+@maintenance_task(queue="low", target=TargetKind.NONE)
+def run_load_test(job: Job[None, NoOptions]) -> Report:  # noqa: ARG001
+    """Put a bounded load on an allowed host and compare it with the targets."""
+    raise Skipped(
+        "not configured: no host is on the load test's allow list; this release has no load test yet"
+    )

@@ -1,0 +1,51 @@
+"""The service's configuration file: ``maintenance.toml``, or a default that looks after itself."""
+
+import os
+import tomllib
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+from maintenance.core.errors import ConfigurationError
+
+
+def load(path: Path | None, environment: Mapping[str, str] = os.environ) -> dict[str, Any]:
+    """Return the ``MAINTENANCE`` mapping.
+
+    With no file, the service looks after its own database and queues; and, where the variables
+    SITE_DATABASE_URL and SITE_REDIS_URL are set, after a site's. Raises ``ConfigurationError``
+    with line and column for a file that is not TOML.
+    """
+    if path is None:
+        return _default(environment)
+    try:
+        return tomllib.loads(path.read_text())
+    except OSError as error:
+        raise ConfigurationError(
+            f"The configuration file {path} cannot be read: {error.strerror}."
+            " Create it (maintenance.example.toml shows how), or unset MAINTENANCE_CONFIG."
+        ) from None
+    except tomllib.TOMLDecodeError as error:
+        raise ConfigurationError(f"The configuration file {path} is not TOML: {error}.") from None
+
+
+def _default(environment: Mapping[str, str]) -> dict[str, Any]:
+    mapping: dict[str, Any] = {
+        "databases": {"own": {"alias": "default"}},
+        "redis": {},
+        "brokers": {},
+        "caches": {},
+    }
+    if environment.get("REDIS_URL"):
+        mapping["redis"]["own"] = {"url": "env:REDIS_URL", "role": "broker"}
+        mapping["brokers"]["own"] = {
+            "url": "env:REDIS_URL",
+            "queues": ["high", "medium", "low"],
+            "key_prefix": "maintenance:",
+        }
+    if environment.get("SITE_DATABASE_URL"):
+        mapping["databases"]["site"] = {"url": "env:SITE_DATABASE_URL"}
+    if environment.get("SITE_REDIS_URL"):
+        mapping["redis"]["site"] = {"url": "env:SITE_REDIS_URL"}
+        mapping["caches"]["site"] = {"url": "env:SITE_REDIS_URL"}
+    return mapping

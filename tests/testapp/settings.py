@@ -1,0 +1,81 @@
+"""Settings of the embedding project. Servers come from the environment or from test fixtures."""
+
+import os
+import tempfile
+
+SECRET_KEY = "tests only"
+DEBUG = False
+ALLOWED_HOSTS = ["localhost", "127.0.0.1", "testserver"]
+USE_TZ = True
+ROOT_URLCONF = "tests.testapp.urls"
+DEFAULT_AUTO_FIELD = "django.db.models.BigAutoField"
+PASSWORD_HASHERS = ["django.contrib.auth.hashers.MD5PasswordHasher"]
+
+INSTALLED_APPS = [
+    "django.contrib.admin",
+    "django.contrib.auth",
+    "django.contrib.contenttypes",
+    "django.contrib.messages",
+    "django.contrib.sessions",
+    "django.contrib.staticfiles",
+    "django_celery_beat",
+    "maintenance",
+    "tests.testapp",
+]
+MIDDLEWARE = [
+    "django.middleware.security.SecurityMiddleware",
+    "django.contrib.sessions.middleware.SessionMiddleware",
+    "django.middleware.common.CommonMiddleware",
+    "django.middleware.csrf.CsrfViewMiddleware",
+    "django.contrib.auth.middleware.AuthenticationMiddleware",
+    "django.contrib.messages.middleware.MessageMiddleware",
+]
+TEMPLATES = [
+    {
+        "BACKEND": "django.template.backends.django.DjangoTemplates",
+        "APP_DIRS": True,
+        "OPTIONS": {
+            "context_processors": [
+                "django.template.context_processors.request",
+                "django.contrib.auth.context_processors.auth",
+                "django.contrib.messages.context_processors.messages",
+            ],
+        },
+    },
+]
+DATABASES = {
+    "default": {
+        "ENGINE": "django.db.backends.postgresql",
+        "NAME": os.environ.get("TESTAPP_DB_NAME", "testapp"),
+        "USER": os.environ.get("TESTAPP_DB_USER", "postgres"),
+        "PASSWORD": os.environ.get("TESTAPP_DB_PASSWORD", ""),
+        "HOST": os.environ.get("TESTAPP_DB_HOST", "127.0.0.1"),
+        "PORT": os.environ.get("TESTAPP_DB_PORT", "5432"),
+    }
+}
+CACHES = {"default": {"BACKEND": "django.core.cache.backends.locmem.LocMemCache"}}
+STATIC_URL = "static/"
+STORAGES = {
+    "default": {"BACKEND": "django.core.files.storage.FileSystemStorage"},
+    "staticfiles": {"BACKEND": "django.contrib.staticfiles.storage.StaticFilesStorage"},
+    "maintenance": {
+        "BACKEND": "django.core.files.storage.FileSystemStorage",
+        "OPTIONS": {
+            "location": os.environ.get("TESTAPP_REPORTS", tempfile.gettempdir() + "/testapp"),
+        },
+    },
+}
+
+CELERY_BROKER_URL = os.environ.get("TESTAPP_REDIS_URL", "redis://127.0.0.1:6379/0")
+CELERY_RESULT_BACKEND = CELERY_BROKER_URL
+CELERY_TASK_ACKS_LATE = True
+CELERY_WORKER_PREFETCH_MULTIPLIER = 1
+CELERY_ACCEPT_CONTENT = ["json"]
+CELERY_BEAT_SCHEDULER = "maintenance.core.scheduler:LedgerScheduler"
+CELERY_BROKER_CONNECTION_RETRY_ON_STARTUP = True
+
+MAINTENANCE = {
+    "databases": {"default": {"alias": "default"}},
+    "redis": {"main": {"url": "env:TESTAPP_REDIS_URL", "role": "streams"}},
+    "streams": {"home": {"redis": "main", "pattern": "*-home", "max_length": 10}},
+}
