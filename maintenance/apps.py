@@ -7,6 +7,9 @@ from django.core.signals import setting_changed
 from django.utils.module_loading import autodiscover_modules
 from django.utils.translation import gettext_lazy as _
 
+from maintenance.conf import configuration
+from maintenance.core.errors import ConfigurationError
+
 
 class MaintenanceConfig(AppConfig):
     """Registers tasks, checks and the hooks of other applications."""
@@ -26,9 +29,6 @@ class MaintenanceConfig(AppConfig):
 
     @staticmethod
     def _import_configured_hooks() -> None:
-        from maintenance.conf import configuration
-        from maintenance.core.errors import ConfigurationError
-
         try:
             modules = configuration().hook_modules
         except ConfigurationError:
@@ -38,7 +38,5 @@ class MaintenanceConfig(AppConfig):
 
 
 def _forget_configuration(*, setting: str, **_kwargs: object) -> None:
-    from maintenance.conf import configuration
-
     if setting == "MAINTENANCE":
         configuration.cache_clear()

@@ -45,7 +45,7 @@ class Finding:
 
     def fingerprint(self, target: str) -> str:
         """Identify the same finding across runs: 16 hexadecimal digits of (target, code, subject)."""
-        text = "\x00".join((target, self.code, self.subject))
+        text = f"{target}\x00{self.code}\x00{self.subject}"
         return hashlib.sha256(text.encode()).hexdigest()[:16]
 
     def to_json(self) -> dict[str, Any]:

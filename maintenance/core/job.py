@@ -4,8 +4,8 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any, Generic, Protocol, TypeVar
 
-TargetT = TypeVar("TargetT", covariant=True)
-OptionsT = TypeVar("OptionsT", covariant=True)
+TargetT_co = TypeVar("TargetT_co", covariant=True)
+OptionsT_co = TypeVar("OptionsT_co", covariant=True)
 
 
 class Progress(Protocol):
@@ -32,7 +32,7 @@ class SilentProgress:
 
 
 @dataclass(frozen=True, slots=True)
-class Job(Generic[TargetT, OptionsT]):
+class Job(Generic[TargetT_co, OptionsT_co]):
     """One piece of work.
 
     ``previous_state`` is the ``state`` that the last successful run of the same task on the same
@@ -40,7 +40,7 @@ class Job(Generic[TargetT, OptionsT]):
     """
 
     target_name: str
-    target: TargetT
-    options: OptionsT
+    target: TargetT_co
+    options: OptionsT_co
     progress: Progress = field(default_factory=SilentProgress)
     previous_state: Mapping[str, Any] = field(default_factory=dict)

@@ -78,11 +78,11 @@ def _new_run_fields(
     }
 
 
-class NotClaimed(Exception):  # noqa: N818 - an answer, not an error
+class NotClaimed(Exception):
     """The message needs no work: its run is finished, held by another worker, or not due yet."""
 
 
-class Overlap(Exception):  # noqa: N818 - an answer, not an error
+class Overlap(Exception):
     """Another run of the same task on the same target is at work."""
 
     def __init__(self, run: Run, other: Run) -> None:

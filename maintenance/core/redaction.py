@@ -4,12 +4,14 @@ import re
 from urllib.parse import urlsplit, urlunsplit
 
 # user:password@ in any URL; the password may itself hold an "@" that was not quoted.
-_URL_CREDENTIALS = re.compile(r"(?P<scheme>[a-z][a-z0-9+.-]*://)(?P<user>[^\s:/@]*):[^\s/]*@", re.I)
+_URL_CREDENTIALS = re.compile(
+    r"(?P<scheme>[a-z][a-z0-9+.-]*://)(?P<user>[^\s:/@]*):[^\s/]*@", re.IGNORECASE
+)
 # libpq keyword strings and the usual "password: x" / "password=x" of logs.
 _PASSWORD_ASSIGNMENT = re.compile(
     r"(?P<key>\b(?:password|passwd|pwd|secret|token|requirepass|sslpassword)\b[\"']?\s*[=:]\s*)"
     r"(?:'(?:[^'\\]|\\.)*'|\"(?:[^\"\\]|\\.)*\"|[^\s,;&)]+)",
-    re.I,
+    re.IGNORECASE,
 )
 
 

@@ -35,7 +35,7 @@ PROGRESS_SECONDS = 0.5
 FINISH_PATIENCE_SECONDS = 60.0
 
 
-class RunFailed(Exception):  # noqa: N818 - it is what Celery shows beside FAILURE
+class RunFailed(Exception):
     """A run failed for good. Carries the redacted reason, so that no secret reaches a traceback."""
 
 
@@ -124,7 +124,7 @@ def execute(task: Task, spec: TaskSpec, target: str, options: Mapping[str, Any])
     except SoftTimeLimitExceeded:
         limit = spec.soft_time_limit_seconds
         return _fail(run, f"Stopped at its time limit of {limit:g} seconds.")
-    except Exception as error:  # noqa: BLE001 - whatever went wrong belongs on the run
+    except Exception as error:  # whatever went wrong belongs on the run
         logger.warning("Run %s of %s failed", run.id, spec.name, exc_info=True)
         return _retry_or_fail(task, spec, run, error)
     return _end(run, RunState.SUCCEEDED, report)

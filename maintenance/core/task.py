@@ -66,7 +66,7 @@ def maintenance_task(
 
         def run(self: Task, target: str = "", options: Mapping[str, Any] | None = None) -> Any:
             # Imported late: the runner needs the ledger's models, which need Django's registry.
-            from maintenance.core.runner import execute
+            from maintenance.core.runner import execute  # noqa: PLC0415
 
             return execute(self, spec, target, options or {})
 
