@@ -6,11 +6,11 @@ from typing import Any
 from urllib.parse import parse_qsl, unquote, urlsplit
 
 from service import configuration
-from service.embedded.state import default_state_path
+from service.embedded.state import default_path
 from service.runtime import project_root, read_runtime
 
 BASE_DIR = project_root()
-STATE_DIR = Path(os.environ.get("MAINTENANCE_STATE") or default_state_path())
+STATE_DIR = default_path()
 for _name, _value in read_runtime(STATE_DIR).items():
     os.environ.setdefault(_name, _value)
 
