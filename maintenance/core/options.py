@@ -2,7 +2,6 @@
 
 from collections.abc import Mapping
 from dataclasses import dataclass, fields
-from functools import cache
 from typing import Any, TypeVar
 
 from pydantic import TypeAdapter, ValidationError
@@ -25,11 +24,6 @@ class DryRunOption:
     dry_run: bool = False
 
 
-@cache
-def _adapter(options_type: type[Any]) -> TypeAdapter[Any]:
-    return TypeAdapter(options_type)
-
-
 def parse_options(options_type: type[T], given: Mapping[str, Any]) -> T:
     """Build ``options_type`` from untrusted values.
 
@@ -44,7 +38,7 @@ def parse_options(options_type: type[T], given: Mapping[str, Any]) -> T:
     ]
     if not faults:
         try:
-            parsed: T = _adapter(options_type).validate_python(dict(given))
+            parsed: T = TypeAdapter(options_type).validate_python(dict(given))
         except ValidationError as error:
             faults = [
                 f'Option "{".".join(map(str, e["loc"]))}": {e["msg"]}, got {e["input"]!r}.'

@@ -149,8 +149,8 @@ class RunFacts:
             name: datetime.fromisoformat(body[name]) if body[name] else None
             for name in ("queued_at", "started_at", "finished_at")
         }
-        rest = {k: v for k, v in body.items() if k not in times and k != "duration_seconds"}
-        return cls(**rest, **times)
+        rest = {k: v for k, v in body.items() if k != "duration_seconds"}
+        return cls(**{**rest, **times})
 
 
 @dataclass(frozen=True, slots=True)

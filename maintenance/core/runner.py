@@ -42,7 +42,7 @@ class RunFailed(Exception):
 class LedgerProgress:
     """Progress that is stored on the run's row and as Celery's PROGRESS state."""
 
-    def __init__(self, run: Run, task: Task) -> None:
+    def __init__(self, run: Run, task: "Task[Any, Any]") -> None:
         self._run = run
         self._task = task
         self._written_at = 0.0
@@ -97,7 +97,9 @@ def _lease(run: Run, progress: LedgerProgress) -> Iterator[None]:
         thread.join(timeout=ledger.HEARTBEAT_SECONDS)
 
 
-def execute(task: Task, spec: TaskSpec, target: str, options: Mapping[str, Any]) -> dict[str, Any]:
+def execute(
+    task: "Task[Any, Any]", spec: TaskSpec, target: str, options: Mapping[str, Any]
+) -> dict[str, Any]:
     """Do one message's work and return what Celery keeps as its result.
 
     Raises ``Ignore`` for a message that must do nothing, Celery's ``Retry`` where the run is tried
@@ -130,7 +132,7 @@ def execute(task: Task, spec: TaskSpec, target: str, options: Mapping[str, Any])
     return _end(run, RunState.SUCCEEDED, report)
 
 
-def _wait_for_rate_limit(task: Task, spec: TaskSpec) -> None:
+def _wait_for_rate_limit(task: "Task[Any, Any]", spec: TaskSpec) -> None:
     if spec.rate_limit is None:
         return
     wait = reserve_start(spec.name, spec.rate_limit)
@@ -138,7 +140,7 @@ def _wait_for_rate_limit(task: Task, spec: TaskSpec) -> None:
         raise task.retry(countdown=wait, max_retries=None)
 
 
-def _work(task: Task, spec: TaskSpec, run: Run, options: Mapping[str, Any]) -> Report:
+def _work(task: "Task[Any, Any]", spec: TaskSpec, run: Run, options: Mapping[str, Any]) -> Report:
     progress = LedgerProgress(run, task)
     with _lease(run, progress):
         return spec.function(
@@ -168,7 +170,9 @@ def _stop_report(run: Run, state: RunState, reason: str) -> Report:
     return Report(title=title, summary=f"{str(state.label).capitalize()}: {reason}")
 
 
-def _retry_or_fail(task: Task, spec: TaskSpec, run: Run, error: Exception) -> dict[str, Any]:
+def _retry_or_fail(
+    task: "Task[Any, Any]", spec: TaskSpec, run: Run, error: Exception
+) -> dict[str, Any]:
     reason = redact(str(error).strip() or type(error).__name__)
     ledger.record_failed_attempt(run, reason)
     failures = len(run.failures)

@@ -4,21 +4,24 @@ import logging
 import time
 import uuid
 from collections import deque
-from datetime import datetime
+from collections.abc import Mapping
+from dataclasses import dataclass
+from datetime import datetime, timedelta
 from typing import Any
 
 from celery.beat import ScheduleEntry
-from celery.schedules import BaseSchedule
-from celery.utils.time import maybe_make_aware
+from celery.schedules import BaseSchedule, crontab
+from celery.schedules import schedule as interval
 from django.db import DatabaseError, IntegrityError
 from django_celery_beat.models import PeriodicTask
 from django_celery_beat.schedulers import DatabaseScheduler
 
-from maintenance.core.dispatch import mend, start_run
+from maintenance.core import ledger
+from maintenance.core.dispatch import failure_report, mend, start_run
 from maintenance.core.errors import MaintenanceError, UnknownName
 from maintenance.core.ledger import Origin
 from maintenance.core.registry import TaskSpec, task_named
-from maintenance.models import Trigger
+from maintenance.models import RunState, Trigger
 
 logger = logging.getLogger("maintenance.scheduler")
 
@@ -29,18 +32,75 @@ SLOT_NAMESPACE = uuid.UUID("6f1d2a52-6a5e-4d53-9d57-0d5a9c6c1e11")
 
 def slot_due_at(schedule: BaseSchedule, last_run_at: datetime) -> datetime:
     """Return the first due time after ``last_run_at``: the slot that a run stands for."""
-    start = maybe_make_aware(last_run_at, schedule.tz)
-    if hasattr(schedule, "remaining_delta"):  # crontab
+    start = schedule.maybe_make_aware(last_run_at)
+    if isinstance(schedule, crontab):
         began, delta, _now = schedule.remaining_delta(start)
         due: datetime = began + delta
         return due
-    interval: datetime = start + schedule.run_every
-    return interval
+    if isinstance(schedule, interval):
+        every: timedelta = schedule.run_every  # type: ignore[attr-defined]  # missing in the stubs
+        return start + every
+    return schedule.now()  # solar and clocked rows name no slot of their own
 
 
-def slot_run_id(schedule: str, target: str, scheduled_for: datetime) -> uuid.UUID:
-    """Derive the run's id, which is the Celery task id, from its slot."""
-    return uuid.uuid5(SLOT_NAMESPACE, f"{schedule}\n{target}\n{scheduled_for.isoformat()}")
+@dataclass(frozen=True, slots=True)
+class Slot:
+    """One due time of one schedule on one target."""
+
+    spec: TaskSpec
+    target: str
+    options: Mapping[str, Any]
+    origin: Origin
+
+    @classmethod
+    def of(cls, entry: ScheduleEntry) -> "Slot | None":
+        """Return the slot that a due entry stands for, ``None`` where the task is not ours."""
+        try:
+            spec = task_named(entry.task or "")
+        except UnknownName:
+            return None
+        if entry.schedule is None or entry.last_run_at is None:
+            return None
+        arguments = entry.kwargs or {}
+        headers = (entry.options or {}).get("headers", {})
+        origin = Origin(
+            trigger=Trigger.BEAT,
+            checklist=headers.get("maintenance_checklist", ""),
+            schedule=entry.name or "",
+            scheduled_for=slot_due_at(entry.schedule, entry.last_run_at),
+        )
+        return cls(spec, arguments.get("target", ""), arguments.get("options", {}), origin)
+
+    @property
+    def run_id(self) -> uuid.UUID:
+        """The id of the slot's run, which is the Celery task id: the same in every process."""
+        due = self.origin.scheduled_for
+        name = f"{self.origin.schedule}\n{self.target}\n{due.isoformat() if due else ''}"
+        return uuid.uuid5(SLOT_NAMESPACE, name)
+
+
+def record_slot(slot: Slot) -> bool:
+    """Write the slot's row and send it; return whether the slot is settled.
+
+    A slot that cannot run (its target is not configured any more) gets a failed row with the
+    reason, so that no due slot vanishes.
+    """
+    name, due = slot.origin.schedule, slot.origin.scheduled_for
+    try:
+        run = start_run(slot.spec, slot.target, slot.options, slot.origin, slot.run_id)
+    except IntegrityError:
+        logger.info("%s for %s has its run already", name, due)
+    except DatabaseError:
+        logger.exception("%s for %s could not be recorded and is kept", name, due)
+        return False
+    except MaintenanceError as error:
+        logger.error("%s for %s cannot run: %s", name, due, error)
+        refused = ledger.create_run(slot.spec, slot.target, slot.options, slot.origin, slot.run_id)
+        reason = str(error)
+        ledger.finish(refused, RunState.FAILED, failure_report(refused, reason), reason)
+    else:
+        logger.info("%s for %s is run %s", name, due, run.id)
+    return True
 
 
 class LedgerScheduler(DatabaseScheduler):  # type: ignore[misc]  # the library has no types
@@ -51,7 +111,7 @@ class LedgerScheduler(DatabaseScheduler):  # type: ignore[misc]  # the library h
     """
 
     def __init__(self, *args: Any, **kwargs: Any) -> None:
-        self._unrecorded: deque[tuple[ScheduleEntry, datetime]] = deque()
+        self._unrecorded: deque[Slot] = deque()
         self._mended_at = 0.0
         super().__init__(*args, **kwargs)
 
@@ -65,7 +125,7 @@ class LedgerScheduler(DatabaseScheduler):  # type: ignore[misc]  # the library h
 
     def tick(self, *args: Any, **kwargs: Any) -> float:
         """Send what is due; now and then bring back what was lost."""
-        while self._unrecorded and self._record(*self._unrecorded[0]):
+        while self._unrecorded and record_slot(self._unrecorded[0]):
             self._unrecorded.popleft()
         if time.monotonic() - self._mended_at > MEND_SECONDS:
             self._mended_at = time.monotonic()
@@ -86,44 +146,14 @@ class LedgerScheduler(DatabaseScheduler):  # type: ignore[misc]  # the library h
         self, entry: ScheduleEntry, producer: Any = None, advance: bool = True, **kwargs: Any
     ) -> Any:
         """Record and send one slot; hand tasks that are not ours to the library."""
-        try:
-            task_named(entry.task)
-        except UnknownName:
+        slot = Slot.of(entry)
+        if slot is None:
             return super().apply_async(entry, producer=producer, advance=advance, **kwargs)
-        due_at = slot_due_at(entry.schedule, entry.last_run_at)
         if advance:
             self.reserve(entry)
-        if not self._record(entry, due_at):
-            self._unrecorded.append((entry, due_at))
+        if not record_slot(slot):
+            self._unrecorded.append(slot)
         self._tasks_since_sync += 1
         if self.should_sync():
             self._do_sync()
         return None
-
-    def _record(self, entry: ScheduleEntry, due_at: datetime) -> bool:
-        """Write the slot's row and send it; return whether the slot is settled."""
-        spec: TaskSpec = task_named(entry.task)
-        target = entry.kwargs.get("target", "")
-        try:
-            run = start_run(
-                spec,
-                target,
-                entry.kwargs.get("options", {}),
-                Origin(
-                    trigger=Trigger.BEAT,
-                    checklist=entry.options.get("headers", {}).get("maintenance_checklist", ""),
-                    schedule=entry.name,
-                    scheduled_for=due_at,
-                ),
-                slot_run_id(entry.name, target, due_at),
-            )
-        except IntegrityError:
-            logger.info("%s for %s has its run already", entry.name, due_at.isoformat())
-        except DatabaseError:
-            logger.exception("%s for %s could not be recorded; kept", entry.name, due_at)
-            return False
-        except MaintenanceError as error:
-            logger.error("%s cannot run: %s", entry.name, error)
-        else:
-            logger.info("%s for %s is run %s", entry.name, due_at.isoformat(), run.id)
-        return True

@@ -33,7 +33,7 @@ def maintenance_task(
     rate_limit: str | None = None,
     soft_time_limit_seconds: float = 1800.0,
     time_limit_seconds: float | None = None,
-) -> Callable[[Work], Task]:
+) -> "Callable[[Work], Task[Any, Any]]":
     """Register the decorated function as the task ``maintenance.<its name>``.
 
     The function takes a :class:`~maintenance.core.job.Job` and returns a
@@ -48,7 +48,7 @@ def maintenance_task(
     if queue not in QUEUES:
         raise ConfigurationError(f'Unknown queue "{queue}". Known: {", ".join(QUEUES)}.')
 
-    def decorate(function: Work) -> Task:
+    def decorate(function: Work) -> "Task[Any, Any]":
         spec = TaskSpec(
             name=PREFIX + function.__name__,
             function=function,
@@ -64,7 +64,9 @@ def maintenance_task(
         )
         register(spec)
 
-        def run(self: Task, target: str = "", options: Mapping[str, Any] | None = None) -> Any:
+        def run(
+            self: "Task[Any, Any]", target: str = "", options: Mapping[str, Any] | None = None
+        ) -> dict[str, Any]:
             # Imported late: the runner needs the ledger's models, which need Django's registry.
             from maintenance.core.runner import execute  # noqa: PLC0415
 
@@ -73,12 +75,13 @@ def maintenance_task(
         run.__doc__ = function.__doc__
         run.__module__ = function.__module__
         run.__name__ = run.__qualname__ = function.__name__
-        task: Task = shared_task(
+        task: Task[Any, Any] = shared_task(
             bind=True,
+            base=Task,
             name=spec.name,
             queue=queue,
-            soft_time_limit=soft_time_limit_seconds,
-            time_limit=spec.time_limit_seconds,
+            soft_time_limit=int(soft_time_limit_seconds),
+            time_limit=int(spec.time_limit_seconds),
             acks_late=True,
         )(run)
         return task
