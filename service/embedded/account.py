@@ -6,7 +6,7 @@ import stat
 from dataclasses import dataclass
 from pathlib import Path
 
-from service.embedded.errors import EmbeddedError
+from service.embedded.errors import EmbeddedError, StateFolderError
 
 UNPRIVILEGED_USER = "nobody"
 
@@ -62,8 +62,32 @@ def _may_search(status: os.stat_result, account: ServerAccount) -> bool:
     return bool(status.st_mode & stat.S_IXOTH)
 
 
+def refuse_unreachable(folder: Path, account: ServerAccount | None) -> None:
+    """Raise StateFolderError where the servers' account cannot get to `folder`."""
+    blocking = blocking_directory(folder, account) if account else None
+    if account and blocking:
+        raise StateFolderError(
+            f"The servers run as '{account.name}', which cannot pass {blocking} on the way to "
+            f"{folder}: use a state folder outside it (MAINTENANCE_STATE), such as one below "
+            "/var/lib, or allow passing with chmod o+x."
+        )
+
+
+def make_passable_directory(path: Path, account: ServerAccount | None) -> None:
+    """Create `path` and its missing parents, open to passing (711) where an account needs that.
+
+    What exists already keeps its mode. The mode is set afterwards, whatever the umask is.
+    """
+    if path.is_dir():
+        return
+    make_passable_directory(path.parent, account)
+    path.mkdir(mode=0o700, exist_ok=True)
+    if account is not None:
+        path.chmod(0o711)
+
+
 def make_server_directory(path: Path, account: ServerAccount | None) -> None:
-    """Create `path` if missing, private to the server's account."""
+    """Create `path` if missing, private to the servers' account."""
     path.mkdir(mode=0o700, exist_ok=True)
     if account is not None:
         os.chown(path, account.uid, account.gid)

@@ -78,6 +78,7 @@ def main(arguments: list[str]) -> int:
         ask_for_signal_on_parent_death(death_signal)
     if os.getppid() != parent_pid:
         return complain(f"leash: the parent {parent_pid} is gone", EXIT_PARENT_GONE)
+    inherit_no_signal_state(death_signal)
     return execute(command)
 
 
@@ -99,11 +100,20 @@ def ask_for_signal_on_parent_death(signal: signals.Signals) -> None:
         raise OSError(code, os.strerror(code))
 
 
+def inherit_no_signal_state(death_signal: signals.Signals) -> None:
+    """Put back what the command would inherit: ignored signals and the signal mask.
+
+    Python ignores SIGPIPE and SIGXFSZ; a shell ignores SIGINT for a background job; a parent may
+    block signals. A command that ignores its death signal would stay.
+    """
+    for signal in (signals.SIGPIPE, signals.SIGXFSZ, death_signal):
+        if signal != signals.SIGKILL:
+            signals.signal(signal, signals.SIG_DFL)
+    signals.pthread_sigmask(signals.SIG_SETMASK, [])
+
+
 def execute(command: list[str]) -> int:
     """Replace this process by the command; return an exit code where that is impossible."""
-    # Python ignores these two; a server that inherits that would never see a broken pipe.
-    signals.signal(signals.SIGPIPE, signals.SIG_DFL)
-    signals.signal(signals.SIGXFSZ, signals.SIG_DFL)
     try:
         os.execvp(command[0], command)  # noqa: S606  no shell is wanted
     except FileNotFoundError as error:

@@ -8,7 +8,6 @@ supervisor any more.
 import os
 import signal as signals
 import subprocess
-import sys
 import time
 from pathlib import Path
 
@@ -16,6 +15,7 @@ from service.embedded.errors import ServerStartError
 
 POLL_INTERVAL_SECONDS = 0.05
 LISTING_TIMEOUT_SECONDS = 10
+PROCESS_FOLDER = Path("/proc") if Path("/proc/self/cwd").exists() else None
 
 
 def read_pid(pid_file: Path) -> int | None:
@@ -41,20 +41,29 @@ def serves_folder(pid: int, data_directory: Path) -> bool:
     """Whether process `pid` is a server at work in `data_directory`, not a later user of its pid.
 
     Both servers make their data directory their working directory.
+
+    Raises ServerStartError where this machine has no way to tell.
     """
-    if sys.platform == "linux":
+    data_directory = data_directory.resolve()
+    if PROCESS_FOLDER is not None:
         try:
-            return Path(f"/proc/{pid}/cwd").resolve(strict=True) == data_directory.resolve()
+            return (PROCESS_FOLDER / str(pid) / "cwd").resolve(strict=True) == data_directory
         except OSError:
-            return False
-    listing = subprocess.run(
-        ["lsof", "-a", "-p", str(pid), "-d", "cwd", "-Fn"],
-        capture_output=True,
-        text=True,
-        timeout=LISTING_TIMEOUT_SECONDS,
-        check=False,
-    )
-    return f"n{data_directory.resolve()}" in listing.stdout.splitlines()
+            return False  # gone, a zombie, or another user's: not one of ours at work
+    try:
+        listing = subprocess.run(
+            ["lsof", "-a", "-p", str(pid), "-d", "cwd", "-Fn"],
+            capture_output=True,
+            text=True,
+            timeout=LISTING_TIMEOUT_SECONDS,
+            check=False,
+        )
+    except FileNotFoundError:
+        raise ServerStartError(
+            f"Process {pid} may be a server of an earlier run in {data_directory}; without lsof "
+            "that cannot be told. Stop it, or remove the pid file in that folder."
+        ) from None
+    return f"n{data_directory}" in listing.stdout.splitlines()
 
 
 def stop_orphan(
@@ -81,7 +90,7 @@ def stop_orphan(
             "user: stop that process first."
         ) from None
     deadline = time.monotonic() + seconds
-    while is_alive(pid):
+    while serves_folder(pid, data_directory):  # a zombie that nobody collects has no folder
         if time.monotonic() > deadline:
             raise ServerStartError(
                 f"{name} (pid {pid}) of an earlier run still works in {data_directory} and did not "

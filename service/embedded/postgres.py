@@ -4,40 +4,26 @@ import os
 import shutil
 import signal as signals
 import subprocess
+import time
 from collections.abc import Callable, Mapping
 from pathlib import Path
-from types import TracebackType
-from typing import Final, Self
+from typing import ClassVar, Final
 from urllib.parse import quote
 
 import psycopg2
 from psycopg2 import sql
 
-from service.embedded.account import ServerAccount, make_server_directory, server_account
+from service.embedded.account import ServerAccount, make_server_directory
 from service.embedded.binaries import PostgresBinaries, locate_postgres, reachable_postgres
 from service.embedded.errors import ServerStartError, StateFolderError
-from service.embedded.folder_lock import FolderLock
 from service.embedded.leash import leashed
-from service.embedded.orphan import stop_orphan
-from service.embedded.ports import (
-    LOOPBACK,
-    PortTakenError,
-    candidate_ports,
-    free_port,
-    read_port,
-    write_port,
-)
-from service.embedded.process import ServerProcess, rotate_log, server_environment
+from service.embedded.ports import LOOPBACK, free_port
+from service.embedded.process import POLL_INTERVAL_SECONDS, server_environment
+from service.embedded.server import EmbeddedServer, Invocation
 
-NAME = "PostgreSQL"
 SUPERUSER = "postgres"
 INITDB_TIMEOUT_SECONDS = 120
-# Replaying the log after a crash takes time, checkpoint_timeout (5 min) of writes at the most.
-READY_TIMEOUT_SECONDS = 120
-ORPHAN_TIMEOUT_SECONDS = 30
-SHARED_MEMORY_RETRIES = 50
-# "Shutting Down the Server": SIGINT fast, SIGQUIT immediate (recovers at the next start).
-STOP_ESCALATION: Final = [(signals.SIGINT, 30.0), (signals.SIGQUIT, 10.0), (signals.SIGKILL, 5.0)]
+SHARED_MEMORY_TIMEOUT_SECONDS = 30
 
 DEFAULT_SETTINGS: Final[Mapping[str, str]] = {
     "listen_addresses": LOOPBACK,
@@ -56,15 +42,20 @@ DEFAULT_SETTINGS: Final[Mapping[str, str]] = {
 }
 
 
-class EmbeddedPostgres:
-    """A PostgreSQL server of its own in `state_dir`, on a port of the loopback interface.
+class EmbeddedPostgres(EmbeddedServer):
+    """A PostgreSQL server of its own in `state_dir` (see EmbeddedServer).
 
-    `state_dir` holds the cluster (data/), the log, the port of the last run and, for root in a
-    closed virtual environment, a copy of the programs. Passwords are checked with SCRAM; there is
-    no Unix socket, whose path could be too long. `settings` override DEFAULT_SETTINGS.
-
-    Start it from the main thread; it ends with this process, however that ends (on Linux).
+    Passwords are checked with SCRAM; there is no Unix socket, whose path could be too long.
+    `settings` override DEFAULT_SETTINGS.
     """
+
+    NAME = "PostgreSQL"
+    # "Shutting Down the Server": SIGINT fast, SIGQUIT immediate (recovers at the next start).
+    STOP_ESCALATION: ClassVar = [
+        (signals.SIGINT, 30.0),
+        (signals.SIGQUIT, 10.0),
+        (signals.SIGKILL, 5.0),
+    ]
 
     def __init__(
         self,
@@ -75,82 +66,8 @@ class EmbeddedPostgres:
         settings: Mapping[str, str] | None = None,
         pick_port: Callable[[], int] = free_port,
     ) -> None:
-        self.state_dir = state_dir
-        self.data_dir = state_dir / "data"
-        self.log_path = state_dir / "postgres.log"
-        self._port_file = state_dir / "port"
-        self._password = password
+        super().__init__(state_dir, password, {**DEFAULT_SETTINGS, **(settings or {})}, pick_port)
         self._binaries = binaries
-        self._settings = {**DEFAULT_SETTINGS, **(settings or {})}
-        self._pick_port = pick_port
-        self._lock = FolderLock(state_dir)
-        self._process: ServerProcess | None = None
-        self._port: int | None = None
-
-    def start(self) -> None:
-        """Create the cluster if there is none, and return when the server takes connections.
-
-        A server that a killed process left on this folder is stopped first; recovery after a
-        crash is PostgreSQL's own. The port of the last run is used again where it is free.
-
-        Raises StateFolderError where another process uses the folder or the cluster is of another
-        major version; BinariesNotFoundError; ServerStartError with the end of the server's log.
-        """
-        if self.running:
-            return
-        account = server_account()
-        self.state_dir.mkdir(mode=0o711, parents=True, exist_ok=True)
-        self._lock.release()
-        self._lock.acquire()
-        try:
-            self._lock.record_holder()
-            binaries = reachable_postgres(
-                self._binaries or locate_postgres(), account, self.state_dir / "programs"
-            )
-            self._prepare(binaries, account)
-            self._launch(binaries, account)
-        except BaseException:
-            self.stop()
-            raise
-
-    def stop(self) -> None:
-        """Shut down fast: sessions end, data is written; harder signals follow when it hangs."""
-        if self._process is not None:
-            self._process.stop(STOP_ESCALATION)
-            self._process = None
-        self._lock.release()
-
-    def __enter__(self) -> Self:
-        self.start()
-        return self
-
-    def __exit__(
-        self,
-        kind: type[BaseException] | None,
-        error: BaseException | None,
-        traceback: TracebackType | None,
-    ) -> None:
-        self.stop()
-
-    @property
-    def running(self) -> bool:
-        """Whether the server process lives."""
-        return self._process is not None and self._process.running
-
-    @property
-    def pid(self) -> int | None:
-        """The postmaster's process id, or None while the server is stopped."""
-        return self._process.pid if self._process is not None else None
-
-    @property
-    def port(self) -> int:
-        """The TCP port of the last start.
-
-        Raises ServerStartError where the server was never started.
-        """
-        if self._port is None:
-            raise ServerStartError(f"{NAME} in {self.state_dir} has not been started.")
-        return self._port
 
     def url(self, database: str = "postgres") -> str:
         """The address of a database, with the superuser's name and password in it."""
@@ -171,121 +88,40 @@ class EmbeddedPostgres:
         finally:
             connection.close()
 
-    def _prepare(self, binaries: PostgresBinaries, account: ServerAccount | None) -> None:
+    def _prepare(self, account: ServerAccount | None) -> Path:
+        found = self._binaries or locate_postgres()
+        binaries = reachable_postgres(found, account, self.state_dir / "programs")
         if self.data_dir.exists():
             refuse_other_major(self.data_dir, binaries)
         else:
-            self._create_cluster(binaries, account)
-        stop_orphan(
-            NAME,
-            self.data_dir / "postmaster.pid",
-            self.data_dir,
-            signals.SIGINT,
-            ORPHAN_TIMEOUT_SECONDS,
-        )
-        rotate_log(self.log_path)
-        self.log_path.touch(mode=0o600)
+            create_cluster(self.data_dir, self._password, binaries, account)
+        return binaries.program("postgres")
 
-    def _create_cluster(self, binaries: PostgresBinaries, account: ServerAccount | None) -> None:
-        """Run initdb under another name first: one cut short is never taken for a cluster."""
-        unfinished = self.state_dir / "data.unfinished"
-        if unfinished.exists():
-            shutil.rmtree(unfinished)
-        make_server_directory(unfinished, account)
-        password_file = self.state_dir / "password.once"
-        password_file.unlink(missing_ok=True)
-        password_file.touch(mode=0o600)
-        try:
-            password_file.write_text(self._password + "\n")
-            if account is not None:
-                os.chown(password_file, account.uid, account.gid)
-            self._run_initdb(binaries, account, unfinished, password_file)
-        finally:
-            password_file.unlink()
-        unfinished.rename(self.data_dir)
+    def _pid_file(self) -> Path:
+        return self.data_dir / "postmaster.pid"
 
-    def _run_initdb(
-        self,
-        binaries: PostgresBinaries,
-        account: ServerAccount | None,
-        directory: Path,
-        password_file: Path,
-    ) -> None:
-        # The builtin provider sorts by code point, the same on each machine, without ICU.
-        locale = ["--locale=C"]
-        if binaries.major >= 17:
-            locale += ["--locale-provider=builtin", "--builtin-locale=C.UTF-8"]
-        command = [
-            str(binaries.program("initdb")),
-            f"--pgdata={directory}",
-            f"--username={SUPERUSER}",
-            f"--pwfile={password_file}",
-            "--auth=scram-sha-256",
-            "--encoding=UTF8",
-            "--data-checksums",
-            *locale,
-        ]
-        user = account.name if account else None
-        result = subprocess.run(
-            leashed(command, signal=signals.SIGTERM, user=user),
-            stdin=subprocess.DEVNULL,
-            capture_output=True,
-            text=True,
-            cwd="/",
-            env=server_environment(),
-            timeout=INITDB_TIMEOUT_SECONDS,
-            check=False,
-        )
-        if result.returncode != 0:
-            said = (result.stderr or result.stdout).strip()
-            raise ServerStartError(f"initdb could not create a cluster in {directory}:\n{said}")
+    def _invocation(self, program: Path, port: int) -> Invocation:
+        command = [str(program), "-D", str(self.data_dir), "-p", str(port), "-k", ""]
+        for name, value in self._settings.items():
+            command += ["-c", f"{name}={value}"]
+        return Invocation(command)
 
-    def _launch(self, binaries: PostgresBinaries, account: ServerAccount | None) -> None:
-        retries_left = SHARED_MEMORY_RETRIES
-        for port in candidate_ports(read_port(self._port_file), self._pick_port):
-            while True:
-                try:
-                    self._launch_on(port, binaries, account)
-                except PortTakenError:
-                    break
-                except _SharedMemoryInUseError as error:
-                    # Backends of a killed postmaster notice within moments that it is gone.
-                    retries_left -= 1
-                    if retries_left == 0:
-                        raise ServerStartError(str(error)) from None
-                else:
-                    write_port(self._port_file, port)
-                    return
-        raise ServerStartError(f"{NAME} found no free port on {LOOPBACK}.")
+    def _launch_on(self, port: int, program: Path, account: ServerAccount | None) -> None:
+        """Start on one port, as soon as the backends of a killed postmaster are gone.
 
-    def _launch_on(
-        self, port: int, binaries: PostgresBinaries, account: ServerAccount | None
-    ) -> None:
-        command = [str(binaries.program("postgres")), "-D", str(self.data_dir), "-p", str(port)]
-        command += ["-k", ""]
-        for key, value in self._settings.items():
-            command += ["-c", f"{key}={value}"]
-        process = ServerProcess(
-            command,
-            name=NAME,
-            log_path=self.log_path,
-            death_signal=signals.SIGINT,
-            account=account,
-        )
-        self._process = process
-        self._port = port
-        try:
-            process.wait_until_ready(self._answers, READY_TIMEOUT_SECONDS)
-        except ServerStartError as error:
-            log = process.log_since_start()
-            if "Address already in use" in log:
-                raise PortTakenError from None
-            if "pre-existing shared memory block" in log:
-                raise _SharedMemoryInUseError(str(error)) from None
-            raise
+        They notice its death within moments, and keep its shared memory until then.
+        """
+        deadline = time.monotonic() + SHARED_MEMORY_TIMEOUT_SECONDS
+        while True:
+            try:
+                return super()._launch_on(port, program, account)
+            except ServerStartError as error:
+                in_use = "pre-existing shared memory block" in str(error)
+                if not in_use or time.monotonic() > deadline:
+                    raise
+            time.sleep(POLL_INTERVAL_SECONDS)
 
     def _answers(self) -> bool:
-        """Whether our own server, not another one on that port, accepts our password."""
         if not self._says_ready():
             return False
         try:
@@ -293,8 +129,9 @@ class EmbeddedPostgres:
         except psycopg2.OperationalError as error:
             if "password authentication failed" in str(error):
                 raise ServerStartError(
-                    f"{NAME} in {self.data_dir} does not accept the password of this state "
-                    "folder: its secrets and its data are not from the same run."
+                    f"{self.NAME} in {self.data_dir} does not accept the password of this state "
+                    "folder: its secrets and its data are not from the same installation. Restore "
+                    "both from the same backup."
                 ) from None
             return False
         return True
@@ -305,17 +142,74 @@ class EmbeddedPostgres:
         The status is the eighth line of postmaster.pid (LOCK_FILE_LINE_PM_STATUS in PostgreSQL's
         pidfile.h), which pg_ctl waits for as well.
         """
-        pid_file = self.data_dir / "postmaster.pid"
-        lines = pid_file.read_text().splitlines() if pid_file.exists() else []
+        try:
+            lines = self._pid_file().read_text().splitlines()
+        except FileNotFoundError:
+            return False
         return len(lines) >= 8 and lines[0] == str(self.pid) and lines[7].strip() == "ready"
 
 
-class _SharedMemoryInUseError(Exception):
-    """Backends of an earlier, killed postmaster are still on their way out."""
+def create_cluster(
+    data_dir: Path, password: str, binaries: PostgresBinaries, account: ServerAccount | None
+) -> None:
+    """Make a new cluster with checksums, UTF-8 and SCRAM, on which the superuser has `password`.
+
+    initdb works under another name first: one cut short is never taken for a cluster.
+
+    Raises ServerStartError with initdb's own words.
+    """
+    unfinished = data_dir.with_name(data_dir.name + ".unfinished")
+    if unfinished.exists():
+        shutil.rmtree(unfinished)
+    make_server_directory(unfinished, account)
+    password_file = data_dir.with_name("password.once")
+    password_file.unlink(missing_ok=True)
+    password_file.touch(mode=0o600)
+    try:
+        password_file.write_text(password + "\n")
+        if account is not None:
+            os.chown(password_file, account.uid, account.gid)
+        _run_initdb(unfinished, password_file, binaries, account)
+    finally:
+        password_file.unlink()
+    unfinished.rename(data_dir)
+
+
+def _run_initdb(
+    directory: Path, password_file: Path, binaries: PostgresBinaries, account: ServerAccount | None
+) -> None:
+    locale = ["--locale=C"]
+    if binaries.major >= 17:
+        # The builtin provider sorts by code point, the same on each machine, without ICU.
+        locale += ["--locale-provider=builtin", "--builtin-locale=C.UTF-8"]
+    command = [
+        str(binaries.program("initdb")),
+        f"--pgdata={directory}",
+        f"--username={SUPERUSER}",
+        f"--pwfile={password_file}",
+        "--auth=scram-sha-256",
+        "--encoding=UTF8",
+        "--data-checksums",
+        *locale,
+    ]
+    user = account.name if account else None
+    result = subprocess.run(
+        leashed(command, signal=signals.SIGTERM, user=user),
+        stdin=subprocess.DEVNULL,
+        capture_output=True,
+        text=True,
+        cwd="/",
+        env=server_environment(),
+        timeout=INITDB_TIMEOUT_SECONDS,
+        check=False,
+    )
+    if result.returncode != 0:
+        said = (result.stderr or result.stdout).strip()
+        raise ServerStartError(f"initdb could not create a cluster in {directory}:\n{said}")
 
 
 def refuse_other_major(data_dir: Path, binaries: PostgresBinaries) -> None:
-    """Raise StateFolderError where the cluster cannot be served by these programs."""
+    """Raise StateFolderError where these programs cannot serve the cluster."""
     version_file = data_dir / "PG_VERSION"
     try:
         found = version_file.read_text().strip()

@@ -119,7 +119,8 @@ class ServerProcess:
         """The last part of what this process has written, at most LOG_TAIL_BYTES."""
         with self.log_path.open("rb") as log:
             end_bytes = log.seek(0, os.SEEK_END)
-            log.seek(max(self._log_start_bytes, end_bytes - LOG_TAIL_BYTES))
+            start_bytes = min(self._log_start_bytes, end_bytes)  # smaller after a rotation
+            log.seek(max(start_bytes, end_bytes - LOG_TAIL_BYTES))
             return log.read().decode(errors="replace")
 
     def log_excerpt(self) -> str:

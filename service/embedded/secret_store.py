@@ -68,6 +68,7 @@ class SecretStore:
 
     def _read(self) -> dict[str, str]:
         try:
+            self.path.chmod(0o600)  # whatever a restore from a backup made of it
             document = json.loads(self.path.read_text())
             values = document["secrets"]
             whole = (

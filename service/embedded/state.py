@@ -10,7 +10,12 @@ from pathlib import Path
 from types import TracebackType
 from typing import Self
 
-from service.embedded.account import blocking_directory, server_account
+from service.embedded.account import (
+    blocking_directory,
+    make_passable_directory,
+    refuse_unreachable,
+    server_account,
+)
 from service.embedded.errors import StateFolderError
 from service.embedded.folder_lock import FolderLock
 from service.embedded.secret_store import SecretStore, write_private
@@ -82,7 +87,7 @@ class StateFolder:
         lock.acquire()
         try:
             _refuse_foreign(folder)
-            _refuse_unreachable(folder)
+            refuse_unreachable(folder, server_account())
             _refuse_full(folder, measure_free)
             if not (folder / MARKER_FILE).exists():
                 marker = {"application": APPLICATION, "format": FORMAT}
@@ -132,12 +137,8 @@ class StateFolder:
 
 
 def _create(folder: Path) -> None:
-    if folder.is_dir():
-        return
-    # Root's servers run under another account, which has to pass through to its own folders.
-    mode = 0o711 if os.geteuid() == 0 else 0o700
     try:
-        folder.mkdir(mode=mode, parents=True)
+        make_passable_directory(folder, server_account())
     except OSError as error:
         raise StateFolderError(
             f"The state folder {folder} cannot be created ({error.strerror}): set {STATE_SETTING} "
@@ -184,17 +185,6 @@ def _refuse_foreign(folder: Path) -> None:
         raise StateFolderError(
             f"{folder} was made by a newer version (format {format_found}, this one reads "
             f"{FORMAT}): upgrade, or set {STATE_SETTING} to another folder."
-        )
-
-
-def _refuse_unreachable(folder: Path) -> None:
-    account = server_account()
-    blocking = blocking_directory(folder, account) if account else None
-    if account and blocking:
-        raise StateFolderError(
-            f"The servers run as '{account.name}', which cannot pass {blocking} on the way to the "
-            f"state folder {folder}: set {STATE_SETTING} to a folder outside it, such as one below "
-            f"{SHARED_STATE}."
         )
 
 
