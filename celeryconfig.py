@@ -6,7 +6,7 @@ what it does not have. Numbers were measured on Celery 5.7 with a Redis broker.
 
 import os
 
-from kombu import Queue
+from kombu import Exchange, Queue
 
 # --- Broker ------------------------------------------------------------------------------------
 broker_url = os.environ.get("CELERY_BROKER_URL") or os.environ.get("REDIS_URL", "")
@@ -41,10 +41,13 @@ worker_cancel_long_running_tasks_on_connection_loss = False
 
 # --- Queues ------------------------------------------------------------------------------------
 # Durable by default in kombu: declared queues survive a broker restart.
+_exchange = Exchange("maintenance", type="direct", durable=True)
 task_queues = tuple(
-    Queue(name, routing_key=name, durable=True) for name in ("high", "medium", "low")
+    Queue(name, _exchange, routing_key=name, durable=True) for name in ("high", "medium", "low")
 )
 task_default_queue = "medium"
+task_default_exchange = "maintenance"
+task_default_routing_key = "medium"
 # Each maintenance task names its queue in its decorator; a queue that nobody consumes is a typo.
 task_create_missing_queues = False
 
