@@ -32,6 +32,26 @@ REPUBLISH_SECONDS = 600.0
 UNCONFIRMED_SECONDS = 10.0
 
 
+def record_run(
+    spec: TaskSpec,
+    target: str,
+    options: Mapping[str, Any],
+    origin: Origin,
+    run_id: uuid.UUID | None = None,
+) -> Run:
+    """Check and record one run as ``queued``; nothing is sent.
+
+    Raises ``UnknownName``, ``InvalidOptions``, and ``IntegrityError`` where the slot has a run
+    already.
+    """
+    try:
+        spec.resolve_target(configuration(), target)
+    except Skipped:
+        logger.debug("%s has no target configured; its run will say so", spec.name)
+    parse_options(spec.options_type, options)
+    return ledger.create_run(spec, target, options, origin, run_id)
+
+
 def start_run(
     spec: TaskSpec,
     target: str,
@@ -42,15 +62,9 @@ def start_run(
     """Check, record and send one run; return its row.
 
     The message goes out when the surrounding transaction commits. Where the broker does not
-    answer, the run stays ``queued`` and is sent by :func:`mend`. Raises ``UnknownName``,
-    ``InvalidOptions``, and ``IntegrityError`` where the slot has a run already.
+    answer, the run stays ``queued`` and is sent by :func:`mend`. Raises as :func:`record_run`.
     """
-    try:
-        spec.resolve_target(configuration(), target)
-    except Skipped:
-        logger.debug("%s has no target configured; its run will say so", spec.name)
-    parse_options(spec.options_type, options)
-    run = ledger.create_run(spec, target, options, origin, run_id)
+    run = record_run(spec, target, options, origin, run_id)
     transaction.on_commit(lambda: publish(run))
     return run
 

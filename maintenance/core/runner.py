@@ -6,9 +6,8 @@ import time
 import uuid
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
-from typing import Any
+from typing import Any, Protocol
 
-from celery import Task
 from celery.exceptions import Ignore, SoftTimeLimitExceeded
 from django.db import OperationalError, close_old_connections, connection
 
@@ -39,10 +38,26 @@ class RunFailed(Exception):
     """A run failed for good. Carries the redacted reason, so that no secret reaches a traceback."""
 
 
+class Carrier(Protocol):
+    """What brings a run into a process: a Celery task, or a command that works without a broker."""
+
+    @property
+    def request(self) -> Any:
+        """Something with ``id``, the run's id, and ``hostname``, the worker's name."""
+
+    def update_state(self, *, state: str, meta: dict[str, Any]) -> None:
+        """Show progress to whoever watches the carrier."""
+
+    def retry(
+        self, *, exc: Exception | None = None, countdown: float, max_retries: int | None
+    ) -> Exception:
+        """Return, or raise, what makes the run come again after ``countdown`` seconds."""
+
+
 class LedgerProgress:
     """Progress that is stored on the run's row and as Celery's PROGRESS state."""
 
-    def __init__(self, run: Run, task: "Task[Any, Any]") -> None:
+    def __init__(self, run: Run, task: Carrier) -> None:
         self._run = run
         self._task = task
         self._written_at = 0.0
@@ -98,7 +113,7 @@ def _lease(run: Run, progress: LedgerProgress) -> Iterator[None]:
 
 
 def execute(
-    task: "Task[Any, Any]", spec: TaskSpec, target: str, options: Mapping[str, Any]
+    task: Carrier, spec: TaskSpec, target: str, options: Mapping[str, Any]
 ) -> dict[str, Any]:
     """Do one message's work and return what Celery keeps as its result.
 
@@ -122,7 +137,7 @@ def execute(
         raise Ignore from None
     except (Skipped, Cancelled) as stop:
         state = RunState.SKIPPED if isinstance(stop, Skipped) else RunState.CANCELLED
-        return _end(run, state, _stop_report(run, state, str(stop)), str(stop))
+        return _end(run, state, stop_report(run, state, str(stop)), str(stop))
     except SoftTimeLimitExceeded:
         limit = spec.soft_time_limit_seconds
         return _fail(run, f"Stopped at its time limit of {limit:g} seconds.")
@@ -132,7 +147,7 @@ def execute(
     return _end(run, RunState.SUCCEEDED, report)
 
 
-def _wait_for_rate_limit(task: "Task[Any, Any]", spec: TaskSpec) -> None:
+def _wait_for_rate_limit(task: Carrier, spec: TaskSpec) -> None:
     if spec.rate_limit is None:
         return
     wait = reserve_start(spec.name, spec.rate_limit)
@@ -140,7 +155,7 @@ def _wait_for_rate_limit(task: "Task[Any, Any]", spec: TaskSpec) -> None:
         raise task.retry(countdown=wait, max_retries=None)
 
 
-def _work(task: "Task[Any, Any]", spec: TaskSpec, run: Run, options: Mapping[str, Any]) -> Report:
+def _work(task: Carrier, spec: TaskSpec, run: Run, options: Mapping[str, Any]) -> Report:
     progress = LedgerProgress(run, task)
     with _lease(run, progress):
         return spec.function(
@@ -161,18 +176,17 @@ def _skip_for_overlap(overlap: ledger.Overlap) -> dict[str, Any]:
         f" has been at work since {other.started_at:%Y-%m-%d %H:%M:%S %Z}."
     )
     return _end(
-        overlap.run, RunState.SKIPPED, _stop_report(overlap.run, RunState.SKIPPED, reason), reason
+        overlap.run, RunState.SKIPPED, stop_report(overlap.run, RunState.SKIPPED, reason), reason
     )
 
 
-def _stop_report(run: Run, state: RunState, reason: str) -> Report:
+def stop_report(run: Run, state: RunState, reason: str) -> Report:
+    """Return the report of a run that did not do its work, which is no failure."""
     title = f"{run.short_task.replace('_', ' ').capitalize()} {state.label}"
     return Report(title=title, summary=f"{str(state.label).capitalize()}: {reason}")
 
 
-def _retry_or_fail(
-    task: "Task[Any, Any]", spec: TaskSpec, run: Run, error: Exception
-) -> dict[str, Any]:
+def _retry_or_fail(task: Carrier, spec: TaskSpec, run: Run, error: Exception) -> dict[str, Any]:
     reason = redact(str(error).strip() or type(error).__name__)
     ledger.record_failed_attempt(run, reason)
     failures = len(run.failures)
