@@ -1,0 +1,196 @@
+"""Connections to Redis and Valkey, and what their errors mean for an operator."""
+
+import re
+from collections.abc import Iterator
+from contextlib import contextmanager
+from typing import Any, Protocol
+
+import redis
+from redis.backoff import NoBackoff
+from redis.connection import Connection, SSLConnection, UnixDomainSocketConnection
+from redis.retry import Retry
+
+from maintenance.core.errors import ConfigurationError, MissingRights, TargetUnavailable
+from maintenance.core.redaction import address_of, redact
+
+CLIENT_NAME = "maintenance"
+
+_DENIED_COMMAND = re.compile(r"'(?P<command>[a-z0-9_.|-]+)' command", re.IGNORECASE)
+
+
+class HasUrl(Protocol):
+    """A target that is reached by a URL: its secret is resolved at the last moment."""
+
+    @property
+    def timeout_seconds(self) -> float:
+        """Longest wait for a connection or an answer."""
+
+    def resolved_url(self) -> str:
+        """Return the URL with its secret."""
+
+
+class _ReadsManyReplies:
+    """Reads the replies of a whole batch in one call.
+
+    ``Connection.read_response`` formats an error prefix and looks for health checks on every
+    reply, which costs more than the reply itself: with 20,000 streams that is half the run.
+    """
+
+    _parser: Any
+
+    def read_replies(self, count: int) -> list[Any]:
+        """Return ``count`` replies in order; an error reply is a value, not an exception."""
+        read = self._parser.read_response
+        try:
+            return [read() for _ in range(count)]
+        except OSError as error:
+            self._drop()
+            raise redis.ConnectionError(f"Error while reading: {error.args}") from error
+        except BaseException:
+            # Unread replies would answer the next command: this connection is spent.
+            self._drop()
+            raise
+
+    def _drop(self) -> None:
+        self.disconnect()  # type: ignore[attr-defined]
+
+
+class BatchConnection(_ReadsManyReplies, Connection):
+    """TCP."""
+
+
+class BatchSSLConnection(_ReadsManyReplies, SSLConnection):
+    """TCP with TLS."""
+
+
+class BatchUnixConnection(_ReadsManyReplies, UnixDomainSocketConnection):
+    """A Unix socket."""
+
+
+_CONNECTION_CLASSES = {"rediss": BatchSSLConnection, "unix": BatchUnixConnection}
+
+
+def connect(target: HasUrl) -> redis.Redis:
+    """Connect to ``target`` and prove it by one PING.
+
+    Nothing is retried here: a run is retried as a whole, with backoff. Raises
+    :class:`TargetUnavailable` with the address, :class:`MissingRights` for a refused login and
+    :class:`ConfigurationError` for a URL that is none of a Redis server.
+    """
+    url = target.resolved_url()
+    client = redis.Redis.from_pool(_pool(url, target.timeout_seconds))
+    with explained_errors(url):
+        try:
+            client.ping()
+        except redis.RedisError:
+            client.close()
+            raise
+    return client
+
+
+def _pool(url: str, timeout_seconds: float) -> redis.ConnectionPool:
+    try:
+        return redis.ConnectionPool.from_url(
+            url,
+            connection_class=_CONNECTION_CLASSES.get(url.partition(":")[0], BatchConnection),
+            # RESP2: every reply read here is the same in both, and the handshake is shorter.
+            protocol=2,
+            socket_timeout=timeout_seconds,
+            socket_connect_timeout=timeout_seconds,
+            retry=Retry(NoBackoff(), 0),
+            redis_connect_func=_introduce,
+        )
+    except ValueError:
+        raise ConfigurationError(
+            f"{address_of(url)} is not the URL of a Redis server. Write"
+            " redis://user:password@host:port/database, rediss://... for TLS or unix://path for"
+            " a socket; quote special characters of the password (%40 for @)."
+        ) from None
+
+
+def _introduce(connection: Connection) -> None:
+    """Log in, then give the connection a name where the ACL allows it."""
+    connection.on_connect()
+    connection.send_command("CLIENT", "SETNAME", CLIENT_NAME)
+    try:
+        connection.read_response()
+    except redis.exceptions.NoPermissionError:
+        # The name only helps a person who reads CLIENT LIST; trimming works without that right.
+        return
+
+
+@contextmanager
+def session(target: HasUrl) -> Iterator[redis.Redis]:
+    """Open a connection, explain every error inside the block, close at its end."""
+    client = connect(target)
+    try:
+        with explained_errors(target.resolved_url()):
+            yield client
+    finally:
+        client.close()
+
+
+@contextmanager
+def explained_errors(url: str) -> Iterator[None]:
+    """Turn redis-py's errors into :class:`TargetUnavailable` and :class:`MissingRights`."""
+    try:
+        yield
+    except redis.RedisError as error:
+        explained = explain(error, url)
+        if explained is None:
+            raise
+        raise explained from None
+
+
+def explain(error: Exception, url: str) -> TargetUnavailable | MissingRights | None:
+    """Say what ``error`` means for an operator; ``None`` where it is no matter of the server."""
+    address = address_of(url)
+    if isinstance(error, redis.exceptions.NoPermissionError):
+        return MissingRights(f"{address} refused: {_missing_right(str(error))}.")
+    if isinstance(error, redis.AuthenticationError | redis.exceptions.AuthorizationError):
+        return MissingRights(
+            f"{address} refused the login: {_text(error)}. Check the user and the password in"
+            " the URL of this target."
+        )
+    for kind, sentence in _SENTENCES.items():
+        if isinstance(error, kind):
+            return TargetUnavailable(f"{address} {sentence.format(_text(error))}")
+    return None
+
+
+#: In this order: the first class that fits speaks.
+_SENTENCES: dict[type[Exception], str] = {
+    redis.BusyLoadingError: (
+        "is still loading its data set into memory; it answers when that is done."
+    ),
+    redis.ReadOnlyError: (
+        "became a read-only replica during the run (a failover?). What was done is safe to"
+        " repeat; point the target at the primary if this stays."
+    ),
+    redis.ConnectionError: (
+        "cannot be reached: {}. Check that the server runs, and the host and port of this target."
+    ),
+    redis.TimeoutError: (
+        "did not answer in time: {}. Check its load (SLOWLOG GET), or raise timeout_seconds."
+    ),
+    redis.ResponseError: "answered with an error: {}.",
+}
+
+
+def _text(error: Exception) -> str:
+    return redact(str(error)).rstrip(". ")
+
+
+def _missing_right(message: str) -> str:
+    """Name the ACL rule that is missing (Redis 6.2 to 8 and Valkey word it differently)."""
+    denied = _DENIED_COMMAND.search(message)
+    if denied:
+        return f"needs ACL +{denied['command'].lower()}"
+    if "channel" in message:
+        return "needs ACL access to the channel (&pattern)"
+    return "needs ACL access to the keys of this pattern (~pattern)"
+
+
+def describe_key(key: bytes) -> str:
+    """Return a key as text; bytes that are not UTF-8 are written as ``\\xNN``."""
+    return key.decode("utf-8", "backslashreplace")
