@@ -47,27 +47,56 @@ def sync_schedules(configuration: Configuration) -> SyncResult:
 
     A row is compared with what was last written there. What an operator changed stays; what only
     the code changed is updated; a row deleted by an operator stays deleted. Rows whose target is
-    no longer configured are disabled, not deleted: their history is worth keeping.
+    no longer configured are disabled, not deleted: their history is worth keeping, and they come
+    back with their target.
     """
     result = SyncResult()
     wanted = dict(_definitions(configuration))
     written = {row.name: row for row in SyncedSchedule.objects.all()}
-    rows = {
-        row.name: row
-        for row in PeriodicTask.objects.select_related("crontab").filter(
-            name__startswith=NAME_PREFIX
-        )
-    }
+    rows = _rows()
     for name, definition in wanted.items():
         _sync_one(name, definition, rows.get(name), written.get(name), result)
-    for name in written.keys() - wanted.keys():
-        row = rows.get(name)
-        if row is not None and row.enabled:
-            row.enabled = False
-            row.save()
-            result.disabled.append(name)
-        written[name].delete()
+    for name in sorted(written.keys() - wanted.keys()):
+        _retire(rows.get(name), written[name], result)
     return result
+
+
+def _retire(row: PeriodicTask | None, synced: SyncedSchedule, result: SyncResult) -> None:
+    """Disable a row that the code does not want any more, once: what an operator does then stays."""
+    if row is None:
+        synced.delete()
+    elif synced.definition.get("enabled") and row.enabled:
+        row.enabled = False
+        row.save()
+        synced.definition = {**synced.definition, "enabled": False}
+        synced.save()
+        result.disabled.append(row.name)
+
+
+def differences(configuration: Configuration) -> list[Difference]:
+    """Return where rows and code differ, edited or not synchronised yet; write nothing."""
+    written = set(SyncedSchedule.objects.values_list("name", flat=True))
+    rows = _rows()
+    found: list[Difference] = []
+    for name, definition in _definitions(configuration):
+        row = rows.get(name)
+        if row is None:
+            found.append(
+                Difference(name, "row", "present", "deleted" if name in written else "missing")
+            )
+            continue
+        current = _read(row)
+        found += [
+            Difference(name, key, value, current[key])
+            for key, value in definition.items()
+            if current[key] != value
+        ]
+    return found
+
+
+def _rows() -> dict[str, PeriodicTask]:
+    rows = PeriodicTask.objects.select_related("crontab").filter(name__startswith=NAME_PREFIX)
+    return {row.name: row for row in rows}
 
 
 def _definitions(configuration: Configuration) -> Iterator[tuple[str, dict[str, Any]]]:
@@ -123,6 +152,7 @@ def _sync_one(
     ]
     merged = {key: current[key] if key in edited else value for key, value in definition.items()}
     if merged == current:
+        _remember(name, definition)
         result.unchanged.append(name)
     else:
         _write(row, merged, base=definition)
@@ -159,9 +189,10 @@ def _write(
     """Save ``definition`` into ``row`` and remember ``base`` as what the code wanted."""
     if definition["cron"]:  # an operator may have put an interval in the place of the crontab
         schedule = Schedule(definition["task"], definition["cron"])
-        row.crontab, _created = CrontabSchedule.objects.get_or_create(
-            **schedule.cron_fields, timezone=definition["timezone"]
-        )
+        fields = {**schedule.cron_fields, "timezone": definition["timezone"]}
+        # No constraint keeps these rows unique: get_or_create would fail where there are two.
+        crontab = CrontabSchedule.objects.filter(**fields).order_by("pk").first()
+        row.crontab = crontab or CrontabSchedule.objects.create(**fields)
     row.task = definition["task"]
     row.kwargs = json.dumps(definition["kwargs"])
     row.queue = definition["queue"]
@@ -169,7 +200,10 @@ def _write(
     row.description = definition["description"]
     row.enabled = definition["enabled"]
     row.save()
+    _remember(row.name, base or definition)
+
+
+def _remember(name: str, definition: dict[str, Any]) -> None:
     SyncedSchedule.objects.update_or_create(
-        name=row.name,
-        defaults={"definition": base or definition, "synced_at": timezone.now()},
+        name=name, defaults={"definition": definition, "synced_at": timezone.now()}
     )
