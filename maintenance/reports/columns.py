@@ -6,7 +6,13 @@ from collections.abc import Iterable
 
 # Characters that move the cursor, colour the screen or turn the reading direction round. A table
 # name may hold them; a terminal or a page must not obey them.
-_CONTROLS = re.compile("[\x00-\x08\x0b-\x1f\x7f-\x9f\u200e\u200f\u2028\u2029\u202a-\u202e\u2066-\u2069]")
+_CONTROLS = re.compile(
+    "[\x00-\x08\x0b-\x1f\x7f-\x9f"  # C0 and C1, among them the escape that starts colours
+    "\u200b\u200e\u200f\u2060\ufeff"  # nothing to see, yet two names differ by them
+    "\u2028\u2029\u202a-\u202e\u2066-\u2069]"  # line ends and reading directions
+)
+# Ordinary white space alone: the narrow space inside of a number is no place to break it.
+_SPACES = re.compile("[ \n]+")
 
 
 def visible(text: str) -> str:
@@ -16,7 +22,7 @@ def visible(text: str) -> str:
 
 def one_line(text: str) -> str:
     """Return :func:`visible` text on one line, each run of white space as one space."""
-    return " ".join(visible(text).split())
+    return _SPACES.sub(" ", visible(text)).strip(" ")
 
 
 def _escaped(match: re.Match[str]) -> str:

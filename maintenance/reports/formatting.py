@@ -25,14 +25,21 @@ NO_VALUE = "–"  # noqa: RUF001 - an en dash is meant
 #: Between groups of three digits, as ISO 80000-1 has it; this one does not break over lines.
 DIGIT_SPACE = "\N{NARROW NO-BREAK SPACE}"
 
-_UNIT_ENDINGS = ("_per_second", "_bytes", "_ratio", "_seconds", "_ms")
+_QUANTITIES = {
+    "_per_second": "rate",
+    "_bytes": "size",
+    "_ratio": "share",
+    "_seconds": "time",
+    "_ms": "time",
+}
+_UNIT_ENDINGS = tuple(_QUANTITIES)
 _IDENTIFIERS = frozenset({"id", "oid", "pid", "port", "queryid", "query_id", "version", "year"})
 _IDENTIFIER_ENDINGS = ("_id", "_oid", "_pid", "_port", "_version")
 
 _SIZE_UNITS = ("bytes", "kB", "MB", "GB", "TB", "PB")
 
 
-def format_value(name: str, value: Any) -> str:
+def format_value(name: str, value: Any) -> str:  # noqa: PLR0911 - one line a type reads best
     """Write ``value`` for a person, in the unit that ``name`` ends in. Never raises."""
     if value is None:
         return NO_VALUE
@@ -45,7 +52,7 @@ def format_value(name: str, value: Any) -> str:
     if isinstance(value, str):
         return _format_text(name, value)
     if isinstance(value, Mapping):
-        return ", ".join(f"{heading(str(k))} {format_value(str(k), v)}" for k, v in value.items())
+        return "; ".join(f"{heading(str(k))}: {format_value(str(k), v)}" for k, v in value.items())
     if isinstance(value, list | tuple):
         return ", ".join(format_value(name, item) for item in value)
     return json.dumps(value, default=str, ensure_ascii=False)
@@ -181,15 +188,20 @@ def heading(name: str) -> str:
 def headings(names: Sequence[str]) -> tuple[str, ...]:
     """Return headings for columns that stand side by side.
 
-    Where two would read the same (``free_bytes``, ``free_ratio``) the unit stays, in brackets.
+    Where two would read the same (``free_bytes``, ``free_ratio``), the unit is said in a word:
+    ``free size``, ``free share``.
     """
     seen = Counter(heading(name) for name in names)
     return tuple(
-        f"{heading(name)} ({name[len(_without_unit(name)) :].strip('_').replace('_', ' ')})"
-        if seen[heading(name)] > 1 and _without_unit(name) != name
-        else heading(name)
-        for name in names
+        _with_quantity(name) if seen[heading(name)] > 1 else heading(name) for name in names
     )
+
+
+def _with_quantity(name: str) -> str:
+    words = heading(name)
+    ending = next((e for e in _UNIT_ENDINGS if name.endswith(e)), "")
+    quantity = _QUANTITIES.get(ending, "")
+    return words if words.endswith(quantity) else f"{words} {quantity}"
 
 
 def _without_unit(name: str) -> str:

@@ -1,0 +1,350 @@
+"""A publication in words: what text, Markdown and HTML all say, so that they say the same.
+
+Every string here is ready to be shown: values are formatted by their names, control characters
+are written out, long lists are cut at :data:`ROW_LIMIT` with the number of what was left out.
+A renderer adds layout and its own escaping, nothing else.
+"""
+
+from collections import Counter
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
+from typing import Any
+
+from maintenance.core.findings import Finding, Severity, by_seriousness
+from maintenance.core.plans import Outcome, Verdict
+from maintenance.core.reports import Report, RunFacts, Table
+from maintenance.reports.columns import one_line, visible
+from maintenance.reports.formatting import (
+    NO_VALUE,
+    counted,
+    format_seconds,
+    format_time,
+    format_value,
+    heading,
+    headings,
+    is_identifier,
+)
+from maintenance.reports.publication import Publication, label_of, tally
+
+#: Rows shown of a table, and findings and outcomes of a report. JSON and CSV hold all.
+ROW_LIMIT = 200
+
+_WORDY_LENGTH = 40
+
+#: A sign beside each word, so that neither colour nor the word alone has to carry the meaning.
+SIGNS: Mapping[str, str] = {
+    "critical": "!!",
+    "failed": "!!",
+    "warning": "!",
+    "info": "i",
+    "unavailable": "?",
+    "ok": "ok",
+    "skipped": "--",
+    "cancelled": "--",
+    "queued": "..",
+    "running": "..",
+}
+
+_VERDICT_LABELS: Mapping[Verdict, str] = {
+    Verdict.PLANNED: "info",
+    Verdict.WORKED: "ok",
+    Verdict.NO_GAIN: "info",
+    Verdict.BLOCKED: "warning",
+    Verdict.FAILED: "critical",
+    Verdict.REFUSED: "warning",
+}
+
+
+@dataclass(frozen=True, slots=True)
+class Fact:
+    """A name in words and a value in words."""
+
+    label: str
+    value: str
+
+
+@dataclass(frozen=True, slots=True)
+class Change:
+    """A measurement before and after an action; a dash where one is missing."""
+
+    label: str
+    before: str
+    after: str
+
+
+@dataclass(frozen=True, slots=True)
+class FindingContent:
+    """One finding; ``anchor`` is its stable name in the page, for links to it."""
+
+    label: str
+    sign: str
+    anchor: str
+    code: str
+    subject: str
+    sentence: str
+    evidence: tuple[Fact, ...]
+    advice: str
+    commands: tuple[str, ...]
+    undo: tuple[str, ...]
+    runbook: str
+    runbook_is_link: bool
+
+
+@dataclass(frozen=True, slots=True)
+class OutcomeContent:
+    """One action and what came of it. ``label`` is the severity that its verdict looks like."""
+
+    label: str
+    sign: str
+    verdict: str
+    kind: str
+    subject: str
+    statement: str
+    reason: str
+    predicted: tuple[Fact, ...]
+    changes: tuple[Change, ...]
+    sentence: str
+    undo: str
+    took: str
+
+
+@dataclass(frozen=True, slots=True)
+class Cell:
+    """A value in its column."""
+
+    text: str
+    column: "Column"
+
+
+@dataclass(frozen=True, slots=True)
+class Column:
+    """A heading. Numbers stand at the right; ``wordy`` columns hold sentences or statements."""
+
+    heading: str
+    numeric: bool
+    wordy: bool
+
+
+@dataclass(frozen=True, slots=True)
+class TableContent:
+    """A table whose rows have exactly as many cells as it has columns.
+
+    ``left_out`` is a sentence that says how many rows do not stand here, or empty.
+    """
+
+    title: str
+    columns: tuple[Column, ...]
+    rows: tuple[tuple[str, ...], ...]
+    left_out: str
+
+    @property
+    def cells(self) -> tuple[tuple[Cell, ...], ...]:
+        """The rows with the column of each cell."""
+        return tuple(
+            tuple(Cell(text, column) for text, column in zip(row, self.columns, strict=True))
+            for row in self.rows
+        )
+
+
+@dataclass(frozen=True, slots=True)
+class Section:
+    """One report."""
+
+    title: str
+    summary: str
+    label: str
+    sign: str
+    tally: str
+    facts: tuple[Fact, ...]
+    findings: tuple[FindingContent, ...]
+    findings_left_out: str
+    outcomes: tuple[OutcomeContent, ...]
+    outcomes_left_out: str
+    tables: tuple[TableContent, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class Content:
+    """The whole publication. ``titled`` says that each section shows its own heading."""
+
+    title: str
+    summary: str
+    label: str
+    sign: str
+    run: tuple[Fact, ...]
+    sections: tuple[Section, ...]
+    titled: bool
+
+
+def content_of(publication: Publication) -> Content:
+    """Put a publication into words."""
+    label = _label(publication.severity, publication.run)
+    target = publication.run.target if publication.run else ""
+    seen: Counter[str] = Counter()
+    return Content(
+        title=one_line(publication.title),
+        summary=visible(publication.summary),
+        label=label,
+        sign=SIGNS[label],
+        run=tuple(_run_facts(publication.run)) if publication.run else (),
+        sections=tuple(_section(report, target, seen) for report in publication.reports),
+        titled=publication.several,
+    )
+
+
+def _label(severity: Severity, run: RunFacts | None) -> str:
+    """A run that failed or did not run must not look as if all were well."""
+    if run is None or run.state == "succeeded" or run.state not in SIGNS:
+        return severity.value
+    return run.state
+
+
+def _run_facts(run: RunFacts) -> Iterable[Fact]:
+    yield Fact("task", one_line(run.task))
+    yield Fact("target", one_line(run.target))
+    yield Fact("state", one_line(run.state))
+    if run.reason:
+        yield Fact("reason", visible(run.reason))
+    if run.schedule:
+        yield Fact("schedule", one_line(run.schedule))
+    actor = f" by {run.actor}" if run.actor else ""
+    yield Fact("triggered", one_line(f"{run.trigger}{actor}"))
+    if run.options:
+        yield Fact("options", one_line(format_value("options", run.options)))
+    if run.attempt > 1:
+        yield Fact("attempt", str(run.attempt))
+    yield Fact("queued", format_time(run.queued_at))
+    if run.started_at:
+        yield Fact("started", format_time(run.started_at))
+    if run.finished_at:
+        yield Fact("finished", format_time(run.finished_at))
+    if run.duration_seconds is not None:
+        yield Fact("took", format_seconds(run.duration_seconds))
+    yield Fact("run", one_line(run.run_id))
+
+
+def _section(report: Report, target: str, seen: Counter[str]) -> Section:
+    findings = by_seriousness(report.findings)
+    return Section(
+        title=one_line(report.title),
+        summary=visible(report.summary),
+        label=report.severity.value,
+        sign=SIGNS[report.severity.value],
+        tally=tally(findings),
+        facts=facts_of(report.facts),
+        findings=tuple(
+            _finding(finding, _anchor(finding.fingerprint(target), seen))
+            for finding in findings[:ROW_LIMIT]
+        ),
+        findings_left_out=_left_out(len(findings), "finding"),
+        outcomes=tuple(_outcome(outcome) for outcome in report.outcomes[:ROW_LIMIT]),
+        outcomes_left_out=_left_out(len(report.outcomes), "action"),
+        tables=tuple(_table(table) for table in report.tables),
+    )
+
+
+def _left_out(count: int, noun: str) -> str:
+    excess = count - ROW_LIMIT
+    if excess <= 0:
+        return ""
+    verb = "is" if excess == 1 else "are"
+    return f"{counted(excess, f'more {noun}')} {verb} left out here; JSON and CSV hold all."
+
+
+def facts_of(values: Mapping[str, Any]) -> tuple[Fact, ...]:
+    """Put named values into words, in their order."""
+    labels = headings(list(values))
+    return tuple(
+        Fact(one_line(label), one_line(format_value(name, value)))
+        for label, (name, value) in zip(labels, values.items(), strict=True)
+    )
+
+
+def _anchor(fingerprint: str, seen: Counter[str]) -> str:
+    """A page's anchors differ, even where two findings say the same of the same subject."""
+    seen[fingerprint] += 1
+    again = f"-{seen[fingerprint]}" if seen[fingerprint] > 1 else ""
+    return f"finding-{fingerprint}{again}"
+
+
+def _finding(finding: Finding, anchor: str) -> FindingContent:
+    label = label_of(finding)
+    return FindingContent(
+        label=label,
+        sign=SIGNS[label],
+        anchor=anchor,
+        code=one_line(finding.code),
+        subject=one_line(finding.subject),
+        sentence=visible(finding.sentence),
+        evidence=facts_of(finding.evidence),
+        advice=visible(finding.advice),
+        commands=tuple(visible(command) for command in finding.commands),
+        undo=tuple(visible(command) for command in finding.undo),
+        runbook=one_line(finding.runbook),
+        runbook_is_link=finding.runbook.startswith(("https://", "http://")),
+    )
+
+
+def _outcome(outcome: Outcome) -> OutcomeContent:
+    action = outcome.action
+    label = _VERDICT_LABELS[outcome.verdict]
+    return OutcomeContent(
+        label=label,
+        sign=SIGNS[label],
+        verdict=outcome.verdict.value,
+        kind=one_line(action.kind),
+        subject=one_line(action.subject),
+        statement=visible(action.statement),
+        reason=one_line(action.reason),
+        predicted=facts_of(action.predicted),
+        changes=_changes(outcome.before, outcome.after),
+        sentence=visible(outcome.sentence),
+        undo=visible(action.undo),
+        took=format_seconds(outcome.duration_seconds) if outcome.duration_seconds else "",
+    )
+
+
+def _changes(before: Mapping[str, Any], after: Mapping[str, Any]) -> tuple[Change, ...]:
+    names = [*before, *(name for name in after if name not in before)]
+    return tuple(
+        Change(
+            one_line(heading(name)),
+            one_line(format_value(name, before[name])) if name in before else NO_VALUE,
+            one_line(format_value(name, after[name])) if name in after else NO_VALUE,
+        )
+        for name in names
+    )
+
+
+def _table(table: Table) -> TableContent:
+    rows = tuple(_row(table.columns, row) for row in table.rows[:ROW_LIMIT])
+    columns = tuple(
+        Column(
+            heading=one_line(words),
+            numeric=_is_numeric(table, index),
+            wordy=any(len(row[index]) > _WORDY_LENGTH and " " in row[index] for row in rows),
+        )
+        for index, words in enumerate(headings(table.columns))
+    )
+    return TableContent(
+        title=one_line(table.title),
+        columns=columns,
+        rows=rows,
+        left_out=_left_out(len(table.rows), "row"),
+    )
+
+
+def _row(columns: tuple[str, ...], row: tuple[Any, ...]) -> tuple[str, ...]:
+    cells = (*row, *[None] * (len(columns) - len(row)))  # a short row stays readable
+    return tuple(
+        one_line(format_value(name, cell)) for name, cell in zip(columns, cells, strict=False)
+    )
+
+
+def _is_numeric(table: Table, index: int) -> bool:
+    if is_identifier(table.columns[index]):
+        return False
+    cells = [row[index] for row in table.rows if index < len(row) and row[index] is not None]
+    return bool(cells) and all(
+        isinstance(cell, int | float) and not isinstance(cell, bool) for cell in cells
+    )

@@ -1,0 +1,171 @@
+"""A report as GitHub-flavoured Markdown, for issues, wikis and chats."""
+
+import re
+from collections.abc import Iterable, Iterator, Sequence
+
+from maintenance.core.reports import ReportDocument
+from maintenance.reports.content import (
+    Content,
+    Fact,
+    FindingContent,
+    OutcomeContent,
+    Section,
+    TableContent,
+    content_of,
+)
+from maintenance.reports.publication import Publication, of_document
+
+# Underscores inside of a word mean nothing in Markdown and stay readable as they are.
+_MARKS = re.compile(r"[\\`*\[\]|~$]|(?<!\w)_|_(?!\w)")
+_LINE_STARTS = re.compile(r"^(\s*)([#>]|[+=-](?=[\s=-]|$)|\d+(?=[.)](?:\s|$)))", re.MULTILINE)
+_ENTITY = re.compile(r"&(?=#?\w+;)")
+
+
+def render_markdown(document: ReportDocument) -> str:
+    """Return the document as Markdown. Names that hold markup come out as plain text."""
+    return render_publication(of_document(document))
+
+
+def render_publication(publication: Publication) -> str:
+    """Return any publication as Markdown."""
+    blocks = _page(content_of(publication))
+    return "\n\n".join(blocks) + "\n"
+
+
+def escape(text: str) -> str:
+    """Return ``text`` so that Markdown shows it as it is."""
+    return _LINE_STARTS.sub(_escaped_start, _escape_marks(text))
+
+
+def _escape_marks(text: str) -> str:
+    return _MARKS.sub(r"\\\g<0>", _ENTITY.sub("&amp;", text).replace("<", "&lt;"))
+
+
+def _escaped_start(match: re.Match[str]) -> str:
+    spaces, mark = match.groups()
+    # A number at the start of a line makes a list by the dot or bracket behind it.
+    return f"{spaces}{mark}\\" if mark.isdigit() else f"{spaces}\\{mark}"
+
+
+def code(text: str) -> str:
+    """Return ``text`` as a code span; the fence is longer than any run of backticks inside."""
+    runs = [len(run) for run in re.findall("`+", text)]
+    fence = "`" * (max(runs, default=0) + 1)
+    space = " " if text.startswith(("`", " ")) or text.endswith(("`", " ")) or not text else ""
+    return f"{fence}{space}{text}{space}{fence}"
+
+
+def _code_block(commands: Sequence[str]) -> str:
+    text = "\n".join(commands)
+    fence = "`" * max(3, max((len(run) for run in re.findall("`+", text)), default=0) + 1)
+    return f"{fence}sql\n{text}\n{fence}"
+
+
+def _row(cells: Iterable[str]) -> str:
+    return "| " + " | ".join(cells) + " |"
+
+
+def _cell_code(text: str) -> str:
+    """A code span inside of a table: there, and only there, the pipe is escaped in code, too."""
+    return code(text.replace("\n", " ")).replace("|", "\\|") if text else ""
+
+
+def _cell(text: str) -> str:
+    return _escape_marks(text).replace("\n", "<br>")
+
+
+def _table(headings: Sequence[tuple[str, bool]], rows: Iterable[Sequence[str]]) -> str:
+    """Build a table of cells that are escaped already; a true flag aligns right."""
+    lines = [_row(heading for heading, _ in headings)]
+    lines.append(_row("---:" if numeric else "---" for _, numeric in headings))
+    return "\n".join([*lines, *(_row(row) for row in rows)])
+
+
+def _facts(name: str, facts: Sequence[Fact]) -> str:
+    rows = [(_cell(fact.label), _cell(fact.value)) for fact in facts]
+    return _table([(name, False), ("Value", False)], rows)
+
+
+def _page(content: Content) -> Iterator[str]:
+    yield f"# {escape(content.title)}"
+    yield _verdict(content.sign, content.label, content.summary)
+    if content.run:
+        yield _facts("Run", content.run)
+    for section in content.sections:
+        if content.titled:
+            yield f"## {escape(section.title)}"
+            yield _verdict(section.sign, section.label, section.summary)
+        yield from _section(section, "###" if content.titled else "##")
+
+
+def _verdict(sign: str, label: str, summary: str) -> str:
+    return f"**\\[{sign}\\] {label.upper()}:** {escape(summary)}"
+
+
+def _section(section: Section, level: str) -> Iterator[str]:
+    if section.facts:
+        yield _facts("Measured", section.facts)
+    if section.findings:
+        yield f"{level} Findings: {section.tally}"
+        for finding in section.findings:
+            yield from _finding(finding, f"{level}#")
+        yield from _note(section.findings_left_out)
+    if section.outcomes:
+        yield f"{level} Actions"
+        yield _outcomes(section.outcomes)
+        yield from _note(section.outcomes_left_out)
+    for table in section.tables:
+        yield f"{level} {escape(table.title)}"
+        yield from _measured(table)
+
+
+def _note(sentence: str) -> Iterator[str]:
+    if sentence:
+        yield f"*{sentence}*"
+
+
+def _finding(finding: FindingContent, level: str) -> Iterator[str]:
+    yield f"{level} \\[{finding.sign}\\] {finding.label.upper()} {escape(finding.subject)}"
+    yield escape(finding.sentence)
+    if finding.evidence:
+        parts = (f"{_cell(fact.label)} **{_cell(fact.value)}**" for fact in finding.evidence)
+        yield "Evidence: " + "; ".join(parts)
+    if finding.advice:
+        yield f"Advice: {escape(finding.advice)}"
+    if finding.commands:
+        yield _code_block(finding.commands)
+    if finding.undo:
+        yield "Undo:"
+        yield _code_block(finding.undo)
+    if finding.runbook:
+        runbook = f"<{finding.runbook}>" if finding.runbook_is_link else escape(finding.runbook)
+        yield f"Runbook: {runbook}"
+
+
+def _outcomes(outcomes: Sequence[OutcomeContent]) -> str:
+    headings = ["Verdict", "Action", "Before and after", "Took", "Statement", "Undo"]
+    return _table([(heading, False) for heading in headings], [_outcome(o) for o in outcomes])
+
+
+def _outcome(outcome: OutcomeContent) -> Sequence[str]:
+    action = f"{outcome.kind} {outcome.subject}"
+    notes = [action, outcome.sentence, outcome.reason and f"Because: {outcome.reason}"]
+    measured = [f"{change.label} {change.before} → {change.after}" for change in outcome.changes]
+    measured += [f"{fact.label} {fact.value} (expected)" for fact in outcome.predicted]
+    return (
+        f"\\[{outcome.sign}\\] {outcome.verdict}",
+        "<br>".join(_cell(note) for note in notes if note),
+        "<br>".join(_cell(line) for line in measured),
+        _cell(outcome.took),
+        _cell_code(outcome.statement),
+        _cell_code(outcome.undo),
+    )
+
+
+def _measured(table: TableContent) -> Iterator[str]:
+    if not table.rows or not table.columns:
+        yield "No rows."
+        return
+    headings = [(_cell(column.heading), column.numeric) for column in table.columns]
+    yield _table(headings, [[_cell(cell) for cell in row] for row in table.rows])
+    yield from _note(table.left_out)

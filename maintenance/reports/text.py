@@ -1,0 +1,210 @@
+"""A report for a terminal or a mail: aligned columns, no colour codes, commands never wrapped."""
+
+from collections.abc import Iterable, Iterator, Sequence
+
+from maintenance.core.reports import ReportDocument
+from maintenance.reports.columns import clip, display_width, pad, wrap
+from maintenance.reports.content import (
+    Content,
+    Fact,
+    FindingContent,
+    OutcomeContent,
+    Section,
+    TableContent,
+    content_of,
+)
+from maintenance.reports.publication import Publication, of_document
+
+_MINIMUM_WIDTH = 40
+_GAP = "  "
+#: A text column is narrowed to this many cells at most, before a table is written as records.
+_NARROWEST_COLUMN = 14
+_LINES_PER_CELL = 3
+
+
+def render_text(document: ReportDocument, *, width: int = 100) -> str:
+    """Return the document as plain text of at most ``width`` cells a line.
+
+    Commands are longer where they have to be: a wrapped command cannot be copied.
+    """
+    return render_publication(of_document(document), width=width)
+
+
+def render_publication(publication: Publication, *, width: int = 100) -> str:
+    """Return any publication as plain text; see :func:`render_text`."""
+    lines = _page(content_of(publication), max(width, _MINIMUM_WIDTH))
+    return "\n".join(line.rstrip(" ") for line in lines) + "\n"
+
+
+def _page(content: Content, width: int) -> Iterator[str]:
+    yield from _titled(content.title, "=", width)
+    yield from _verdict(content.sign, content.label, content.summary, width)
+    if content.run:
+        yield ""
+        yield from _facts(content.run, width)
+    for section in content.sections:
+        if content.titled:
+            yield ""
+            yield ""
+            yield from _titled(section.title, "-", width)
+            yield from _verdict(section.sign, section.label, section.summary, width)
+        yield from _section(section, width)
+
+
+def _titled(title: str, line: str, width: int) -> Iterator[str]:
+    lines = wrap(title, width)
+    yield from lines
+    yield line * max(display_width(text) for text in lines)
+
+
+def _verdict(sign: str, label: str, summary: str, width: int) -> Iterator[str]:
+    yield from _hanging(f"[{sign}] {label.upper()}: ", summary, width)
+
+
+def _hanging(first: str, text: str, width: int) -> Iterator[str]:
+    """Wrap ``text`` behind ``first``, with later lines below the text."""
+    indent = display_width(first)
+    for number, line in enumerate(wrap(text, max(width - indent, _NARROWEST_COLUMN))):
+        yield (first if number == 0 else " " * indent) + line
+
+
+def _facts(facts: Sequence[Fact], width: int) -> Iterator[str]:
+    labels = max((display_width(fact.label) for fact in facts), default=0)
+    labels = min(labels, width // 2)
+    for fact in facts:
+        yield from _hanging(pad(fact.label, labels) + _GAP, fact.value, width)
+
+
+def _section(section: Section, width: int) -> Iterator[str]:
+    if section.facts:
+        yield ""
+        yield from _facts(section.facts, width)
+    if section.findings:
+        yield ""
+        yield from _titled(f"Findings: {section.tally}", "-", width)
+        for finding in section.findings:
+            yield from _finding(finding, width)
+        yield from _note(section.findings_left_out, width)
+    if section.outcomes:
+        yield ""
+        yield from _titled("Actions", "-", width)
+        for outcome in section.outcomes:
+            yield from _outcome(outcome, width)
+        yield from _note(section.outcomes_left_out, width)
+    for table in section.tables:
+        yield ""
+        yield from _titled(table.title, "-", width)
+        yield from _table(table, width)
+
+
+def _note(sentence: str, width: int) -> Iterator[str]:
+    if sentence:
+        yield ""
+        yield from wrap(sentence, width)
+
+
+def _finding(finding: FindingContent, width: int) -> Iterator[str]:
+    yield ""
+    yield from _hanging(f"[{finding.sign}] {finding.label.upper()} ", finding.subject, width)
+    yield from _indented(wrap(finding.sentence, width - 4))
+    if finding.evidence:
+        evidence = "; ".join(f"{fact.label} {fact.value}" for fact in finding.evidence)
+        yield from _hanging("    evidence: ", evidence, width)
+    if finding.advice:
+        yield from _hanging("    advice:   ", finding.advice, width)
+    if finding.runbook:
+        yield from _hanging("    runbook:  ", finding.runbook, width)
+    yield from _commands("run", finding.commands)
+    yield from _commands("undo", finding.undo)
+
+
+def _commands(label: str, commands: Iterable[str]) -> Iterator[str]:
+    for number, command in enumerate(commands):
+        if number == 0:
+            yield f"    {label}:"
+        yield from _indented(command.split("\n"), 6)
+
+
+def _indented(lines: Iterable[str], indent: int = 4) -> Iterator[str]:
+    for line in lines:
+        yield " " * indent + line
+
+
+def _outcome(outcome: OutcomeContent, width: int) -> Iterator[str]:
+    yield ""
+    took = f" ({outcome.took})" if outcome.took else ""
+    head = f"{outcome.kind} {outcome.subject}{took}"
+    yield from _hanging(f"[{outcome.sign}] {outcome.verdict.upper()} ", head, width)
+    if outcome.sentence:
+        yield from _indented(wrap(outcome.sentence, width - 4))
+    if outcome.reason:
+        yield from _hanging("    because:  ", outcome.reason, width)
+    for number, change in enumerate(outcome.changes):
+        first = "    change:   " if number == 0 else " " * 14
+        yield from _hanging(first, f"{change.label} {change.before} -> {change.after}", width)
+    if outcome.predicted:
+        predicted = "; ".join(f"{fact.label} {fact.value}" for fact in outcome.predicted)
+        yield from _hanging("    expected: ", predicted, width)
+    yield from _commands("statement", [outcome.statement] if outcome.statement else [])
+    yield from _commands("undo", [outcome.undo] if outcome.undo else [])
+
+
+def _table(table: TableContent, width: int) -> Iterator[str]:
+    if not table.rows:
+        yield "No rows."
+        return
+    widths = _fitted(table, width)
+    if widths is None:
+        yield from _records(table, width)
+    else:
+        yield from _grid(table, widths)
+    yield from _note(table.left_out, width)
+
+
+def _fitted(table: TableContent, width: int) -> list[int] | None:
+    """Return a width for each column, or ``None`` where they cannot stand side by side."""
+    widths = [
+        max(display_width(cell) for cell in (column.heading, *(row[i] for row in table.rows)))
+        for i, column in enumerate(table.columns)
+    ]
+    text_columns = [i for i, column in enumerate(table.columns) if not column.numeric]
+    excess = sum(widths) + len(_GAP) * (len(widths) - 1) - width
+    while excess > 0:
+        widest = max(text_columns, key=lambda i: widths[i], default=None)
+        if widest is None or widths[widest] <= _NARROWEST_COLUMN:
+            return None
+        widths[widest] -= 1
+        excess -= 1
+    return widths
+
+
+def _grid(table: TableContent, widths: Sequence[int]) -> Iterator[str]:
+    numeric = [column.numeric for column in table.columns]
+    yield from _grid_row([column.heading for column in table.columns], widths, numeric)
+    yield _GAP.join("-" * cells for cells in widths)
+    for row in table.rows:
+        yield from _grid_row(row, widths, numeric)
+
+
+def _grid_row(
+    cells: Sequence[str], widths: Sequence[int], numeric: Sequence[bool]
+) -> Iterator[str]:
+    wrapped = [
+        clip(wrap(cell, max(room, 1)), _LINES_PER_CELL, max(room, 1))
+        for cell, room in zip(cells, widths, strict=True)
+    ]
+    for line in range(max(len(lines) for lines in wrapped)):
+        yield _GAP.join(
+            pad(lines[line] if line < len(lines) else "", room, right=right)
+            for lines, room, right in zip(wrapped, widths, numeric, strict=True)
+        )
+
+
+def _records(table: TableContent, width: int) -> Iterator[str]:
+    """Write one block a row, as ``psql``'s expanded display does for tables that are too wide."""
+    for number, row in enumerate(table.rows, start=1):
+        yield f"-- {number} --"
+        facts = [
+            Fact(column.heading, cell) for column, cell in zip(table.columns, row, strict=True)
+        ]
+        yield from _facts(facts, width)
