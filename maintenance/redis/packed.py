@@ -11,8 +11,7 @@ from contextlib import contextmanager
 from typing import Any
 
 import redis
-
-from maintenance.redis.connection import BatchConnection
+from redis.connection import ConnectionInterface
 
 #: A batch is sent in pieces of this size: keys may be a megabyte long, and the server reads a
 #: client's whole query buffer into memory before it answers.
@@ -52,9 +51,11 @@ class Exchange:
     bound of what another client of the server waited for it.
     """
 
-    def __init__(self, connection: BatchConnection) -> None:
+    def __init__(self, connection: ConnectionInterface) -> None:
         """Use ``connection`` for nothing else meanwhile."""
         self._connection = connection
+        # Connections made by ``connection.connect`` read faster than those of a Django cache.
+        self._read = getattr(connection, "read_replies", None) or self._read_one_by_one
         self.longest_seconds = 0.0
         self.commands = 0
 
@@ -67,9 +68,18 @@ class Exchange:
         for piece in _pieces(commands):
             started = time.perf_counter()
             self._connection.send_packed_command([b"".join(piece)])
-            replies += self._connection.read_replies(len(piece))
+            replies += self._read(len(piece))
             self.longest_seconds = max(self.longest_seconds, time.perf_counter() - started)
         self.commands += len(commands)
+        return replies
+
+    def _read_one_by_one(self, count: int) -> list[Any]:
+        replies: list[Any] = []
+        for _ in range(count):
+            try:
+                replies.append(self._connection.read_response(disable_decoding=True))
+            except redis.ResponseError as error:
+                replies.append(error)
         return replies
 
 
@@ -85,7 +95,7 @@ def _pieces(commands: Sequence[bytes]) -> Iterator[Sequence[bytes]]:
 
 @contextmanager
 def exchange(client: redis.Redis) -> Iterator[Exchange]:
-    """Borrow one connection of ``client`` (made by ``connection.connect``) for batches."""
+    """Borrow one connection of ``client`` for batches."""
     pool = client.connection_pool
     connection = pool.get_connection()
     try:

@@ -1,0 +1,117 @@
+"""Opening a cache target through Django's own API, so that keys and values come out as the site's."""
+
+import re
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from typing import Any
+
+import redis
+from django.conf import settings
+from django.core.cache import caches
+from django.core.cache.backends.base import BaseCache
+from django.core.cache.backends.redis import RedisCache
+
+from maintenance.conf import CacheTarget, resolve_secret
+from maintenance.core.errors import UnknownName
+from maintenance.core.suggestions import did_you_mean
+from maintenance.redis.connection import explained_errors
+
+#: For caches that are opened by URL; an alias has the time-outs of its own settings.
+TIMEOUT_SECONDS = 10.0
+
+_PLACEHOLDER = "maintenance-placeholder"
+_GLOB_CHARACTERS = re.compile(r"([*?\[\]\\^-])")
+
+
+@dataclass(frozen=True, slots=True)
+class OpenCache:
+    """A cache by its API and, where it lives in Redis, by a client of its primary server.
+
+    The client is the backend's own, with its options: it sees the very keys that the site sees.
+    """
+
+    name: str
+    cache: BaseCache
+    client: redis.Redis | None
+
+    def stored_key(self, key: str) -> bytes:
+        """Return the key as it stands on the server, with prefix and version.
+
+        Raises ``ValueError`` for a key that the backend does not accept.
+        """
+        return str(self.cache.make_and_validate_key(key)).encode()
+
+    def stored_pattern(self, pattern: str) -> str | None:
+        """Return the glob of the stored keys; ``None`` where keys are hashed, so none can match.
+
+        Prefix and version are literal text: glob characters in them are escaped.
+        """
+        head, found, tail = str(self.cache.make_key(_PLACEHOLDER)).partition(_PLACEHOLDER)
+        if not found:
+            return None
+        return escape_glob(head) + pattern + escape_glob(tail)
+
+
+def escape_glob(text: str) -> str:
+    """Escape what SCAN's MATCH would take for more than a character."""
+    return _GLOB_CHARACTERS.sub(r"\\\1", text)
+
+
+@contextmanager
+def opened(name: str, target: CacheTarget) -> Iterator[OpenCache]:
+    """Open the target's Django alias, or a Redis cache on its URL with its prefix and version.
+
+    Errors of a Redis server inside the block become :class:`TargetUnavailable` and
+    :class:`MissingRights`. Raises :class:`UnknownName` for an alias that Django does not have and
+    :class:`ConfigurationError` for a secret that is missing.
+    """
+    cache = _cache_of(target)
+    client = _client_of(cache)
+    if client is None:
+        yield OpenCache(name, cache, None)
+        return
+    try:
+        with explained_errors(_address(client)):
+            client.ping()
+            yield OpenCache(name, cache, client)
+    finally:
+        if target.url is not None:  # an alias keeps its pool for the rest of the process
+            client.connection_pool.disconnect()
+
+
+def _cache_of(target: CacheTarget) -> BaseCache:
+    if target.url is not None:
+        options = {"socket_timeout": TIMEOUT_SECONDS, "socket_connect_timeout": TIMEOUT_SECONDS}
+        parameters: dict[str, Any] = {
+            "KEY_PREFIX": target.key_prefix,
+            "VERSION": target.version,
+            "OPTIONS": options,
+        }
+        return RedisCache(resolve_secret(target.url), parameters)
+    if target.alias not in settings.CACHES:
+        raise UnknownName(
+            f'Django has no cache "{target.alias}". {did_you_mean(target.alias, settings.CACHES)}'
+        )
+    return caches[target.alias]
+
+
+def _client_of(cache: BaseCache) -> redis.Redis | None:
+    """Return the client of the server that the backend writes to."""
+    if isinstance(cache, RedisCache):
+        client: redis.Redis = cache._cache.get_client(None, write=True)
+        return client
+    # django-redis: cache.client.get_client is its documented way to the raw client.
+    get_client = getattr(getattr(cache, "client", None), "get_client", None)
+    if get_client is None:
+        return None
+    raw = get_client(write=True)
+    return raw if isinstance(raw, redis.Redis) else None
+
+
+def _address(client: redis.Redis) -> str:
+    settings_ = client.connection_pool.connection_kwargs
+    if "path" in settings_:
+        return f"unix://{settings_['path']}"
+    host, port = settings_.get("host", "localhost"), settings_.get("port", 6379)
+    return f"redis://{host}:{port}/{settings_.get('db') or 0}"

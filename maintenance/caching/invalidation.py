@@ -1,0 +1,150 @@
+"""Invalidation: cached values that the configured rules call stale are dropped, by key, by glob
+pattern or by tag. Never by KEYS, and never by a flush."""
+
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
+
+from maintenance.caching.backend import OpenCache, opened
+from maintenance.caching.invalidation_report import RuleResult, build_report
+from maintenance.caching.patterns import PatternTally, drop_pattern, refuse_flush
+from maintenance.caching.stored_values import stored_values
+from maintenance.caching.tags import (
+    invalidate_tag,
+    tag_versions,
+    tagged_get,
+    tagged_get_or_set,
+    tagged_set,
+)
+from maintenance.conf import CacheTarget, InvalidationRule
+from maintenance.core.job import Job, Progress, SilentProgress
+from maintenance.core.reports import Report
+from maintenance.core.suggestions import require_known
+from maintenance.redis.server import server_facts
+
+__all__ = [
+    "InvalidateOptions",
+    "invalidate_caches",
+    "invalidate_keys",
+    "invalidate_pattern",
+    "invalidate_tag",
+    "tag_versions",
+    "tagged_get",
+    "tagged_get_or_set",
+    "tagged_set",
+]
+
+KEYS_PER_DELETE = 500
+
+
+@dataclass(frozen=True, slots=True)
+class InvalidateOptions:
+    """``rules`` limits the run to some of the target's rules; empty means all."""
+
+    rules: tuple[str, ...] = ()
+    dry_run: bool = False
+
+
+def invalidate_caches(job: Job[CacheTarget, InvalidateOptions]) -> Report:
+    """Apply the target's invalidation rules; with ``dry_run`` only count what they match.
+
+    Raises :class:`UnknownName` for a rule that is not configured, and :class:`TargetUnavailable`
+    or :class:`MissingRights` for the cache's server.
+    """
+    for name in job.options.rules:
+        require_known(f"invalidation rule of cache {job.target_name}", name, job.target.invalidate)
+    rules: Mapping[str, InvalidationRule] = {
+        name: rule
+        for name, rule in job.target.invalidate.items()
+        if not job.options.rules or name in job.options.rules
+    }
+    results: list[RuleResult] = []
+    if rules:
+        with opened(job.target_name, job.target) as cache:
+            refusal = _reason_to_refuse(cache)
+            results = [
+                _apply(
+                    cache,
+                    RuleResult(name, rule, refusal),
+                    writes=not job.options.dry_run and not refusal,
+                    progress=job.progress,
+                )
+                for name, rule in rules.items()
+            ]
+    return build_report(job.target_name, job.options.dry_run, results)
+
+
+def _reason_to_refuse(cache: OpenCache) -> str:
+    if cache.client is not None and server_facts(cache.client).is_replica:
+        return "the cache's server is a replica; point the target at its primary"
+    return ""
+
+
+def _apply(cache: OpenCache, result: RuleResult, *, writes: bool, progress: Progress) -> RuleResult:
+    rule = result.rule
+    for pattern in rule.patterns:
+        reason = _unmatchable(cache, pattern)
+        if reason:
+            result.unmatchable[pattern] = reason
+            continue
+        result.patterns.append(
+            invalidate_pattern(
+                cache,
+                pattern,
+                older_than_seconds=rule.older_than_seconds,
+                dry_run=not writes,
+                progress=progress,
+            )
+        )
+    for tag in rule.tags:
+        progress.update(
+            len(result.tags), len(rule.tags), phase=f"dropping {result.name}", unit="tags"
+        )
+        result.tags[tag] = invalidate_tag(cache.cache, tag) if writes else None
+    return result
+
+
+def _unmatchable(cache: OpenCache, pattern: str) -> str:
+    if cache.client is None:
+        return "a cache in Redis (this backend cannot list its keys)"
+    if cache.stored_pattern(pattern) is None:
+        return "a KEY_FUNCTION that keeps the key's text (this one hashes it)"
+    return ""
+
+
+def invalidate_pattern(
+    cache: OpenCache,
+    pattern: str,
+    *,
+    older_than_seconds: float | None = None,
+    dry_run: bool = False,
+    progress: Progress | None = None,
+) -> PatternTally:
+    """Drop the values whose key matches the glob ``pattern`` in the cache's prefix and version.
+
+    Only for a cache in Redis. Raises :class:`InvalidOptions` for a pattern that matches all.
+    """
+    refuse_flush(pattern)
+    stored = cache.stored_pattern(pattern)
+    if cache.client is None or stored is None:
+        raise ValueError(f"The keys of cache {cache.name} cannot be matched by a pattern.")
+    tally = PatternTally(pattern, stored)
+    drop_pattern(
+        cache.client,
+        tally,
+        progress or SilentProgress(),
+        older_than_seconds=older_than_seconds,
+        dry_run=dry_run,
+    )
+    return tally
+
+
+def invalidate_keys(cache: OpenCache, keys: Iterable[str]) -> int:
+    """Drop ``keys`` and return how many of them were there."""
+    names = list(dict.fromkeys(keys))
+    values = stored_values(cache)
+    dropped = 0
+    for start in range(0, len(names), KEYS_PER_DELETE):
+        part = names[start : start + KEYS_PER_DELETE]
+        dropped += len(values.present(part))
+        cache.cache.delete_many(part)
+    return dropped

@@ -1,0 +1,70 @@
+"""Which keys of a cache are there, and how large their values are."""
+
+from collections.abc import Sequence
+from typing import Protocol
+
+import redis
+
+from maintenance.caching.backend import OpenCache
+from maintenance.redis.packed import Packer, exchange, raise_first_error
+
+KEYS_PER_LOOK = 1000
+
+_STRING_LENGTH = Packer([b"STRLEN"])
+
+
+class StoredValues(Protocol):
+    """Looks at values without reading them."""
+
+    def present(self, keys: Sequence[str]) -> set[str]:
+        """Return those of ``keys`` that are in the cache."""
+
+    def sizes(self, keys: Sequence[str]) -> tuple[int, int | None]:
+        """Return how many of ``keys`` are in the cache, and the bytes of their stored values;
+        ``None`` where the backend cannot tell."""
+
+
+def stored_values(cache: OpenCache) -> StoredValues:
+    """Return the way to look that suits the backend."""
+    if cache.client is None:
+        return _ByApi(cache)
+    return _ByServer(cache, cache.client)
+
+
+class _ByApi:
+    """Any backend of Django: one ``has_key`` a key."""
+
+    def __init__(self, cache: OpenCache) -> None:
+        self._cache = cache.cache
+
+    def present(self, keys: Sequence[str]) -> set[str]:
+        return {key for key in keys if self._cache.has_key(key)}
+
+    def sizes(self, keys: Sequence[str]) -> tuple[int, int | None]:
+        return len(self.present(keys)), None
+
+
+class _ByServer:
+    """Redis: STRLEN a thousand keys at a time; 0 is a key that is not there, for a stored value
+    is never empty (it is a pickle, or the digits of an integer)."""
+
+    def __init__(self, cache: OpenCache, client: redis.Redis) -> None:
+        self._cache = cache
+        self._client = client
+
+    def present(self, keys: Sequence[str]) -> set[str]:
+        return {key for key, size in zip(keys, self._lengths(keys), strict=True) if size}
+
+    def sizes(self, keys: Sequence[str]) -> tuple[int, int | None]:
+        lengths = self._lengths(keys)
+        return sum(length > 0 for length in lengths), sum(lengths)
+
+    def _lengths(self, keys: Sequence[str]) -> list[int]:
+        stored = [self._cache.stored_key(key) for key in keys]
+        lengths: list[int] = []
+        with exchange(self._client) as wire:
+            for start in range(0, len(stored), KEYS_PER_LOOK):
+                replies = wire.run(_STRING_LENGTH.for_keys(stored[start : start + KEYS_PER_LOOK]))
+                raise_first_error(replies)
+                lengths += replies
+        return lengths
