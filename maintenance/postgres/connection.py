@@ -1,0 +1,278 @@
+"""Connections for maintenance: own sessions with explicit limits, and the queries they run.
+
+Every limit is set by ``SET`` after the connection stands, because PgBouncer refuses the start-up
+parameter ``options``. Each session is checked for a pooler first: in transaction mode a ``SET``
+would leak to the site's own clients (PgBouncer documentation, "Feature matrix for pooling modes").
+"""
+
+import re
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from functools import cache
+from importlib.resources import files
+from typing import Any
+
+import psycopg2
+import psycopg2.errors
+from psycopg2 import sql
+from psycopg2.extensions import connection as Connection  # noqa: N812 - it is a class
+
+from maintenance.conf import DatabaseTarget
+from maintenance.core.errors import ConfigurationError, MissingRights, TargetUnavailable
+from maintenance.core.redaction import redact
+
+#: Begins every statement of ours, so that reports on slow queries can leave us out.
+MARKER = "/* maintenance */"
+
+#: The oldest server whose views and settings the queries are written for.
+OLDEST_SUPPORTED_MAJOR = 14
+
+#: How long a session of ours may sit in an open transaction: none of them opens one on purpose.
+IDLE_IN_TRANSACTION_SECONDS = 60.0
+
+#: How soon the server notices that our process died and drops its query (PostgreSQL 14 and later).
+CLIENT_CHECK_MS = 1000
+
+# "... -- if >= 17" at the end of a line keeps that line for these versions only.
+_VERSION_PRAGMA = re.compile(r"--\s*if\s*(?P<operator>>=|<)\s*(?P<version>\d+)\s*$")
+
+
+@contextmanager
+def connect(
+    target: DatabaseTarget,
+    *,
+    purpose: str = "measure",
+    read_only: bool = True,
+    statement_timeout_seconds: float | None = None,
+    lock_timeout_seconds: float | None = None,
+) -> Iterator[Connection]:
+    """Open an autocommit session of our own and close it afterwards.
+
+    ``purpose`` shows in ``application_name`` as ``maintenance:<purpose>``. The time limits are
+    the target's unless given; 0 means none. ``read_only`` sessions cannot write by accident.
+
+    Raises :class:`TargetUnavailable` where the server cannot be reached or goes away in the body,
+    :class:`MissingRights` where it refuses for lack of a privilege, and
+    :class:`ConfigurationError` for an unreadable URL, an unsupported server or a pooler. Other
+    errors of the server (a timeout, a lock not obtained) pass through as psycopg2 raises them.
+    """
+    conn = _open(target, purpose)
+    address = address_of(conn)
+    try:
+        _refuse_unsupported(conn, address)
+        _limit(
+            conn,
+            statement_timeout_seconds=_given_or(
+                statement_timeout_seconds, target.statement_timeout_seconds
+            ),
+            lock_timeout_seconds=_given_or(lock_timeout_seconds, target.lock_timeout_seconds),
+            read_only=read_only,
+        )
+        yield conn
+    except psycopg2.errors.InsufficientPrivilege as error:
+        raise MissingRights(missing_rights_sentence(error, address)) from error
+    except (psycopg2.OperationalError, psycopg2.InterfaceError) as error:
+        if not connection_was_lost(conn, error):
+            raise
+        raise TargetUnavailable(
+            f"The connection to PostgreSQL at {address} was lost: {reason_of(error)}."
+            " Check that the server runs and that nobody ended the session."
+        ) from error
+    finally:
+        conn.close()
+
+
+def _given_or(given: float | None, default: float) -> float:
+    return default if given is None else given
+
+
+def _open(target: DatabaseTarget, purpose: str) -> Connection:
+    parameters = dict(target.connection_parameters())
+    parameters["application_name"] = f"maintenance:{purpose}"
+    parameters.setdefault("connect_timeout", target.connect_timeout_seconds)
+    try:
+        conn: Connection = psycopg2.connect(**parameters)
+    except psycopg2.ProgrammingError:
+        # libpq quotes the unreadable text, which may hold the password: nothing of it is passed on.
+        raise ConfigurationError(
+            "The connection URL of this database cannot be read."
+            " Write it as postgres://user:password@host:port/dbname."
+        ) from None
+    except psycopg2.OperationalError as error:
+        raise _connection_failure(error, address_of_parameters(parameters)) from None
+    conn.autocommit = True
+    return conn
+
+
+def _connection_failure(
+    error: psycopg2.OperationalError, address: str
+) -> TargetUnavailable | MissingRights:
+    reason = reason_of(error)
+    if "permission denied for database" in reason:
+        return MissingRights(
+            f"PostgreSQL at {address} refused the connection: {reason}."
+            " It needs GRANT CONNECT ON DATABASE ... TO the maintenance role."
+        )
+    return TargetUnavailable(
+        f"PostgreSQL at {address} cannot be reached: {reason}."
+        " Check the address and that the server accepts this user."
+    )
+
+
+def address_of_parameters(parameters: Mapping[str, Any]) -> str:
+    """Return ``host:port/dbname`` of connection parameters, without user and password."""
+    given = dict(parameters)
+    given.update(psycopg2.extensions.parse_dsn(given.pop("dsn", "") or ""))
+    host = given.get("host") or "localhost"
+    database = given.get("dbname") or given.get("database") or given.get("user") or ""
+    return f"{host}:{given.get('port') or 5432}/{database}"
+
+
+def address_of(conn: Connection) -> str:
+    """Return ``host:port/dbname`` of an open connection."""
+    return f"{conn.info.host}:{conn.info.port}/{conn.info.dbname}"
+
+
+def reason_of(error: psycopg2.Error) -> str:
+    """Return the server's or libpq's own words in one line, without passwords."""
+    text = error.diag.message_primary or str(error)
+    return redact(" ".join(text.split())).rstrip(".")
+
+
+def missing_rights_sentence(error: psycopg2.Error, address: str) -> str:
+    """Say which right is missing, in the server's words, and how rights are given."""
+    return (
+        f"PostgreSQL at {address} refused: {reason_of(error)}."
+        " Measuring needs GRANT pg_monitor and GRANT pg_read_all_data to the maintenance role."
+    )
+
+
+def connection_was_lost(conn: Connection, error: psycopg2.Error) -> bool:
+    """Tell whether ``error`` ended the session, rather than only its statement."""
+    return bool(conn.closed) or (error.pgcode or "").startswith("08")
+
+
+def _refuse_unsupported(conn: Connection, address: str) -> None:
+    major = conn.server_version // 10_000
+    if major < OLDEST_SUPPORTED_MAJOR:
+        raise ConfigurationError(
+            f"PostgreSQL at {address} is version {major}; the oldest supported is"
+            f" {OLDEST_SUPPORTED_MAJOR}. Upgrade the server, or remove the target."
+        )
+    with conn.cursor() as cursor:
+        cursor.execute(f"{MARKER} SELECT pg_catalog.pg_backend_pid()")
+        row = cursor.fetchone()
+    if row is not None and is_pooled(conn.info.backend_pid, row[0]):
+        raise ConfigurationError(
+            f"PostgreSQL at {address} is reached through a connection pooler, where settings of a"
+            ' maintenance session would leak to other clients. Set "direct_url" of this target to'
+            " the server itself."
+        )
+
+
+def is_pooled(announced_pid: int, actual_pid: int) -> bool:
+    """Tell whether a pooler stands between: it announces a process id of its own invention."""
+    return announced_pid != actual_pid
+
+
+def _limit(
+    conn: Connection,
+    *,
+    statement_timeout_seconds: float,
+    lock_timeout_seconds: float,
+    read_only: bool,
+) -> None:
+    """Set every limit explicitly: a role or database may carry others that would end our work."""
+    settings = {
+        "statement_timeout": _milliseconds(statement_timeout_seconds),
+        "lock_timeout": _milliseconds(lock_timeout_seconds),
+        "idle_in_transaction_session_timeout": _milliseconds(IDLE_IN_TRANSACTION_SECONDS),
+        "idle_session_timeout": "0",
+        "default_transaction_read_only": "on" if read_only else "off",
+        # Only pg_catalog is searched: nothing that a user created can shadow what we call.
+        "search_path": "",
+        # A policy must raise an error: rows that it hides would be counted as bloat.
+        "row_security": "off",
+        "jit": "off",  # compiling costs more than any of these queries
+        "client_encoding": "UTF8",
+        "client_min_messages": "notice",  # VACUUM says in a WARNING what it skipped
+    }
+    if conn.server_version >= 170_000:
+        settings["transaction_timeout"] = "0"
+    calls = sql.SQL(", ").join(
+        sql.SQL("pg_catalog.set_config({}, {}, false)").format(sql.Literal(name), sql.Literal(text))
+        for name, text in settings.items()
+    )
+    with conn.cursor() as cursor:
+        cursor.execute(sql.SQL("{} SELECT {}").format(sql.SQL(MARKER), calls))
+        try:
+            cursor.execute(f"{MARKER} SET client_connection_check_interval = {CLIENT_CHECK_MS}")
+        except psycopg2.errors.InvalidParameterValue:
+            # The server's platform cannot watch its socket; statement_timeout remains the limit.
+            return
+
+
+def _milliseconds(seconds: float) -> str:
+    # 0 turns a limit off, so that a very short one must not be rounded to it.
+    return "0" if seconds <= 0 else str(max(1, round(seconds * 1000)))
+
+
+def server_version(conn: Connection) -> int:
+    """Return the server's version as it numbers itself: 180006 is 18.6."""
+    return int(conn.server_version)
+
+
+def server_major(conn: Connection) -> int:
+    """Return the server's major version."""
+    return server_version(conn) // 10_000
+
+
+def is_standby(conn: Connection) -> bool:
+    """Tell whether the server is in recovery: it can be measured, but not vacuumed."""
+    return bool(query(conn, "in_recovery")[0]["in_recovery"])
+
+
+def query(
+    conn: Connection,
+    name: str,
+    parameters: Mapping[str, Any] | None = None,
+    *,
+    identifiers: Mapping[str, str] | None = None,
+    version: int | None = None,
+) -> list[dict[str, Any]]:
+    """Run ``sql/<name>.sql`` and return its rows.
+
+    ``parameters`` fill ``%(name)s``; ``identifiers`` fill ``{name}`` as quoted identifiers.
+    ``version`` chooses the lines with a version pragma, by default the server's major version.
+    """
+    text = load_sql(name, server_major(conn) if version is None else version)
+    statement: sql.Composable = sql.SQL(text)
+    if identifiers is not None:
+        quoted = {key: sql.Identifier(value) for key, value in identifiers.items()}
+        statement = sql.SQL(text).format(**quoted)
+    with conn.cursor() as cursor:
+        cursor.execute(statement, dict(parameters) if parameters else None)
+        if cursor.description is None:
+            return []
+        columns = [column.name for column in cursor.description]
+        return [dict(zip(columns, row, strict=True)) for row in cursor.fetchall()]
+
+
+@cache
+def load_sql(name: str, version: int) -> str:
+    """Return the text of ``sql/<name>.sql`` for one version, beginning with :data:`MARKER`.
+
+    A line that ends in ``-- if >= 17`` or ``-- if < 17`` stands only where that holds, so that one
+    file serves all servers.
+    """
+    text = files("maintenance.postgres.sql").joinpath(f"{name}.sql").read_text(encoding="utf-8")
+    kept = [line for line in text.splitlines() if _stands(line, version)]
+    return f"{MARKER} " + "\n".join(kept).strip()
+
+
+def _stands(line: str, version: int) -> bool:
+    pragma = _VERSION_PRAGMA.search(line)
+    if pragma is None:
+        return True
+    bound = int(pragma["version"])
+    return version >= bound if pragma["operator"] == ">=" else version < bound

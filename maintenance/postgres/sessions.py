@@ -1,0 +1,102 @@
+"""Who stands in the way: sessions, prepared transactions, slots and standbys, named in words."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any
+
+from psycopg2.extensions import connection as Connection  # noqa: N812 - it is a class
+
+from maintenance.postgres.connection import query
+from maintenance.postgres.wording import seconds_in_words
+
+
+@dataclass(frozen=True, slots=True)
+class XminHolder:
+    """Something that keeps VACUUM from removing rows that died after it began.
+
+    ``kind`` is ``session``, ``standby``, ``prepared transaction`` or ``replication slot``; ``name``
+    is its process id, transaction identifier or slot name.
+    """
+
+    kind: str
+    name: str
+    user_name: str | None
+    application_name: str | None
+    state: str | None
+    transaction_seconds: float | None
+    xid_age: int
+
+    @property
+    def in_words(self) -> str:
+        """Name it so that a person can find it."""
+        if self.kind == "replication slot":
+            return f'the {self.state} replication slot "{self.name}"'
+        if self.kind == "prepared transaction":
+            return f'the prepared transaction "{self.name}"{_by(self.user_name)}{self._for}'
+        if self.kind == "standby":
+            return f"the standby served by process {self.name}{_by(self.application_name)}"
+        return session_in_words(
+            int(self.name),
+            self.user_name,
+            self.application_name,
+            self.state,
+            self.transaction_seconds,
+        )
+
+    @property
+    def remedy(self) -> str:
+        """What a person can do about it."""
+        return {
+            "session": "End that transaction, or find out why the application left it open.",
+            "prepared transaction": "COMMIT PREPARED or ROLLBACK PREPARED it.",
+            "replication slot": "Bring its consumer back, or drop the slot if nobody needs it.",
+            "standby": "End the long query on the standby, or turn hot_standby_feedback off there.",
+        }[self.kind]
+
+    @property
+    def _for(self) -> str:
+        if self.transaction_seconds is None:
+            return ""
+        return f", open for {seconds_in_words(self.transaction_seconds)}"
+
+
+def _by(name: str | None) -> str:
+    return f" ({name})" if name else ""
+
+
+def session_in_words(
+    pid: int,
+    user_name: str | None,
+    application_name: str | None,
+    state: str | None,
+    transaction_seconds: float | None,
+) -> str:
+    """Name a session: process id, user, application, state and the age of its transaction."""
+    who = [f"user {user_name}"] if user_name else []
+    who += [f"application {application_name}"] if application_name else []
+    who += [state] if state else []
+    if transaction_seconds is not None:
+        who.append(f"transaction open for {seconds_in_words(transaction_seconds)}")
+    return f"process {pid} ({', '.join(who)})" if who else f"process {pid}"
+
+
+def xmin_holders(conn: Connection) -> list[XminHolder]:
+    """Return what holds back VACUUM in this database, the oldest first.
+
+    The oldest one decides: until it ends, rows that died after its start stay.
+    """
+    return [XminHolder(**row) for row in query(conn, "xmin_holders")]
+
+
+def lock_holder_in_words(row: Mapping[str, Any]) -> str:
+    """Name a session of ``sql/lock_holders.sql`` and its lock."""
+    if row["pid"] is None:
+        return f"a prepared transaction with {row['mode']}"
+    session = session_in_words(
+        row["pid"],
+        row["user_name"],
+        row["application_name"],
+        row["state"],
+        row["transaction_seconds"],
+    )
+    return f"{session} with {row['mode']}"

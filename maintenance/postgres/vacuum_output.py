@@ -1,0 +1,51 @@
+"""What VACUUM (VERBOSE) says about its own work, read from its messages.
+
+"Succeeded" means little: with an old transaction open, VACUUM succeeds, counts itself and removes
+nothing. Only its messages tell rows that were removed from rows that must stay.
+"""
+
+import re
+from collections.abc import Iterable
+from dataclasses import dataclass
+
+# PostgreSQL 15 and later.
+_TUPLES = re.compile(
+    r"tuples: (?P<removed>\d+) removed, \d+ remain, (?P<kept>\d+) are dead but not yet removable"
+)
+# PostgreSQL 14.
+_FOUND = re.compile(r"found (?P<removed>\d+) removable, \d+ nonremovable row versions in ")
+_KEPT = re.compile(r"(?P<kept>\d+) dead row versions cannot be removed yet")
+_WARNING = re.compile(r"^WARNING:\s+(?P<text>.*)", re.DOTALL)
+
+
+@dataclass(frozen=True, slots=True)
+class VacuumOutput:
+    """Rows of the table and its TOAST table together; ``None`` where VACUUM did not say.
+
+    A server whose messages are translated says it in words that are not understood here.
+    """
+
+    removed_rows: int | None
+    unremovable_rows: int | None
+    warnings: tuple[str, ...] = ()
+
+
+def parse_vacuum_output(messages: Iterable[str]) -> VacuumOutput:
+    """Read the messages that one VACUUM sent to its client."""
+    removed: list[int] = []
+    kept: list[int] = []
+    warnings: list[str] = []
+    for message in messages:
+        warning = _WARNING.match(message)
+        if warning:
+            warnings.append(" ".join(warning["text"].split()))
+        for match in _TUPLES.finditer(message):
+            removed.append(int(match["removed"]))
+            kept.append(int(match["kept"]))
+        removed += [int(match["removed"]) for match in _FOUND.finditer(message)]
+        kept += [int(match["kept"]) for match in _KEPT.finditer(message)]
+    return VacuumOutput(
+        removed_rows=sum(removed) if removed else None,
+        unremovable_rows=sum(kept) if kept else None,
+        warnings=tuple(warnings),
+    )

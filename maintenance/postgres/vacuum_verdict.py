@@ -1,0 +1,96 @@
+"""Whether a VACUUM or ANALYZE did what it was run for. Pure: two measurements in, a verdict out."""
+
+from dataclasses import dataclass
+
+from maintenance.core.plans import Verdict
+from maintenance.postgres.sessions import XminHolder
+from maintenance.postgres.vacuum_output import VacuumOutput
+from maintenance.postgres.vacuum_plan import TableState, TableTask
+from maintenance.postgres.wording import counted
+
+
+@dataclass(frozen=True, slots=True)
+class Observed:
+    """What was seen of one table before and after its statement.
+
+    ``after`` is ``None`` if the table is gone. ``holders`` is filled only where dead rows stayed.
+    """
+
+    before: TableState
+    after: TableState | None
+    output: VacuumOutput
+    holders: tuple[XminHolder, ...] = ()
+
+
+def verdict_of(task: TableTask, observed: Observed) -> tuple[Verdict, str]:
+    """Judge one task: by the counters that it must have moved, then by what it removed."""
+    after = observed.after
+    if after is None:
+        return Verdict.REFUSED, "the table was dropped while it was worked on"
+    not_run = _not_run(task, observed.before, after)
+    if not_run:
+        why = "; ".join(observed.output.warnings) or "the server does not say why"
+        return Verdict.FAILED, f"the server did not {not_run} it: {why}"
+    if not task.needs.vacuum:
+        return Verdict.WORKED, "statistics are fresh"
+    removed = observed.output.removed_rows or 0
+    kept = observed.output.unremovable_rows or 0
+    if kept > max(removed, task.needs.dead_rows_due):
+        return Verdict.BLOCKED, _blocked_sentence(removed, kept, observed.holders)
+    if task.needs.freeze and not _was_frozen(observed.before, after):
+        return Verdict.BLOCKED, _not_frozen_sentence(observed.holders)
+    return _success(task, observed, removed, kept)
+
+
+def _not_run(task: TableTask, before: TableState, after: TableState) -> str:
+    if task.needs.vacuum and after.vacuum_count <= before.vacuum_count:
+        return "vacuum"
+    if task.needs.analyze and after.analyze_count <= before.analyze_count:
+        return "analyze"
+    return ""
+
+
+def _was_frozen(before: TableState, after: TableState) -> bool:
+    """Tell whether either age went down; both stand still while something holds the horizon."""
+    xid = before.xid_age is not None and (after.xid_age or 0) < before.xid_age
+    multixact = (
+        before.multixact_age is not None and (after.multixact_age or 0) < before.multixact_age
+    )
+    return xid or multixact
+
+
+def _blocked_sentence(removed: int, kept: int, holders: tuple[XminHolder, ...]) -> str:
+    stay = f"{counted(kept, 'dead row')} could not be removed"
+    gone = f", {counted(removed, 'row')} could" if removed else ""
+    return f"{stay}{gone}: {_held_by(holders)}"
+
+
+def _not_frozen_sentence(holders: tuple[XminHolder, ...]) -> str:
+    return f"its age did not go down: {_held_by(holders)}"
+
+
+def _held_by(holders: tuple[XminHolder, ...]) -> str:
+    if not holders:
+        return "whatever held them back ended meanwhile; the next run removes them"
+    oldest = holders[0]
+    others = f" (and {len(holders) - 1} younger)" if len(holders) > 1 else ""
+    return f"{oldest.in_words}{others} may still see them. {oldest.remedy}"
+
+
+def _success(task: TableTask, observed: Observed, removed: int, kept: int) -> tuple[Verdict, str]:
+    if observed.output.removed_rows is None:
+        left = observed.after.dead_rows if observed.after else 0
+        return Verdict.WORKED, f"vacuumed; {counted(left, 'dead row')} counted now"
+    parts = [f"{counted(removed, 'dead row')} removed"] if removed else []
+    if kept:
+        parts.append(f"{counted(kept, 'dead row')} must stay for running transactions")
+    if task.needs.freeze:
+        parts.append("old rows frozen")
+    if task.needs.analyze:
+        parts.append("statistics are fresh")
+    if parts:
+        return Verdict.WORKED, ", ".join(parts)
+    if observed.before.dead_rows > 0:
+        # Queries prune pages as they read them: the counter then promises more than is left.
+        return Verdict.NO_GAIN, "no dead row was left to remove"
+    return Verdict.WORKED, "visibility map brought up to date"
