@@ -16,6 +16,8 @@ from service.embedded.errors import BinariesNotFoundError
 POSTGRES_SETTING = "MAINTENANCE_POSTGRES_BINDIR"
 VALKEY_SETTING = "MAINTENANCE_VALKEY_BINARY"
 VERSION_TIMEOUT_SECONDS = 20
+# Debian and Ubuntu keep the servers of each major version off the PATH.
+PACKAGED_POSTGRES = Path("/usr/lib/postgresql")
 OLDEST_POSTGRES_MAJOR = 14  # client_connection_check_interval is new in PostgreSQL 14
 
 
@@ -158,9 +160,8 @@ def _postgres_of_machine() -> Path | None:
     on_path = shutil.which("postgres")
     if on_path:
         return Path(on_path).resolve().parent
-    # Debian and Ubuntu keep the servers of each major version off the PATH.
     packaged = sorted(
-        Path("/usr/lib/postgresql").glob("[0-9]*/bin/postgres"),
+        PACKAGED_POSTGRES.glob("[0-9]*/bin/postgres"),
         key=lambda program: int(re.sub(r"\D", "", program.parts[-3])),
     )
     return packaged[-1].parent if packaged else None

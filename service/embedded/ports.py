@@ -20,11 +20,22 @@ def free_port() -> int:
         return port
 
 
+def is_free(port: int) -> bool:
+    """Whether a server could take the port now, connections of its last run notwithstanding."""
+    with socket.socket() as probe:
+        probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        try:
+            probe.bind((LOOPBACK, port))
+        except OSError:
+            return False
+        return True
+
+
 def candidate_ports(
     remembered: int | None, pick: Callable[[], int], attempts: int = ATTEMPTS
 ) -> Iterator[int]:
-    """The port used last time first, so that addresses survive a restart; then fresh ones."""
-    if remembered is not None:
+    """The port used last time, where it is free, so that addresses survive; then fresh ones."""
+    if remembered is not None and is_free(remembered):
         yield remembered
     for _ in range(attempts):
         yield pick()

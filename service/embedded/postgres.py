@@ -193,16 +193,22 @@ def _run_initdb(
         *locale,
     ]
     user = account.name if account else None
-    result = subprocess.run(
-        leashed(command, signal=signals.SIGTERM, user=user),
-        stdin=subprocess.DEVNULL,
-        capture_output=True,
-        text=True,
-        cwd="/",
-        env=server_environment(),
-        timeout=INITDB_TIMEOUT_SECONDS,
-        check=False,
-    )
+    try:
+        result = subprocess.run(
+            leashed(command, signal=signals.SIGTERM, user=user),
+            stdin=subprocess.DEVNULL,
+            capture_output=True,
+            text=True,
+            cwd="/",
+            env=server_environment(),
+            timeout=INITDB_TIMEOUT_SECONDS,
+            check=False,
+        )
+    except subprocess.TimeoutExpired:
+        raise ServerStartError(
+            f"initdb did not finish within {INITDB_TIMEOUT_SECONDS} s in {directory}: look for a "
+            "slow or hanging disk, then start again."
+        ) from None
     if result.returncode != 0:
         said = (result.stderr or result.stdout).strip()
         raise ServerStartError(f"initdb could not create a cluster in {directory}:\n{said}")

@@ -72,7 +72,7 @@ class EmbeddedValkey(EmbeddedServer):
         return Invocation([str(program), "-"], standard_input="".join(lines).encode())
 
     def _answers(self) -> bool:
-        client = redis.Redis.from_url(self.url(), socket_timeout=5, socket_connect_timeout=5)
+        client = redis.Redis.from_url(self.url(), socket_timeout=1, socket_connect_timeout=1)
         try:
             return bool(client.info("server")["process_id"] == self.pid)
         except (redis.ConnectionError, redis.TimeoutError, redis.ResponseError):
