@@ -19,6 +19,7 @@ import psycopg2
 import pytest
 import redis
 
+from service.embedded import orphan
 from service.embedded.account import blocking_directory, server_account
 from service.embedded.binaries import locate_postgres, locate_valkey
 from service.embedded.errors import ServerStartError, StateFolderError
@@ -345,15 +346,15 @@ def test_an_orphaned_postgres_is_stopped_before_its_folder_is_used_again(
     with EmbeddedPostgres(folder, "p") as server:
         pass
     command = [str(locate_postgres().program("postgres")), "-D", str(server.data_dir), "-k", ""]
-    orphan = run_as_account([*command, "-p", str(free_port())], server.log_path, b"")
-    unleashed.append(orphan)
+    left_over = run_as_account([*command, "-p", str(free_port())], server.log_path, b"")
+    unleashed.append(left_over)
     pid_file = server.data_dir / "postmaster.pid"
     eventually(
         lambda: pid_file.exists() and "ready" in pid_file.read_text(), 30, "the orphan at work"
     )
     with server:
-        assert orphan.wait(1) == 0  # an orderly end
-        assert server.pid != orphan.pid
+        assert left_over.wait(1) == 0  # an orderly end
+        assert server.pid != left_over.pid
         assert execute(server.url(), "SELECT 1") == [(1,)]
 
 
@@ -364,8 +365,8 @@ def test_an_orphaned_valkey_is_stopped_before_its_folder_is_used_again(
         pass
     port = free_port()
     configuration = server._invocation(Path("valkey-server"), port).standard_input
-    orphan = run_as_account([str(locate_valkey().server), "-"], server.log_path, configuration)
-    unleashed.append(orphan)
+    left_over = run_as_account([str(locate_valkey().server), "-"], server.log_path, configuration)
+    unleashed.append(left_over)
     with redis.Redis(port=port, password="p") as client:
 
         def orphan_answers() -> bool:
@@ -376,7 +377,7 @@ def test_an_orphaned_valkey_is_stopped_before_its_folder_is_used_again(
         eventually(orphan_answers, 10, "the orphan at work")
         client.set("last", "words")
     with server, redis.Redis.from_url(server.url()) as client:
-        assert orphan.wait(1) == 0
+        assert left_over.wait(1) == 0
         assert client.get("last") == b"words"
 
 
@@ -401,6 +402,33 @@ def test_a_pid_file_whose_number_is_another_program_by_now_is_no_obstacle(folder
     finally:
         bystander.kill()
         bystander.wait()
+
+
+def test_the_working_folder_is_read_with_lsof_where_there_is_no_proc(
+    folder: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    if shutil.which("lsof") is None:
+        pytest.skip("needs lsof")
+    monkeypatch.setattr(orphan, "PROCESS_FOLDER", None)
+    with EmbeddedValkey(folder, "p") as server:
+        assert server.pid is not None
+        assert orphan.serves_folder(server.pid, server.data_dir)
+        assert not orphan.serves_folder(server.pid, server.state_dir)
+        assert not orphan.serves_folder(os.getpid(), server.data_dir)
+
+
+def test_a_possible_orphan_is_not_touched_where_nothing_can_tell_it_apart(
+    folder: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    with EmbeddedPostgres(folder, "p") as server:
+        pass
+    pid_file = server.data_dir / "postmaster.pid"
+    pid_file.write_text(f"{os.getpid()}\n")
+    monkeypatch.setattr(orphan, "PROCESS_FOLDER", None)
+    monkeypatch.setenv("PATH", str(tmp_path))
+    with pytest.raises(ServerStartError, match=f"Process {os.getpid()} may be a server"):
+        server.start()
+    assert pid_file.exists()
 
 
 def test_a_damaged_pid_file_is_told_by_the_servers_log(folder: Path) -> None:
