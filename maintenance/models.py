@@ -7,6 +7,7 @@ from typing import ClassVar
 from django.db import models
 from django.db.models import Q
 from django.utils.translation import gettext_lazy as _
+from django_celery_beat.models import PeriodicTask
 
 from maintenance.core.findings import Severity
 
@@ -225,6 +226,18 @@ class SyncedSchedule(models.Model):
 
     def __str__(self) -> str:
         return self.name
+
+
+class ScheduleRow(PeriodicTask):  # type: ignore[misc]  # the library has no types
+    """django-celery-beat's row of a maintenance task, under permissions and an admin of our own."""
+
+    class Meta:
+        proxy = True
+        verbose_name = _("schedule")
+        verbose_name_plural = _("schedules")
+
+    def __str__(self) -> str:
+        return str(self.name)
 
 
 class RateLimitState(models.Model):

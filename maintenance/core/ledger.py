@@ -274,6 +274,24 @@ def requeue(run: Run, delay_seconds: float) -> None:
         raise LostLease(f"Run {run.id} is not held by attempt {run.attempt} any more.")
 
 
+def request_cancel(run: Run, actor: str) -> ReportDocument | None:
+    """Ask a run to stop, on behalf of ``actor``.
+
+    A queued run ends at once: its report is returned, for the log store. A running one is told at
+    its next update of progress, at the latest with the next heartbeat; a finished one stays as it
+    is. Both return ``None``.
+    """
+    with transaction.atomic():
+        current = Run.objects.select_for_update().get(id=run.id)
+        if current.state == RunState.RUNNING:
+            Run.objects.filter(id=run.id).update(cancel_requested=True)
+        if current.state != RunState.QUEUED:
+            return None
+        reason = f"Cancelled by {actor} while it was queued."
+        title = f"{current.short_task.replace('_', ' ').capitalize()} cancelled"
+        return finish(current, RunState.CANCELLED, Report(title=title, summary=reason), reason)
+
+
 def stored_document(run: Run) -> ReportDocument:
     """Return a finished run's report. Raises ``StoredReport.DoesNotExist`` before that."""
     stored = StoredReport.objects.get(run=run)

@@ -1,0 +1,8 @@
+"""The operator's pages in Django's admin: runs, findings, schedules, and running a task by hand.
+
+Django's autodiscovery imports this package; the modules below register their pages.
+"""
+
+from maintenance.admin import findings, runs, schedules
+
+__all__ = ["findings", "runs", "schedules"]

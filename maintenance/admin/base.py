@@ -1,0 +1,46 @@
+"""What the maintenance pages of the admin have in common."""
+
+from typing import TYPE_CHECKING, Any, ClassVar
+
+from django.contrib import admin
+from django.http import HttpRequest
+
+if TYPE_CHECKING:
+    AnyModelAdmin = admin.ModelAdmin[Any]
+else:
+    AnyModelAdmin = admin.ModelAdmin
+
+
+class MaintenanceAdmin(AnyModelAdmin):
+    """A list of rows that the crew writes: people look, and act through buttons of their own."""
+
+    # Counting a million rows for a number that nobody needs takes longer than the page.
+    show_full_result_count = False
+    show_facets = admin.ShowFacets.NEVER
+
+    class Media:
+        css: ClassVar = {"all": ["maintenance/admin.css"]}
+
+    def has_add_permission(self, request: HttpRequest) -> bool:  # noqa: ARG002
+        """Nobody enters such a row by hand."""
+        return False
+
+    def has_delete_permission(self, request: HttpRequest, obj: Any = None) -> bool:  # noqa: ARG002
+        """The retention deletes history, with its files."""
+        return False
+
+    def page_context(self, request: HttpRequest) -> dict[str, Any]:
+        """Return what the templates of the pages beside the list need."""
+        return {
+            **self.admin_site.each_context(request),
+            "opts": self.opts,
+            "media": self.media,
+        }
+
+
+class HistoryAdmin(MaintenanceAdmin):
+    """Rows that say what happened: they stay as they are."""
+
+    def has_change_permission(self, request: HttpRequest, obj: Any = None) -> bool:  # noqa: ARG002
+        """What happened, happened."""
+        return False

@@ -1,0 +1,78 @@
+"""Filters of the lists. Their choices come from code and configuration, never from a scan of rows."""
+
+from typing import Any
+
+from django.contrib.admin import SimpleListFilter
+from django.db.models import QuerySet
+from django.http import HttpRequest
+from django.utils.translation import gettext_lazy as _
+
+from maintenance.admin.base import AnyModelAdmin
+from maintenance.admin.wording import task_words
+from maintenance.conf import configuration
+from maintenance.core.registry import TargetKind, all_tasks
+from maintenance.models import SeverityChoice
+from maintenance.schedules import CHECKLISTS
+
+Choices = list[tuple[str, str]]
+
+
+class FieldFilter(SimpleListFilter):
+    """Rows whose ``field`` equals the chosen value."""
+
+    field = ""
+
+    def queryset(self, request: HttpRequest, queryset: QuerySet[Any]) -> QuerySet[Any]:  # noqa: ARG002
+        """Narrow the rows down, if something is chosen."""
+        value = self.value()
+        return queryset if value is None else queryset.filter(**{self.field: value})
+
+
+class TaskFilter(FieldFilter):
+    """By registered task."""
+
+    title = _("task")
+    parameter_name = "task"
+    field = "task"
+
+    def lookups(self, request: HttpRequest, model_admin: AnyModelAdmin) -> Choices:  # noqa: ARG002
+        """Return every registered task."""
+        return [(spec.name, task_words(spec.name)) for spec in all_tasks()]
+
+
+class TargetFilter(FieldFilter):
+    """By configured target."""
+
+    title = _("target")
+    parameter_name = "target"
+    field = "target"
+
+    def lookups(self, request: HttpRequest, model_admin: AnyModelAdmin) -> Choices:  # noqa: ARG002
+        """Return every configured target once: a database and a cache may share a name."""
+        parsed = configuration()
+        names = {name for kind in TargetKind for name in kind.targets(parsed)}
+        return [(name, name) for name in sorted(names) if name]
+
+
+class ChecklistFilter(FieldFilter):
+    """By checklist of the schedule that a run comes from."""
+
+    title = _("checklist")
+    parameter_name = "checklist"
+    field = "checklist"
+
+    def lookups(self, request: HttpRequest, model_admin: AnyModelAdmin) -> Choices:  # noqa: ARG002
+        """Return the checklists in the order of their periods."""
+        return [(name, name.capitalize()) for name in CHECKLISTS]
+
+
+class SeverityFilter(FieldFilter):
+    """By severity, worst first."""
+
+    title = _("worst finding")
+    parameter_name = "severity"
+    field = "severity"
+
+    def lookups(self, request: HttpRequest, model_admin: AnyModelAdmin) -> Choices:  # noqa: ARG002
+        """Return the severities, worst first."""
+        return [(value, str(label)) for value, label in reversed(SeverityChoice.choices)]

@@ -1,0 +1,132 @@
+"""The list of findings: what is the case now, or all that was ever found."""
+
+from collections.abc import Iterator
+from typing import Any
+
+from django.contrib import admin
+from django.contrib.admin.views.main import ChangeList
+from django.db.models import Case, IntegerField, QuerySet, Value, When
+from django.http import Http404, HttpRequest, HttpResponse
+from django.shortcuts import redirect
+from django.urls import reverse
+from django.utils.html import format_html
+from django.utils.safestring import SafeString
+from django.utils.translation import gettext as _
+from django.utils.translation import gettext_lazy
+
+from maintenance.admin.base import HistoryAdmin
+from maintenance.admin.filters import Choices, SeverityFilter, TargetFilter
+from maintenance.admin.latest_runs import configured_pairs, latest_runs
+from maintenance.admin.rights import VIEW_RUN, holds
+from maintenance.admin.signs import severity_badge
+from maintenance.admin.wording import moment, task_words
+from maintenance.conf import configuration
+from maintenance.core.findings import Severity
+from maintenance.models import RunState, StoredFinding
+
+#: Severity as a number, because the words do not sort by weight.
+SEVERITY_RANK = Case(
+    *(When(severity=severity.value, then=Value(severity.rank)) for severity in Severity),
+    default=Value(0),
+    output_field=IntegerField(),
+)
+
+#: Runs whose findings say how things are; a skipped or cancelled run has not looked.
+_RUNS_THAT_LOOKED = (RunState.SUCCEEDED, RunState.FAILED)
+
+
+class CurrencyFilter(admin.SimpleListFilter):
+    """Current findings are those of the newest run of each task on each configured target."""
+
+    title = gettext_lazy("time")
+    parameter_name = "shown"
+
+    def lookups(self, request: HttpRequest, model_admin: Any) -> Choices:  # noqa: ARG002
+        """Return the choice beside the default."""
+        return [("all", _("All, also of the past"))]
+
+    def choices(self, changelist: ChangeList) -> Iterator[Any]:
+        """Offer "current" in the place of Django's "All"."""
+        default, *others = super().choices(changelist)
+        yield {**default, "display": _("Current")}
+        yield from others
+
+    def queryset(
+        self,
+        request: HttpRequest,  # noqa: ARG002
+        queryset: QuerySet[StoredFinding],
+    ) -> QuerySet[StoredFinding]:
+        """Narrow down to the newest runs unless all are asked for."""
+        if self.value() == "all":
+            return queryset
+        newest = latest_runs(configured_pairs(configuration()), _RUNS_THAT_LOOKED)
+        return queryset.filter(run__in=[run.id for run in newest.values()])
+
+
+class FindingSeverityFilter(SeverityFilter):
+    """The same choices under the name that the list's column has."""
+
+    title = gettext_lazy("severity")
+
+
+@admin.register(StoredFinding)
+class FindingAdmin(HistoryAdmin):
+    """Findings belong to their reports: nobody adds, changes or deletes one here."""
+
+    list_display = (
+        "severity_with_sign",
+        "target",
+        "code",
+        "subject",
+        "sentence",
+        "found",
+        "by_run",
+    )
+    list_display_links = None
+    list_filter = (CurrencyFilter, FindingSeverityFilter, TargetFilter)
+    list_select_related = ("run",)
+    list_per_page = 50
+    search_fields = ("code", "subject", "sentence")
+    search_help_text = gettext_lazy("Search in code, subject and sentence")
+
+    def get_ordering(self, request: HttpRequest) -> list[Any]:
+        """Put the worst first among the current ones; history is by time, which has an index."""
+        if request.GET.get(CurrencyFilter.parameter_name) == "all":
+            return ["-found_at"]
+        return [SEVERITY_RANK.desc(), "target", "code", "subject"]
+
+    @admin.display(description=gettext_lazy("severity"), ordering=SEVERITY_RANK)
+    def severity_with_sign(self, finding: StoredFinding) -> SafeString:
+        """Return the severity as a word with its sign."""
+        return severity_badge(finding.severity, measured=finding.measured)
+
+    @admin.display(description=gettext_lazy("found"), ordering="found_at")
+    def found(self, finding: StoredFinding) -> SafeString | str:
+        """Return when the finding was made."""
+        return moment(finding.found_at)
+
+    @admin.display(description=gettext_lazy("run"), ordering="run__task")
+    def by_run(self, finding: StoredFinding) -> SafeString:
+        """Return the link to the finding in its report."""
+        return format_html(
+            '<a href="{}">{}</a>', place_in_report(finding), task_words(finding.run.task)
+        )
+
+    def change_view(
+        self,
+        request: HttpRequest,
+        object_id: str,
+        form_url: str = "",  # noqa: ARG002
+        extra_context: dict[str, Any] | None = None,  # noqa: ARG002
+    ) -> HttpResponse:
+        """Go to the finding in its report: it has no page of its own."""
+        finding = self.get_object(request, object_id)
+        if finding is None or not holds(request.user, VIEW_RUN):
+            raise Http404(_("There is no such finding."))
+        return redirect(place_in_report(finding))
+
+
+def place_in_report(finding: StoredFinding) -> str:
+    """Return the address of a finding in the report of its run."""
+    page = reverse("admin:maintenance_run_change", args=[finding.run_id])
+    return f"{page}#finding-{finding.fingerprint}"

@@ -1,0 +1,42 @@
+"""The newest run of each task on each target, in one query however long the history is."""
+
+from collections.abc import Iterable, Sequence
+
+from maintenance.conf import Configuration
+from maintenance.core.registry import all_tasks
+from maintenance.models import Run, RunState
+
+Pair = tuple[str, str]
+
+# PostgreSQL cannot skip along an index for DISTINCT ON: it would read every run ever made. One
+# probe of maintenance_run_history for each pair reads one row each.
+_NEWEST_OF_EACH_PAIR = """
+SELECT run.id, run.task, run.target, run.state, run.severity, run.summary, run.trigger,
+       run.queued_at, run.started_at, run.finished_at
+FROM unnest(%s::text[], %s::text[]) AS pair (task, target)
+CROSS JOIN LATERAL (
+    SELECT * FROM maintenance_run
+    WHERE task = pair.task AND target = pair.target AND state = ANY (%s)
+    ORDER BY queued_at DESC
+    LIMIT 1
+) AS run
+"""
+
+
+def configured_pairs(configuration: Configuration) -> list[Pair]:
+    """Return every task's full name with each of its configured targets."""
+    return [
+        (spec.name, target) for spec in all_tasks() for target in spec.target_names(configuration)
+    ]
+
+
+def latest_runs(
+    pairs: Iterable[Pair], states: Sequence[str] = tuple(RunState.values)
+) -> dict[Pair, Run]:
+    """Return the newest run in one of ``states`` of each (task, target) that has one."""
+    wanted = sorted(set(pairs))
+    if not wanted:
+        return {}
+    tasks, targets = zip(*wanted, strict=True)
+    found = Run.objects.raw(_NEWEST_OF_EACH_PAIR, [list(tasks), list(targets), list(states)])
+    return {(run.task, run.target): run for run in found}

@@ -1,0 +1,89 @@
+"""Who may do what, and the page that says so to somebody who may not."""
+
+from collections.abc import Callable
+from functools import wraps
+from typing import Any
+
+from django.contrib.admin import AdminSite
+from django.contrib.auth.base_user import AbstractBaseUser
+from django.contrib.auth.models import AnonymousUser, PermissionsMixin
+from django.core.exceptions import PermissionDenied
+from django.http import HttpRequest
+from django.http.response import HttpResponseBase
+from django.template.response import TemplateResponse
+from django.utils.translation import gettext_lazy as _
+
+from maintenance.core.registry import TaskSpec, all_tasks
+from maintenance.models import Run
+
+RUN_READING = "maintenance.run_reading_task"
+RUN_WRITING = "maintenance.run_writing_task"
+CANCEL_RUN = "maintenance.cancel_run"
+VIEW_RUN = "maintenance.view_run"
+
+#: What was refused, and the permission as the admin's own lists name it.
+_REFUSALS = {
+    RUN_READING: (_("You may not run tasks that only read."), _("Can run tasks that only read")),
+    RUN_WRITING: (
+        _("You may not run tasks that write to a target."),
+        _("Can run tasks that write to a target"),
+    ),
+    CANCEL_RUN: (_("You may not cancel runs."), _("Can cancel runs")),
+    VIEW_RUN: (_("You may not look at runs."), _("Can view run")),
+}
+
+User = AbstractBaseUser | AnonymousUser
+View = Callable[..., HttpResponseBase]
+
+
+class Refused(PermissionDenied):
+    """A person lacks ``permission``; :func:`explaining_refusals` turns it into a page."""
+
+    def __init__(self, permission: str) -> None:
+        self.sentence, self.permission_name = _REFUSALS[permission]
+        super().__init__(str(self.sentence))
+
+
+def holds(user: User, permission: str) -> bool:
+    """Tell whether a person has a permission, directly, by group or as a superuser."""
+    return isinstance(user, PermissionsMixin) and user.has_perm(permission)
+
+
+def require(user: User, permission: str) -> None:
+    """Raise :class:`Refused` for a person without ``permission``."""
+    if not holds(user, permission):
+        raise Refused(permission)
+
+
+def permission_to_run(spec: TaskSpec) -> str:
+    """Return the permission that a task needs: a dry run of a task that writes needs it, too."""
+    return RUN_WRITING if spec.writes else RUN_READING
+
+
+def runnable_tasks(user: User) -> list[TaskSpec]:
+    """Return the tasks that a person may run by hand, by name."""
+    allowed = {permission for permission in (RUN_READING, RUN_WRITING) if holds(user, permission)}
+    return [spec for spec in all_tasks() if permission_to_run(spec) in allowed]
+
+
+def may_cancel(user: User, run: Run) -> bool:
+    """Tell whether there is something to cancel and the person may."""
+    return not run.is_finished and not run.cancel_requested and holds(user, CANCEL_RUN)
+
+
+def explaining_refusals(site: AdminSite, view: View) -> View:
+    """Wrap an admin view, so that a refusal is a page with a sentence and not an empty 403."""
+
+    @wraps(view)
+    def wrapped(request: HttpRequest, *args: Any, **kwargs: Any) -> HttpResponseBase:
+        try:
+            return view(request, *args, **kwargs)
+        except Refused as refusal:
+            context = {
+                **site.each_context(request),
+                "title": _("Not permitted"),
+                "refusal": refusal,
+            }
+            return TemplateResponse(request, "admin/maintenance/refused.html", context, status=403)
+
+    return site.admin_view(wrapped)

@@ -1,0 +1,160 @@
+"""Running a task by hand: choose it, set its options, confirm what writes, follow the run."""
+
+import json
+from typing import Any
+
+from django.http import HttpRequest, HttpResponse
+from django.shortcuts import redirect
+from django.template.response import TemplateResponse
+from django.utils.translation import gettext as _
+from django_celery_beat.models import PeriodicTask
+
+from maintenance.admin.base import MaintenanceAdmin
+from maintenance.admin.rights import (
+    RUN_READING,
+    Refused,
+    permission_to_run,
+    require,
+    runnable_tasks,
+)
+from maintenance.admin.schedule_row import arguments_of
+from maintenance.admin.starting import start_by_hand
+from maintenance.admin.task_form import TaskForm
+from maintenance.admin.wording import task_words
+from maintenance.conf import Configuration, configuration
+from maintenance.core.errors import MaintenanceError, UnknownName
+from maintenance.core.redaction import address_of
+from maintenance.core.registry import TargetKind, TaskSpec, task_named
+
+_SECTIONS = {
+    TargetKind.DATABASE: "databases",
+    TargetKind.REDIS: "redis",
+    TargetKind.BROKER: "brokers",
+    TargetKind.CACHE: "caches",
+    TargetKind.HOST: "hosts",
+}
+
+
+def run_task_view(request: HttpRequest, model_admin: MaintenanceAdmin) -> HttpResponse:
+    """Show the tasks, the form of one, or its confirmation; start the run and go to its page."""
+    name = request.GET.get("task", "")
+    if not name:
+        return _choice(request, model_admin)
+    try:
+        spec = task_named(name)
+    except UnknownName as error:
+        return _choice(request, model_admin, fault=str(error), status=404)
+    require(request.user, permission_to_run(spec))
+    if request.method == "POST":
+        return _answer(request, model_admin, spec)
+    form = TaskForm(
+        spec,
+        configuration(),
+        target=request.GET.get("target", ""),
+        options=_options_of_schedule(request.GET.get("schedule", "")),
+    )
+    return _form_page(request, model_admin, spec, form)
+
+
+def _answer(request: HttpRequest, model_admin: MaintenanceAdmin, spec: TaskSpec) -> HttpResponse:
+    form = TaskForm(spec, configuration(), request.POST)
+    if "change" in request.POST or not form.is_valid():
+        return _form_page(request, model_admin, spec, form)
+    if form.changes_something and "confirmed" not in request.POST:
+        return _confirmation(request, model_admin, spec, form)
+    try:
+        run = start_by_hand(request, model_admin, spec, form.target, form.options)
+    except MaintenanceError as error:
+        form.add_error(None, str(error))
+        return _form_page(request, model_admin, spec, form)
+    return redirect("admin:maintenance_run_change", run.id)
+
+
+def _choice(
+    request: HttpRequest, model_admin: MaintenanceAdmin, fault: str = "", status: int = 200
+) -> HttpResponse:
+    tasks = runnable_tasks(request.user)
+    if not tasks:
+        raise Refused(RUN_READING)
+    parsed = configuration()
+    rows = [
+        {
+            "name": spec.short_name,
+            "words": task_words(spec.name),
+            "summary": spec.summary,
+            "writes": spec.writes,
+            "targets": [name for name in spec.target_names(parsed) if name],
+            "configured": is_configured(spec, parsed),
+        }
+        for spec in tasks
+    ]
+    groups = [
+        (_("Tasks that only read"), [row for row in rows if not row["writes"]]),
+        (_("Tasks that write to a target"), [row for row in rows if row["writes"]]),
+    ]
+    context = {
+        **model_admin.page_context(request),
+        "title": _("Run a task"),
+        "groups": [(heading, tasks) for heading, tasks in groups if tasks],
+        "fault": fault,
+    }
+    return TemplateResponse(
+        request, "admin/maintenance/run/choose_task.html", context, status=status
+    )
+
+
+def _form_page(
+    request: HttpRequest, model_admin: MaintenanceAdmin, spec: TaskSpec, form: TaskForm
+) -> HttpResponse:
+    parsed = configuration()
+    asked_for = request.GET.get("target", "")
+    context = {
+        **model_admin.page_context(request),
+        "title": _("Run “%(task)s”") % {"task": task_words(spec.name)},
+        "spec": spec,
+        "form": form,
+        "configured": is_configured(spec, parsed),
+        "section": _SECTIONS.get(spec.target_kind, ""),
+        "unknown_target": asked_for if asked_for not in {"", *spec.target_names(parsed)} else "",
+    }
+    return TemplateResponse(request, "admin/maintenance/run/task_form.html", context)
+
+
+def _confirmation(
+    request: HttpRequest, model_admin: MaintenanceAdmin, spec: TaskSpec, form: TaskForm
+) -> HttpResponse:
+    context = {
+        **model_admin.page_context(request),
+        "title": _("Run “%(task)s” for real?") % {"task": task_words(spec.name)},
+        "spec": spec,
+        "form": form,
+        "target": form.target,
+        "address": target_address(spec, form.target, configuration()),
+        "options": {name: json.dumps(value) for name, value in form.options.items()},
+    }
+    return TemplateResponse(request, "admin/maintenance/run/confirm_task.html", context)
+
+
+def _options_of_schedule(key: str) -> dict[str, Any]:
+    """Return the options of a schedule row, empty where there is no such row."""
+    row = PeriodicTask.objects.filter(pk=key).first() if key.isdecimal() else None
+    return arguments_of(row)[1] if row is not None else {}
+
+
+def is_configured(spec: TaskSpec, parsed: Configuration) -> bool:
+    """Tell whether there is anything that the task can run on."""
+    return spec.target_kind is TargetKind.NONE or any(spec.target_names(parsed))
+
+
+def target_address(spec: TaskSpec, name: str, parsed: Configuration) -> str:
+    """Return where a target is, without any secret; empty where its name says it all."""
+    target = spec.target_kind.targets(parsed).get(name)
+    if alias := getattr(target, "alias", ""):
+        return _("connection “%(alias)s” of this site") % {"alias": alias}
+    reference = getattr(target, "direct_url", None) or getattr(target, "url", None) or ""
+    if "://" not in reference:  # env:NAME and file:/path name where the address is kept
+        return str(reference)
+    try:
+        return address_of(reference)
+    except ValueError:  # several hosts or no number for a port: the driver's own notation
+        return ""

@@ -1,0 +1,139 @@
+"""What the page of one run shows: its progress while it lasts, its report afterwards."""
+
+from datetime import datetime
+from typing import Any
+from urllib.parse import quote
+
+from django.http import HttpRequest
+from django.template.loader import render_to_string
+from django.utils import timezone
+from django.utils.dateparse import parse_datetime
+from django.utils.translation import gettext as _
+
+from maintenance.admin.rights import User, holds, may_cancel, permission_to_run
+from maintenance.admin.wording import task_words
+from maintenance.conf import configuration
+from maintenance.core import ledger
+from maintenance.core.errors import UnknownName
+from maintenance.core.registry import task_named
+from maintenance.models import Run, RunState, StoredReport
+from maintenance.reports import html
+from maintenance.reports.formats import FORMATS
+from maintenance.reports.formatting import format_count, format_ratio, format_seconds
+from maintenance.reports.publication import in_timezone, of_document
+
+
+def page_context(request: HttpRequest, run: Run) -> dict[str, Any]:
+    """Return what the template of the run's page needs."""
+    previous, following = neighbours(run)
+    return {
+        "run": run,
+        "task_words": task_words(run.task),
+        "may_cancel": may_cancel(request.user, run),
+        "may_run_again": _may_run(request.user, run),
+        "previous_run": previous,
+        "next_run": following,
+        "flower_task_url": flower_task_url(run),
+        "formats": list(FORMATS),
+        "failures": [_failure(item) for item in run.failures],
+        **(_report_context(run) if run.is_finished else progress_context(run)),
+    }
+
+
+def neighbours(run: Run) -> tuple[Run | None, Run | None]:
+    """Return the runs of the same task on the same target just before and just after."""
+    same = Run.objects.filter(task=run.task, target=run.target).only("id", "queued_at")
+    before = same.filter(queued_at__lt=run.queued_at).order_by("-queued_at").first()
+    after = same.filter(queued_at__gt=run.queued_at).order_by("queued_at").first()
+    return before, after
+
+
+def flower_task_url(run: Run) -> str:
+    """Return the run's page in Flower, empty where no Flower is configured."""
+    base = configuration().flower_url.rstrip("/")
+    return f"{base}/task/{quote(str(run.id))}" if base else ""
+
+
+def _may_run(user: User, run: Run) -> bool:
+    try:
+        return holds(user, permission_to_run(task_named(run.task)))
+    except UnknownName:  # the task was renamed or removed since
+        return False
+
+
+def _failure(item: dict[str, Any]) -> dict[str, Any]:
+    return {**item, "at": parse_datetime(item.get("at", "")) or item.get("at", "")}
+
+
+def _report_context(run: Run) -> dict[str, Any]:
+    try:
+        document = ledger.stored_document(run)
+    except StoredReport.DoesNotExist:
+        return {"no_report": _("This run left no report.")}
+    except ValueError as error:  # written by another release
+        return {"no_report": str(error)}
+    local = in_timezone(document, timezone.get_current_timezone())
+    return {"has_report": True, **html.body_context(of_document(local), heading_level=2)}
+
+
+def progress_context(run: Run) -> dict[str, Any]:
+    """Return how far a run is, in words and as numbers for a progress bar."""
+    now = timezone.now()
+    ratio = _ratio(run)
+    return {
+        "run": run,
+        "phase": run.phase or _phase_of_state(run),
+        "known_total": ratio is not None,
+        "percent": "" if ratio is None else format_ratio(ratio),
+        "amount": _amount(run),
+        "lasted": _lasted(run, now),
+        "stale": _is_stale(run, now),
+    }
+
+
+def _ratio(run: Run) -> float | None:
+    if run.state != RunState.RUNNING or not run.progress_total:
+        return None
+    return min(run.progress_done / run.progress_total, 1.0)
+
+
+def _phase_of_state(run: Run) -> str:
+    if run.state == RunState.RUNNING:
+        return _("at work")
+    if run.attempt:
+        return _("waiting for its next attempt")
+    return _("waiting for a worker")
+
+
+def _amount(run: Run) -> str:
+    if run.state != RunState.RUNNING or not (run.progress_total or run.progress_done):
+        return ""
+    done = format_count(run.progress_done)
+    if run.progress_total is None:
+        return f"{done} {run.progress_unit}".strip()
+    words = _("%(done)s of %(total)s") % {"done": done, "total": format_count(run.progress_total)}
+    return f"{words} {run.progress_unit}".strip()
+
+
+def _lasted(run: Run, now: datetime) -> str:
+    since = run.started_at if run.state == RunState.RUNNING else run.queued_at
+    return format_seconds(max(round((now - (since or now)).total_seconds()), 0))
+
+
+def _is_stale(run: Run, now: datetime) -> bool:
+    """Tell whether the worker has been silent for longer than its lease."""
+    if run.state != RunState.RUNNING or run.heartbeat_at is None:
+        return False
+    return (now - run.heartbeat_at).total_seconds() > ledger.LEASE_SECONDS
+
+
+def progress_answer(run: Run) -> dict[str, Any]:
+    """Return what the page's script asks for every two seconds."""
+    if run.is_finished:
+        return {"finished": True}
+    context = progress_context(run)
+    return {
+        "finished": False,
+        "html": render_to_string("admin/maintenance/run/progress.html", context),
+        "announcement": str(context["phase"]),
+    }

@@ -1,0 +1,221 @@
+"""The list of runs, the page of one run, and the way to start and to cancel one."""
+
+import uuid
+from typing import Any
+
+from django.contrib import admin, messages
+from django.db.models import QuerySet
+from django.http import Http404, HttpRequest, HttpResponse, JsonResponse
+from django.http.response import HttpResponseBase
+from django.shortcuts import redirect
+from django.template.response import TemplateResponse
+from django.urls import URLPattern, path
+from django.utils import timezone
+from django.utils.safestring import SafeString
+from django.utils.text import Truncator
+from django.utils.translation import gettext as _
+from django.utils.translation import gettext_lazy
+
+from maintenance.admin.base import HistoryAdmin
+from maintenance.admin.downloads import download
+from maintenance.admin.filters import ChecklistFilter, SeverityFilter, TargetFilter, TaskFilter
+from maintenance.admin.rights import (
+    CANCEL_RUN,
+    VIEW_RUN,
+    explaining_refusals,
+    require,
+    runnable_tasks,
+)
+from maintenance.admin.run_now import run_task_view
+from maintenance.admin.run_page import page_context, progress_answer
+from maintenance.admin.signs import severity_badge, state_badge
+from maintenance.admin.wording import length, moment, task_words
+from maintenance.core import ledger, runner
+from maintenance.models import Run, RunState
+
+_SUMMARY_CHARACTERS = 140
+
+
+@admin.register(Run)
+class RunAdmin(HistoryAdmin):
+    """Runs are history: nobody adds, changes or deletes one here."""
+
+    list_display = (
+        "state_with_sign",
+        "task_in_words",
+        "target",
+        "trigger",
+        "queued",
+        "started",
+        "took",
+        "worst_finding",
+        "short_summary",
+    )
+    list_display_links = ("task_in_words",)
+    list_filter = (
+        "state",
+        SeverityFilter,
+        ChecklistFilter,
+        "trigger",
+        TargetFilter,
+        TaskFilter,
+    )
+    search_fields = ("task", "target", "actor", "summary", "reason")
+    search_help_text = gettext_lazy("Search in task, target, person, summary and reason, or by id")
+    date_hierarchy = "queued_at"
+    ordering = ("-queued_at",)
+    list_per_page = 50
+    change_list_template = "admin/maintenance/run/change_list.html"
+
+    def get_queryset(self, request: HttpRequest) -> QuerySet[Run]:
+        """Leave the long columns to the page of one run."""
+        return super().get_queryset(request).defer("options", "failures", "reason")
+
+    def get_search_results(
+        self, request: HttpRequest, queryset: QuerySet[Run], search_term: str
+    ) -> tuple[QuerySet[Run], bool]:
+        """Find a run by its id, which is what Flower and the logs show."""
+        try:
+            return queryset.filter(id=uuid.UUID(search_term.strip())), False
+        except ValueError:
+            return super().get_search_results(request, queryset, search_term)
+
+    def get_urls(self) -> list[URLPattern]:
+        """Add the pages that Django's admin does not have."""
+
+        def page(route: str, view: Any, name: str) -> URLPattern:
+            return path(route, explaining_refusals(self.admin_site, view), name=name)
+
+        return [
+            page("run-now/", self.run_now_view, "maintenance_run_run_now"),
+            page("<uuid:run_id>/progress/", self.progress_view, "maintenance_run_progress"),
+            page("<uuid:run_id>/cancel/", self.cancel_view, "maintenance_run_cancel"),
+            page(
+                "<uuid:run_id>/report/<str:format_name>/",
+                self.report_view,
+                "maintenance_run_report",
+            ),
+            *super().get_urls(),
+        ]
+
+    # --- Columns -------------------------------------------------------------------------------
+
+    @admin.display(description=gettext_lazy("state"), ordering="state")
+    def state_with_sign(self, run: Run) -> SafeString:
+        """Return the state as a word with its sign."""
+        return state_badge(run.state)
+
+    @admin.display(description=gettext_lazy("task"), ordering="task")
+    def task_in_words(self, run: Run) -> str:
+        """Return the task as a phrase."""
+        return task_words(run.task)
+
+    @admin.display(description=gettext_lazy("queued"), ordering="queued_at")
+    def queued(self, run: Run) -> SafeString | str:
+        """Return when the run was asked for."""
+        return moment(run.queued_at)
+
+    @admin.display(description=gettext_lazy("started"), ordering="started_at")
+    def started(self, run: Run) -> SafeString | str:
+        """Return when the newest attempt began."""
+        return moment(run.started_at)
+
+    @admin.display(description=gettext_lazy("took"))
+    def took(self, run: Run) -> str:
+        """Return the duration; of a running run, how long it has been at work."""
+        if run.state == RunState.RUNNING and run.started_at:
+            return _("%(time)s so far") % {"time": length(timezone.now() - run.started_at)}
+        return length(run.duration)
+
+    @admin.display(description=gettext_lazy("worst finding"), ordering="severity")
+    def worst_finding(self, run: Run) -> SafeString | str:
+        """Return the worst severity among the findings."""
+        return severity_badge(run.severity) if run.severity else ""
+
+    @admin.display(description=gettext_lazy("summary"))
+    def short_summary(self, run: Run) -> str:
+        """Return the verdict, cut at a length that keeps the row low."""
+        return Truncator(run.summary or run.phase).chars(_SUMMARY_CHARACTERS)
+
+    # --- Pages ---------------------------------------------------------------------------------
+
+    def changelist_view(
+        self, request: HttpRequest, extra_context: dict[str, Any] | None = None
+    ) -> HttpResponse:
+        """Show the list, with the way to run a task for whoever may."""
+        context = {"may_run_tasks": bool(runnable_tasks(request.user)), **(extra_context or {})}
+        return super().changelist_view(request, context)
+
+    def change_view(
+        self,
+        request: HttpRequest,
+        object_id: str,
+        form_url: str = "",  # noqa: ARG002
+        extra_context: dict[str, Any] | None = None,
+    ) -> HttpResponse:
+        """Show one run. Raises ``Http404`` for an id that no run has."""
+        require(request.user, VIEW_RUN)
+        try:
+            run = self._run(uuid.UUID(object_id))
+        except ValueError:
+            raise Http404(_("No run has the id %(id)s.") % {"id": object_id}) from None
+        context = {
+            **self.page_context(request),
+            **page_context(request, run),
+            "title": task_words(run.task),
+            **(extra_context or {}),
+        }
+        return TemplateResponse(request, "admin/maintenance/run/page.html", context)
+
+    def run_now_view(self, request: HttpRequest) -> HttpResponse:
+        """Run a task by hand."""
+        return run_task_view(request, self)
+
+    def progress_view(self, request: HttpRequest, run_id: uuid.UUID) -> HttpResponseBase:
+        """Answer the page's script."""
+        require(request.user, VIEW_RUN)
+        return JsonResponse(progress_answer(self._run(run_id)))
+
+    def report_view(
+        self, request: HttpRequest, run_id: uuid.UUID, format_name: str
+    ) -> HttpResponseBase:
+        """Hand out the report as a file."""
+        require(request.user, VIEW_RUN)
+        return download(self._run(run_id), format_name)
+
+    def cancel_view(self, request: HttpRequest, run_id: uuid.UUID) -> HttpResponseBase:
+        """Ask whether to cancel; on POST, do it."""
+        require(request.user, CANCEL_RUN)
+        run = self._run(run_id)
+        if run.is_finished:
+            messages.info(request, _("“%(run)s” has ended already.") % {"run": run})
+        elif request.method == "POST":
+            self._cancel(request, run)
+        else:
+            context = {
+                **self.page_context(request),
+                "run": run,
+                "title": _("Cancel “%(task)s”?") % {"task": task_words(run.task)},
+            }
+            return TemplateResponse(request, "admin/maintenance/run/confirm_cancel.html", context)
+        return redirect("admin:maintenance_run_change", run.id)
+
+    def _cancel(self, request: HttpRequest, run: Run) -> None:
+        document = ledger.request_cancel(run, request.user.get_username())
+        self.log_change(request, run, "Cancel requested.")
+        if document is not None:
+            runner.record(run, document)
+        run.refresh_from_db(fields=["state"])
+        sentences = {
+            RunState.CANCELLED: _("“%(run)s” is cancelled."),
+            RunState.RUNNING: _("“%(run)s” will stop at its next step."),
+        }
+        sentence = sentences.get(RunState(run.state), _("“%(run)s” has ended already."))
+        messages.success(request, sentence % {"run": run})
+
+    @staticmethod
+    def _run(run_id: uuid.UUID) -> Run:
+        try:
+            return Run.objects.get(id=run_id)
+        except Run.DoesNotExist:
+            raise Http404(_("No run has the id %(id)s.") % {"id": run_id}) from None

@@ -1,0 +1,287 @@
+"""The list of schedules: what runs when, what came of it last, pause, resume and run now."""
+
+from dataclasses import dataclass
+from datetime import datetime
+from typing import Any
+
+from django.contrib import admin, messages
+from django.contrib.admin.views.main import ChangeList
+from django.db.models import Case, IntegerField, Q, QuerySet, Value, When
+from django.http import Http404, HttpRequest, HttpResponse
+from django.shortcuts import redirect
+from django.template.loader import render_to_string
+from django.urls import reverse
+from django.utils import timezone
+from django.utils.safestring import SafeString
+from django.utils.translation import gettext as _
+from django.utils.translation import gettext_lazy, ngettext
+from django_celery_beat.models import PeriodicTask
+
+from maintenance.admin.base import MaintenanceAdmin
+from maintenance.admin.filters import Choices, FieldFilter, TaskFilter
+from maintenance.admin.latest_runs import latest_runs
+from maintenance.admin.rights import runnable_tasks
+from maintenance.admin.run_selected import run_selected_view
+from maintenance.admin.schedule_row import Timing, arguments_of, checklist_of, timing_of
+from maintenance.admin.signs import badge, outcome_badge
+from maintenance.admin.wording import moment, relative, task_words
+from maintenance.conf import configuration
+from maintenance.core.registry import PREFIX
+from maintenance.core.schedule_sync import NAME_PREFIX, Difference, differences
+from maintenance.models import Run, ScheduleRow
+from maintenance.schedules import CHECKLISTS
+
+#: Daily before weekly before monthly, and an operator's own rows last.
+_CHECKLIST_RANK = Case(
+    *(
+        When(name__startswith=f"{NAME_PREFIX}{checklist} ", then=Value(rank))
+        for rank, checklist in enumerate(CHECKLISTS)
+    ),
+    default=Value(len(CHECKLISTS)),
+    output_field=IntegerField(),
+)
+
+
+@dataclass(frozen=True, slots=True)
+class RowFacts:
+    """All that a line of the list shows and the row itself does not hold."""
+
+    target: str
+    timing: Timing
+    last_run: Run | None
+    edits: tuple[Difference, ...]
+    may_run: bool
+    edit_url: str
+    now: datetime
+
+
+class ScheduleList(ChangeList):
+    """Gathers the facts of all rows of a page at once: one query each, however many rows."""
+
+    def get_results(self, request: HttpRequest) -> None:
+        """Attach :class:`RowFacts` to every row of the page."""
+        super().get_results(request)
+        rows: list[ScheduleRow] = list(self.result_list)
+        pairs = {row.pk: (str(row.task), arguments_of(row)[0]) for row in rows}
+        newest = latest_runs(pairs.values())
+        edits = _edits()
+        runnable = {spec.name for spec in runnable_tasks(request.user)}
+        may_edit = may_edit_periodic_tasks(self.model_admin.admin_site, request)
+        now = timezone.now()
+        for row in rows:
+            edit_url = reverse("admin:django_celery_beat_periodictask_change", args=[row.pk])
+            row.__dict__["facts"] = RowFacts(
+                target=pairs[row.pk][1],
+                timing=timing_of(row, now),
+                last_run=newest.get(pairs[row.pk]),
+                edits=tuple(edits.get(str(row.name), ())),
+                may_run=row.task in runnable,
+                edit_url=edit_url if may_edit else "",
+                now=now,
+            )
+        self.result_list = rows
+
+
+def may_edit_periodic_tasks(site: admin.AdminSite, request: HttpRequest) -> bool:
+    """Tell whether django-celery-beat's own page is there and open to the person."""
+    if not site.is_registered(PeriodicTask):
+        return False
+    return site.get_model_admin(PeriodicTask).has_change_permission(request)
+
+
+def _edits() -> dict[str, list[Difference]]:
+    """Return what operators changed, by row. Whether a row is paused has its own column."""
+    found: dict[str, list[Difference]] = {}
+    for difference in differences(configuration()):
+        if difference.field not in {"enabled", "row"}:
+            found.setdefault(difference.schedule, []).append(difference)
+    return found
+
+
+class ScheduleChecklistFilter(admin.SimpleListFilter):
+    """By checklist, which is the first word of a row's name."""
+
+    title = gettext_lazy("checklist")
+    parameter_name = "checklist"
+
+    def lookups(self, request: HttpRequest, model_admin: Any) -> Choices:  # noqa: ARG002
+        """Return the checklists in the order of their periods."""
+        return [(name, name.capitalize()) for name in CHECKLISTS]
+
+    def queryset(
+        self,
+        request: HttpRequest,  # noqa: ARG002
+        queryset: QuerySet[ScheduleRow],
+    ) -> QuerySet[ScheduleRow]:
+        """Keep the rows of the chosen checklist."""
+        if self.value() is None:
+            return queryset
+        return queryset.filter(name__startswith=f"{NAME_PREFIX}{self.value()} ")
+
+
+class StateFilter(FieldFilter):
+    """By whether a schedule is on."""
+
+    title = gettext_lazy("state")
+    parameter_name = "enabled"
+    field = "enabled"
+
+    def lookups(self, request: HttpRequest, model_admin: Any) -> Choices:  # noqa: ARG002
+        """Return both states."""
+        return [("True", _("on")), ("False", _("paused"))]
+
+
+@admin.register(ScheduleRow)
+class ScheduleAdmin(MaintenanceAdmin):
+    """Rows are written by ``sync_schedules``; editing one is django-celery-beat's own page."""
+
+    list_display = ("what", "state", "target", "rhythm", "next_run", "last_run", "run_now")
+    list_display_links = None
+    list_filter = (ScheduleChecklistFilter, StateFilter, TaskFilter)
+    list_select_related = ("crontab", "interval", "solar", "clocked")
+    list_per_page = 200
+    ordering = (_CHECKLIST_RANK, "name")
+    search_fields = ("name", "task", "description")
+    search_help_text = gettext_lazy("Search in name, task and description")
+    actions = ("pause", "resume", "run_selected")
+
+    def get_changelist(self, request: HttpRequest, **kwargs: Any) -> type[ChangeList]:  # noqa: ARG002
+        """Use the list that gathers its facts at once."""
+        return ScheduleList
+
+    def get_queryset(self, request: HttpRequest) -> QuerySet[ScheduleRow]:
+        """Keep to maintenance: beat may have other work."""
+        return (
+            super()
+            .get_queryset(request)
+            .filter(Q(name__startswith=NAME_PREFIX) | Q(task__startswith=PREFIX))
+        )
+
+    def has_run_permission(self, request: HttpRequest) -> bool:
+        """Tell whether the person may run anything by hand."""
+        return bool(runnable_tasks(request.user))
+
+    def change_view(
+        self,
+        request: HttpRequest,
+        object_id: str,
+        form_url: str = "",  # noqa: ARG002
+        extra_context: dict[str, Any] | None = None,  # noqa: ARG002
+    ) -> HttpResponse:
+        """Go to django-celery-beat's page of the row."""
+        if self.get_object(request, object_id) is None:
+            raise Http404(_("There is no such schedule."))
+        if not may_edit_periodic_tasks(self.admin_site, request):
+            return redirect("admin:maintenance_schedulerow_changelist")
+        return redirect("admin:django_celery_beat_periodictask_change", object_id)
+
+    # --- Columns -------------------------------------------------------------------------------
+
+    @admin.display(description=gettext_lazy("schedule"), ordering="name")
+    def what(self, row: ScheduleRow) -> SafeString:
+        """Return the task in words, with the checklist's line that it answers."""
+        return _cell(
+            "what",
+            row,
+            task=task_words(str(row.task)),
+            line=row.description or row.name,
+            own=not checklist_of(row),
+        )
+
+    @admin.display(description=gettext_lazy("state"), ordering="enabled")
+    def state(self, row: ScheduleRow) -> SafeString:
+        """Return whether the schedule is on."""
+        return badge("on", _("on")) if row.enabled else badge("paused", _("paused"))
+
+    @admin.display(description=gettext_lazy("target"))
+    def target(self, row: ScheduleRow) -> str:
+        """Return the target's name."""
+        return _facts(row).target
+
+    @admin.display(description=gettext_lazy("when"))
+    def rhythm(self, row: ScheduleRow) -> SafeString:
+        """Return the cron in words, with what an operator changed."""
+        return _cell("rhythm", row)
+
+    @admin.display(description=gettext_lazy("next run"))
+    def next_run(self, row: ScheduleRow) -> SafeString:
+        """Return when it is due, in the row's timezone and from now."""
+        facts = _facts(row)
+        due = facts.timing.next_due
+        return _cell(
+            "next_run",
+            row,
+            when=moment(due, facts.timing.zone) if due else "",
+            distance=relative(due, facts.now) if due else "",
+            overdue=facts.timing.is_overdue(facts.now),
+        )
+
+    @admin.display(description=gettext_lazy("last run"))
+    def last_run(self, row: ScheduleRow) -> SafeString:
+        """Return what came of the last run of the same task on the same target."""
+        facts = _facts(row)
+        run = facts.last_run
+        if run is None:
+            return _cell("last_run", row)
+        return _cell(
+            "last_run",
+            row,
+            run=run,
+            outcome=outcome_badge(run),
+            distance=relative(run.finished_at or run.started_at or run.queued_at, facts.now),
+        )
+
+    @admin.display(description=gettext_lazy("by hand"))
+    def run_now(self, row: ScheduleRow) -> SafeString:
+        """Return the links to run it now and to edit it."""
+        return _cell("by_hand", row, task=str(row.task).removeprefix(PREFIX))
+
+    # --- Actions -------------------------------------------------------------------------------
+
+    @admin.action(description=gettext_lazy("Pause selected schedules"), permissions=["change"])
+    def pause(self, request: HttpRequest, queryset: QuerySet[ScheduleRow]) -> None:
+        """Switch schedules off."""
+        count = self._switch(request, queryset, enabled=False)
+        messages.success(
+            request,
+            ngettext("%(count)d schedule is paused.", "%(count)d schedules are paused.", count)
+            % {"count": count},
+        )
+
+    @admin.action(description=gettext_lazy("Resume selected schedules"), permissions=["change"])
+    def resume(self, request: HttpRequest, queryset: QuerySet[ScheduleRow]) -> None:
+        """Switch schedules on; the slots that passed meanwhile are not made up for."""
+        count = self._switch(request, queryset, enabled=True)
+        messages.success(
+            request,
+            ngettext("%(count)d schedule is resumed.", "%(count)d schedules are resumed.", count)
+            % {"count": count},
+        )
+
+    def _switch(
+        self, request: HttpRequest, queryset: QuerySet[ScheduleRow], *, enabled: bool
+    ) -> int:
+        """Save row by row: a bulk update would pass by the signal that beat listens to."""
+        rows = list(queryset.exclude(enabled=enabled))
+        for row in rows:
+            row.enabled = enabled
+            row.save()
+            self.log_change(request, row, "Resumed." if enabled else "Paused.")
+        return len(rows)
+
+    @admin.action(description=gettext_lazy("Run selected schedules now"), permissions=["run"])
+    def run_selected(
+        self, request: HttpRequest, queryset: QuerySet[ScheduleRow]
+    ) -> HttpResponse | None:
+        """Ask, then run the tasks of the selected rows."""
+        return run_selected_view(request, self, list(queryset))
+
+
+def _facts(row: ScheduleRow) -> RowFacts:
+    facts: RowFacts = row.__dict__["facts"]
+    return facts
+
+
+def _cell(name: str, row: ScheduleRow, **context: Any) -> SafeString:
+    template = f"admin/maintenance/schedulerow/cell_{name}.html"
+    return render_to_string(template, {"row": row, "facts": _facts(row), **context})

@@ -1,0 +1,35 @@
+"""Words with a sign: a state is never told by its colour alone."""
+
+from django.template.loader import render_to_string
+from django.utils.functional import Promise
+from django.utils.safestring import SafeString
+from django.utils.translation import gettext as _
+
+from maintenance.models import Run, RunState, SeverityChoice
+
+
+def badge(kind: str, word: str | Promise) -> SafeString:
+    """Return the sign of ``kind`` with ``word`` beside it.
+
+    ``kind`` is a severity, the state of a run, ``unavailable``, ``on`` or ``paused``.
+    """
+    return render_to_string("admin/maintenance/badge.html", {"kind": kind, "word": word})
+
+
+def state_badge(state: str) -> SafeString:
+    """Return the badge of a run's state."""
+    return badge(state, RunState(state).label)
+
+
+def severity_badge(severity: str, *, measured: bool = True) -> SafeString:
+    """Return the badge of a finding; what could not be measured is ``unavailable``."""
+    if not measured:
+        return badge("unavailable", _("unavailable"))
+    return badge(severity, SeverityChoice(severity).label)
+
+
+def outcome_badge(run: Run) -> SafeString:
+    """Return one badge for a run as a whole: its worst finding if it succeeded, else its state."""
+    if run.state == RunState.SUCCEEDED and run.severity:
+        return severity_badge(run.severity)
+    return state_badge(run.state)

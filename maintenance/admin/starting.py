@@ -1,0 +1,48 @@
+"""Starting a run from the admin: the ledger's row, the actor, and the admin's own log together."""
+
+from collections.abc import Mapping
+from typing import Any
+
+from django.contrib import messages
+from django.db import transaction
+from django.http import HttpRequest
+from django.utils.translation import gettext as _
+
+from maintenance.admin.base import MaintenanceAdmin
+from maintenance.core.dispatch import start_run
+from maintenance.core.ledger import Origin
+from maintenance.core.registry import TaskSpec
+from maintenance.models import Run, Trigger
+
+
+def start_by_hand(
+    request: HttpRequest,
+    model_admin: MaintenanceAdmin,
+    spec: TaskSpec,
+    target: str,
+    options: Mapping[str, Any],
+) -> Run:
+    """Start a run for the person behind ``request``.
+
+    The message is sent when the row and the log entry are committed. Where the broker does not
+    take it, the person is told that the run waits. Raises what :func:`start_run` raises.
+    """
+    with transaction.atomic():
+        origin = Origin(trigger=Trigger.ADMIN, actor=request.user.get_username())
+        run = start_run(spec, target, options, origin)
+        model_admin.log_addition(request, run, _log_message(options))
+    run.refresh_from_db(fields=["published_at", "state"])
+    if run.published_at is None:
+        messages.warning(
+            request,
+            _("The broker does not answer. “%(run)s” stays queued and starts when it is back.")
+            % {"run": run},
+        )
+    return run
+
+
+def _log_message(options: Mapping[str, Any]) -> str:
+    if not options:
+        return "Run by hand."
+    listed = ", ".join(f"{name}={value!r}" for name, value in options.items())
+    return f"Run by hand with {listed}."
