@@ -2,7 +2,7 @@
 
 from collections.abc import Iterator
 from dataclasses import dataclass
-from datetime import datetime
+from datetime import datetime, timedelta
 from functools import lru_cache
 
 from cron_descriptor import (
@@ -71,21 +71,33 @@ def when_in_words(row: PeriodicTask) -> str:
     return f"{cron_in_words(' '.join(str(field) for field in fields))} ({crontab.timezone})"
 
 
-def next_due_at(row: PeriodicTask) -> datetime | None:
-    """Return when beat sends the row next, ``None`` where it is off.
+def next_due_at(row: PeriodicTask, now: datetime) -> datetime | None:
+    """Return when beat sends the row next; in the past where it has not done so yet.
 
-    Beat counts from the last dispatch, or from the last edit where there was none since.
+    Beat counts from the last dispatch, or from the last edit where there was none since. ``None``
+    for a row that is off, expired, done for good, or never due (30 February).
     """
-    if not row.enabled:
+    if not row.enabled or (row.one_off and row.total_run_count):
         return None
-    since = row.last_run_at or row.date_changed or timezone.now()
+    if row.clocked is not None:
+        at: datetime = row.clocked.clocked_time
+        return at
+    since = row.last_run_at or row.date_changed or now
+    try:
+        due = _due_after(row, max(since, row.start_time) if row.start_time else since, now)
+    except (ValueError, RuntimeError):  # celery searches for the day, and gives up
+        return None
+    return None if row.expires is not None and due > row.expires else due
+
+
+def _due_after(row: PeriodicTask, since: datetime, now: datetime) -> datetime:
     if row.crontab is not None or row.interval is not None:
         return slot_due_at(row.schedule, since)
-    due: datetime = timezone.now() + row.schedule.remaining_estimate(since)
-    return due
+    sunlight: timedelta = row.schedule.remaining_estimate(now)
+    return now + sunlight
 
 
-def timetable() -> Iterator[Entry]:
+def timetable(now: datetime) -> Iterator[Entry]:
     """Yield our rows by due time, those that are off last. Costs two queries."""
     rows = PeriodicTask.objects.filter(name__startswith=NAME_PREFIX).select_related(
         "crontab", "interval", "solar", "clocked"
@@ -103,7 +115,7 @@ def timetable() -> Iterator[Entry]:
             when=when_in_words(row),
             enabled=row.enabled,
             last_run_at=row.last_run_at,
-            next_due_at=next_due_at(row),
+            next_due_at=next_due_at(row, now),
             last_run=last_runs.get(row.name),
         )
         for row in rows
