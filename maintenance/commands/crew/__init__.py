@@ -1,0 +1,14 @@
+"""The subcommands of ``manage.py maintenance``, one file each."""
+
+from maintenance.commands.crew import list_tasks, reports, run_task, runs, schedules
+from maintenance.commands.crew.subcommand import Subcommand
+
+SUBCOMMANDS: tuple[Subcommand, ...] = (
+    list_tasks.SUBCOMMAND,
+    run_task.SUBCOMMAND,
+    runs.SUBCOMMAND,
+    reports.SUBCOMMAND,
+    schedules.SUBCOMMAND,
+)
+
+__all__ = ["SUBCOMMANDS", "Subcommand"]

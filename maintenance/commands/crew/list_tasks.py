@@ -1,0 +1,58 @@
+"""``maintenance list``: what the crew can do."""
+
+import argparse
+from typing import Any
+
+from maintenance.commands.arguments import OutputChoice, add_output_arguments
+from maintenance.commands.base import MaintenanceCommand
+from maintenance.commands.crew.subcommand import Subcommand
+from maintenance.commands.exit_codes import ExitCode
+from maintenance.core.registry import TaskSpec, all_tasks
+from maintenance.core.reports import Report, Table
+from maintenance.core.timetable import cron_in_words
+from maintenance.reports.formatting import counted
+from maintenance.reports.publication import of_report
+from maintenance.schedules import CHECKLISTS
+
+
+def list_tasks(command: MaintenanceCommand, options: dict[str, Any]) -> ExitCode:
+    """Print every task with its queue, its kind of target and its schedules in words."""
+    choice = OutputChoice.of(options)
+    tasks = all_tasks()
+    writing = sum(task.writes for task in tasks)
+    report = Report(
+        title="Tasks",
+        summary=f"{counted(len(tasks), 'task')}, of which {writing} change their target.",
+        tables=(Table.of("Tasks", [_row(task) for task in tasks]),),
+    )
+    command.publish(of_report(report), choice)
+    return ExitCode.HEALTHY
+
+
+def _row(task: TaskSpec) -> dict[str, Any]:
+    return {
+        "task": task.short_name,
+        "queue": task.queue,
+        "target": task.target_kind.value,
+        "writes": task.writes,
+        "schedule": "; ".join(_schedules(task)) or "by hand",
+        "summary": task.summary,
+    }
+
+
+def _schedules(task: TaskSpec) -> list[str]:
+    return [
+        f"{checklist}: {cron_in_words(schedule.cron)}"
+        for checklist, schedules in CHECKLISTS.items()
+        for schedule in schedules
+        if schedule.task == task.short_name
+    ]
+
+
+def _add_arguments(parser: argparse.ArgumentParser) -> None:
+    add_output_arguments(parser)
+
+
+SUBCOMMAND = Subcommand(
+    "list", "Every task: queue, target, whether it writes, schedule.", _add_arguments, list_tasks
+)

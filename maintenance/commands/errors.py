@@ -1,0 +1,45 @@
+"""What an error means for the person at the terminal."""
+
+from django.db import DatabaseError, InterfaceError, OperationalError, connections
+from django.utils.connection import ConnectionDoesNotExist
+
+from maintenance.core.errors import MaintenanceError
+from maintenance.core.redaction import redact
+
+_UNDEFINED_TABLE = "42P01"
+
+
+def explained(error: BaseException) -> str | None:
+    """Return one sentence for an error that can be expected, ``None`` for a defect."""
+    if isinstance(error, MaintenanceError):
+        return redact(str(error))
+    if isinstance(error, DatabaseError | InterfaceError):
+        return _ledger_sentence(error)
+    if isinstance(error, OSError):
+        return redact(f"{error.strerror or type(error).__name__}: {error.filename or error}.")
+    return None
+
+
+def _ledger_sentence(error: DatabaseError | InterfaceError) -> str | None:
+    if getattr(error.__cause__, "pgcode", None) == _UNDEFINED_TABLE:
+        return (
+            f"The ledger at {_ledger_address()} has no tables yet."
+            " Create them with: python manage.py migrate"
+        )
+    if isinstance(error, OperationalError | InterfaceError):
+        reason = redact(" ".join(str(error).split())).rstrip(".")
+        return (
+            f"The ledger at {_ledger_address()} cannot be used: {reason}."
+            " Check that the server runs and that DATABASES names it rightly."
+        )
+    return None
+
+
+def _ledger_address() -> str:
+    try:
+        settings = connections["default"].settings_dict
+    except ConnectionDoesNotExist:
+        return "an unknown address"
+    host = settings.get("HOST") or "the local socket"
+    port = f":{settings['PORT']}" if settings.get("PORT") else ""
+    return f"{host}{port}/{settings.get('NAME', '')}"

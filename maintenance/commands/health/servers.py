@@ -1,0 +1,96 @@
+"""Checks of the site's servers, by the same measurements that the scheduled tasks take."""
+
+from collections.abc import Iterable, Iterator
+
+from django.core.cache import caches
+
+from maintenance.caching.ratios import review_cache_hit_ratios
+from maintenance.commands.health.scope import Scope
+from maintenance.commands.measuring import contained, not_measured
+from maintenance.conf import CacheTarget
+from maintenance.core.errors import Skipped, TargetUnavailable
+from maintenance.core.job import Job
+from maintenance.core.options import NoOptions
+from maintenance.core.redaction import redact
+from maintenance.core.reports import Report
+from maintenance.host.disk import check_disk_space
+from maintenance.postgres.checks import run_analyses
+from maintenance.redis.memory import check_redis_memory
+
+#: The analyses that say whether a database is well at this moment; the others look for waste.
+DATABASE_ANALYSES = ("connections", "cache-hit")
+
+#: Nobody writes this key: reading it asks the cache to answer, and leaves nothing behind.
+PROBE_KEY = "maintenance-health-check"
+
+
+def database(scope: Scope) -> Iterator[Report]:
+    """Connect to each database; measure connections and the buffer cache."""
+    thresholds = scope.configuration.thresholds
+    for name, target in scope.databases.items():
+        yield from contained(
+            f"Database {name}",
+            name,
+            run_analyses,
+            name,
+            target,
+            DATABASE_ANALYSES,
+            thresholds,
+        )
+
+
+def redis_activity(scope: Scope) -> Iterator[Report]:
+    """Measure memory, eviction policy and evictions of each Redis server."""
+    configuration = scope.configuration
+    if not configuration.redis:
+        yield _not_configured("Redis", "redis")
+    for name, target in configuration.redis.items():
+        job = Job(name, target, NoOptions())
+        yield from contained(
+            f"Redis {name}", name, check_redis_memory, job, configuration.thresholds
+        )
+
+
+def cache(scope: Scope) -> Iterator[Report]:
+    """Measure the hit ratio of each Redis that serves as a cache; ask each Django cache."""
+    configuration = scope.configuration
+    servers = {n: target for n, target in configuration.redis.items() if target.role == "cache"}
+    aliases = {n: target for n, target in configuration.caches.items() if target.alias}
+    if not servers and not aliases:
+        yield _not_configured("cache", "redis (with the role cache) or caches")
+    for name, server in servers.items():
+        job = Job(name, server, NoOptions())
+        yield from contained(
+            f"Cache {name}", name, review_cache_hit_ratios, job, configuration.thresholds
+        )
+    for name, target in aliases.items():
+        yield from contained(f"Cache {name}", name, _ask, name, target)
+
+
+def _ask(name: str, target: CacheTarget) -> Report:
+    """Read a key that is not there: a cache that answers says so."""
+    try:
+        caches[target.alias].get(PROBE_KEY, version=target.version)
+    except Exception as error:  # any backend with any client may stand behind the alias
+        raise TargetUnavailable(
+            f'The cache "{target.alias}" does not answer: {redact(str(error))}.'
+            " Check its server, and LOCATION in CACHES."
+        ) from error
+    return Report(
+        title=f"Cache {name}",
+        summary=f'The cache "{target.alias}" answers.',
+        facts={"alias": target.alias},
+    )
+
+
+def disk(scope: Scope) -> Iterable[Report]:
+    """Measure space and inodes of each configured path."""
+    thresholds = scope.configuration.thresholds
+    for name, target in scope.configuration.hosts.items():
+        job = Job(name, target, NoOptions())
+        yield from contained(f"Disk space of {name}", name, check_disk_space, job, thresholds)
+
+
+def _not_configured(what: str, section: str) -> Report:
+    reason = Skipped(f"no {what} is configured; add one to MAINTENANCE under {section}.")
+    return not_measured(what[:1].upper() + what[1:], "", reason)

@@ -1,0 +1,107 @@
+"""Measuring several targets, so that one that is down does not hide the others."""
+
+from collections.abc import Callable, Iterable
+from typing import ParamSpec
+
+import psycopg2
+import redis.exceptions
+from django.conf import settings
+from django.db import DatabaseError
+
+from maintenance.commands.errors import explained
+from maintenance.conf import Configuration, DatabaseTarget
+from maintenance.core.errors import (
+    ConfigurationError,
+    MissingRights,
+    Skipped,
+    TargetUnavailable,
+    UnknownName,
+)
+from maintenance.core.findings import Finding, Severity
+from maintenance.core.redaction import redact
+from maintenance.core.reports import Report
+from maintenance.core.suggestions import did_you_mean
+
+P = ParamSpec("P")
+
+_EXPECTED = (
+    TargetUnavailable,
+    MissingRights,
+    Skipped,
+    ConfigurationError,
+    psycopg2.Error,
+    redis.exceptions.RedisError,
+    DatabaseError,
+    OSError,
+)
+
+
+def chosen_databases(configuration: Configuration, name: str | None) -> dict[str, DatabaseTarget]:
+    """Return the databases to measure: the named one, or every configured one.
+
+    Where nothing is configured it is the Django alias ``default``. Raises ``UnknownName`` with a
+    suggestion, and ``ConfigurationError`` for an alias that is no PostgreSQL database.
+    """
+    if name is None:
+        return dict(configuration.databases) or {"default": _of_alias("default")}
+    if name in configuration.databases:
+        return {name: configuration.databases[name]}
+    if name in settings.DATABASES:
+        return {name: _of_alias(name)}
+    known = {*configuration.databases, *settings.DATABASES}
+    raise UnknownName(f'Unknown database "{name}". {did_you_mean(name, known)}')
+
+
+def _of_alias(alias: str) -> DatabaseTarget:
+    engine = str(settings.DATABASES[alias].get("ENGINE", ""))
+    if "postgresql" not in engine and "postgis" not in engine:
+        raise ConfigurationError(
+            f'The database "{alias}" is no PostgreSQL database (its engine is {engine or "unset"}).'
+            " Name one that is."
+        )
+    return DatabaseTarget(alias=alias)
+
+
+def contained(
+    title: str,
+    target: str,
+    measure: Callable[P, Report | Iterable[Report]],
+    *args: P.args,
+    **kwargs: P.kwargs,
+) -> tuple[Report, ...]:
+    """Call ``measure`` and return its reports, or one report that says why there is none."""
+    try:
+        measured = measure(*args, **kwargs)
+        return (measured,) if isinstance(measured, Report) else tuple(measured)
+    except _EXPECTED as error:
+        return (not_measured(title, target, error),)
+
+
+def not_measured(title: str, target: str, error: Exception) -> Report:
+    """Say why nothing was measured. A target that is down is critical; a missing right is not."""
+    sentence = explained(error) or redact(" ".join(str(error).split()))
+    mild = isinstance(error, MissingRights | Skipped)
+    return Report(
+        title=title,
+        summary=f"Not measured: {sentence}",
+        findings=(
+            Finding(
+                code="not-measured",
+                severity=Severity.INFO if mild else Severity.CRITICAL,
+                subject=target or "site",
+                sentence=f"unavailable: {sentence}",
+                measured=False,
+            ),
+        ),
+    )
+
+
+def sentences_of_failures(reports: Iterable[Report]) -> list[str]:
+    """Return, once each, why targets could not be measured: what standard error shows."""
+    found = (
+        finding.sentence.removeprefix("unavailable: ")
+        for report in reports
+        for finding in report.findings
+        if finding.code == "not-measured"
+    )
+    return list(dict.fromkeys(found))

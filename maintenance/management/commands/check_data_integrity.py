@@ -1,0 +1,55 @@
+"""``manage.py check_data_integrity``: what in a PostgreSQL database is broken or will be."""
+
+from typing import Any, ClassVar
+
+from django.core.management.base import CommandParser
+
+from maintenance.commands import arguments, exit_codes
+from maintenance.commands.arguments import OutputChoice
+from maintenance.commands.base import MaintenanceCommand
+from maintenance.commands.exit_codes import ExitCode
+from maintenance.commands.measuring import chosen_databases, contained
+from maintenance.conf import configuration
+from maintenance.core.job import Job
+from maintenance.core.options import NoOptions
+from maintenance.postgres.integrity import check_data_integrity
+
+
+class Command(MaintenanceCommand):
+    """Measures without changing anything; safe at any hour."""
+
+    help = (
+        "Look for what is broken in a PostgreSQL database, or soon will be. Reads only.\n\n"
+        "Invalid indexes, constraints that were never validated, foreign keys without an index,"
+        "\nsequences near their end."
+    )
+    examples: ClassVar = (
+        "check_data_integrity",
+        "check_data_integrity --database default --fail-on critical --format json",
+    )
+
+    def add_own_arguments(self, parser: CommandParser) -> None:
+        """Add what every measuring command takes."""
+        arguments.add_database_argument(parser)
+        arguments.add_fail_on_argument(parser)
+        arguments.add_output_arguments(parser)
+
+    def run_command(self, options: dict[str, Any]) -> ExitCode:
+        """Check each database and print one verdict over all."""
+        choice = OutputChoice.of(options)
+        fail_on = arguments.fail_on(options)
+        databases = chosen_databases(configuration(), options["database"])
+        thresholds = configuration().thresholds
+        reports = [
+            report
+            for name, target in databases.items()
+            for report in contained(
+                f"Data integrity of {name}",
+                name,
+                check_data_integrity,
+                Job(name, target, NoOptions()),
+                thresholds,
+            )
+        ]
+        self.publish_reports(f"Data integrity of {', '.join(databases)}", reports, choice)
+        return exit_codes.of_reports({"integrity": reports}, fail_on, each_is_required=True)

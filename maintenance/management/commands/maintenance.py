@@ -1,0 +1,41 @@
+"""``manage.py maintenance``: tasks, runs, reports and schedules at the terminal."""
+
+from typing import Any, ClassVar
+
+from django.core.management.base import CommandParser
+
+from maintenance.commands.base import HelpFormatter, MaintenanceCommand
+from maintenance.commands.crew import SUBCOMMANDS
+from maintenance.commands.exit_codes import EXPLANATION, ExitCode
+
+
+class Command(MaintenanceCommand):
+    """Hands over to the subcommand."""
+
+    help = "The maintenance crew at the terminal: its tasks, runs, reports and schedules."
+    examples: ClassVar = (
+        "maintenance list",
+        "maintenance run check_disk_space",
+        "maintenance run vacuum_analyze --target default --dry-run",
+        "maintenance runs --state failed",
+        "maintenance reports show latest:report_table_bloat",
+        "maintenance schedules",
+    )
+
+    def add_own_arguments(self, parser: CommandParser) -> None:
+        """Add one parser a subcommand."""
+        subparsers = parser.add_subparsers(dest="subcommand", required=True, title="subcommands")
+        for subcommand in SUBCOMMANDS:
+            child = subparsers.add_parser(
+                subcommand.name,
+                help=subcommand.summary,
+                description=subcommand.summary,
+                formatter_class=HelpFormatter,
+                epilog=EXPLANATION,
+            )
+            subcommand.add_arguments(child)
+
+    def run_command(self, options: dict[str, Any]) -> ExitCode:
+        """Run the subcommand."""
+        chosen = next(each for each in SUBCOMMANDS if each.name == options["subcommand"])
+        return chosen.run(self, options)
