@@ -11,6 +11,9 @@ from pathlib import Path
 
 FILE_NAME = "runtime.json"
 
+#: What this process took from the file, by name.
+_adopted: dict[str, str] = {}
+
 
 def project_root() -> Path:
     """Return the folder that holds ``manage.py``."""
@@ -39,3 +42,21 @@ def read_runtime(folder: Path) -> dict[str, str]:
     except (OSError, ValueError):
         return {}
     return values
+
+
+def adopt_runtime(folder: Path) -> None:
+    """Put what a running ``up`` left into the environment, where the environment has nothing."""
+    for name, value in read_runtime(folder).items():
+        if name not in os.environ:
+            os.environ[name] = _adopted[name] = value
+
+
+def forget_adopted() -> None:
+    """Take it out of the environment again.
+
+    For ``up``, which starts servers of its own: the file may have been left by one that was
+    killed, or belong to another state folder.
+    """
+    for name in _adopted:
+        os.environ.pop(name, None)
+    _adopted.clear()

@@ -7,12 +7,11 @@ from urllib.parse import parse_qsl, unquote, urlsplit
 
 from service import configuration
 from service.embedded.state import default_path
-from service.runtime import project_root, read_runtime
+from service.runtime import adopt_runtime, project_root
 
 BASE_DIR = project_root()
 STATE_DIR = default_path()
-for _name, _value in read_runtime(STATE_DIR).items():
-    os.environ.setdefault(_name, _value)
+adopt_runtime(STATE_DIR)
 
 
 def _list(name: str, default: str) -> list[str]:

@@ -1,0 +1,57 @@
+# Needs git, make and Python 3.11 or newer with venv and pip. The project runs in place, from a
+# virtual environment that the targets create and keep up to date with requirements/*.txt.
+
+PYTHON ?= python3
+VENV ?= .venv
+# More options for `manage.py up`: make run ARGS="--web-port 8080"
+ARGS ?=
+
+BIN := $(VENV)/bin
+PIP := $(BIN)/python -m pip --disable-pip-version-check install --quiet --require-hashes
+SERVICE := $(VENV)/.service-installed
+DEVELOPMENT := $(VENV)/.development-installed
+
+.DEFAULT_GOAL := help
+.PHONY: help run demo test check bench clean
+
+help: ## Show this list
+	@awk -F ':.*## ' '/^[a-z]+:.*## / { printf "  make %-8s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
+
+run: $(SERVICE) ## Start the whole service in this terminal; Ctrl-C ends it
+	@$(BIN)/python manage.py up $(ARGS)
+
+demo: $(SERVICE) ## Build a sample site with planted faults, run all checklists on it, compare
+	@$(BIN)/python manage.py up --sample-site --once daily weekly monthly quarterly $(ARGS)
+
+test: $(DEVELOPMENT) ## Run all tests
+	@$(BIN)/python -m pytest $(ARGS)
+
+check: $(DEVELOPMENT) ## Check style, types, imports, migrations and production settings
+	@$(BIN)/ruff check .
+	@$(BIN)/ruff format --check .
+	@$(BIN)/mypy
+	@$(BIN)/lint-imports
+	@$(BIN)/python manage.py makemigrations --check --dry-run
+	@DJANGO_SETTINGS_MODULE=service.production $(BIN)/python manage.py check --deploy --fail-level WARNING
+
+bench: $(DEVELOPMENT) ## Measure speed and memory against their limits
+	@$(BIN)/python -m bench $(ARGS)
+
+clean: ## Remove the virtual environment and caches; state folders stay
+	rm -rf $(VENV) build dist *.egg-info .mypy_cache .ruff_cache .pytest_cache .hypothesis .import_linter_cache
+	find . -name __pycache__ -type d -prune -exec rm -rf {} +
+
+$(BIN)/python:
+	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11) and "Python 3.11 or newer is needed: make PYTHON=python3.11 ...")'
+	@echo "Creating $(VENV)"
+	@$(PYTHON) -m venv $(VENV)
+
+$(SERVICE): requirements/service.txt | $(BIN)/python
+	@echo "Installing requirements/service.txt into $(VENV)"
+	@$(PIP) -r requirements/service.txt
+	@touch $@
+
+$(DEVELOPMENT): requirements/dev.txt | $(BIN)/python
+	@echo "Installing requirements/dev.txt into $(VENV)"
+	@$(PIP) -r requirements/dev.txt
+	@touch $@
