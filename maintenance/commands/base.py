@@ -4,7 +4,7 @@ import argparse
 import os
 import sys
 from abc import ABC, abstractmethod
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import Any, ClassVar, NoReturn
 
 from django.core.management.base import (
@@ -20,11 +20,10 @@ from maintenance.commands import usage
 from maintenance.commands.arguments import OutputChoice
 from maintenance.commands.errors import explained
 from maintenance.commands.exit_codes import EXPLANATION, ExitCode
+from maintenance.commands.listing import Listing
 from maintenance.commands.measuring import sentences_of_failures
 from maintenance.commands.output import emit, emit_text
 from maintenance.core.reports import Report
-from maintenance.reports.diff import ReportDiff
-from maintenance.reports.diff_text import render_diff, verdict
 from maintenance.reports.publication import Publication, of_reports
 
 
@@ -122,11 +121,20 @@ class MaintenanceCommand(BaseCommand, ABC):
                 self.note(sentence)
         self.publish(of_reports(title, reports), choice)
 
-    def publish_diff(self, diff: ReportDiff, choice: OutputChoice) -> None:
-        """Print or save a comparison in words."""
-        emit_text(lambda width: render_diff(diff, width=width), choice, self.stdout, self._colours)
+    def publish_text(
+        self, render: Callable[[int], str], summary: str, choice: OutputChoice
+    ) -> None:
+        """Print or save text that ``render`` makes for a width in cells."""
+        emit_text(render, choice, self.stdout, self._colours)
         if choice.path is not None:
-            self.note(f"{verdict(diff)} Written to {choice.path}.")
+            self.note(f"{summary} Written to {choice.path}.")
+
+    def publish_listing(self, listing: Listing, choice: OutputChoice) -> None:
+        """Print or save a list."""
+        if choice.format_name == "text":
+            self.publish_text(listing.text, listing.summary, choice)
+        else:
+            self.publish(listing.publication(), choice)
 
     @property
     def _colours(self) -> Style | None:

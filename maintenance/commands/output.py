@@ -18,8 +18,8 @@ PLAIN_WIDTH = 100
 #: Lines longer than this are hard to read, however wide the terminal.
 LONGEST_LINE = 140
 
-# The sign and the word that the text rendering puts before each verdict.
-_LABEL = re.compile(r"^\[(?P<sign>!!|!|i|\?|ok|--|\.\.)\] [A-Z]+", re.MULTILINE)
+# The sign that begins a verdict or an entry of a list, and the word that the sign stands for.
+_LABEL = re.compile(r"^\[(?P<sign>!!|!|i|\?|ok|--|\.\.)\](?: [A-Z]+\b)?", re.MULTILINE)
 
 
 def emit(

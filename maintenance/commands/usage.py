@@ -8,6 +8,8 @@ from maintenance.core.suggestions import did_you_mean
 
 _INVALID_CHOICE = re.compile(r"argument (?P<name>\S+): invalid choice: '(?P<given>.*)' \(choose")
 
+_MISSING_SUBCOMMAND = re.compile(r"arguments are required: (?P<name>\w*subcommand)")
+
 
 def sentence(parser: argparse.ArgumentParser, message: str) -> str:
     """Return argparse's ``message`` as a sentence, with a suggestion for a misspelt word."""
@@ -23,6 +25,10 @@ def sentence(parser: argparse.ArgumentParser, message: str) -> str:
         given = choice.group("given")
         known = set(_subcommands(parser, choice.group("name")))
         return f'Unknown subcommand "{given}". {did_you_mean(given, known)}'
+    missing = _MISSING_SUBCOMMAND.search(message)
+    if missing:
+        known = set(_subcommands(parser, missing.group("name")))
+        return f"Name a subcommand: {', '.join(sorted(known))}. See --help."
     return f"{message[:1].upper()}{message[1:].rstrip('.')}. See --help."
 
 

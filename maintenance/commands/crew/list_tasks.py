@@ -7,11 +7,10 @@ from maintenance.commands.arguments import OutputChoice, add_output_arguments
 from maintenance.commands.base import MaintenanceCommand
 from maintenance.commands.crew.subcommand import Subcommand
 from maintenance.commands.exit_codes import ExitCode
-from maintenance.core.registry import TaskSpec, all_tasks
-from maintenance.core.reports import Report, Table
+from maintenance.commands.listing import Item, Listing, Row
+from maintenance.core.registry import TargetKind, TaskSpec, all_tasks
 from maintenance.core.timetable import cron_in_words
 from maintenance.reports.formatting import counted
-from maintenance.reports.publication import of_report
 from maintenance.schedules import CHECKLISTS
 
 
@@ -20,12 +19,10 @@ def list_tasks(command: MaintenanceCommand, options: dict[str, Any]) -> ExitCode
     choice = OutputChoice.of(options)
     tasks = all_tasks()
     writing = sum(task.writes for task in tasks)
-    report = Report(
-        title="Tasks",
-        summary=f"{counted(len(tasks), 'task')}, of which {writing} change their target.",
-        tables=(Table.of("Tasks", [_row(task) for task in tasks]),),
+    summary = f"{counted(len(tasks), 'task')}, of which {writing} change their target."
+    command.publish_listing(
+        Listing("Tasks", summary, [_row(task) for task in tasks], _item), choice
     )
-    command.publish(of_report(report), choice)
     return ExitCode.HEALTHY
 
 
@@ -38,6 +35,13 @@ def _row(task: TaskSpec) -> dict[str, Any]:
         "schedule": "; ".join(_schedules(task)) or "by hand",
         "summary": task.summary,
     }
+
+
+def _item(row: Row) -> Item:
+    mode = "writes" if row["writes"] else "reads"
+    target = "" if row["target"] == TargetKind.NONE else f", on a {row['target']}"
+    head = f"{row['task']:32}  {row['queue']} queue, {mode}{target}"
+    return Item(head, (row["summary"], row["schedule"]))
 
 
 def _schedules(task: TaskSpec) -> list[str]:

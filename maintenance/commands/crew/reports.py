@@ -8,14 +8,14 @@ from django.utils import timezone
 from maintenance.commands import arguments
 from maintenance.commands.arguments import OutputChoice
 from maintenance.commands.base import HelpFormatter, MaintenanceCommand
-from maintenance.commands.crew.find_runs import document_of, run_named, runs_of, short_id
-from maintenance.commands.crew.runs import add_filters
+from maintenance.commands.crew.find_runs import document_of, run_named, runs_of
+from maintenance.commands.crew.runs import add_filters, run_item, run_row
 from maintenance.commands.crew.subcommand import Subcommand
 from maintenance.commands.exit_codes import EXPLANATION, ExitCode, of_reports, of_run
+from maintenance.commands.listing import Listing
 from maintenance.core.reports import Report, Table
-from maintenance.models import Run
 from maintenance.reports.diff import Fate, ReportDiff, compare
-from maintenance.reports.diff_text import verdict
+from maintenance.reports.diff_text import render_diff, verdict
 from maintenance.reports.formatting import counted
 from maintenance.reports.publication import in_timezone, of_document, of_report
 
@@ -26,26 +26,12 @@ def list_reports(command: MaintenanceCommand, options: dict[str, Any]) -> ExitCo
     """Print runs that left a report, newest first."""
     choice = OutputChoice.of(options)
     found = runs_of(options["task"], options["target"]).filter(report__isnull=False)
-    runs = list(found.order_by("-finished_at")[: options["limit"]])
-    report = Report(
-        title="Reports",
-        summary=f"{counted(len(runs), 'report')}." if runs else "No report fits.",
-        tables=(Table.of("Newest first", [_row(run) for run in runs]),) if runs else (),
+    runs = list(found.order_by("-finished_at", "id")[: options["limit"]])
+    summary = f"{counted(len(runs), 'report')}, newest first." if runs else "No report fits."
+    command.publish_listing(
+        Listing("Reports", summary, [run_row(run) for run in runs], run_item), choice
     )
-    command.publish(of_report(report), choice)
     return ExitCode.HEALTHY
-
-
-def _row(run: Run) -> dict[str, Any]:
-    return {
-        "id": short_id(run),
-        "task": run.short_task,
-        "target": run.target,
-        "finished_at": run.finished_at.isoformat() if run.finished_at else None,
-        "state": run.state,
-        "worst": run.severity,
-        "verdict": run.summary or run.reason,
-    }
 
 
 def show_report(command: MaintenanceCommand, options: dict[str, Any]) -> ExitCode:
@@ -66,7 +52,7 @@ def diff_reports(command: MaintenanceCommand, options: dict[str, Any]) -> ExitCo
     diff = compare(old, new)
     report = diff_report(diff)
     if choice.format_name == "text":
-        command.publish_diff(diff, choice)
+        command.publish_text(lambda width: render_diff(diff, width=width), report.summary, choice)
     else:
         command.publish(of_report(report), choice)
     return of_reports({"diff": [report]}, fail_on, each_is_required=True)

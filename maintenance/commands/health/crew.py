@@ -66,7 +66,7 @@ def workers(app: Celery, wait_seconds: float = WORKER_ANSWER_SECONDS) -> Report:
     return Report(
         title="Workers",
         summary=_workers_summary(answers, consumers),
-        findings=tuple(_unserved(consumers)),
+        findings=tuple(_unserved(consumers, app.main or "<application>")),
         tables=(Table.of("Queues and their workers", rows),),
         facts={"workers": len(answers), "waited_seconds": wait_seconds},
     )
@@ -89,17 +89,19 @@ def _ask_for_queues(app: Celery, wait_seconds: float) -> Mapping[str, Sequence[M
             ) from error
 
 
-def _unserved(consumers: Mapping[str, Sequence[str]]) -> Iterator[Finding]:
-    for queue, names in consumers.items():
-        if not names:
-            yield Finding(
-                code="queue-without-worker",
-                severity=Severity.CRITICAL,
-                subject=queue,
-                sentence=f'No worker answers for the queue "{queue}": its runs wait.',
-                advice="Start a worker that consumes it, or look why the one there does not answer.",
-                commands=(f"celery -A <application> worker -Q {queue}",),
-            )
+def _unserved(consumers: Mapping[str, Sequence[str]], application: str) -> Iterator[Finding]:
+    unserved = [queue for queue, names in consumers.items() if not names]
+    if not unserved:
+        return
+    yield Finding(
+        code="queue-without-worker",
+        severity=Severity.CRITICAL,
+        subject=", ".join(unserved),
+        sentence=f"No worker answers for {', '.join(unserved)}: runs of these queues wait.",
+        evidence={"queues": unserved},
+        advice="Start a worker that consumes them, or look why the one there does not answer.",
+        commands=(f"celery -A {application} worker -Q {','.join(unserved)}",),
+    )
 
 
 def _workers_summary(answers: Mapping[str, Any], consumers: Mapping[str, Sequence[str]]) -> str:

@@ -1,5 +1,6 @@
 """``manage.py health_check``: is everything up that the site and its maintenance stand on?"""
 
+from dataclasses import replace
 from typing import Any, ClassVar
 
 from django.core.management.base import CommandParser
@@ -12,6 +13,15 @@ from maintenance.commands.health.registry import CHECKS, run_checks
 from maintenance.commands.health.scope import Scope
 from maintenance.commands.measuring import chosen_databases
 from maintenance.conf import configuration
+from maintenance.core.findings import Severity
+from maintenance.core.reports import Report
+
+
+def _brief(report: Report) -> Report:
+    """Leave the verdict of what is in order, without the numbers that show it."""
+    if report.severity is not Severity.OK:
+        return report
+    return replace(report, tables=(), facts={})
 
 
 class Command(MaintenanceCommand):
@@ -20,7 +30,7 @@ class Command(MaintenanceCommand):
     help = (
         "Check that everything is up that the site and its maintenance stand on.\n\n"
         + "\n".join(f"  {check.name:15} {check.summary}" for check in CHECKS.values())
-        + "\n\nAll of them where none is named."
+        + "\n\nAll of them where none is named. With -v 2, the numbers of what is in order, too."
     )
     examples: ClassVar = (
         "health_check",
@@ -49,5 +59,7 @@ class Command(MaintenanceCommand):
         scope = Scope(configuration(), chosen_databases(configuration(), options["database"]))
         answers = run_checks(names, scope)
         reports = [report for found in answers.values() for report in found]
+        if choice.format_name == "text" and options["verbosity"] < 2:
+            reports = [_brief(report) for report in reports]
         self.publish_reports("Health", reports, choice)
         return exit_codes.of_reports(answers, fail_on, each_is_required=bool(options["check"]))
