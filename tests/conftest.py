@@ -1,3 +1,10 @@
 """What every test can use; each subject keeps its fixtures in a module of its own."""
 
-pytest_plugins = ["tests.servers", "tests.django_database", "tests.skips", "pytester"]
+pytest_plugins = [
+    "tests.servers",
+    "tests.django_database",
+    "tests.admin_clients",
+    "tests.celery_nodes",
+    "tests.skips",
+    "pytester",
+]

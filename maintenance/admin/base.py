@@ -3,7 +3,9 @@
 from typing import TYPE_CHECKING, Any, ClassVar
 
 from django.contrib import admin
-from django.http import HttpRequest
+from django.http import HttpRequest, HttpResponse
+
+from maintenance.admin.rights import explains_refusals
 
 if TYPE_CHECKING:
     AnyModelAdmin = admin.ModelAdmin[Any]
@@ -28,6 +30,13 @@ class MaintenanceAdmin(AnyModelAdmin):
     def has_delete_permission(self, request: HttpRequest, obj: Any = None) -> bool:  # noqa: ARG002
         """The retention deletes history, with its files."""
         return False
+
+    @explains_refusals
+    def changelist_view(
+        self, request: HttpRequest, extra_context: dict[str, Any] | None = None
+    ) -> HttpResponse:
+        """Show the list."""
+        return super().changelist_view(request, extra_context)
 
     def page_context(self, request: HttpRequest) -> dict[str, Any]:
         """Return what the templates of the pages beside the list need."""

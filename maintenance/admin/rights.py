@@ -2,19 +2,20 @@
 
 from collections.abc import Callable
 from functools import wraps
-from typing import Any
+from typing import TYPE_CHECKING, Concatenate, ParamSpec, TypeVar
 
-from django.contrib.admin import AdminSite
 from django.contrib.auth.base_user import AbstractBaseUser
 from django.contrib.auth.models import AnonymousUser, PermissionsMixin
 from django.core.exceptions import PermissionDenied
-from django.http import HttpRequest
-from django.http.response import HttpResponseBase
+from django.http import HttpRequest, HttpResponse
 from django.template.response import TemplateResponse
 from django.utils.translation import gettext_lazy as _
 
 from maintenance.core.registry import TaskSpec, all_tasks
 from maintenance.models import Run
+
+if TYPE_CHECKING:
+    from maintenance.admin.base import MaintenanceAdmin
 
 RUN_READING = "maintenance.run_reading_task"
 RUN_WRITING = "maintenance.run_writing_task"
@@ -33,11 +34,12 @@ _REFUSALS = {
 }
 
 User = AbstractBaseUser | AnonymousUser
-View = Callable[..., HttpResponseBase]
+P = ParamSpec("P")
+AdminT = TypeVar("AdminT", bound="MaintenanceAdmin")
 
 
 class Refused(PermissionDenied):
-    """A person lacks ``permission``; :func:`explaining_refusals` turns it into a page."""
+    """A person lacks ``permission``; :func:`explains_refusals` turns it into a page."""
 
     def __init__(self, permission: str) -> None:
         self.sentence, self.permission_name = _REFUSALS[permission]
@@ -71,19 +73,23 @@ def may_cancel(user: User, run: Run) -> bool:
     return not run.is_finished and not run.cancel_requested and holds(user, CANCEL_RUN)
 
 
-def explaining_refusals(site: AdminSite, view: View) -> View:
-    """Wrap an admin view, so that a refusal is a page with a sentence and not an empty 403."""
+def explains_refusals(
+    method: Callable[Concatenate[AdminT, HttpRequest, P], HttpResponse],
+) -> Callable[Concatenate[AdminT, HttpRequest, P], HttpResponse]:
+    """Decorate a page of a ``MaintenanceAdmin``: a refusal is a sentence and not an empty 403."""
 
-    @wraps(view)
-    def wrapped(request: HttpRequest, *args: Any, **kwargs: Any) -> HttpResponseBase:
+    @wraps(method)
+    def explained(
+        admin: AdminT, request: HttpRequest, /, *args: P.args, **kwargs: P.kwargs
+    ) -> HttpResponse:
         try:
-            return view(request, *args, **kwargs)
-        except Refused as refusal:
+            return method(admin, request, *args, **kwargs)
+        except PermissionDenied as refusal:
             context = {
-                **site.each_context(request),
+                **admin.page_context(request),
                 "title": _("Not permitted"),
-                "refusal": refusal,
+                "refusal": refusal if isinstance(refusal, Refused) else None,
             }
             return TemplateResponse(request, "admin/maintenance/refused.html", context, status=403)
 
-    return site.admin_view(wrapped)
+    return explained

@@ -6,7 +6,6 @@ from typing import Any
 from django.contrib import admin, messages
 from django.db.models import QuerySet
 from django.http import Http404, HttpRequest, HttpResponse, JsonResponse
-from django.http.response import HttpResponseBase
 from django.shortcuts import redirect
 from django.template.response import TemplateResponse
 from django.urls import URLPattern, path
@@ -22,7 +21,7 @@ from maintenance.admin.filters import ChecklistFilter, SeverityFilter, TargetFil
 from maintenance.admin.rights import (
     CANCEL_RUN,
     VIEW_RUN,
-    explaining_refusals,
+    explains_refusals,
     require,
     runnable_tasks,
 )
@@ -84,7 +83,8 @@ class RunAdmin(HistoryAdmin):
         """Add the pages that Django's admin does not have."""
 
         def page(route: str, view: Any, name: str) -> URLPattern:
-            return path(route, explaining_refusals(self.admin_site, view), name=name)
+            pattern: URLPattern = path(route, self.admin_site.admin_view(view), name=name)
+            return pattern
 
         return [
             page("run-now/", self.run_now_view, "maintenance_run_run_now"),
@@ -146,6 +146,7 @@ class RunAdmin(HistoryAdmin):
         context = {"may_run_tasks": bool(runnable_tasks(request.user)), **(extra_context or {})}
         return super().changelist_view(request, context)
 
+    @explains_refusals
     def change_view(
         self,
         request: HttpRequest,
@@ -167,23 +168,27 @@ class RunAdmin(HistoryAdmin):
         }
         return TemplateResponse(request, "admin/maintenance/run/page.html", context)
 
+    @explains_refusals
     def run_now_view(self, request: HttpRequest) -> HttpResponse:
         """Run a task by hand."""
         return run_task_view(request, self)
 
-    def progress_view(self, request: HttpRequest, run_id: uuid.UUID) -> HttpResponseBase:
+    @explains_refusals
+    def progress_view(self, request: HttpRequest, run_id: uuid.UUID) -> HttpResponse:
         """Answer the page's script."""
         require(request.user, VIEW_RUN)
         return JsonResponse(progress_answer(self._run(run_id)))
 
+    @explains_refusals
     def report_view(
         self, request: HttpRequest, run_id: uuid.UUID, format_name: str
-    ) -> HttpResponseBase:
+    ) -> HttpResponse:
         """Hand out the report as a file."""
         require(request.user, VIEW_RUN)
         return download(self._run(run_id), format_name)
 
-    def cancel_view(self, request: HttpRequest, run_id: uuid.UUID) -> HttpResponseBase:
+    @explains_refusals
+    def cancel_view(self, request: HttpRequest, run_id: uuid.UUID) -> HttpResponse:
         """Ask whether to cancel; on POST, do it."""
         require(request.user, CANCEL_RUN)
         run = self._run(run_id)

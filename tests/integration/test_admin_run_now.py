@@ -1,0 +1,222 @@
+"""Running a task by hand from the admin."""
+
+from typing import Any
+
+import pytest
+import redis
+from celery import Celery
+from django.contrib.admin.models import LogEntry
+from django.test import Client
+
+from maintenance.models import Run, RunState, Trigger
+from tests.admin_clients import ClientFactory
+
+RUN_NOW = "/admin/maintenance/run/run-now/"
+
+
+@pytest.fixture(autouse=True)
+def redis_target(settings: Any) -> None:
+    """Name the Redis target by an address that shows, with a password that must not."""
+    main = {"url": "redis://crew:very-secret@cache.example:6379/0", "role": "streams"}
+    settings.MAINTENANCE = {**settings.MAINTENANCE, "redis": {"main": main}}
+
+
+def errors_of(answer: Any) -> str:
+    return str(answer.context["form"].errors)
+
+
+def test_the_choice_separates_tasks_that_read_from_those_that_write(operator: Client) -> None:
+    answer = operator.get(RUN_NOW)
+
+    (_, reading), (_, writing) = answer.context["groups"]
+    assert "check_disk_space" in {task["name"] for task in reading}
+    assert "trim_streams" in {task["name"] for task in writing}
+    text = answer.content.decode()
+    assert "Cut every stream that has grown past its limit." in text
+    assert "?task=trim_streams" in text
+
+
+def test_whoever_may_only_read_is_offered_what_reads(client_with: ClientFactory) -> None:
+    client = client_with("view_run", "run_reading_task")
+
+    text = client.get(RUN_NOW).content.decode()
+
+    assert "?task=check_disk_space" in text
+    assert "?task=trim_streams" not in text
+
+
+def test_without_any_permission_there_is_no_button_and_a_sentence_says_why(
+    client_with: ClientFactory,
+) -> None:
+    client = client_with("view_run")
+
+    assert RUN_NOW not in client.get("/admin/maintenance/run/").content.decode()
+    assert RUN_NOW not in client.get("/admin/maintenance/").content.decode()
+    answer = client.get(RUN_NOW)
+    assert answer.status_code == 403
+    assert "You may not run tasks that only read." in answer.content.decode()
+    assert "Can run tasks that only read" in answer.content.decode()
+
+
+def test_a_task_that_writes_is_refused_without_its_permission(client_with: ClientFactory) -> None:
+    client = client_with("view_run", "run_reading_task")
+    url = f"{RUN_NOW}?task=trim_streams"
+
+    for answer in (client.get(url), client.post(url, {"target": "main", "confirmed": "yes"})):
+        assert answer.status_code == 403
+        assert "You may not run tasks that write to a target." in answer.content.decode()
+    assert not Run.objects.exists()
+
+
+def test_an_unknown_task_gets_a_suggestion(operator: Client) -> None:
+    answer = operator.get(f"{RUN_NOW}?task=trim_steams")
+
+    assert answer.status_code == 404
+    assert "Did you mean &quot;trim_streams&quot;?" in answer.content.decode()
+
+
+def test_the_form_has_the_options_of_the_task_and_the_target_of_the_link(
+    operator: Client,
+) -> None:
+    form = operator.get(f"{RUN_NOW}?task=trim_streams&target=main").context["form"]
+
+    assert list(form.fields) == ["target", "option-families", "option-dry_run"]
+    assert form.fields["target"].choices == [("main", "main")]
+    assert form["target"].initial == "main"
+
+
+def test_dry_run_is_ticked_for_a_task_that_writes(operator: Client) -> None:
+    text = operator.get(f"{RUN_NOW}?task=trim_streams").content.decode()
+
+    box = text.partition('<input type="checkbox" name="option-dry_run"')[2].partition(">")[0]
+    assert " checked" in box
+
+
+def test_an_unknown_target_in_the_link_is_said(operator: Client) -> None:
+    text = operator.get(f"{RUN_NOW}?task=trim_streams&target=mian").content.decode()
+
+    assert "There is no target “mian” for this task." in text
+
+
+def test_a_task_without_a_configured_target_says_what_to_configure(operator: Client) -> None:
+    text = operator.get(f"{RUN_NOW}?task=check_queue_depths").content.decode()
+
+    assert "no broker target is configured" in text
+    assert "“brokers”" in text
+    assert 'value="Run now"' not in text
+
+
+def test_a_reading_task_starts_at_once_in_the_name_of_the_person(
+    operator: Client, celery_setup_app: Celery
+) -> None:
+    answer = operator.post(f"{RUN_NOW}?task=check_disk_space", {"target": "local"})
+
+    run = Run.objects.get()
+    assert answer.headers["Location"] == f"/admin/maintenance/run/{run.id}/change/"
+    assert (run.task, run.target) == ("maintenance.check_disk_space", "local")
+    assert (run.trigger, run.actor) == (Trigger.ADMIN, "ann")
+    assert (run.state, run.published_at is not None) == (RunState.QUEUED, True)
+    assert waiting_messages(celery_setup_app, "high") == 1
+
+
+def test_the_admin_log_tells_who_ran_what(operator: Client, celery_setup_app: Celery) -> None:
+    operator.post(f"{RUN_NOW}?task=check_disk_space", {"target": "local"})
+
+    entry = LogEntry.objects.get()
+    run = Run.objects.get()
+    assert (entry.user.get_username(), entry.object_id) == ("ann", str(run.id))
+    assert entry.change_message == "Run by hand."
+    history = operator.get(f"/admin/maintenance/run/{run.id}/history/")
+    assert "Run by hand." in history.content.decode()
+
+
+def test_a_dry_run_needs_no_confirmation(operator: Client, celery_setup_app: Celery) -> None:
+    answer = operator.post(
+        f"{RUN_NOW}?task=trim_streams",
+        {"target": "main", "option-families": "home\n\n", "option-dry_run": "on"},
+    )
+
+    assert answer.status_code == 302
+    assert Run.objects.get().options == {"families": ["home"], "dry_run": True}
+
+
+def test_writing_for_real_is_confirmed_first_and_says_on_what(operator: Client) -> None:
+    answer = operator.post(f"{RUN_NOW}?task=trim_streams", {"target": "main"})
+
+    text = answer.content.decode()
+    assert "Cut every stream that has grown past its limit." in text
+    assert "redis://cache.example:6379/0" in text
+    assert "very-secret" not in text
+    assert "Yes, run it for real" in text
+    assert not Run.objects.exists()
+
+
+def test_the_confirmation_carries_the_options_and_starts_the_run(
+    operator: Client, celery_setup_app: Celery
+) -> None:
+    asked = operator.post(
+        f"{RUN_NOW}?task=trim_streams", {"target": "main", "option-families": "home"}
+    )
+    hidden = {
+        field.html_name: field.value()
+        for field in asked.context["form"]
+        if field.value() is not None
+    }
+
+    answer = operator.post(f"{RUN_NOW}?task=trim_streams", {**hidden, "confirmed": "yes"})
+
+    assert answer.status_code == 302
+    assert Run.objects.get().options == {"families": ["home"], "dry_run": False}
+
+
+def test_the_way_back_from_the_confirmation_keeps_what_was_entered(operator: Client) -> None:
+    answer = operator.post(
+        f"{RUN_NOW}?task=trim_streams",
+        {"target": "main", "option-families": "home", "change": "yes"},
+    )
+
+    assert answer.context["form"]["option-families"].value() == "home"
+    assert "Run now" in answer.content.decode()
+    assert not Run.objects.exists()
+
+
+def test_a_task_that_writes_and_has_no_dry_run_is_always_confirmed(operator: Client) -> None:
+    answer = operator.post(f"{RUN_NOW}?task=wait_at_gate", {"option-gate": "/nowhere"})
+
+    assert "Yes, run it for real" in answer.content.decode()
+    assert not Run.objects.exists()
+
+
+@pytest.mark.parametrize(
+    ("task", "given", "said"),
+    [
+        ("note_high", {"option-number": "seven"}, "Enter a whole number."),
+        ("check_disk_space", {"target": "loacl"}, "is not one of the available choices"),
+    ],
+)
+def test_faults_are_shown_in_the_form_and_nothing_runs(
+    operator: Client, task: str, given: dict[str, str], said: str
+) -> None:
+    answer = operator.post(f"{RUN_NOW}?task={task}", given)
+
+    assert answer.status_code == 200
+    assert said in errors_of(answer)
+    assert not Run.objects.exists()
+
+
+def test_while_the_broker_is_away_the_run_is_kept_and_the_person_told(
+    operator: Client, celery_setup_app: Celery, default_redis_broker: Any
+) -> None:
+    default_redis_broker.kill()
+
+    answer = operator.post(f"{RUN_NOW}?task=check_disk_space", {"target": "local"}, follow=True)
+
+    run = Run.objects.get()
+    assert (run.state, run.published_at) == (RunState.QUEUED, None)
+    assert "The broker does not answer." in answer.content.decode()
+
+
+def waiting_messages(app: Celery, queue: str) -> int:
+    prefix = app.conf.broker_transport_options.get("global_keyprefix", "")
+    with redis.Redis.from_url(app.conf.broker_url) as client:
+        return int(client.llen(f"{prefix}{queue}"))

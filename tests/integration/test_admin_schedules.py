@@ -1,0 +1,277 @@
+"""The list of schedules, pause and resume, and running several at once."""
+
+import json
+from datetime import UTC, datetime, timedelta
+from typing import Any
+
+import pytest
+from celery import Celery
+from django.contrib.admin.models import LogEntry
+from django.test import Client
+from django.utils import timezone
+from django_celery_beat.models import CrontabSchedule, PeriodicTask, PeriodicTasks
+from pytest_django import DjangoAssertNumQueries
+
+from maintenance.conf import configuration
+from maintenance.core.schedule_sync import sync_schedules
+from maintenance.models import Run
+from tests.admin_clients import ClientFactory
+from tests.ledger_rows import finished_run, warning
+
+SCHEDULES = "/admin/maintenance/schedulerow/"
+DISK = "maintenance: weekly check_disk_space on local"
+TRIM = "maintenance: daily trim_streams on main"
+
+
+@pytest.fixture(autouse=True)
+def synced(db: None, settings: Any) -> None:
+    """Rows as ``sync_schedules`` writes them, in a timezone that is not UTC."""
+    settings.MAINTENANCE = {**settings.MAINTENANCE, "timezone": "Europe/Oslo"}
+    sync_schedules(configuration())
+
+
+def row(name: str) -> PeriodicTask:
+    return PeriodicTask.objects.get(name=name)
+
+
+def line_of(client: Client, name: str) -> str:
+    """Return the HTML of the table row of one schedule."""
+    text = client.get(SCHEDULES).content.decode()
+    return next(
+        line
+        for line in text.split("<tr>")
+        if f'value="{row(name).pk}" class="action-select"' in line
+    )
+
+
+def act(client: Client, action: str, *names: str, **fields: str) -> Any:
+    keys = [row(name).pk for name in names]
+    return client.post(
+        SCHEDULES, {"action": action, "_selected_action": keys, **fields}, follow=True
+    )
+
+
+def test_a_line_says_in_words_what_runs_when_and_on_what(operator: Client) -> None:
+    line = line_of(operator, DISK)
+
+    assert "Check disk space" in line
+    assert "Monitor disk space usage" in line
+    assert '<td class="field-target">local</td>' in line
+    assert "At 04:20, only on Monday" in line
+    assert "Europe/Oslo" in line
+    assert "not yet" in line
+
+
+def test_the_next_run_is_told_from_now_and_in_the_timezone_of_the_row(operator: Client) -> None:
+    line = line_of(operator, DISK)
+
+    due = datetime.fromisoformat(line.partition('<time datetime="')[2].partition('"')[0])
+    assert (due.weekday(), due.hour, due.minute) == (0, 4, 20)
+    assert due.utcoffset() in (timedelta(hours=1), timedelta(hours=2))
+    assert timedelta(0) < due - timezone.now() <= timedelta(days=7, hours=1)
+    assert "in " in line
+
+
+def test_a_slot_that_beat_has_missed_is_called_overdue(operator: Client) -> None:
+    PeriodicTask.objects.filter(name=DISK).update(last_run_at=datetime(2026, 1, 1, tzinfo=UTC))
+
+    assert "overdue" in line_of(operator, DISK)
+    assert "overdue" not in line_of(operator, TRIM)
+
+
+def test_the_last_run_shows_its_result_and_leads_to_it(operator: Client) -> None:
+    finished_run(age=timedelta(days=2))
+    run = finished_run(findings=[warning()])
+
+    line = line_of(operator, DISK)
+
+    assert f"/admin/maintenance/run/{run.id}/change/" in line
+    assert "maintenance-is-warning" in line
+
+
+def test_the_list_costs_the_same_few_queries_however_many_rows_there_are(
+    operator: Client, django_assert_max_num_queries: DjangoAssertNumQueries
+) -> None:
+    finished_run()
+    rows = PeriodicTask.objects.filter(name__startswith="maintenance: ").count()
+
+    with django_assert_max_num_queries(9):
+        text = operator.get(SCHEDULES).content.decode()
+
+    assert rows > 15
+    assert text.count('class="field-next_run"') == rows
+
+
+def test_rows_of_other_work_are_not_shown(operator: Client) -> None:
+    crontab = CrontabSchedule.objects.create(minute="5")
+    PeriodicTask.objects.create(name="send the newsletter", task="news.send", crontab=crontab)
+    own = PeriodicTask.objects.create(
+        name="extra look", task="maintenance.check_disk_space", crontab=crontab, kwargs="[]"
+    )
+
+    text = operator.get(SCHEDULES).content.decode()
+
+    assert "newsletter" not in text
+    assert f'value="{own.pk}" class="action-select"' in text
+    assert "added by an operator" in text
+
+
+@pytest.mark.parametrize("name", ["<script>alert(1)</script>", "maintenance: <img src=x>"])
+def test_what_an_operator_wrote_into_a_row_is_never_markup(operator: Client, name: str) -> None:
+    PeriodicTask.objects.create(
+        name=name,
+        task="maintenance.<img src=x>",
+        description=name,
+        crontab=CrontabSchedule.objects.create(minute="5"),
+        kwargs=json.dumps({"target": name}),
+    )
+
+    text = operator.get(SCHEDULES).content.decode()
+
+    assert "<script>alert" not in text
+    assert "<img src=x" not in text
+
+
+def test_an_edit_is_shown_beside_what_the_code_says(operator: Client) -> None:
+    edited = row(DISK)
+    edited.crontab = CrontabSchedule.objects.create(
+        minute="0", hour="12", day_of_week="3", timezone="Europe/Oslo"
+    )
+    edited.save()
+
+    line = line_of(operator, DISK)
+
+    assert "At 12:00, only on Wednesday" in line
+    assert "edited: cron in the code is 20 4 * * 1" in line
+    assert "edited" not in line_of(operator, TRIM)
+
+
+# --- Pause and resume --------------------------------------------------------------------------
+
+
+def test_a_paused_schedule_says_so_and_has_no_next_run(operator: Client) -> None:
+    act(operator, "pause", DISK)
+
+    line = line_of(operator, DISK)
+    assert "maintenance-is-paused" in line
+    assert "not while paused" in line
+    assert "<time" not in line
+
+
+def test_pausing_reaches_beat_and_the_admin_log(operator: Client) -> None:
+    PeriodicTasks.objects.update(last_update=datetime(2026, 1, 1, tzinfo=UTC))
+
+    answer = act(operator, "pause", DISK, TRIM)
+
+    assert "2 schedules are paused." in answer.content.decode()
+    assert not row(DISK).enabled
+    assert not row(TRIM).enabled
+    assert PeriodicTasks.last_change() > timezone.now() - timedelta(minutes=1)
+    assert {entry.change_message for entry in LogEntry.objects.all()} == {"Paused."}
+
+
+def test_resuming_switches_on_what_was_paused_and_leaves_the_rest(operator: Client) -> None:
+    act(operator, "pause", DISK)
+    LogEntry.objects.all().delete()
+
+    answer = act(operator, "resume", DISK, TRIM)
+
+    assert "1 schedule is resumed." in answer.content.decode()
+    assert row(DISK).enabled
+    assert [entry.change_message for entry in LogEntry.objects.all()] == ["Resumed."]
+
+
+def test_a_paused_schedule_stays_paused_when_schedules_are_synchronised(operator: Client) -> None:
+    act(operator, "pause", DISK)
+
+    sync_schedules(configuration())
+
+    assert not row(DISK).enabled
+
+
+def test_whoever_may_only_look_can_neither_pause_nor_run(client_with: ClientFactory) -> None:
+    client = client_with("view_schedulerow")
+
+    text = client.get(SCHEDULES).content.decode()
+    act(client, "pause", DISK)
+    act(client, "run_selected", DISK, confirmed="yes")
+
+    assert 'name="action"' not in text
+    assert "Run now" not in text
+    assert row(DISK).enabled
+    assert not Run.objects.exists()
+
+
+def test_there_is_no_way_to_delete_a_row_here(operator: Client) -> None:
+    assert "delete_selected" not in operator.get(SCHEDULES).content.decode()
+    assert operator.post(f"{SCHEDULES}{row(DISK).pk}/delete/", {"post": "yes"}).status_code == 403
+
+
+def test_editing_is_done_on_the_page_of_django_celery_beat(
+    operator: Client, client_with: ClientFactory
+) -> None:
+    key = row(DISK).pk
+    edit = f"/admin/django_celery_beat/periodictask/{key}/change/"
+    viewer = client_with("view_schedulerow", username="vic")
+
+    assert edit in line_of(operator, DISK)
+    assert operator.get(f"{SCHEDULES}{key}/change/").headers["Location"] == edit
+    assert edit not in viewer.get(SCHEDULES).content.decode()
+    assert viewer.get(f"{SCHEDULES}{key}/change/").headers["Location"] == SCHEDULES
+    assert operator.get(f"{SCHEDULES}4711/change/").status_code == 404
+
+
+# --- Run now -----------------------------------------------------------------------------------
+
+
+def test_a_line_links_to_run_now_with_its_target_and_options(operator: Client) -> None:
+    trim = row(TRIM)
+    trim.kwargs = json.dumps({"target": "main", "options": {"families": ["home"]}})
+    trim.save()
+
+    link = f"/admin/maintenance/run/run-now/?task=trim_streams&target=main&schedule={trim.pk}"
+    assert link.replace("&", "&amp;") in line_of(operator, TRIM)
+    form = operator.get(link).context["form"]
+    assert form["option-families"].value() == "home"
+    assert form["option-dry_run"].value() is True
+
+
+def test_running_several_asks_first_and_proposes_a_dry_run(operator: Client) -> None:
+    text = act(operator, "run_selected", DISK, TRIM).content.decode()
+
+    assert "Run these 2 now" in text
+    assert 'name="dry_run" id="id_dry_run" checked' in text
+    assert not Run.objects.exists()
+
+
+def test_confirmed_they_run_in_the_name_of_the_person(
+    operator: Client, celery_setup_app: Celery
+) -> None:
+    act(operator, "run_selected", DISK, TRIM, confirmed="yes", dry_run="on")
+
+    runs = {run.short_task: run for run in Run.objects.all()}
+    assert set(runs) == {"check_disk_space", "trim_streams"}
+    assert {run.actor for run in runs.values()} == {"ann"}
+    assert runs["trim_streams"].options == {"dry_run": True}
+    assert runs["check_disk_space"].options == {}
+
+
+def test_what_the_person_may_not_run_is_left_out_by_name(
+    client_with: ClientFactory, celery_setup_app: Celery
+) -> None:
+    client = client_with("view_schedulerow", "view_run", "run_reading_task")
+
+    text = act(client, "run_selected", DISK, TRIM).content.decode()
+    act(client, "run_selected", DISK, TRIM, confirmed="yes")
+
+    assert "You may not run this task." in text
+    assert [run.short_task for run in Run.objects.all()] == ["check_disk_space"]
+
+
+def test_a_row_of_a_task_that_is_gone_is_left_out_with_the_reason(operator: Client) -> None:
+    PeriodicTask.objects.filter(name=DISK).update(task="maintenance.check_disc_space")
+
+    text = act(operator, "run_selected", DISK).content.decode()
+
+    assert "Did you mean &quot;check_disk_space&quot;?" in text
+    assert "now</button>" not in text
