@@ -10,6 +10,7 @@ from collections.abc import Iterator, Mapping
 from functools import cache
 from pathlib import Path
 from typing import Annotated, Any, Literal, Self
+from zoneinfo import available_timezones
 
 from pydantic import AfterValidator, BaseModel, ConfigDict, Field, ValidationError, model_validator
 
@@ -47,6 +48,14 @@ def _a_reference_or_url(text: str) -> str:
     raise ValueError('must be a URL ("postgres://...", "redis://...") or a reference "env:NAME"')
 
 
+def _a_timezone(name: str) -> str:
+    known = available_timezones()
+    if name not in known:
+        raise ValueError(f'"{name}" is no time zone. {did_you_mean(name, known)}')
+    return name
+
+
+Timezone = Annotated[str, AfterValidator(_a_timezone)]
 Url = Annotated[str, AfterValidator(_a_reference_or_url)]
 Ratio = Annotated[float, Field(ge=0, le=1)]
 
@@ -229,7 +238,7 @@ class Configuration(Section):
     hook_modules: tuple[str, ...] = ()  # imported at start; they register warmers and checks
     thresholds: Thresholds = Field(default_factory=Thresholds)
     reports: ReportSettings = Field(default_factory=ReportSettings)
-    timezone: str = "UTC"
+    timezone: Timezone = "UTC"
     flower_url: str = ""
 
     @model_validator(mode="after")
@@ -267,7 +276,8 @@ def _faults(error: ValidationError) -> Iterator[str]:
             yield f"{where}: unknown setting. {did_you_mean(path[-1], _known_keys(path[:-1]))}"
         else:
             # The rejected value is left out: it may be a URL with a password.
-            yield f"{where}: {fault['msg'].removeprefix('Value error, ').rstrip('.')}."
+            message = fault["msg"].removeprefix("Value error, ").rstrip(".")
+            yield f"{where}: {message}{'' if message.endswith('?') else '.'}"
 
 
 def _known_keys(path: list[str]) -> list[str]:

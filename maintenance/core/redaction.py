@@ -7,25 +7,37 @@ from urllib.parse import urlsplit, urlunsplit
 _URL_CREDENTIALS = re.compile(
     r"(?P<scheme>[a-z][a-z0-9+.-]*://)(?P<user>[^\s:/@]*):[^\s/]*@", re.IGNORECASE
 )
-# libpq keyword strings and the usual "password: x" / "password=x" of logs.
+# libpq keyword strings, "password: x" of logs, DB_PASSWORD=x of environments, JSON. The value may
+# be quoted in part or in pieces ('it''s'); nothing follows the group, so it never backtracks.
 _PASSWORD_ASSIGNMENT = re.compile(
-    r"(?P<key>\b(?:password|passwd|pwd|secret|token|requirepass|sslpassword)\b[\"']?\s*[=:]\s*)"
-    r"(?:'(?:[^'\\]|\\.)*'|\"(?:[^\"\\]|\\.)*\"|[^\s,;&)]+)",
+    r"(?P<key>(?:\b|_)(?:password|passwd|pwd|secret(?:[_-]key)?|token|requirepass|sslpassword)\b"
+    r"[\"']?\s*[=:]\s*)"
+    r"(?:'(?:[^'\\]|\\.)*'|\"(?:[^\"\\]|\\.)*\"|[^\s,;&)])+",
     re.IGNORECASE,
 )
+# ALTER ROLE ... PASSWORD 'x' and OPTIONS (password 'x'), as pg_stat_statements keeps them.
+_PASSWORD_LITERAL = re.compile(r"(?P<key>\bpassword\s+)E?'(?:[^'\\]|\\.|'')*'", re.IGNORECASE)
 
 
 def redact(text: str) -> str:
     """Replace every password in ``text`` by ``***``. Applying it twice changes nothing more."""
-    text = _URL_CREDENTIALS.sub(r"\g<scheme>\g<user>:***@", text)
-    return _PASSWORD_ASSIGNMENT.sub(r"\g<key>***", text)
+    while True:
+        cleaned = _URL_CREDENTIALS.sub(r"\g<scheme>\g<user>:***@", text)
+        cleaned = _PASSWORD_ASSIGNMENT.sub(r"\g<key>***", cleaned)
+        cleaned = _PASSWORD_LITERAL.sub(r"\g<key>'***'", cleaned)
+        if cleaned == text:
+            return text
+        text = cleaned  # what was taken away may have hidden another one
 
 
 def address_of(url: str) -> str:
-    """Return the URL without its credentials and query: what a person needs to find the server."""
-    parts = urlsplit(url)
-    host = parts.hostname or ""
-    if ":" in host:
-        host = f"[{host}]"
-    port = f":{parts.port}" if parts.port else ""
-    return urlunsplit((parts.scheme, f"{host}{port}", parts.path, "", ""))
+    """Return the URL without its credentials and query: what a person needs to find the server.
+
+    Several hosts with their ports stay as they are. What is no URL at all comes back redacted.
+    """
+    try:
+        parts = urlsplit(url)
+    except ValueError:  # an IPv6 address with one bracket
+        return redact(url)
+    hosts = parts.netloc.rpartition("@")[2]
+    return redact(urlunsplit((parts.scheme, hosts, parts.path, "", "")))

@@ -6,6 +6,8 @@ from difflib import get_close_matches
 
 from maintenance.core.errors import UnknownName
 
+#: Names in one sentence; of time zones there are hundreds.
+_LISTED = 40
 _WORD_ENDS = re.compile(r"[\s._:-]+")
 
 
@@ -17,7 +19,8 @@ def did_you_mean(name: str, known: Iterable[str]) -> str:
         return f'Did you mean "{near}"?'
     if not names:
         return "None is configured."
-    return "Known: " + ", ".join(names) + "."
+    more = f" and {len(names) - _LISTED} more" if len(names) > _LISTED else ""
+    return "Known: " + ", ".join(names[:_LISTED]) + more + "."
 
 
 def _nearest(name: str, names: list[str]) -> str | None:
