@@ -11,8 +11,9 @@ from kombu import Exchange, Queue
 # --- Broker ------------------------------------------------------------------------------------
 broker_url = os.environ.get("CELERY_BROKER_URL") or os.environ.get("REDIS_URL", "")
 
-# A short answer per run (state, summary) for Flower and for progress; reports lie in the ledger.
+# Progress of running tasks, for Flower and other watchers; results and reports lie in the ledger.
 result_backend = broker_url
+task_ignore_result = True
 
 broker_transport_options = {
     # A message not acknowledged in this time is delivered again. It is longer than the longest
@@ -30,7 +31,11 @@ broker_transport_options = {
     # Several products can share one server without seeing each other's queues.
     "global_keyprefix": "maintenance:",
 }
-result_backend_transport_options = {"global_keyprefix": "maintenance:"}
+result_backend_transport_options = {
+    "global_keyprefix": "maintenance:",
+    # Progress is for watching: when the backend is away, work goes on at once without it.
+    "retry_policy": {"max_retries": 1, "interval_start": 0, "interval_max": 0.2},
+}
 
 # Wait for a broker that starts later than we do, and for one that restarts, as long as it takes.
 broker_connection_retry_on_startup = True
@@ -57,8 +62,8 @@ task_serializer = "json"
 result_serializer = "json"
 accept_content = ["json"]
 result_accept_content = ["json"]
-# Results are short and only for watching; a day is long enough.
-result_expires = 86_400
+# What is left of a finished task's progress goes away after an hour.
+result_expires = 3600
 
 # --- Delivery ----------------------------------------------------------------------------------
 # Acknowledge after the work, so that a killed worker's message comes back.

@@ -3,7 +3,6 @@
 import logging
 import uuid
 from collections.abc import Mapping
-from datetime import timedelta
 from typing import Any
 
 from celery import current_app
@@ -90,18 +89,7 @@ def mend() -> dict[str, int]:
     Safe to call from several processes at once: each row is changed under its fence.
     """
     lost = [run for run in ledger.runs_without_a_worker() if _reap(run)]
-    unsent = [
-        *Run.objects.filter(
-            state=RunState.QUEUED,
-            published_at=None,
-            queued_at__lt=timezone.now() - timedelta(seconds=UNCONFIRMED_SECONDS),
-        )[:1000],
-        *(
-            run
-            for run in ledger.runs_without_a_message(REPUBLISH_SECONDS)
-            if run.published_at is not None
-        ),
-    ]
+    unsent = ledger.runs_without_a_message(UNCONFIRMED_SECONDS, REPUBLISH_SECONDS)
     sent = sum(publish(run) for run in unsent)
     return {"lost": len(lost), "republished": sent}
 

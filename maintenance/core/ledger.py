@@ -123,7 +123,8 @@ def claim(
             other = Run.objects.filter(
                 task=run.task, target=run.target, state=RunState.RUNNING
             ).first()
-            if other is None:  # it ended between the two statements: the reaper sends us again
+            if other is None:  # it ended between the two statements: let mend send us again
+                Run.objects.filter(id=run_id).update(published_at=None)
                 raise NotClaimed("the other run has just ended") from None
             raise Overlap(Run.objects.get(id=run_id), other) from None
     return run
@@ -257,9 +258,24 @@ def record_failed_attempt(run: Run, reason: str) -> None:
     ]
 
 
-def requeue(run: Run, delay_seconds: float) -> None:
+def waits_for_a_start(run_id: uuid.UUID) -> bool:
+    """Tell whether a run is queued, or not recorded yet (application code sent its message)."""
+    state = Run.objects.filter(id=run_id).values_list("state", flat=True).first()
+    return state in (None, RunState.QUEUED)
+
+
+def postpone(run_id: uuid.UUID, delay_seconds: float, *, held: bool) -> None:
+    """Let a queued run wait; ``held`` as for :func:`requeue`."""
+    now = timezone.now()
+    Run.objects.filter(id=run_id, state=RunState.QUEUED).update(
+        available_at=now + timedelta(seconds=delay_seconds), published_at=now if held else None
+    )
+
+
+def requeue(run: Run, delay_seconds: float, *, held: bool = False) -> None:
     """Give a run back to the queue, not to be started before ``delay_seconds`` have passed.
 
+    ``held`` says that a message for then is on its way; otherwise ``dispatch.mend`` sends one.
     Raises ``LostLease`` where this attempt does not hold the run any more.
     """
     now = timezone.now()
@@ -268,7 +284,7 @@ def requeue(run: Run, delay_seconds: float) -> None:
         state=RunState.QUEUED,
         failures=run.failures,
         available_at=now + timedelta(seconds=delay_seconds),
-        published_at=now,
+        published_at=now if held else None,
         phase="",
     ):
         raise LostLease(f"Run {run.id} is not held by attempt {run.attempt} any more.")
@@ -313,9 +329,18 @@ def runs_without_a_worker(now: datetime | None = None) -> list[Run]:
     )
 
 
-def runs_without_a_message(silence_seconds: float, now: datetime | None = None) -> list[Run]:
-    """Return ``queued`` runs that are due and whose message was not sent in ``silence_seconds``."""
+def runs_without_a_message(
+    unconfirmed_seconds: float, silence_seconds: float, now: datetime | None = None
+) -> list[Run]:
+    """Return up to 1,000 ``queued`` runs that are due and for which a message must be sent.
+
+    Those are runs whose message nobody confirmed for ``unconfirmed_seconds``, and runs whose
+    message was taken by the broker but has led to nothing for ``silence_seconds``.
+    """
     now = now or timezone.now()
-    unsent = Q(published_at=None) | Q(published_at__lt=now - timedelta(seconds=silence_seconds))
-    due = Q(available_at=None) | Q(available_at__lt=now - timedelta(seconds=silence_seconds))
-    return list(Run.objects.filter(state=RunState.QUEUED).filter(unsent & due)[:1000])
+    unsent = Q(published_at=None, queued_at__lt=now - timedelta(seconds=unconfirmed_seconds)) & (
+        Q(available_at=None) | Q(available_at__lte=now)
+    )
+    long_ago = now - timedelta(seconds=silence_seconds)
+    silent = Q(published_at__lt=long_ago) & (Q(available_at=None) | Q(available_at__lt=long_ago))
+    return list(Run.objects.filter(state=RunState.QUEUED).filter(unsent | silent)[:1000])

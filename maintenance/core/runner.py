@@ -6,10 +6,12 @@ import time
 import uuid
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
+from traceback import format_exc
 from typing import Any, Protocol
 
-from celery.exceptions import Ignore, SoftTimeLimitExceeded
+from celery.exceptions import BackendError, Ignore, SoftTimeLimitExceeded
 from django.db import OperationalError, close_old_connections, connection
+from redis.exceptions import RedisError
 
 from maintenance.conf import configuration
 from maintenance.core import ledger
@@ -30,6 +32,9 @@ run_logger = logging.getLogger("maintenance.runs")
 
 #: Progress is written at most this often: a person cannot read faster, a table can be vacuumed so.
 PROGRESS_SECONDS = 0.5
+#: A wait up to this long is a delayed message, which a worker holds in memory. A longer one is a
+#: time on the run's row, from which it is sent when due: it survives restarts and fills no worker.
+LONGEST_HELD_SECONDS = 60.0
 #: How long the end of a run waits for a ledger that is restarting.
 FINISH_PATIENCE_SECONDS = 60.0
 
@@ -81,9 +86,17 @@ class LedgerProgress:
             progress_unit=unit,
         )
         meta = {"phase": phase, "done": done, "total": total, "unit": unit}
-        self._task.update_state(state="PROGRESS", meta=meta)
+        _show(self._task, "PROGRESS", meta)
         if cancelled:
             raise Cancelled("Cancelled on request.")
+
+
+def _show(task: Carrier, state: str, meta: dict[str, Any]) -> None:
+    """Store a state in Celery's result backend, for watching only: its outage costs nothing."""
+    try:
+        task.update_state(state=state, meta=meta)
+    except (BackendError, RedisError, ConnectionError, TimeoutError) as error:
+        logger.warning("Progress could not be shown in Celery: %s", redact(str(error)))
 
 
 @contextmanager
@@ -115,13 +128,21 @@ def _lease(run: Run, progress: LedgerProgress) -> Iterator[None]:
 def execute(
     task: Carrier, spec: TaskSpec, target: str, options: Mapping[str, Any]
 ) -> dict[str, Any]:
-    """Do one message's work and return what Celery keeps as its result.
+    """Do one message's work; return how it ended: state, worst severity, summary.
 
     Raises ``Ignore`` for a message that must do nothing, Celery's ``Retry`` where the run is tried
     again later, and :class:`RunFailed` where it failed for good.
     """
+    ended = _execute(task, spec, target, options)
+    _show(task, "SUCCESS", ended)  # the last word after PROGRESS; Celery stores failures itself
+    return ended
+
+
+def _execute(
+    task: Carrier, spec: TaskSpec, target: str, options: Mapping[str, Any]
+) -> dict[str, Any]:
     run_id = uuid.UUID(task.request.id)
-    _wait_for_rate_limit(task, spec)
+    _wait_for_rate_limit(task, spec, run_id)
     try:
         run = ledger.claim(run_id, spec, target, options, task.request.hostname or "")
     except ledger.NotClaimed as answer:
@@ -141,18 +162,32 @@ def execute(
     except SoftTimeLimitExceeded:
         limit = spec.soft_time_limit_seconds
         return _fail(run, f"Stopped at its time limit of {limit:g} seconds.")
-    except Exception as error:  # whatever went wrong belongs on the run
-        logger.warning("Run %s of %s failed", run.id, spec.name, exc_info=True)
+    except Exception as error:  # noqa: BLE001 - whatever went wrong belongs on the run
+        # Formatted here and not by the logger: a traceback repeats the error, and its secrets.
+        logger.warning("Run %s of %s failed\n%s", run.id, spec.name, redact(format_exc()))
         return _retry_or_fail(task, spec, run, error)
     return _end(run, RunState.SUCCEEDED, report)
 
 
-def _wait_for_rate_limit(task: Carrier, spec: TaskSpec) -> None:
-    if spec.rate_limit is None:
+def _wait_for_rate_limit(task: Carrier, spec: TaskSpec, run_id: uuid.UUID) -> None:
+    """Let the run come again later where its task's limit is used up.
+
+    A doubled message takes no place under the limit: its run does not wait for a start any more.
+    """
+    if spec.rate_limit is None or not ledger.waits_for_a_start(run_id):
         return
     wait = reserve_start(spec.name, spec.rate_limit)
     if wait > 0:
-        raise task.retry(countdown=wait, max_retries=None)
+        held = wait <= LONGEST_HELD_SECONDS
+        ledger.postpone(run_id, wait, held=held)
+        raise _again(task, wait, held=held)
+
+
+def _again(task: Carrier, delay: float, *, held: bool, error: Exception | None = None) -> Exception:
+    """Return what ends this message so that the run comes again after ``delay`` seconds."""
+    if held:
+        return task.retry(exc=error, countdown=delay, max_retries=None)
+    return Ignore()
 
 
 def _work(task: Carrier, spec: TaskSpec, run: Run, options: Mapping[str, Any]) -> Report:
@@ -193,8 +228,9 @@ def _retry_or_fail(task: Carrier, spec: TaskSpec, run: Run, error: Exception) ->
     if not is_transient(error) or spec.retry.gives_up_after(failures):
         return _fail(run, reason)
     delay = spec.retry.delay_seconds(failures)
-    ledger.requeue(run, delay)
-    raise task.retry(exc=RunFailed(reason), countdown=delay, max_retries=None)
+    held = delay <= LONGEST_HELD_SECONDS
+    ledger.requeue(run, delay, held=held)
+    raise _again(task, delay, held=held, error=RunFailed(reason))
 
 
 def _fail(run: Run, reason: str) -> dict[str, Any]:

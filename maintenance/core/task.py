@@ -15,12 +15,28 @@ from maintenance.core.registry import (
     TargetKind,
     TaskSpec,
     register,
+    task_named,
 )
 from maintenance.core.reports import Report
 
 QUEUES = ("high", "medium", "low")
 
 Work = Callable[[Job[Any, Any]], Report]
+
+
+class QueuedTask(Task[Any, Any]):
+    """A Celery task that goes to the queue of its own decorator unless told otherwise.
+
+    Routing stands with the task, so a project that embeds the app needs no ``task_routes``;
+    Celery deprecates the ``queue`` attribute that did this before.
+    """
+
+    abstract = True
+
+    def apply_async(self, *args: Any, **options: Any) -> Any:
+        """Send the task; see :meth:`celery.app.task.Task.apply_async`."""
+        options.setdefault("queue", task_named(str(self.name)).queue)
+        return super().apply_async(*args, **options)
 
 
 def maintenance_task(
@@ -77,12 +93,15 @@ def maintenance_task(
         run.__name__ = run.__qualname__ = function.__name__
         task: Task[Any, Any] = shared_task(
             bind=True,
-            base=Task,
+            base=QueuedTask,
             name=spec.name,
-            queue=queue,
             soft_time_limit=int(soft_time_limit_seconds),
             time_limit=int(spec.time_limit_seconds),
             acks_late=True,
+            # The ledger keeps the result. Celery would subscribe every sender, beat and the web
+            # process among them, to a channel a task.
+            ignore_result=True,
+            store_errors_even_if_ignored=True,
         )(run)
         return task
 

@@ -3,6 +3,8 @@
 import os
 import tempfile
 
+import celeryconfig
+
 SECRET_KEY = "tests only"
 DEBUG = False
 ALLOWED_HOSTS = ["localhost", "127.0.0.1", "testserver"]
@@ -66,13 +68,25 @@ STORAGES = {
     },
 }
 
+# Celery as the project has it; what it lacks is copied from the product's own celeryconfig.
 CELERY_BROKER_URL = os.environ.get("TESTAPP_REDIS_URL", "redis://127.0.0.1:6379/0")
 CELERY_RESULT_BACKEND = CELERY_BROKER_URL
+CELERY_BROKER_TRANSPORT_OPTIONS = celeryconfig.broker_transport_options
+CELERY_RESULT_BACKEND_TRANSPORT_OPTIONS = celeryconfig.result_backend_transport_options
+CELERY_TASK_QUEUES = celeryconfig.task_queues
+CELERY_TASK_DEFAULT_QUEUE = "medium"
 CELERY_TASK_ACKS_LATE = True
+CELERY_TASK_RETRY_ON_WORKER_LOST = True
+CELERY_TASK_TRACK_STARTED = True
 CELERY_WORKER_PREFETCH_MULTIPLIER = 1
+CELERY_WORKER_DISABLE_PREFETCH = True
+CELERY_WORKER_SEND_TASK_EVENTS = True
 CELERY_ACCEPT_CONTENT = ["json"]
 CELERY_BEAT_SCHEDULER = "maintenance.core.scheduler:LedgerScheduler"
+CELERY_BEAT_MAX_LOOP_INTERVAL = 1
 CELERY_BROKER_CONNECTION_RETRY_ON_STARTUP = True
+CELERY_BROKER_CONNECTION_MAX_RETRIES = None
+CELERY_TASK_IGNORE_RESULT = True
 
 MAINTENANCE = {
     "databases": {"default": {"alias": "default"}},

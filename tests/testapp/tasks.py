@@ -1,0 +1,92 @@
+"""Tasks of the embedding project itself, one for each thing that a run can meet."""
+
+from dataclasses import dataclass
+from pathlib import Path
+from time import sleep
+
+from maintenance.conf import RedisTarget
+from maintenance.core.backoff import RetryPolicy
+from maintenance.core.errors import TargetUnavailable
+from maintenance.core.findings import Finding, Severity
+from maintenance.core.job import Job
+from maintenance.core.options import NoOptions
+from maintenance.core.registry import TargetKind
+from maintenance.core.reports import Report, Sample
+from maintenance.core.task import maintenance_task
+
+
+@dataclass(frozen=True, slots=True)
+class GateOptions:
+    """``gate`` is a file: the task works, reporting progress, until it exists."""
+
+    gate: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class NumberOptions:
+    """``number`` tells one run from another."""
+
+    number: int = 0
+
+
+def _note(job: Job[None, NumberOptions]) -> Report:
+    number = job.options.number
+    return Report(
+        title="Note",
+        summary=f"Noted {number}.",
+        findings=(Finding("note", Severity.INFO, str(number), f"This is note {number}."),),
+        samples=(Sample("note_count", float(number)),),
+    )
+
+
+@maintenance_task(queue="high", target=TargetKind.NONE, options=NumberOptions)
+def note_high(job: Job[None, NumberOptions]) -> Report:
+    """Note a number, on the high queue."""
+    return _note(job)
+
+
+@maintenance_task(queue="medium", target=TargetKind.NONE, options=NumberOptions)
+def note_medium(job: Job[None, NumberOptions]) -> Report:
+    """Note a number, on the medium queue."""
+    return _note(job)
+
+
+@maintenance_task(queue="low", target=TargetKind.NONE, options=NumberOptions)
+def note_low(job: Job[None, NumberOptions]) -> Report:
+    """Note a number, on the low queue."""
+    return _note(job)
+
+
+@maintenance_task(queue="high", target=TargetKind.NONE, options=NumberOptions, rate_limit="3/h")
+def note_rarely(job: Job[None, NumberOptions]) -> Report:
+    """Note a number, three times an hour at most."""
+    return _note(job)
+
+
+@maintenance_task(queue="medium", target=TargetKind.NONE, options=GateOptions, writes=True)
+def wait_at_gate(job: Job[None, GateOptions]) -> Report:
+    """Work until the gate opens."""
+    done = 0
+    while not Path(job.options.gate).exists():
+        done += 1
+        job.progress.update(done, phase="waiting at the gate", unit="looks")
+        sleep(0.05)
+    return Report("Gate", f"Passed the gate after {done} looks.")
+
+
+@maintenance_task(
+    queue="low",
+    target=TargetKind.REDIS,
+    retry=RetryPolicy(max_attempts=3, base_seconds=0.1, ceiling_seconds=0.2),
+)
+def reach_in_vain(job: Job[RedisTarget, NoOptions]) -> Report:
+    """Fail as an outage does: worth another attempt."""
+    raise TargetUnavailable(
+        f"redis://app:very-secret@cache.example:6379/0 ({job.target_name}) is down"
+    )
+
+
+@maintenance_task(queue="low", target=TargetKind.NONE)
+def break_at_once(job: Job[None, NoOptions]) -> Report:  # noqa: ARG001
+    """Fail as a mistake does: not worth another attempt."""
+    raise ValueError("password=hunter2 is no number")
