@@ -1,18 +1,19 @@
 """Keeping secrets out of everything that is printed, stored or sent."""
 
 import re
-from urllib.parse import urlsplit, urlunsplit
+from urllib.parse import urlsplit
 
 # user:password@ in any URL; the password may itself hold an "@" that was not quoted.
 _URL_CREDENTIALS = re.compile(
     r"(?P<scheme>[a-z][a-z0-9+.-]*://)(?P<user>[^\s:/@]*):[^\s/]*@", re.IGNORECASE
 )
-# libpq keyword strings, "password: x" of logs, DB_PASSWORD=x of environments, JSON. The value may
-# be quoted in part or in pieces ('it''s'); nothing follows the group, so it never backtracks.
+# libpq keyword strings, "password: x" of logs, DB_PASSWORD=x of environments, JSON. A quoted value
+# may come in pieces ('it''s') and ends at a bracket; what was redacted before counts as quoted.
+_QUOTED = r"'(?:[^'\\]|\\.)*'|\"(?:[^\"\\]|\\.)*\"|\*\*\*"
 _PASSWORD_ASSIGNMENT = re.compile(
     r"(?P<key>(?:\b|_)(?:password|passwd|pwd|secret(?:[_-]key)?|token|requirepass|sslpassword)\b"
     r"[\"']?\s*[=:]\s*)"
-    r"(?:'(?:[^'\\]|\\.)*'|\"(?:[^\"\\]|\\.)*\"|[^\s,;&)])+",
+    rf"(?:(?:{_QUOTED})(?:{_QUOTED}|[^\s,;&)}}\]])*|[^\s,;&)]+)",
     re.IGNORECASE,
 )
 # ALTER ROLE ... PASSWORD 'x' and OPTIONS (password 'x'), as pg_stat_statements keeps them.
@@ -33,11 +34,13 @@ def redact(text: str) -> str:
 def address_of(url: str) -> str:
     """Return the URL without its credentials and query: what a person needs to find the server.
 
-    Several hosts with their ports stay as they are. What is no URL at all comes back redacted.
+    Several hosts with their ports stay as they are. What is no URL comes back redacted.
     """
     try:
         parts = urlsplit(url)
     except ValueError:  # an IPv6 address with one bracket
         return redact(url)
+    if "://" not in url:
+        return redact(url)
     hosts = parts.netloc.rpartition("@")[2]
-    return redact(urlunsplit((parts.scheme, hosts, parts.path, "", "")))
+    return redact(f"{parts.scheme}://{hosts}{parts.path}")

@@ -1,0 +1,166 @@
+"""The configuration, checked as a whole."""
+
+from pathlib import Path
+from typing import Any
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from maintenance.conf import (
+    Configuration,
+    DatabaseTarget,
+    RedisTarget,
+    Thresholds,
+    parse_configuration,
+    resolve_secret,
+)
+from maintenance.core.errors import ConfigurationError, UnknownName
+
+
+def faults_of(given_mapping: Any) -> list[str]:
+    with pytest.raises(ConfigurationError) as refusal:
+        parse_configuration(given_mapping)
+    return str(refusal.value).splitlines()
+
+
+def test_nothing_has_to_be_configured() -> None:
+    empty = parse_configuration({})
+
+    assert empty.thresholds == Thresholds()
+    assert list(empty.hosts) == ["local"]
+
+
+def test_every_fault_is_told_at_once_each_on_its_line() -> None:
+    faults = faults_of(
+        {
+            "databases": {"site": {"urll": "postgres://h/d"}},
+            "redis": {"main": {"url": "redis://h", "rol": "cache"}},
+            "thresholds": {"disk_warning_ratio": 80},
+            "timezone": "Europe/Berln",
+            "brokerz": {},
+        }
+    )
+
+    assert len(faults) == 5
+    assert 'databases.site.urll: unknown setting. Did you mean "url"?' in faults
+    assert 'redis.main.rol: unknown setting. Did you mean "role"?' in faults
+    assert 'brokerz: unknown setting. Did you mean "brokers"?' in faults
+    assert 'timezone: "Europe/Berln" is no time zone. Did you mean "Europe/Berlin"?' in faults
+    assert any(fault.startswith("thresholds.disk_warning_ratio: ") for fault in faults)
+
+
+def test_a_fault_inside_a_rule_of_a_cache_is_found_by_its_path() -> None:
+    caches = {"main": {"url": "redis://h", "invalidate": {"old": {"paterns": ["a*"]}}}}
+
+    assert 'caches.main.invalidate.old.paterns: unknown setting. Did you mean "patterns"?' in (
+        faults_of({"caches": caches})
+    )
+
+
+@given(st.text(min_size=8).filter(lambda t: "://" not in t and t[:4] not in {"env:", "file"}))
+def test_a_rejected_url_is_never_repeated_because_it_may_hold_a_password(secret: str) -> None:
+    planted = f"hunter2-{secret}"
+
+    faults = faults_of({"redis": {"main": {"url": planted}}})
+
+    assert len(faults) == 1
+    assert "hunter2" not in faults[0]
+    assert faults[0].startswith("redis.main.url: must be a URL")
+
+
+def test_a_target_has_exactly_one_source() -> None:
+    both = {"alias": "default", "url": "postgres://h/d"}
+
+    for target in (both, {}):
+        (fault,) = faults_of({"databases": {"site": target}})
+        assert 'give either "alias" (a Django connection) or "url"' in fault
+
+
+def test_a_stream_family_needs_its_server() -> None:
+    (fault,) = faults_of(
+        {
+            "redis": {"streams": {"url": "redis://h"}},
+            "streams": {"home": {"redis": "stream", "pattern": "*", "max_length": 1}},
+        }
+    )
+
+    assert 'streams.home.redis names "stream", which is no Redis target' in fault
+    assert fault.endswith('Did you mean "streams"?')
+
+
+@pytest.mark.parametrize("pattern", ["*", "**", "?*"])
+def test_a_pattern_that_would_flush_the_cache_is_refused(pattern: str) -> None:
+    rule = {"patterns": [pattern]}
+
+    (fault,) = faults_of({"caches": {"c": {"url": "redis://h", "invalidate": {"all": rule}}}})
+
+    assert fault.endswith("a pattern that matches every key is a flush, which is refused.")
+
+
+def test_the_end_that_stays_has_a_default_for_each_type() -> None:
+    redis = {"main": {"url": "redis://h"}}
+    families = {
+        kind: {"redis": "main", "pattern": "*", "type": kind, "max_length": 1}
+        for kind in ("zset", "list", "stream")
+    }
+
+    configured = parse_configuration({"redis": redis, "streams": families})
+
+    ends = {name: family.kept_end for name, family in configured.families_on("main").items()}
+    assert ends == {"zset": "highest", "list": "head", "stream": "newest"}
+    assert configured.families_on("other") == {}
+
+
+def test_what_is_no_mapping_is_a_fault_and_no_crash() -> None:
+    assert faults_of([1, 2])
+    assert faults_of({"databases": ["site"]})
+
+
+def test_a_database_is_found_by_name_or_a_suggestion_is() -> None:
+    configured = parse_configuration({"databases": {"library": {"alias": "default"}}})
+
+    assert configured.database("library") == DatabaseTarget(alias="default")
+    with pytest.raises(UnknownName, match=r'Unknown database "libary"\. Did you mean "library"'):
+        configured.database("libary")
+
+
+def test_values_do_not_change_after_start() -> None:
+    configured = Configuration()
+
+    with pytest.raises(ValueError, match="frozen"):
+        configured.timezone = "Europe/Berlin"
+
+
+# --- Secrets ---
+
+
+def test_a_secret_is_read_from_the_environment_when_it_is_needed(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    target = RedisTarget(url="env:CREW_TEST_URL")
+
+    with pytest.raises(ConfigurationError, match="CREW_TEST_URL is not set"):
+        target.resolved_url()
+    monkeypatch.setenv("CREW_TEST_URL", "redis://:hunter2@h/0")
+    assert target.resolved_url() == "redis://:hunter2@h/0"
+    assert "hunter2" not in repr(target)
+
+
+def test_a_secret_is_read_from_a_file_without_its_line_end(tmp_path: Path) -> None:
+    file = tmp_path / "secret"
+
+    with pytest.raises(ConfigurationError, match="cannot be read: No such file"):
+        resolve_secret(f"file:{file}")
+    file.write_text("postgres://u:hunter2@h/d\n")
+    assert resolve_secret(f"file:{file}") == "postgres://u:hunter2@h/d"
+
+
+def test_a_plain_url_is_itself() -> None:
+    assert resolve_secret("redis://h/0") == "redis://h/0"
+
+
+def test_parameters_of_a_url_target_are_a_dsn_and_the_direct_one_wins() -> None:
+    target = DatabaseTarget(url="postgres://pool/d", direct_url="postgres://direct/d")
+
+    assert target.connection_parameters() == {"dsn": "postgres://direct/d"}
