@@ -8,6 +8,7 @@ from socket import gethostname
 from typing import Any
 
 from celery.exceptions import Ignore
+from django.utils import timezone
 
 from maintenance.core import ledger
 from maintenance.core.errors import LostLease
@@ -68,7 +69,13 @@ def work_here(run: Run, on_wait: Callable[[float], None] = lambda _seconds: None
             except _Later as later:
                 on_wait(later.seconds)
                 time.sleep(later.seconds)
-            except (Ignore, RunFailed):
+            except Ignore:
+                wait = _seconds_until_next(run)
+                if wait is None:
+                    break
+                on_wait(wait)
+                time.sleep(wait)
+            except RunFailed:
                 break
             else:
                 break
@@ -76,6 +83,16 @@ def work_here(run: Run, on_wait: Callable[[float], None] = lambda _seconds: None
         _cancel(run, carrier.request.hostname)
         raise
     return Run.objects.get(id=run.id)
+
+
+def _seconds_until_next(run: Run) -> float | None:
+    """Return how long a run waits in the ledger, ``None`` where it is no longer ours to start."""
+    run.refresh_from_db()
+    if run.state != RunState.QUEUED:
+        return None
+    if run.available_at is None:
+        return 0.0
+    return max((run.available_at - timezone.now()).total_seconds(), 0.0)
 
 
 def _cancel(run: Run, worker: str) -> None:

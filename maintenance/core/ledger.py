@@ -279,8 +279,8 @@ def requeue(run: Run, delay_seconds: float, *, held: bool = False) -> None:
     Raises ``LostLease`` where this attempt does not hold the run any more.
     """
     now = timezone.now()
-    held = Run.objects.filter(id=run.id, attempt=run.attempt, state=RunState.RUNNING)
-    if not held.update(
+    ours = Run.objects.filter(id=run.id, attempt=run.attempt, state=RunState.RUNNING)
+    if not ours.update(
         state=RunState.QUEUED,
         failures=run.failures,
         available_at=now + timedelta(seconds=delay_seconds),

@@ -10,7 +10,13 @@ from traceback import format_exc
 from typing import Any, Protocol
 
 from celery.exceptions import BackendError, Ignore, SoftTimeLimitExceeded
-from django.db import OperationalError, close_old_connections, connection
+from django.db import (
+    DatabaseError,
+    InterfaceError,
+    OperationalError,
+    close_old_connections,
+    connection,
+)
 from redis.exceptions import RedisError
 
 from maintenance.conf import configuration
@@ -111,7 +117,7 @@ def _lease(run: Run, progress: LedgerProgress) -> Iterator[None]:
                     progress.stop = Cancelled("Cancelled on request.")
             except LostLease as lost:
                 progress.stop = lost
-            except OperationalError as error:
+            except (DatabaseError, InterfaceError) as error:  # also a ledger that is read-only
                 logger.warning("Heartbeat of run %s failed: %s", run.id, redact(str(error)))
                 connection.close()
         connection.close()
@@ -260,7 +266,7 @@ def _finish_with_patience(run: Run, state: RunState, report: Report, reason: str
     while True:
         try:
             return ledger.finish(run, state, report, reason)
-        except OperationalError:
+        except (OperationalError, InterfaceError):
             if time.monotonic() > give_up_at:
                 facts = ledger.run_facts(run)
                 run_logger.error("report not stored", extra={"document": report.to_json()})
