@@ -110,8 +110,8 @@ def _pool(url: str, timeout_seconds: float) -> redis.ConnectionPool:
 
 def _introduce(connection: Connection) -> None:
     """Log in, then give the connection a name where the ACL allows it."""
-    connection.on_connect()
-    connection.send_command("CLIENT", "SETNAME", CLIENT_NAME)
+    connection.on_connect()  # type: ignore[no-untyped-call]
+    connection.send_command("CLIENT", "SETNAME", CLIENT_NAME)  # type: ignore[no-untyped-call]
     try:
         connection.read_response()
     except redis.exceptions.NoPermissionError:

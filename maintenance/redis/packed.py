@@ -6,12 +6,15 @@ fast, without a script on the server and with nothing but the plain commands in 
 """
 
 import time
-from collections.abc import Iterator, Sequence
+from collections import deque
+from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager
-from typing import Any
+from typing import Any, TypeVar
 
 import redis
 from redis.connection import ConnectionInterface
+
+SubjectT = TypeVar("SubjectT")
 
 #: A batch is sent in pieces of this size: keys may be a megabyte long, and the server reads a
 #: client's whole query buffer into memory before it answers.
@@ -47,8 +50,8 @@ class Packer:
 class Exchange:
     """One connection on which batches are sent and their replies read.
 
-    ``longest_seconds`` is the longest time a piece took from sending to the last reply: an upper
-    bound of what another client of the server waited for it.
+    ``longest_seconds`` is the longest time that a batch took, from when the server could begin
+    with it to when its last reply was read: an upper bound of what another client waited for it.
     """
 
     def __init__(self, connection: ConnectionInterface) -> None:
@@ -56,8 +59,9 @@ class Exchange:
         self._connection = connection
         # Connections made by ``connection.connect`` read faster than those of a Django cache.
         self._read = getattr(connection, "read_replies", None) or self._read_one_by_one
+        self._idle_since = time.perf_counter()
+        self._sent: deque[float] = deque()
         self.longest_seconds = 0.0
-        self.commands = 0
 
     def run(self, commands: Sequence[bytes]) -> list[Any]:
         """Send packed ``commands`` and return their replies in order.
@@ -66,11 +70,40 @@ class Exchange:
         """
         replies: list[Any] = []
         for piece in _pieces(commands):
-            started = time.perf_counter()
-            self._connection.send_packed_command([b"".join(piece)])
-            replies += self._read(len(piece))
-            self.longest_seconds = max(self.longest_seconds, time.perf_counter() - started)
-        self.commands += len(commands)
+            self.send(piece)
+            replies += self.receive(len(piece))
+        return replies
+
+    def run_ahead(
+        self, batches: Iterable[tuple[SubjectT, Sequence[bytes]]]
+    ) -> Iterator[tuple[SubjectT, list[Any]]]:
+        """Run batches, each sent before the replies of the one before are read.
+
+        The server never waits for this client; at most two batches are with it at a time.
+        """
+        under_way: deque[tuple[SubjectT, int]] = deque()
+        for subject, commands in batches:
+            self.send(commands)
+            under_way.append((subject, len(commands)))
+            if len(under_way) > 1:
+                before, count = under_way.popleft()
+                yield before, self.receive(count)
+        for subject, count in under_way:
+            yield subject, self.receive(count)
+
+    def send(self, commands: Sequence[bytes]) -> None:
+        """Send a batch ahead; each needs its own :meth:`receive`, in the same order."""
+        self._sent.append(time.perf_counter())
+        self._connection.send_packed_command([b"".join(commands)])  # type: ignore[no-untyped-call]
+
+    def receive(self, count: int, *, last: bool = True) -> list[Any]:
+        """Read ``count`` replies of the oldest batch under way; ``last`` says that it ends there."""
+        replies = self._read(count)
+        if last:
+            now = time.perf_counter()
+            began = max(self._sent.popleft(), self._idle_since)
+            self.longest_seconds = max(self.longest_seconds, now - began)
+            self._idle_since = now
         return replies
 
     def _read_one_by_one(self, count: int) -> list[Any]:

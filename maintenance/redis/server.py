@@ -44,7 +44,7 @@ class ServerFacts:
 
 def server_facts(client: redis.Redis) -> ServerFacts:
     """Read the facts. Raises redis-py's errors."""
-    info: Mapping[str, Any] = client.info()  # type: ignore[assignment]
+    info: Mapping[str, Any] = client.info()
     database = client.connection_pool.connection_kwargs.get("db") or 0
     return parse_facts(info, database)
 

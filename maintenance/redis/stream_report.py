@@ -72,8 +72,10 @@ class FamilyTally:
         self._counted.add(identity)
         self.over_length_keys += 1
         self.members_over += length - self.family.max_length
-        push = heapq.heappush if len(self._longest) < NAMED_KEYS else heapq.heappushpop
-        push(self._longest, (length, key))
+        if len(self._longest) < NAMED_KEYS:
+            heapq.heappush(self._longest, (length, key))
+        elif length > self._longest[0][0]:
+            heapq.heapreplace(self._longest, (length, key))
 
     def _without_errors(
         self, keys: Sequence[bytes], replies: Sequence[Any]

@@ -19,10 +19,11 @@ from maintenance.redis.connection import session
 from maintenance.redis.packed import Exchange, Packer, exchange, pack
 from maintenance.redis.server import ServerFacts, server_facts
 from maintenance.redis.stream_report import FamilyTally, StreamRun, build_report
-from maintenance.redis.trimming import TrimRule, batches
+from maintenance.redis.trimming import Piece, TrimRule, batches
 
-#: One batch removes about this many members, one to two milliseconds of the server's time.
-BATCH_MEMBERS = 2000
+#: One batch removes about this many members. Two are with the server at a time, which is one to
+#: two milliseconds of its time.
+BATCH_MEMBERS = 1000
 #: Memory is measured on one offender in this many, and on at least one of a page.
 SAMPLE_EVERY = 20
 
@@ -57,45 +58,55 @@ def trim_streams(
         before = server_facts(client)
         run = StreamRun(job.target_name, job.options.dry_run, before)
         if chosen:
-            with exchange(client) as wire:
+            with exchange(client) as looks, exchange(client) as writes:
                 for name, family in chosen.items():
-                    run.tallies.append(_FamilyTrim(name, family, wire, before, job).run())
+                    trim = _FamilyTrim(name, family, job, before, looks=looks, writes=writes)
+                    run.tallies.append(trim.run())
         run.after = server_facts(client)
     return build_report(run)
 
 
 class _FamilyTrim:
-    """One family on one connection: look, trim, look again, a page of keys at a time."""
+    """One family: look, trim, look again, a page of keys at a time.
+
+    Looks go on a connection of their own, one page ahead: the server works on the next look while
+    this page is judged and trimmed.
+    """
 
     def __init__(
         self,
         name: str,
         family: StreamFamily,
-        wire: Exchange,
-        server: ServerFacts,
         job: Job[RedisTarget, TrimOptions],
+        server: ServerFacts,
+        *,
+        looks: Exchange,
+        writes: Exchange,
     ) -> None:
         self.name = name
         self.family = family
         self.rule = TrimRule(family)
-        self.wire = wire
+        self.looks = looks
+        self.writes = writes
         self.server = server
         self.progress: Progress = job.progress
-        self.writes = not job.options.dry_run and not server.is_replica
+        self.may_write = not job.options.dry_run and not server.is_replica
         self.tally = FamilyTally(name, family, self.rule)
         self._walked = 0
 
     def run(self) -> FamilyTally:
         started = time.perf_counter()
-        self.wire.longest_seconds = 0.0
+        self.looks.longest_seconds = self.writes.longest_seconds = 0.0
         for keys, lengths in self._pages():
             self._walked += self.family.keys_per_batch
             self._report_progress()
             over = self.tally.take_look(keys, lengths)
-            if over and self.writes:
+            if over and self.may_write:
                 self._trim_page(over)
         self._name_wrong_types()
-        self.tally.longest_batch_seconds = self.wire.longest_seconds
+        self.tally.longest_batch_seconds = max(
+            self.looks.longest_seconds, self.writes.longest_seconds
+        )
         self.tally.duration_seconds = time.perf_counter() - started
         return self.tally
 
@@ -110,20 +121,25 @@ class _FamilyTrim:
         """Yield pages of keys with their lengths.
 
         SCAN goes without TYPE: a key of another type answers the look with WRONGTYPE, so it is
-        counted and named at no cost, where TYPE would hide it. The next SCAN travels with the
-        look at the page before, which saves a round trip a page.
+        counted and named at no cost, where TYPE would hide it. Each batch is the SCAN of the next
+        page and then the look at this one, so that the next batch can leave before the look is
+        read.
         """
-        cursor, keys = _scan_reply(self.wire.run([self._scan(b"0")])[0])
+        self.looks.send([self._scan(b"0")])
+        cursor, following = _scan_reply(self.looks.receive(1)[0])
+        self._look(cursor, following)
         while True:
-            commands = self.rule.look.for_keys(keys)
-            if cursor != b"0":
-                commands.append(self._scan(cursor))
-            lengths = self.wire.run(commands)
-            following = lengths.pop() if cursor != b"0" else None
-            yield keys, lengths
-            if following is None:
+            keys, ends = following, cursor == b"0"
+            if not ends:
+                cursor, following = _scan_reply(self.looks.receive(1, last=False)[0])
+                self._look(cursor, following)
+            yield keys, self.looks.receive(len(keys))
+            if ends:
                 return
-            cursor, keys = _scan_reply(following)
+
+    def _look(self, cursor: bytes, keys: Sequence[bytes]) -> None:
+        scan = [] if cursor == b"0" else [self._scan(cursor)]
+        self.looks.send(scan + self.rule.look.for_keys(keys))
 
     def _scan(self, cursor: bytes) -> bytes:
         pattern = self.family.pattern.encode()
@@ -133,20 +149,24 @@ class _FamilyTrim:
     def _trim_page(self, over: Mapping[bytes, int]) -> None:
         sampled = list(over)[::SAMPLE_EVERY]
         memory_before = self._memory_usage(sampled)
-        for batch in batches(over, self.rule.max_length, BATCH_MEMBERS):
-            finished = [piece.key for piece in batch if piece.last]
-            writes = [self.rule.trim(piece) for piece in batch]
-            replies = self.wire.run([*writes, *self.rule.look.for_keys(finished)])
+        planned = batches(over, self.rule.max_length, BATCH_MEMBERS)
+        for batch, replies in self.writes.run_ahead(map(self._with_second_look, planned)):
             self.tally.take_trim(batch, replies[: len(batch)])
+            finished = [piece.key for piece in batch if piece.last]
             self.tally.take_second_look(finished, replies[len(batch) :], over)
             self._report_progress()
         self.tally.take_memory(sampled, memory_before, self._memory_usage(sampled), over)
+
+    def _with_second_look(self, batch: list[Piece]) -> tuple[list[Piece], list[bytes]]:
+        """Return the batch with its commands: the writes, then a look at the keys they finish."""
+        finished = [piece.key for piece in batch if piece.last]
+        return batch, [*map(self.rule.trim, batch), *self.rule.look.for_keys(finished)]
 
     def _memory_usage(self, keys: Sequence[bytes]) -> list[int | None]:
         """Measure keys by MEMORY USAGE, which estimates large ones from 5 of their members."""
         if self.tally.memory_denied:
             return [None for _ in keys]
-        replies = self.wire.run(_MEMORY_USAGE.for_keys(keys))
+        replies = self.writes.run(_MEMORY_USAGE.for_keys(keys))
         self.tally.memory_denied = any(
             isinstance(reply, redis.exceptions.NoPermissionError) for reply in replies
         )
@@ -154,7 +174,9 @@ class _FamilyTrim:
 
     def _name_wrong_types(self) -> None:
         examples = self.tally.wrong_type_examples
-        for key, reply in zip(examples, self.wire.run(_TYPE.for_keys(list(examples))), strict=True):
+        for key, reply in zip(
+            examples, self.writes.run(_TYPE.for_keys(list(examples))), strict=True
+        ):
             if isinstance(reply, bytes):
                 examples[key] = reply.decode()
 
