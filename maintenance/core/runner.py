@@ -6,6 +6,7 @@ import time
 import uuid
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
+from dataclasses import replace
 from traceback import format_exc
 from typing import Any, Protocol
 
@@ -32,6 +33,7 @@ from maintenance.core.registry import TaskSpec
 from maintenance.core.reports import Report, ReportDocument
 from maintenance.models import Run, RunState, StoredReport
 from maintenance.reports.log_store import LogStoreUnavailable, configured_store, log_line
+from maintenance.reports.plain import plain, plain_report
 
 logger = logging.getLogger("maintenance.runner")
 run_logger = logging.getLogger("maintenance.runs")
@@ -199,7 +201,7 @@ def _again(task: Carrier, delay: float, *, held: bool, error: Exception | None =
 def _work(task: Carrier, spec: TaskSpec, run: Run, options: Mapping[str, Any]) -> Report:
     progress = LedgerProgress(run, task)
     with _lease(run, progress):
-        return spec.function(
+        report = spec.function(
             Job(
                 target_name=run.target,
                 target=spec.resolve_target(configuration(), run.target),
@@ -208,6 +210,9 @@ def _work(task: Carrier, spec: TaskSpec, run: Run, options: Mapping[str, Any]) -
                 previous_state=ledger.previous_state(spec, run.target),
             )
         )
+        # Here, so that a value which JSON cannot hold fails the run with its name, and no secret
+        # reaches the ledger.
+        return replace(plain_report(report), state=plain(report.state))
 
 
 def _skip_for_overlap(overlap: ledger.Overlap) -> dict[str, Any]:
