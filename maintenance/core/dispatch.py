@@ -3,6 +3,7 @@
 import logging
 import uuid
 from collections.abc import Mapping
+from datetime import timedelta
 from typing import Any
 
 from celery import current_app
@@ -12,11 +13,11 @@ from kombu.exceptions import OperationalError
 
 from maintenance.conf import configuration
 from maintenance.core import ledger
-from maintenance.core.backoff import RetryPolicy
-from maintenance.core.errors import LostLease, Skipped
+from maintenance.core.errors import LostLease, Skipped, UnknownName
 from maintenance.core.findings import Finding, Severity
 from maintenance.core.ledger import Origin
 from maintenance.core.options import parse_options
+from maintenance.core.recording import record
 from maintenance.core.redaction import redact
 from maintenance.core.registry import TaskSpec, task_named
 from maintenance.core.reports import Report
@@ -29,6 +30,8 @@ logger = logging.getLogger("maintenance.dispatch")
 REPUBLISH_SECONDS = 600.0
 #: A message that was never confirmed is sent again after this long.
 UNCONFIRMED_SECONDS = 10.0
+#: A run of a task that nobody knows is given up after this long.
+UNKNOWN_TASK_SECONDS = 3600.0
 
 
 def record_run(
@@ -70,8 +73,12 @@ def start_run(
 
 def publish(run: Run) -> bool:
     """Send the message of a queued run; return whether the broker took it."""
+    task = current_app.tasks.get(run.task)
+    if task is None:
+        logger.error("Run %s cannot be sent: this process knows no task %s", run.id, run.task)
+        return False
     try:
-        current_app.tasks[run.task].apply_async(
+        task.apply_async(
             kwargs={"target": run.target, "options": run.options},
             task_id=str(run.id),
             queue=run.queue,
@@ -90,8 +97,21 @@ def mend() -> dict[str, int]:
     """
     lost = [run for run in ledger.runs_without_a_worker() if _reap(run)]
     unsent = ledger.runs_without_a_message(UNCONFIRMED_SECONDS, REPUBLISH_SECONDS)
-    sent = sum(publish(run) for run in unsent)
+    sent = sum(publish(run) for run in unsent if not _give_up_unknown(run))
     return {"lost": len(lost), "republished": sent}
+
+
+def _give_up_unknown(run: Run) -> bool:
+    """Fail a run whose task was renamed or removed; return whether it was one.
+
+    It gets time first: another process may have been updated before this one.
+    """
+    if run.task in current_app.tasks:
+        return False
+    if timezone.now() - run.queued_at > timedelta(seconds=UNKNOWN_TASK_SECONDS):
+        reason = f"The task {run.task} does not exist any more."
+        _end_without_worker(run, RunState.FAILED, failure_report(run, reason), reason)
+    return True
 
 
 def _reap(run: Run) -> bool:
@@ -103,16 +123,34 @@ def _reap(run: Run) -> bool:
         else "The worker that held it stopped responding."
     )
     ledger.record_failed_attempt(run, reason)
-    policy: RetryPolicy = task_named(run.task).retry
+    logger.error("Run %s of %s: %s", run.id, run.task, reason)
+    if run.cancel_requested:
+        report = Report(f"{run.short_task} cancelled", f"Cancelled: {reason}")
+        return _end_without_worker(run, RunState.CANCELLED, report, reason)
+    if _attempts_are_used_up(run):
+        return _end_without_worker(run, RunState.FAILED, failure_report(run, reason), reason)
     try:
-        if policy.gives_up_after(len(run.failures)):
-            ledger.finish(run, RunState.FAILED, failure_report(run, reason), reason)
-        else:
-            ledger.requeue(run, 0.0)
-            publish(run)
+        ledger.requeue(run, 0.0)
     except LostLease:
         return False
-    logger.error("Run %s of %s: %s", run.id, run.task, reason)
+    publish(run)
+    return True
+
+
+def _attempts_are_used_up(run: Run) -> bool:
+    try:
+        policy = task_named(run.task).retry
+    except UnknownName:  # renamed in mid-run: the queue is where it is given up
+        return False
+    return policy.gives_up_after(len(run.failures))
+
+
+def _end_without_worker(run: Run, state: RunState, report: Report, reason: str) -> bool:
+    try:
+        document = ledger.finish(run, state, report, reason)
+    except LostLease:
+        return False
+    record(run, document)
     return True
 
 

@@ -12,8 +12,9 @@ from django.utils import timezone
 
 from maintenance.core import ledger
 from maintenance.core.errors import LostLease
+from maintenance.core.recording import record
 from maintenance.core.registry import task_named
-from maintenance.core.runner import RunFailed, execute, record, stop_report
+from maintenance.core.runner import RunFailed, execute, stop_report
 from maintenance.models import Run, RunState
 
 

@@ -13,6 +13,7 @@ from typing import Any, Protocol
 from celery.exceptions import BackendError, Ignore, SoftTimeLimitExceeded
 from django.db import (
     DatabaseError,
+    DataError,
     InterfaceError,
     OperationalError,
     close_old_connections,
@@ -28,15 +29,14 @@ from maintenance.core.failures import is_transient
 from maintenance.core.job import Job
 from maintenance.core.limits import reserve_start
 from maintenance.core.options import parse_options
+from maintenance.core.recording import record, run_logger
 from maintenance.core.redaction import redact
 from maintenance.core.registry import TaskSpec
 from maintenance.core.reports import Report, ReportDocument
-from maintenance.models import Run, RunState, StoredReport
-from maintenance.reports.log_store import LogStoreUnavailable, configured_store, log_line
+from maintenance.models import Run, RunState
 from maintenance.reports.plain import plain, plain_report
 
 logger = logging.getLogger("maintenance.runner")
-run_logger = logging.getLogger("maintenance.runs")
 
 #: Progress is written at most this often: a person cannot read faster, a table can be vacuumed so.
 PROGRESS_SECONDS = 0.5
@@ -256,6 +256,10 @@ def _end(run: Run, state: RunState, report: Report, reason: str = "") -> dict[st
     except LostLease as lost:
         logger.error("%s", lost)
         raise Ignore from None
+    except DataError as error:  # a name longer than its column, for one
+        if state is RunState.FAILED:
+            raise
+        return _fail(run, f"The report could not be stored: {error}")
     record(run, document)
     return {
         "state": document.run.state,
@@ -281,14 +285,3 @@ def _finish_with_patience(run: Run, state: RunState, report: Report, reason: str
             connection.close()
             time.sleep(pause_seconds)
             pause_seconds = min(pause_seconds * 2, 8.0)
-
-
-def record(run: Run, document: ReportDocument) -> None:
-    """Write the run's files and its JSON line. A full log store never fails the work."""
-    files: list[str] = []
-    try:
-        files = [file.name for file in configured_store().save(document, run.checklist)]
-    except LogStoreUnavailable as error:
-        logger.error("The report of run %s is in the ledger only: %s", run.id, error)
-    StoredReport.objects.filter(run=run).update(files=files)
-    run_logger.info("run finished", extra={"document": log_line(document)})

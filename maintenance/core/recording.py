@@ -1,0 +1,22 @@
+"""The end of a run, kept outside of the ledger as well: files in the log store and a JSON line."""
+
+import logging
+
+from maintenance.core.errors import MaintenanceError
+from maintenance.core.reports import ReportDocument
+from maintenance.models import Run, StoredReport
+from maintenance.reports.log_store import configured_store, log_line
+
+logger = logging.getLogger("maintenance.recording")
+run_logger = logging.getLogger("maintenance.runs")
+
+
+def record(run: Run, document: ReportDocument) -> None:
+    """Write the run's files and its JSON line. A log store that is full or down fails no work."""
+    files: list[str] = []
+    try:
+        files = [file.name for file in configured_store().save(document, run.checklist)]
+    except MaintenanceError as error:
+        logger.error("The report of run %s is in the ledger only: %s", run.id, error)
+    StoredReport.objects.filter(run=run).update(files=files)
+    run_logger.info("run finished", extra={"document": log_line(document)})
