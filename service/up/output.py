@@ -1,7 +1,9 @@
 """What appears in the terminal: one line at a time, with its source, and without secrets."""
 
 import logging
+import os
 import re
+import sys
 import threading
 from collections.abc import Callable, Iterable
 from typing import IO, Any
@@ -51,6 +53,11 @@ class Output:
         """Print a line of our own."""
         self.line(OWN_NAME, text)
 
+    def complain(self, text: str) -> None:
+        """Write why nothing was started to standard error, plain."""
+        for line in text.splitlines():
+            sys.stderr.write(plain_line(line, self._concealed) + "\n")
+
     def line(self, source: str, text: str) -> None:
         """Print one line of a process."""
         name = Text(f"{source:<{NAME_WIDTH}}| ", style=self._colour(source))
@@ -61,7 +68,7 @@ class Output:
         try:
             self.console.print(content, soft_wrap=isinstance(content, Text))
         except OSError:  # BrokenPipeError, or EIO of a closed terminal
-            self.is_broken = True
+            self._give_up()
 
     def relay(self, stream: IO[bytes], source: str, may_be_said: Callable[[str], bool]) -> None:
         """Print what a process writes until it closes its end, line by line where allowed."""
@@ -70,6 +77,17 @@ class Output:
                 text = raw.decode(errors="replace")
                 if text.strip() and may_be_said(text):
                     self.line(source, text)
+
+    def _give_up(self) -> None:
+        """Nobody reads any more: write into the void from now on.
+
+        Python's library reference, "Note on SIGPIPE": else the interpreter fails at its last
+        flush, and with it the exit code.
+        """
+        self.is_broken = True
+        void = os.open(os.devnull, os.O_WRONLY)
+        os.dup2(void, sys.stdout.fileno())
+        os.close(void)
 
     def _colour(self, source: str) -> str:
         with self._lock:

@@ -79,7 +79,7 @@ def ensure_admin(password: str) -> bool:
     users = get_user_model().objects
     user = users.filter(username=ADMIN_USER).first()
     if user is None:
-        users.create_superuser(ADMIN_USER, "", password)  # type: ignore[attr-defined]
+        users.create_superuser(ADMIN_USER, "", password)
         return True
     return user.check_password(password)
 

@@ -48,12 +48,13 @@ class Session:
                 self._output.say(f"stopping on {request}")
                 return EXIT_RUN_FAILED if self._options.is_once else EXIT_OK
             except (UpRefused, EmbeddedError, ConfigurationError) as refusal:
-                for line in str(refusal).splitlines():
-                    self._output.say(line)
+                self._output.complain(str(refusal))
                 return EXIT_REFUSED
             finally:
                 requests.begin_stop()
                 self._supervisor.stop(programs.stop_order(), lambda: requests.hurry)
+                if requests.were_made:
+                    self._output.say("everything has ended")
 
     def _work(self, folders: ExitStack) -> int:
         forget_adopted()
@@ -104,7 +105,7 @@ class Session:
         if servers.has_own_database:
             recovered = preparation.recover_runs()
             if recovered:
-                self._output.say(f"{recovered} runs of workers that were killed are queued again")
+                self._output.say(f"runs that killed workers held, now queued again: {recovered}")
         self._sync()
 
     def _sync(self) -> None:

@@ -41,6 +41,11 @@ class StopRequests:
             self._count_at_stop = self._count
 
     @property
+    def were_made(self) -> bool:
+        """Whether anybody asked for the end at all."""
+        return self._count > 0
+
+    @property
     def hurry(self) -> bool:
         """Whether somebody asked again after the stop had begun."""
         return self._count_at_stop is not None and self._count > self._count_at_stop

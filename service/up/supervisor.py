@@ -12,7 +12,7 @@ from service.up.restarts import RestartPacer
 POLL_SECONDS = 0.1
 KILL_PATIENCE_SECONDS = 5.0
 #: After a request to hurry: time enough for a worker to hand its messages back to the broker.
-HURRY_PATIENCE_SECONDS = 5.0
+HURRY_PATIENCE_SECONDS = 3.0
 
 
 @dataclass(slots=True)
