@@ -1,0 +1,247 @@
+"""From the wish to a message, and the mending of what got lost, on real servers."""
+
+import json
+import uuid
+from collections.abc import Iterator
+from datetime import UTC, datetime, timedelta
+from pathlib import Path
+from typing import Any
+
+import pytest
+import redis
+from celery import Celery
+from django.db import IntegrityError, transaction
+from django.utils import timezone
+
+from maintenance.core import dispatch, ledger
+from maintenance.core.errors import InvalidOptions, UnknownName
+from maintenance.core.ledger import LEASE_SECONDS, Origin
+from maintenance.core.registry import task_named
+from maintenance.models import Run, RunState, StoredReport, Trigger
+from tests.local_containers import LocalRedis
+
+pytestmark = pytest.mark.django_db(transaction=True)
+
+BY_HAND = Origin(Trigger.CLI, actor="crew")
+PREFIX = "maintenance:"
+
+
+@pytest.fixture
+def broker(default_redis_broker: LocalRedis, celery_setup_app: Celery) -> Iterator[redis.Redis]:
+    """The broker that this process sends to, seen from the side."""
+    with redis.Redis.from_url(default_redis_broker.url) as client:
+        yield client
+
+
+def messages(broker: redis.Redis, queue: str) -> list[dict[str, Any]]:
+    """Return the headers of what waits in a queue, oldest first."""
+    waiting = broker.lrange(f"{PREFIX}{queue}", 0, -1)
+    return [json.loads(message)["headers"] for message in reversed(waiting)]  # type: ignore[arg-type]
+
+
+def start(name: str = "note_high", **options: Any) -> Run:
+    run = dispatch.start_run(task_named(name), "", options, BY_HAND)
+    run.refresh_from_db()
+    return run
+
+
+def silence(run: Run, **changes: Any) -> None:
+    """Make a run look as if its worker had died a while ago."""
+    long_ago = timezone.now() - timedelta(seconds=LEASE_SECONDS + 1)
+    Run.objects.filter(id=run.id).update(heartbeat_at=long_ago, **changes)
+
+
+def claimed(run: Run) -> Run:
+    return ledger.claim(run.id, task_named(run.task), run.target, run.options, "gone@host")
+
+
+# --- Sending ---
+
+
+def test_a_run_is_recorded_and_sent_to_the_queue_of_its_task(broker: redis.Redis) -> None:
+    run = start("note_high", number=7)
+
+    (message,) = messages(broker, "high")
+    assert message["id"] == str(run.id)
+    assert message["task"] == "maintenance.note_high"
+    assert run.state == RunState.QUEUED
+    assert run.published_at is not None
+    assert (run.trigger, run.actor, run.options) == (Trigger.CLI, "crew", {"number": 7})
+
+
+def test_a_message_goes_out_when_the_transaction_commits_and_not_before(
+    broker: redis.Redis,
+) -> None:
+    with transaction.atomic():
+        start()
+        assert messages(broker, "high") == []
+
+    assert len(messages(broker, "high")) == 1
+
+
+def test_what_is_rolled_back_was_never_sent(broker: redis.Redis) -> None:
+    with transaction.atomic():
+        start()
+        transaction.set_rollback(True)
+
+    assert messages(broker, "high") == []
+    assert not Run.objects.exists()
+
+
+def test_bad_input_leaves_neither_a_row_nor_a_message(broker: redis.Redis) -> None:
+    with pytest.raises(InvalidOptions, match='Did you mean "number"'):
+        start("note_high", numbr=1)
+    with pytest.raises(UnknownName, match='Did you mean "main"'):
+        dispatch.start_run(task_named("trim_streams"), "mian", {}, BY_HAND)
+
+    assert not Run.objects.exists()
+    assert messages(broker, "high") == []
+
+
+def test_a_task_without_a_configured_target_is_sent_so_that_its_run_can_say_so(
+    broker: redis.Redis,
+) -> None:
+    run = dispatch.start_run(task_named("check_queue_depths"), "", {}, BY_HAND)
+
+    assert messages(broker, "high")[0]["id"] == str(run.id)
+
+
+def test_a_slot_is_sent_once_however_often_it_is_asked_for(broker: redis.Redis) -> None:
+    due = datetime(2026, 11, 23, 6, tzinfo=UTC)
+    slot = Origin(Trigger.BEAT, schedule="daily note", scheduled_for=due)
+    run_id = uuid.uuid4()
+    spec = task_named("note_high")
+    dispatch.start_run(spec, "", {}, slot, run_id)
+
+    with pytest.raises(IntegrityError):
+        dispatch.start_run(spec, "", {}, slot, run_id)
+    with pytest.raises(IntegrityError):
+        dispatch.start_run(spec, "", {}, slot, uuid.uuid4())
+
+    assert [message["id"] for message in messages(broker, "high")] == [str(run_id)]
+
+
+def test_while_the_broker_is_down_a_run_stays_queued_and_is_sent_when_it_is_back(
+    broker: redis.Redis, default_redis_broker: LocalRedis
+) -> None:
+    default_redis_broker.kill()
+    run = start()
+    assert (run.state, run.published_at) == (RunState.QUEUED, None)
+
+    default_redis_broker.restart()
+    Run.objects.filter(id=run.id).update(queued_at=timezone.now() - timedelta(seconds=11))
+
+    assert dispatch.mend() == {"lost": 0, "republished": 1}
+    assert messages(broker, "high")[0]["id"] == str(run.id)
+    run.refresh_from_db()
+    assert run.published_at is not None
+
+
+# --- Mending ---
+
+
+def test_mending_leaves_alone_what_is_well(broker: redis.Redis) -> None:
+    start("note_high")
+    claimed(start("note_low"))
+
+    assert dispatch.mend() == {"lost": 0, "republished": 0}
+    assert len(messages(broker, "high")) == 1
+
+
+def test_a_run_whose_worker_died_is_sent_again_and_the_attempt_counts(broker: redis.Redis) -> None:
+    run = claimed(start("note_high"))
+    broker.flushall()
+    silence(run)
+
+    assert dispatch.mend() == {"lost": 1, "republished": 0}
+
+    run.refresh_from_db()
+    assert run.state == RunState.QUEUED
+    (failure,) = run.failures
+    assert failure["attempt"] == 1
+    assert "gone@host stopped responding (last heartbeat" in failure["reason"]
+    assert messages(broker, "high")[0]["id"] == str(run.id)
+    assert claimed(run).attempt == 2
+
+
+def test_a_run_that_loses_every_worker_fails_with_a_report_in_the_log_store(
+    broker: redis.Redis, settings: Any, tmp_path: Path
+) -> None:
+    use_log_store(settings, tmp_path)
+    run = start("note_high")
+    attempts = task_named("note_high").retry.max_attempts
+    for _ in range(attempts):
+        run = claimed(run)
+        silence(run)
+        assert dispatch.mend()["lost"] == 1
+        run.refresh_from_db()
+
+    assert run.state == RunState.FAILED
+    assert "stopped responding" in run.reason
+    assert len(run.failures) == attempts
+    assert dispatch.mend()["lost"] == 0
+    assert StoredReport.objects.get(run=run).files
+    assert len(list(tmp_path.rglob("*.json"))) == 1
+
+
+def test_a_run_that_was_to_be_cancelled_is_not_started_again(broker: redis.Redis) -> None:
+    run = claimed(start("note_high"))
+    broker.flushall()
+    ledger.request_cancel(run, "crew")
+    silence(run)
+
+    dispatch.mend()
+
+    run.refresh_from_db()
+    assert run.state == RunState.CANCELLED
+    assert messages(broker, "high") == []
+
+
+def test_a_message_that_led_to_nothing_is_sent_again(broker: redis.Redis) -> None:
+    run = start("note_high")
+    broker.flushall()
+    long_ago = timezone.now() - timedelta(seconds=dispatch.REPUBLISH_SECONDS + 1)
+    Run.objects.filter(id=run.id).update(published_at=long_ago)
+
+    assert dispatch.mend() == {"lost": 0, "republished": 1}
+    assert dispatch.mend() == {"lost": 0, "republished": 0}
+    assert len(messages(broker, "high")) == 1
+
+
+def test_a_run_of_a_task_that_is_gone_gets_time_and_then_fails_with_the_reason(
+    broker: redis.Redis,
+) -> None:
+    run = ledger.create_run(task_named("note_high"), "", {}, BY_HAND)
+    minute = timezone.now() - timedelta(seconds=60)
+    Run.objects.filter(id=run.id).update(task="maintenance.renamed", queued_at=minute)
+
+    assert dispatch.mend() == {"lost": 0, "republished": 0}
+    assert Run.objects.get(id=run.id).state == RunState.QUEUED
+
+    long_ago = timezone.now() - timedelta(seconds=dispatch.UNKNOWN_TASK_SECONDS + 1)
+    Run.objects.filter(id=run.id).update(queued_at=long_ago)
+    dispatch.mend()
+
+    run.refresh_from_db()
+    assert run.state == RunState.FAILED
+    assert run.reason == "The task maintenance.renamed does not exist any more."
+
+
+def test_a_running_run_of_a_task_that_is_gone_does_not_stop_the_mending(
+    broker: redis.Redis,
+) -> None:
+    gone, well = claimed(start("note_high")), claimed(start("note_low"))
+    silence(gone, task="maintenance.renamed")
+    silence(well)
+
+    assert dispatch.mend()["lost"] == 2
+    states = set(Run.objects.values_list("task", "state"))
+    assert ("maintenance.renamed", RunState.QUEUED) in states
+    assert ("maintenance.note_low", RunState.QUEUED) in states
+
+
+def use_log_store(settings: Any, folder: Path) -> None:
+    """Let the log store write below ``folder``."""
+    backend = "django.core.files.storage.FileSystemStorage"
+    store = {"BACKEND": backend, "OPTIONS": {"location": str(folder)}}
+    settings.STORAGES = {**settings.STORAGES, "maintenance": store}

@@ -1,0 +1,362 @@
+"""What surrounds a task's own line of work, carried out in this process on a real ledger."""
+
+import json
+import logging
+import threading
+from collections.abc import Callable
+from datetime import timedelta
+from decimal import Decimal
+from pathlib import Path
+from typing import Any
+
+import pytest
+from django.db import connection
+from django.utils import timezone
+
+from maintenance.core import ledger
+from maintenance.core.dispatch import record_run
+from maintenance.core.findings import Finding, Severity
+from maintenance.core.in_process import work_here
+from maintenance.core.ledger import LEASE_SECONDS, Origin
+from maintenance.core.options import NoOptions
+from maintenance.core.registry import TargetKind, TaskSpec, _specs, register, task_named
+from maintenance.core.reports import Report
+from maintenance.models import Run, RunState, StoredFinding, StoredReport, Trigger
+from tests.polling import eventually
+
+pytestmark = pytest.mark.django_db(transaction=True)
+
+BY_HAND = Origin(Trigger.CLI, actor="crew")
+FILE_STORAGE = "django.core.files.storage.FileSystemStorage"
+
+
+@pytest.fixture(autouse=True)
+def log_store(settings: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """A log store of this test's own."""
+    monkeypatch.setenv("TESTAPP_REDIS_URL", "redis://:very-secret@127.0.0.1:1/0")
+    folder = tmp_path / "log-store"
+    folder.mkdir()
+    store = {"BACKEND": FILE_STORAGE, "OPTIONS": {"location": str(folder)}}
+    settings.STORAGES = {**settings.STORAGES, "maintenance": store}
+    return folder
+
+
+def queued(name: str, target: str = "", **options: Any) -> Run:
+    return record_run(task_named(name), target, options, BY_HAND)
+
+
+@pytest.fixture
+def task_that() -> Any:
+    """Register a task for this test only: ``task_that(returns_something)``."""
+    added: list[str] = []
+
+    def add(function: Callable[[Any], Report]) -> TaskSpec:
+        like = task_named("note_low")
+        spec = TaskSpec(
+            name=f"maintenance.{function.__name__}",
+            function=function,
+            queue=like.queue,
+            target_kind=TargetKind.NONE,
+            options_type=NoOptions,
+            summary="Made for a test.",
+            writes=False,
+            retry=like.retry,
+            rate_limit=None,
+            soft_time_limit_seconds=60,
+            time_limit_seconds=120,
+        )
+        register(spec)
+        added.append(spec.name)
+        return spec
+
+    yield add
+    for name in added:
+        del _specs[name]
+
+
+class InBackground:
+    """A run that works in a thread of its own while the test looks at it."""
+
+    def __init__(self, run: Run) -> None:
+        self._run = run
+        self.ended: Run | None = None
+        self._thread = threading.Thread(target=self._work)
+        self._thread.start()
+
+    def _work(self) -> None:
+        try:
+            self.ended = work_here(self._run)
+        finally:
+            connection.close()
+
+    def wait_until_it_works(self) -> None:
+        eventually(
+            lambda: Run.objects.get(id=self._run.id).progress_done > 0, 10, "the run has progress"
+        )
+
+    def join(self) -> Run:
+        self._thread.join(timeout=20)
+        assert not self._thread.is_alive()
+        return Run.objects.get(id=self._run.id)
+
+
+# --- The good end ---
+
+
+def test_a_run_that_succeeds_leaves_its_report_in_ledger_files_and_log(
+    log_store: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    caplog.set_level(logging.INFO, logger="maintenance.runs")
+    logging.getLogger("maintenance.runs").addHandler(caplog.handler)
+    try:
+        run = work_here(queued("note_low", number=5))
+    finally:
+        logging.getLogger("maintenance.runs").removeHandler(caplog.handler)
+
+    assert (run.state, run.severity, run.summary) == (RunState.SUCCEEDED, "info", "Noted 5.")
+    assert run.attempt == 1
+    files = StoredReport.objects.get(run=run).files
+    assert sorted(Path(name).suffix for name in files) == [".html", ".json", ".txt"]
+    assert all((log_store / name).is_file() for name in files)
+    (as_json,) = (log_store / name for name in files if name.endswith(".json"))
+    stored = json.loads(as_json.read_text())
+    assert stored == ledger.stored_document(run).to_json()
+    lines = [r.__dict__["document"] for r in caplog.records if r.name == "maintenance.runs"]
+    assert {line["run_id"] for line in lines} == {str(run.id)}
+
+
+def test_a_task_that_has_nothing_to_run_on_is_skipped_with_the_reason() -> None:
+    run = work_here(queued("check_queue_depths"))
+
+    assert run.state == RunState.SKIPPED
+    assert run.reason == "not configured: there is no broker target"
+    assert ledger.stored_document(run).report.summary == f"Skipped: {run.reason}"
+
+
+def test_what_a_run_leaves_for_the_next_one_reaches_it(
+    task_that: Callable[[Callable[[Any], Report]], TaskSpec],
+) -> None:
+    def count_up(job: Any) -> Report:
+        count = job.previous_state.get("count", 0) + 1
+        return Report("Count", f"Counted {count}.", state={"count": count})
+
+    spec = task_that(count_up)
+
+    summaries = [work_here(ledger.create_run(spec, "", {}, BY_HAND)).summary for _ in range(3)]
+
+    assert summaries == ["Counted 1.", "Counted 2.", "Counted 3."]
+
+
+# --- Failures ---
+
+
+def test_an_outage_is_tried_again_as_often_as_the_task_says_and_every_attempt_is_kept() -> None:
+    run = work_here(queued("reach_in_vain", "main"))
+
+    assert run.state == RunState.FAILED
+    assert run.attempt == 3
+    assert [failure["attempt"] for failure in run.failures] == [1, 2, 3]
+    report = ledger.stored_document(run).report
+    assert report.severity is Severity.CRITICAL
+    assert report.summary.startswith("Failed after 3 attempts: ")
+    assert report.findings[0].evidence["attempts"] == 3
+
+
+def test_a_mistake_is_not_tried_again() -> None:
+    run = work_here(queued("break_at_once"))
+
+    assert (run.state, run.attempt) == (RunState.FAILED, 1)
+
+
+def test_a_reason_names_the_address_and_never_the_password(
+    log_store: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    runs = [work_here(queued("reach_in_vain", "main")), work_here(queued("break_at_once"))]
+
+    assert "redis://app:***@cache.example:6379/0 (main) is down" in runs[0].reason
+    assert runs[1].reason == "password=*** is no number"
+    everywhere = caplog.text + "".join(p.read_text() for p in log_store.rglob("*") if p.is_file())
+    everywhere += str(list(Run.objects.values())) + str(list(StoredReport.objects.values()))
+    everywhere += str(list(StoredFinding.objects.values()))
+    assert "very-secret" not in everywhere
+    assert "hunter2" not in everywhere
+    assert "cache.example" in everywhere
+
+
+def test_a_secret_in_a_report_does_not_reach_the_ledger(
+    task_that: Callable[[Callable[[Any], Report]], TaskSpec],
+) -> None:
+    def tell_all(_job: Any) -> Report:
+        said = "ALTER ROLE crew PASSWORD 'hunter2'"
+        finding = Finding("slow", Severity.INFO, said, said, evidence={"statement": said})
+        return Report("Statements", said, findings=(finding,))
+
+    run = work_here(ledger.create_run(task_that(tell_all), "", {}, BY_HAND))
+
+    assert run.state == RunState.SUCCEEDED
+    stored = f"{run.summary} {StoredReport.objects.get().body}"
+    assert "hunter2" not in stored + str(list(StoredFinding.objects.values()))
+    assert "ALTER ROLE crew PASSWORD '***'" in stored
+
+
+def test_numbers_of_the_database_become_plain_numbers(
+    task_that: Callable[[Callable[[Any], Report]], TaskSpec],
+) -> None:
+    def count_exactly(_job: Any) -> Report:
+        return Report("Count", "Counted.", facts={"rows": Decimal(7), "share": Decimal("0.5")})
+
+    run = work_here(ledger.create_run(task_that(count_exactly), "", {}, BY_HAND))
+
+    assert ledger.stored_document(run).report.facts == {"rows": 7, "share": 0.5}
+
+
+def test_a_report_that_json_cannot_hold_fails_its_run_by_name(
+    task_that: Callable[[Callable[[Any], Report]], TaskSpec],
+) -> None:
+    def return_a_thing(_job: Any) -> Report:
+        return Report("Thing", "A thing.", facts={"handle": object()})
+
+    run = work_here(ledger.create_run(task_that(return_a_thing), "", {}, BY_HAND))
+
+    assert run.state == RunState.FAILED
+    assert 'A report holds a object under "handle"' in run.reason
+
+
+def test_a_report_that_the_ledger_cannot_store_fails_its_run(
+    task_that: Callable[[Callable[[Any], Report]], TaskSpec],
+) -> None:
+    def speak_in_long_codes(_job: Any) -> Report:
+        return Report("T", "S.", findings=(Finding("c" * 101, Severity.INFO, "x", "y"),))
+
+    run = work_here(ledger.create_run(task_that(speak_in_long_codes), "", {}, BY_HAND))
+
+    assert run.state == RunState.FAILED
+    assert "could not be stored" in run.reason
+    assert not StoredFinding.objects.filter(code__startswith="cc").exists()
+
+
+def test_a_log_store_that_is_away_fails_no_work(
+    settings: Any, tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    in_the_way = tmp_path / "in-the-way"
+    in_the_way.write_text("a file where a folder should be")
+    store = {"BACKEND": FILE_STORAGE, "OPTIONS": {"location": str(in_the_way)}}
+    settings.STORAGES = {**settings.STORAGES, "maintenance": store}
+
+    run = work_here(queued("note_low", number=1))
+
+    assert run.state == RunState.SUCCEEDED
+    assert StoredReport.objects.get(run=run).files == []
+    assert "is in the ledger only" in caplog.text
+
+
+# --- Overlap, cancelling, losing the lease ---
+
+
+def test_a_second_run_of_the_same_work_is_skipped_and_names_the_first(tmp_path: Path) -> None:
+    gate = tmp_path / "gate"
+    first = queued("wait_at_gate", gate=str(gate))
+    working = InBackground(first)
+    working.wait_until_it_works()
+
+    second = work_here(queued("wait_at_gate", gate=str(gate)))
+
+    assert second.state == RunState.SKIPPED
+    assert f"Another run of wait_at_gate on the site ({first.id}) has been at work" in second.reason
+    gate.touch()
+    assert working.join().state == RunState.SUCCEEDED
+
+
+def test_a_run_that_is_asked_to_stop_ends_as_cancelled(tmp_path: Path) -> None:
+    run = queued("wait_at_gate", gate=str(tmp_path / "never"))
+    working = InBackground(run)
+    working.wait_until_it_works()
+
+    ledger.request_cancel(run, "crew")
+
+    ended = working.join()
+    assert ended.state == RunState.CANCELLED
+    assert ended.reason == "Cancelled on request."
+
+
+def test_a_worker_that_lost_its_run_stops_and_leaves_the_end_to_the_other(tmp_path: Path) -> None:
+    gate = tmp_path / "gate"
+    run = queued("wait_at_gate", gate=str(gate))
+    working = InBackground(run)
+    working.wait_until_it_works()
+    long_ago = timezone.now() - timedelta(seconds=LEASE_SECONDS + 60)
+
+    def taken_over() -> bool:
+        Run.objects.filter(id=run.id).update(heartbeat_at=long_ago)
+        try:
+            ledger.claim(run.id, task_named("wait_at_gate"), "", run.options, "other@host")
+        except ledger.NotClaimed:  # the first worker's heartbeat came between the two statements
+            return False
+        return True
+
+    eventually(taken_over, 10, "another worker has taken the run over")
+
+    left = working.join()
+    assert (left.state, left.worker, left.attempt) == (RunState.RUNNING, "other@host", 2)
+    assert not StoredReport.objects.exists()
+
+
+def test_progress_is_stored_with_its_phase_and_unit(tmp_path: Path) -> None:
+    gate = tmp_path / "gate"
+    run = queued("wait_at_gate", gate=str(gate))
+    working = InBackground(run)
+    working.wait_until_it_works()
+
+    stored = Run.objects.get(id=run.id)
+
+    assert (stored.phase, stored.progress_unit) == ("waiting at the gate", "looks")
+    assert stored.progress_total is None
+    gate.touch()
+    assert working.join().state == RunState.SUCCEEDED
+
+
+# --- Limits, and work in this process ---
+
+
+def test_a_run_over_its_rate_limit_waits_and_an_interrupted_wait_cancels_it() -> None:
+    for number in range(3):
+        assert work_here(queued("note_rarely", number=number)).state == RunState.SUCCEEDED
+    waits: list[float] = []
+
+    def interrupt(seconds: float) -> None:
+        waits.append(seconds)
+        raise KeyboardInterrupt
+
+    run = queued("note_rarely", number=4)
+    with pytest.raises(KeyboardInterrupt):
+        work_here(run, interrupt)
+
+    (wait,) = waits
+    assert 1100 < wait <= 1200, "three starts an hour are 20 minutes apart"
+    run.refresh_from_db()
+    assert (run.state, run.attempt) == (RunState.CANCELLED, 0)
+    assert run.reason == "Interrupted at the terminal."
+
+
+def test_an_interrupted_run_is_cancelled_so_that_no_worker_takes_it_up(
+    task_that: Callable[[Callable[[Any], Report]], TaskSpec],
+) -> None:
+    def interrupted(_job: Any) -> Report:
+        raise KeyboardInterrupt
+
+    run = ledger.create_run(task_that(interrupted), "", {}, BY_HAND)
+    with pytest.raises(KeyboardInterrupt):
+        work_here(run)
+
+    run.refresh_from_db()
+    assert run.state == RunState.CANCELLED
+    assert ledger.stored_document(run).run.reason == "Interrupted at the terminal."
+
+
+def test_a_run_that_another_worker_holds_is_left_to_it() -> None:
+    run = queued("note_low")
+    ledger.claim(run.id, task_named("note_low"), "", {}, "other@host")
+
+    left = work_here(run)
+
+    assert (left.state, left.worker) == (RunState.RUNNING, "other@host")
