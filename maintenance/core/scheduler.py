@@ -12,7 +12,7 @@ from typing import Any
 from celery.beat import ScheduleEntry
 from celery.schedules import BaseSchedule, crontab
 from celery.schedules import schedule as interval
-from django.db import DatabaseError, IntegrityError
+from django.db import DatabaseError, IntegrityError, transaction
 from django_celery_beat.models import PeriodicTask
 from django_celery_beat.schedulers import DatabaseScheduler
 
@@ -20,8 +20,9 @@ from maintenance.core import ledger
 from maintenance.core.dispatch import failure_report, mend, start_run
 from maintenance.core.errors import MaintenanceError, UnknownName
 from maintenance.core.ledger import Origin
+from maintenance.core.recording import record
 from maintenance.core.registry import TaskSpec, task_named
-from maintenance.models import RunState, Trigger
+from maintenance.models import Run, RunState, Trigger
 
 logger = logging.getLogger("maintenance.scheduler")
 
@@ -87,20 +88,28 @@ def record_slot(slot: Slot) -> bool:
     """
     name, due = slot.origin.schedule, slot.origin.scheduled_for
     try:
-        run = start_run(slot.spec, slot.target, slot.options, slot.origin, slot.run_id)
+        run = _start_or_refuse(slot)
     except IntegrityError:
         logger.info("%s for %s has its run already", name, due)
     except DatabaseError:
         logger.exception("%s for %s could not be recorded and is kept", name, due)
         return False
-    except MaintenanceError as error:
-        logger.error("%s for %s cannot run: %s", name, due, error)
-        refused = ledger.create_run(slot.spec, slot.target, slot.options, slot.origin, slot.run_id)
-        reason = str(error)
-        ledger.finish(refused, RunState.FAILED, failure_report(refused, reason), reason)
     else:
         logger.info("%s for %s is run %s", name, due, run.id)
     return True
+
+
+def _start_or_refuse(slot: Slot) -> Run:
+    try:
+        return start_run(slot.spec, slot.target, slot.options, slot.origin, slot.run_id)
+    except MaintenanceError as error:
+        reason = str(error)
+    logger.error("%s cannot run: %s", slot.origin.schedule, reason)
+    with transaction.atomic():
+        run = ledger.create_run(slot.spec, slot.target, slot.options, slot.origin, slot.run_id)
+        document = ledger.finish(run, RunState.FAILED, failure_report(run, reason), reason)
+    record(run, document)
+    return run
 
 
 class LedgerScheduler(DatabaseScheduler):  # type: ignore[misc]  # the library has no types
