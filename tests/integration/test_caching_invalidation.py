@@ -1,0 +1,218 @@
+"""Invalidation on a real Valkey that a cache shares with streams and sessions."""
+
+from collections.abc import Iterator
+from typing import Any
+
+import pytest
+import redis
+from django.core.cache.backends.redis import RedisCache
+from django.test import override_settings
+
+from maintenance.caching.backend import opened
+from maintenance.caching.invalidation import (
+    InvalidateOptions,
+    invalidate_caches,
+    invalidate_keys,
+    invalidate_pattern,
+    tagged_get,
+    tagged_set,
+)
+from maintenance.conf import CacheTarget, InvalidationRule
+from maintenance.core.errors import InvalidOptions, UnknownName
+from maintenance.core.job import Job
+from maintenance.core.plans import Verdict
+from maintenance.core.reports import Report
+
+
+@pytest.fixture
+def client(redis_url: str) -> Iterator[redis.Redis]:
+    with redis.Redis.from_url(redis_url) as connection:
+        yield connection
+
+
+@pytest.fixture
+def site_cache(redis_url: str) -> Iterator[RedisCache]:
+    cache = RedisCache(redis_url, {"KEY_PREFIX": "site", "VERSION": 3})
+    yield cache
+    cache._cache.get_client(None, write=True).connection_pool.disconnect()
+
+
+def target(url: str, **rules: Any) -> CacheTarget:
+    made = {name: InvalidationRule(**rule) for name, rule in rules.items()}
+    return CacheTarget(url=url, key_prefix="site", version=3, invalidate=made)
+
+
+def invalidate(cache: CacheTarget, **options: Any) -> Report:
+    return invalidate_caches(Job("pages", cache, InvalidateOptions(**options)))
+
+
+def test_a_pattern_drops_the_values_of_its_prefix_and_version_alone(
+    redis_url: str, client: redis.Redis, site_cache: RedisCache
+) -> None:
+    site_cache.set_many({f"book:{n}": n for n in range(2500)})
+    site_cache.set("shelf:1", "stays")
+    others = {
+        "book:1": "no prefix",
+        "site:4:book:1": "other version",
+        "prod:3:book:1": "other site",
+    }
+    client.mset(others)
+    client.zadd("site:3:book:stream", {"a": 1})
+    report = invalidate(target(redis_url, books={"patterns": ["book:*"]}))
+    assert report.summary == "2,500 values dropped by 1 rules."
+    assert site_cache.get("shelf:1") == "stays"
+    assert client.mget(list(others)) == [value.encode() for value in others.values()]
+    assert client.zcard("site:3:book:stream") == 1
+    assert client.dbsize() == 1 + len(others) + 1
+    (outcome,) = report.outcomes
+    assert (outcome.verdict, outcome.after["keys"]) == (Verdict.WORKED, 0)
+    assert outcome.after["freed_bytes"] > 0
+
+
+def test_a_dry_run_counts_and_names_what_would_go(
+    redis_url: str, client: redis.Redis, site_cache: RedisCache
+) -> None:
+    site_cache.set_many({f"book:{n}": n for n in range(20)})
+    report = invalidate(
+        target(redis_url, books={"patterns": ["book:*"], "tags": ["t"]}), dry_run=True
+    )
+    assert client.dbsize() == 20
+    assert report.summary == "20 values and 1 tags would be dropped by 1 rules (dry run)."
+    assert {outcome.verdict for outcome in report.outcomes} == {Verdict.PLANNED}
+    assert len(report.findings[0].evidence["examples"]) == 10
+
+
+def test_values_that_were_read_lately_are_spared_by_their_age(
+    redis_url: str, client: redis.Redis
+) -> None:
+    client.execute_command("RESTORE", "site:3:book:old", 0, dump(client), "IDLETIME", 5000)
+    client.execute_command("RESTORE", "site:3:book:new", 0, dump(client), "IDLETIME", 10)
+    report = invalidate(
+        target(redis_url, books={"patterns": ["book:*"], "older_than_seconds": 3600})
+    )
+    assert client.keys() == [b"site:3:book:new"]
+    assert "1 of 2 values" in report.findings[0].sentence
+
+
+def dump(client: redis.Redis) -> bytes:
+    client.set("site:3:template", "x")
+    body: bytes = client.dump("site:3:template")
+    client.delete("site:3:template")
+    return body
+
+
+def test_under_an_lfu_policy_age_is_unknown_so_nothing_is_dropped(
+    redis_url: str, client: redis.Redis, site_cache: RedisCache
+) -> None:
+    policy = client.config_get("maxmemory-policy")["maxmemory-policy"]
+    client.config_set("maxmemory-policy", "allkeys-lfu")
+    try:
+        site_cache.set("book:1", "x")
+        report = invalidate(
+            target(redis_url, books={"patterns": ["book:*"], "older_than_seconds": 1})
+        )
+    finally:
+        client.config_set("maxmemory-policy", policy)
+    assert site_cache.get("book:1") == "x"
+    assert not report.findings[0].measured
+    assert "LFU" in report.findings[0].sentence
+
+
+def test_a_tag_makes_its_values_a_miss_whatever_their_number(
+    redis_url: str, site_cache: RedisCache
+) -> None:
+    for number in range(50):
+        tagged_set(site_cache, f"page:{number}", number, tags=["book:1"], ttl_seconds=60)
+    tagged_set(site_cache, "other", "stays", tags=["book:2"], ttl_seconds=60)
+    report = invalidate(target(redis_url, one={"tags": ["book:1"]}))
+    assert [tagged_get(site_cache, f"page:{number}") for number in range(50)] == [None] * 50
+    assert tagged_get(site_cache, "other") == "stays"
+    assert report.outcomes[0].verdict is Verdict.WORKED
+
+
+def test_rules_can_be_chosen_and_a_misspelt_one_is_corrected(
+    redis_url: str, site_cache: RedisCache
+) -> None:
+    site_cache.set_many({"book:1": 1, "shelf:1": 1})
+    cache = target(redis_url, books={"patterns": ["book:*"]}, shelves={"patterns": ["shelf:*"]})
+    invalidate(cache, rules=("shelves",))
+    assert site_cache.get_many(["book:1", "shelf:1"]) == {"book:1": 1}
+    with pytest.raises(UnknownName, match='Did you mean "shelves"'):
+        invalidate(cache, rules=("shelfs",))
+
+
+def test_without_rules_and_without_matches_there_is_nothing_to_do(redis_url: str) -> None:
+    assert "no invalidation rule is configured" in invalidate(target(redis_url)).summary
+    empty = invalidate(target(redis_url, books={"patterns": ["book:*"]}))
+    assert empty.summary == "Nothing to drop: no value matches the 1 rules."
+
+
+def test_a_pattern_that_matches_everything_is_refused(
+    redis_url: str, client: redis.Redis, site_cache: RedisCache
+) -> None:
+    site_cache.set("book:1", 1)
+    with opened("pages", target(redis_url)) as cache:
+        for pattern in ("*", "**", "?*", ""):
+            with pytest.raises(InvalidOptions, match="is a flush, which is refused"):
+                invalidate_pattern(cache, pattern)
+    assert client.dbsize() == 1
+
+
+def test_glob_characters_in_a_key_prefix_are_literal_text(
+    redis_url: str, client: redis.Redis
+) -> None:
+    client.mset({"s[ab]*:1:book:1": "ours", "sa:1:book:1": "another site's"})
+    cache = CacheTarget(
+        url=redis_url,
+        key_prefix="s[ab]*",
+        invalidate={"books": InvalidationRule(patterns=("book:*",))},
+    )
+    invalidate(cache)
+    assert client.keys() == [b"sa:1:book:1"]
+
+
+def test_keys_are_dropped_by_name_and_counted(redis_url: str, site_cache: RedisCache) -> None:
+    site_cache.set_many({"a": 1, "b": 2, "c": 3})
+    with opened("pages", target(redis_url)) as cache:
+        assert invalidate_keys(cache, ["a", "b", "absent", "a"]) == 2
+    assert site_cache.get_many(["a", "b", "c"]) == {"c": 3}
+
+
+def test_a_replica_is_refused(redis_url: str, client: redis.Redis, site_cache: RedisCache) -> None:
+    site_cache.set("book:1", 1)
+    client.execute_command("REPLICAOF", "127.0.0.1", "1")
+    try:
+        report = invalidate(target(redis_url, books={"patterns": ["book:*"], "tags": ["t"]}))
+    finally:
+        client.execute_command("REPLICAOF", "NO", "ONE")
+    assert {outcome.verdict for outcome in report.outcomes} == {Verdict.REFUSED}
+    assert "replica" in report.summary
+    assert site_cache.get("book:1") == 1
+
+
+@pytest.mark.parametrize(
+    ("setting", "needs"),
+    [
+        ({"BACKEND": "django.core.cache.backends.locmem.LocMemCache"}, "a cache in Redis"),
+        (
+            {
+                "BACKEND": "django.core.cache.backends.redis.RedisCache",
+                "KEY_FUNCTION": "tests.integration.test_caching_invalidation.hashing_key",
+            },
+            "a KEY_FUNCTION that keeps the key's text",
+        ),
+    ],
+)
+def test_a_cache_whose_keys_cannot_be_matched_says_what_it_needs(
+    redis_url: str, setting: dict[str, str], needs: str
+) -> None:
+    rules = {"books": InvalidationRule(patterns=("book:*",))}
+    with override_settings(CACHES={"site": {"LOCATION": redis_url, **setting}}):
+        report = invalidate(CacheTarget(alias="site", invalidate=rules))
+    (found,) = report.findings
+    assert not found.measured
+    assert needs in found.sentence
+
+
+def hashing_key(key: str, prefix: str, version: int) -> str:
+    return f"{prefix}:{version}:{hash(key):x}"

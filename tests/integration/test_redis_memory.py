@@ -1,0 +1,112 @@
+"""Memory, hit ratios and connections of a real Valkey."""
+
+from collections.abc import Iterator
+from urllib.parse import urlsplit
+
+import pytest
+import redis
+
+from maintenance.caching.ratios import review_cache_hit_ratios
+from maintenance.conf import RedisTarget, Thresholds
+from maintenance.core.findings import Severity
+from maintenance.core.job import Job
+from maintenance.core.options import NoOptions
+from maintenance.redis.connection import session
+from maintenance.redis.memory import check_redis_memory
+
+THRESHOLDS = Thresholds(cache_hit_minimum_reads=10)
+
+
+@pytest.fixture
+def client(redis_url: str) -> Iterator[redis.Redis]:
+    with redis.Redis.from_url(redis_url) as connection:
+        yield connection
+
+
+def test_memory_is_compared_with_the_limit_of_the_server(
+    redis_url: str, client: redis.Redis
+) -> None:
+    client.set("filler", b"x" * 50_000_000)  # beside it, connection buffers do not count
+    used = client.info("memory")["used_memory"]
+    client.config_set("maxmemory", int(used / 0.9))
+    try:
+        report = check_redis_memory(
+            Job("main", RedisTarget(url=redis_url, role="streams"), NoOptions()), Thresholds()
+        )
+    finally:
+        client.config_set("maxmemory", 0)
+    assert [finding.code for finding in report.findings] == ["redis-memory-high"]
+    (row,) = report.tables[0].rows
+    cells = dict(zip(report.tables[0].columns, row, strict=True))
+    assert cells["used_ratio"] == pytest.approx(0.9, abs=0.03)
+    assert cells["maxmemory_policy"] == "noeviction"
+
+
+def test_evictions_between_two_checks_are_found(redis_url: str, client: redis.Redis) -> None:
+    target = RedisTarget(url=redis_url, role="streams")
+    first = check_redis_memory(Job("main", target, NoOptions()), Thresholds())
+    client.config_set("maxmemory", client.info("memory")["used_memory"] + 500_000)
+    client.config_set("maxmemory-policy", "allkeys-lru")
+    try:
+        for number in range(200):
+            client.set(f"filler:{number}", "x" * 10_000)
+    finally:
+        client.config_set("maxmemory", 0)
+        client.config_set("maxmemory-policy", "noeviction")
+    evicted = client.info("stats")["evicted_keys"]
+    second = check_redis_memory(
+        Job("main", target, NoOptions(), previous_state=first.state), Thresholds()
+    )
+    found = next(f for f in second.findings if f.code == "redis-evictions")
+    assert evicted > 0
+    assert found.evidence["evicted_keys"] == evicted
+    assert found.severity is Severity.WARNING
+
+
+def test_the_hit_ratio_covers_the_time_since_the_previous_review(
+    redis_url: str, client: redis.Redis
+) -> None:
+    client.set("there", 1)
+    for _ in range(30):
+        client.get("missing")
+    target = RedisTarget(url=redis_url, role="cache")
+    first = review_cache_hit_ratios(Job("main", target, NoOptions()), THRESHOLDS)
+    for _ in range(20):
+        client.get("there")
+    second = review_cache_hit_ratios(
+        Job("main", target, NoOptions(), previous_state=first.state), THRESHOLDS
+    )
+    assert [f.code for f in first.findings] == ["cache-hit-ratio"]
+    assert second.findings == ()
+    assert [sample.value for sample in second.samples] == [1.0]
+    assert second.facts["since"] == "previous review"
+
+
+def test_a_ratio_of_a_few_lookups_is_withheld(redis_url: str, client: redis.Redis) -> None:
+    client.get("missing")
+    report = review_cache_hit_ratios(
+        Job("main", RedisTarget(url=redis_url), NoOptions()), THRESHOLDS
+    )
+    assert [finding.measured for finding in report.findings] == [False]
+    assert report.samples == ()
+    assert "too few for a ratio" in report.summary
+
+
+def test_our_connections_bear_a_name_that_an_operator_can_find(
+    redis_url: str, client: redis.Redis
+) -> None:
+    with session(RedisTarget(url=redis_url)):
+        assert "maintenance" in [entry["name"] for entry in client.client_list()]
+
+
+def test_a_user_who_may_not_name_the_connection_is_served_all_the_same(
+    redis_url: str, client: redis.Redis
+) -> None:
+    client.execute_command("ACL", "SETUSER", "plain", "on", ">secret", "+ping", "+info")
+    parts = urlsplit(redis_url)
+    url = f"redis://plain:secret@{parts.hostname}:{parts.port}/0"
+    try:
+        report = check_redis_memory(Job("main", RedisTarget(url=url), NoOptions()), Thresholds())
+    finally:
+        client.acl_deluser("plain")
+    assert report.facts["needs_acl"] == ["+info", "+ping"]
