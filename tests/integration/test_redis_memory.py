@@ -35,7 +35,7 @@ def test_memory_is_compared_with_the_limit_of_the_server(
         )
     finally:
         client.config_set("maxmemory", 0)
-    assert [finding.code for finding in report.findings] == ["redis-memory-high"]
+    assert "redis-memory-high" in [finding.code for finding in report.findings]
     (row,) = report.tables[0].rows
     cells = dict(zip(report.tables[0].columns, row, strict=True))
     assert cells["used_ratio"] == pytest.approx(0.9, abs=0.03)
