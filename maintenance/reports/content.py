@@ -213,9 +213,13 @@ def _run_facts(run: RunFacts) -> Iterable[Fact]:
         yield Fact("options", one_line(format_value("options", run.options)))
     if run.attempt > 1:
         yield Fact("attempt", str(run.attempt))
-    yield Fact("queued", format_time(run.queued_at))
-    if run.started_at:
+    if run.started_at is None:
+        yield Fact("queued", format_time(run.queued_at))
+    else:
         yield Fact("started", format_time(run.started_at))
+        waited_seconds = round((run.started_at - run.queued_at).total_seconds())
+        if waited_seconds > 0:
+            yield Fact("waited", format_seconds(waited_seconds))
     if run.finished_at:
         yield Fact("finished", format_time(run.finished_at))
     if run.duration_seconds is not None:
@@ -317,7 +321,9 @@ def _changes(before: Mapping[str, Any], after: Mapping[str, Any]) -> tuple[Chang
 
 
 def _table(table: Table) -> TableContent:
-    rows = tuple(_row(table.columns, row) for row in table.rows[:ROW_LIMIT])
+    # Without a column there is nothing to show, however many rows there are.
+    shown = table.rows[:ROW_LIMIT] if table.columns else ()
+    rows = tuple(_row(table.columns, row) for row in shown)
     columns = tuple(
         Column(
             heading=one_line(words),

@@ -14,11 +14,11 @@ from maintenance.reports.publication import label_of
 
 #: Findings in a line, worst first. Container runtimes cut lines at 16 KiB; the ledger holds all.
 FINDINGS_PER_LINE = 10
-_TEXT_LENGTH = 500
+_TEXT_LENGTH = 200
 
 
 def log_line(document: ReportDocument) -> dict[str, Any]:
-    """Return what one line says of a run: plain values, no secrets, at most about 12 KiB.
+    """Return what one line says of a run: plain values, no secrets, of about 8 KiB at most.
 
     ``findings`` counts by word (``critical``, ``warning``, ``unavailable`` ...); ``worst`` holds
     the first :data:`FINDINGS_PER_LINE` findings that are at least warnings; ``waited_seconds`` is

@@ -12,7 +12,7 @@ from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from datetime import date, tzinfo
 from pathlib import PurePosixPath
-from zoneinfo import ZoneInfo, ZoneInfoNotFoundError
+from zoneinfo import ZoneInfo
 
 from django.core.files.storage import InvalidStorageError, Storage, storages
 
@@ -203,8 +203,7 @@ def _complete_name(name: str) -> str:
 def configured_store() -> LogStore:
     """Return the log store of the configuration (``reports.storage``, ``reports.prefix``).
 
-    Raises ``ConfigurationError`` where ``settings.STORAGES`` has no such storage, or the time
-    zone is unknown.
+    Raises ``ConfigurationError`` where ``settings.STORAGES`` has no such storage.
     """
     config = configuration()
     try:
@@ -215,11 +214,4 @@ def configured_store() -> LogStore:
             f'reports.storage "{config.reports.storage}" cannot be used: {error}'
             f" Add it to settings.STORAGES. {did_you_mean(config.reports.storage, known)}"
         ) from error
-    try:
-        timezone = ZoneInfo(config.timezone)
-    except (ZoneInfoNotFoundError, ValueError) as error:
-        raise ConfigurationError(
-            f'timezone "{config.timezone}" is not known here.'
-            ' Give a name of the IANA database such as "Europe/Berlin", or install tzdata.'
-        ) from error
-    return LogStore(storage, config.reports.prefix, timezone)
+    return LogStore(storage, config.reports.prefix, ZoneInfo(config.timezone))

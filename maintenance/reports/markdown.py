@@ -163,7 +163,7 @@ def _outcome(outcome: OutcomeContent) -> Sequence[str]:
 
 
 def _measured(table: TableContent) -> Iterator[str]:
-    if not table.rows or not table.columns:
+    if not table.rows:
         yield "No rows."
         return
     headings = [(_cell(column.heading), column.numeric) for column in table.columns]

@@ -52,14 +52,16 @@ def _overall_verdict(reports: Sequence[Report]) -> str:
     worrying = sum(report.severity.rank >= Severity.WARNING.rank for report in reports)
     if worrying:
         verb = "needs" if worrying == 1 else "need"
+        decisive = [f for f in findings if label_of(f) in {"critical", "warning", "unavailable"}]
         return (
-            f"{worrying} of {counted(len(reports), 'report')} {verb} attention: {tally(findings)}."
+            f"{worrying} of {counted(len(reports), 'report')} {verb} attention: {tally(decisive)}."
         )
     unmeasured = sum(not finding.measured for finding in findings)
     if unmeasured:
+        verb = "is" if unmeasured == 1 else "are"
         return (
             f"Nothing needs attention in what could be measured;"
-            f" {counted(unmeasured, 'answer')} of {counted(len(reports), 'report')} unavailable."
+            f" {counted(unmeasured, 'answer')} {verb} unavailable."
         )
     return f"Nothing needs attention in {counted(len(reports), 'report')}."
 

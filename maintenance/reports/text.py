@@ -5,6 +5,7 @@ from collections.abc import Iterable, Iterator, Sequence
 from maintenance.core.reports import ReportDocument
 from maintenance.reports.columns import clip, display_width, pad, wrap
 from maintenance.reports.content import (
+    Column,
     Content,
     Fact,
     FindingContent,
@@ -17,8 +18,9 @@ from maintenance.reports.publication import Publication, of_document
 
 _MINIMUM_WIDTH = 40
 _GAP = "  "
-#: A text column is narrowed to this many cells at most, before a table is written as records.
+#: Text columns are narrowed to this many cells at most; then a table is written as records.
 _NARROWEST_COLUMN = 14
+_NARROWEST_WORDY_COLUMN = 24
 _LINES_PER_CELL = 3
 
 
@@ -64,7 +66,11 @@ def _verdict(sign: str, label: str, summary: str, width: int) -> Iterator[str]:
 def _hanging(first: str, text: str, width: int) -> Iterator[str]:
     """Wrap ``text`` behind ``first``, with later lines below the text."""
     indent = display_width(first)
-    for number, line in enumerate(wrap(text, max(width - indent, _NARROWEST_COLUMN))):
+    if indent > width - _NARROWEST_COLUMN:
+        yield from wrap(first, width)
+        yield from _indented(wrap(text, width - 4))
+        return
+    for number, line in enumerate(wrap(text, width - indent)):
         yield (first if number == 0 else " " * indent) + line
 
 
@@ -167,15 +173,23 @@ def _fitted(table: TableContent, width: int) -> list[int] | None:
         max(display_width(cell) for cell in (column.heading, *(row[i] for row in table.rows)))
         for i, column in enumerate(table.columns)
     ]
-    text_columns = [i for i, column in enumerate(table.columns) if not column.numeric]
+    least = [
+        _least_width(column, natural) for column, natural in zip(table.columns, widths, strict=True)
+    ]
     excess = sum(widths) + len(_GAP) * (len(widths) - 1) - width
     while excess > 0:
-        widest = max(text_columns, key=lambda i: widths[i], default=None)
-        if widest is None or widths[widest] <= _NARROWEST_COLUMN:
+        widest = max(range(len(widths)), key=lambda i: widths[i] - least[i])
+        if widths[widest] <= least[widest]:
             return None
         widths[widest] -= 1
         excess -= 1
     return widths
+
+
+def _least_width(column: Column, natural: int) -> int:
+    if column.numeric:
+        return natural
+    return min(natural, _NARROWEST_WORDY_COLUMN if column.wordy else _NARROWEST_COLUMN)
 
 
 def _grid(table: TableContent, widths: Sequence[int]) -> Iterator[str]:

@@ -4,6 +4,7 @@ It holds what a report can hold: every severity, a finding without a number, com
 every verdict, names that attack each format, text in several scripts, an empty table.
 """
 
+from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 
 from maintenance.core.findings import Finding, Severity, unavailable
@@ -247,3 +248,42 @@ QUIET_REPORT = Report(
     findings=(Finding("invalid-index", Severity.OK, "default", "All 431 indexes are valid."),),
     facts={"indexes": 431},
 )
+
+
+def _a_week_earlier() -> ReportDocument:
+    """Return what the example may have said a week before: each fate a finding can have."""
+    by_code = {finding.code: finding for finding in FINDINGS}
+    notification, work = FINDINGS[1], FINDINGS[0]
+    largest = TABLES[0]
+    rows = (
+        ("public.library_notification", 1_503_238_553, 901_943_131, 0.6, 1_104_551, None),
+        *largest.rows[1:2],
+        ("public.old_sessions", 524_288_000, 0, 0.0, 80_000, None),
+    )
+    return ReportDocument(
+        run=replace(
+            RUN,
+            run_id="0199c0de-7a11-7000-8000-00000000cafe",
+            finished_at=STARTED - timedelta(days=7),
+        ),
+        report=replace(
+            REPORT,
+            summary="2 tables deserve a look.",
+            findings=(
+                replace(
+                    notification,
+                    severity=Severity.WARNING,
+                    evidence={**notification.evidence, "bloat_ratio": 0.6, "dead_rows": 901_337},
+                ),
+                replace(work, severity=Severity.CRITICAL),
+                replace(work, subject="public.old_sessions", sentence="Half of it is bloat."),
+                replace(work, subject="public.audit_log", sentence="41 % of it is bloat."),
+                by_code["autovacuum"],
+            ),
+            tables=(Table(largest.title, largest.columns, rows), *TABLES[1:]),
+            facts={**REPORT.facts, "total_bytes": 6_442_450_944, "tables": 211},
+        ),
+    )
+
+
+EARLIER_DOCUMENT = _a_week_earlier()
