@@ -3,10 +3,9 @@
 import re
 from urllib.parse import urlsplit
 
-# user:password@ in any URL; the password may itself hold an "@" that was not quoted.
-_URL_CREDENTIALS = re.compile(
-    r"(?P<scheme>[a-z][a-z0-9+.-]*://)(?P<user>[^\s:/@]*):[^\s/]*@", re.IGNORECASE
-)
+# user:password@ in any URL; the password may itself hold an "@" that was not quoted. It begins at
+# "://" and not at the scheme: looking for a scheme in a long word costs the square of its length.
+_URL_CREDENTIALS = re.compile(r"(?P<separator>://)(?P<user>[^\s:/@]*):[^\s/]*@")
 # libpq keyword strings, "password: x" of logs, DB_PASSWORD=x of environments, JSON. A quoted value
 # may come in pieces ('it''s') and ends at a bracket; what was redacted before counts as quoted.
 _QUOTED = r"'(?:[^'\\]|\\.)*'|\"(?:[^\"\\]|\\.)*\"|\*\*\*"
@@ -23,7 +22,7 @@ _PASSWORD_LITERAL = re.compile(r"(?P<key>\bpassword\s+)E?'(?:[^'\\]|\\.|'')*'", 
 def redact(text: str) -> str:
     """Replace every password in ``text`` by ``***``. Applying it twice changes nothing more."""
     while True:
-        cleaned = _URL_CREDENTIALS.sub(r"\g<scheme>\g<user>:***@", text)
+        cleaned = _URL_CREDENTIALS.sub(r"\g<separator>\g<user>:***@", text)
         cleaned = _PASSWORD_ASSIGNMENT.sub(r"\g<key>***", cleaned)
         cleaned = _PASSWORD_LITERAL.sub(r"\g<key>'***'", cleaned)
         if cleaned == text:
