@@ -1,0 +1,199 @@
+"""What goes on in the server at this moment: connections, long transactions, who blocks whom."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from maintenance.conf import DatabaseTarget, Thresholds
+from maintenance.core.findings import Finding, by_seriousness
+from maintenance.core.job import Job
+from maintenance.core.options import NoOptions
+from maintenance.core.reports import Report, Sample, Table
+from maintenance.postgres.backends import (
+    ActivitySnapshot,
+    by_pid,
+    measure_activity,
+    visibility_findings,
+)
+from maintenance.postgres.blocking import (
+    blocking_table,
+    diagnose_blocking,
+    longest_wait_seconds,
+    trees_of,
+)
+from maintenance.postgres.connection import connect
+from maintenance.postgres.connections import (
+    connection_samples,
+    connections_in_words,
+    connections_table,
+    count_connections,
+    diagnose_connections,
+)
+from maintenance.postgres.long_running import (
+    diagnose_long_running,
+    holders_table,
+    idle_limit_seconds,
+    idle_transactions,
+    long_statements,
+    sessions_table,
+)
+from maintenance.postgres.sessions import XminHolder, xmin_holders
+from maintenance.postgres.wording import counted, seconds_in_words
+
+
+@dataclass(frozen=True, slots=True)
+class _Part:
+    """What one aspect of the activity has to say; ``clause`` is half a sentence."""
+
+    clause: str
+    findings: tuple[Finding, ...]
+    tables: tuple[Table, ...]
+    samples: tuple[Sample, ...]
+
+    @property
+    def is_quiet(self) -> bool:
+        """Whether there is nothing to do."""
+        return not any(finding.measured for finding in self.findings)
+
+
+def review_activity(job: Job[DatabaseTarget, NoOptions], thresholds: Thresholds) -> Report:
+    """Look at connections, long-running statements, open transactions and blocking at once.
+
+    A moment is measured, not a period. Needs pg_read_all_stats to see what others do. Raises what
+    :func:`connect` raises.
+    """
+    snapshot, holders = _measure(job)
+    parts = [
+        _connections(snapshot, thresholds),
+        _long_running(snapshot, holders, thresholds),
+        _blocking(snapshot, thresholds),
+    ]
+    return _report("Activity", job, snapshot, parts)
+
+
+def connections(job: Job[DatabaseTarget, NoOptions], thresholds: Thresholds) -> Report:
+    """Compare the connections with max_connections and the target for active ones."""
+    snapshot, _ = _measure(job)
+    return _report("Connections", job, snapshot, [_connections(snapshot, thresholds)])
+
+
+def long_running(job: Job[DatabaseTarget, NoOptions], thresholds: Thresholds) -> Report:
+    """Name statements and transactions that have been open for too long."""
+    snapshot, holders = _measure(job)
+    part = _long_running(snapshot, holders, thresholds)
+    return _report("Long-running statements and transactions", job, snapshot, [part])
+
+
+def blocking(job: Job[DatabaseTarget, NoOptions], thresholds: Thresholds) -> Report:
+    """Name those for whom other sessions wait, with everybody behind them."""
+    snapshot, _ = _measure(job)
+    return _report("Blocking", job, snapshot, [_blocking(snapshot, thresholds)])
+
+
+def _measure(job: Job[DatabaseTarget, NoOptions]) -> tuple[ActivitySnapshot, list[XminHolder]]:
+    with connect(job.target, purpose="activity") as conn:
+        return measure_activity(conn), xmin_holders(conn)
+
+
+def _connections(snapshot: ActivitySnapshot, thresholds: Thresholds) -> _Part:
+    counts = count_connections(snapshot)
+    return _Part(
+        clause=connections_in_words(counts),
+        findings=tuple(diagnose_connections(counts, thresholds)),
+        tables=(connections_table(snapshot),),
+        samples=connection_samples(counts),
+    )
+
+
+def _long_running(
+    snapshot: ActivitySnapshot, holders: Sequence[XminHolder], thresholds: Thresholds
+) -> _Part:
+    statements = long_statements(snapshot, thresholds)
+    idle = idle_transactions(snapshot, thresholds)
+    samples = []
+    if snapshot.shows_everything:
+        samples = [
+            Sample("long_running_statements_count", len(statements)),
+            Sample("oldest_xmin_age", max((holder.xid_age for holder in holders), default=0)),
+        ]
+    return _Part(
+        clause=_long_running_clause(snapshot, len(statements), len(idle), thresholds),
+        findings=tuple(diagnose_long_running(snapshot, holders, thresholds)),
+        tables=(
+            sessions_table("Statements that run long", statements),
+            sessions_table("Sessions idle in a transaction", idle),
+            holders_table(holders),
+        ),
+        samples=tuple(samples),
+    )
+
+
+def _long_running_clause(
+    snapshot: ActivitySnapshot, statements: int, idle: int, thresholds: Thresholds
+) -> str:
+    seen = "" if snapshot.shows_everything else " that may be seen"
+    found = []
+    if statements:
+        limit = seconds_in_words(thresholds.long_running_seconds)
+        verb = "has" if statements == 1 else "have"
+        found.append(f"{counted(statements, 'statement')}{seen} {verb} run for more than {limit}")
+    if idle:
+        limit = seconds_in_words(idle_limit_seconds(thresholds))
+        verb = "sits" if idle == 1 else "sit"
+        found.append(f"{counted(idle, 'session')}{seen} {verb} idle in a transaction for {limit}")
+    return " and ".join(found) or f"no statement or transaction{seen} runs long"
+
+
+def _blocking(snapshot: ActivitySnapshot, thresholds: Thresholds) -> _Part:
+    trees = trees_of(snapshot)
+    waiting = sum(len(tree.waits) for tree in trees)
+    longest = longest_wait_seconds(trees, by_pid(snapshot.backends))
+    clause = "no session waits for another"
+    if trees:
+        clause = (
+            f"{counted(waiting, 'session')} {'waits' if waiting == 1 else 'wait'} for"
+            f" {counted(len(trees), 'other')}, the longest for {seconds_in_words(longest)}"
+        )
+    return _Part(
+        clause=clause,
+        findings=tuple(diagnose_blocking(trees, snapshot, thresholds)),
+        tables=(blocking_table(trees, snapshot),),
+        samples=(
+            Sample("blocked_sessions_count", waiting),
+            Sample("longest_wait_seconds", longest),
+        ),
+    )
+
+
+def _report(
+    title: str,
+    job: Job[DatabaseTarget, NoOptions],
+    snapshot: ActivitySnapshot,
+    parts: Sequence[_Part],
+) -> Report:
+    findings = [finding for part in parts for finding in part.findings]
+    findings += visibility_findings(snapshot)
+    return Report(
+        title=f"{title} of {job.target_name}",
+        summary=_summary(snapshot, parts),
+        findings=tuple(by_seriousness(findings)),
+        tables=tuple(table for part in parts for table in part.tables if table.rows),
+        facts=_facts(snapshot),
+        samples=tuple(sample for part in parts for sample in part.samples),
+    )
+
+
+def _summary(snapshot: ActivitySnapshot, parts: Sequence[_Part]) -> str:
+    text = "; ".join(part.clause for part in parts) + "."
+    if all(part.is_quiet for part in parts) and snapshot.shows_everything:
+        return f"Nothing to do: {text}"
+    return text[:1].upper() + text[1:]
+
+
+def _facts(snapshot: ActivitySnapshot) -> dict[str, Any]:
+    return {
+        "sessions_seen": len(snapshot.backends),
+        "sessions_hidden": snapshot.hidden_count,
+        "max_connections": snapshot.max_connections,
+        "reserved_connections": snapshot.reserved_connections,
+    }

@@ -1,0 +1,118 @@
+"""Statements lose their literals and comments, and nothing else that helps to recognise them."""
+
+import re
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from maintenance.postgres.statement_text import command_of, without_literals
+
+
+@pytest.mark.parametrize(
+    ("statement", "shown"),
+    [
+        ("SELECT 1", "SELECT ?"),
+        (
+            "UPDATE t SET a = 'x''y', b = 1.5e3 WHERE c = $1",
+            "UPDATE t SET a = ?, b = ? WHERE c = $1",
+        ),
+        ("SELECT E'it\\'s secret', b'01', N'x', U&'\\0061'", "SELECT ?, ..."),
+        ("SELECT * FROM t WHERE id IN (1, 2,3)", "SELECT * FROM t WHERE id IN (?, ...)"),
+        ("SELECT $$secret$$, $tag$se$$cret$tag$ FROM x", "SELECT ?, ... FROM x"),
+        ("SELECT /* a /* nested */ secret */ b -- secret\n FROM c", "SELECT b FROM c"),
+        (
+            'SELECT "Odd ""name" FROM "T$1" WHERE x1 = 2',
+            'SELECT "Odd ""name" FROM "T$1" WHERE x1 = ?',
+        ),
+        ("ALTER ROLE a PASSWORD 'secret'", "ALTER ROLE a PASSWORD ?"),
+        ("SELECT a$1$b, \U0001f4dax$$ FROM t", "SELECT a$1$b, \U0001f4dax$$ FROM t"),
+        ("SELECT 0x1F, 1_000, .5, -3", "SELECT ?, ..., -?"),
+        ("", ""),
+    ],
+)
+def test_literals_become_question_marks(statement: str, shown: str) -> None:
+    assert without_literals(statement) == shown
+
+
+@pytest.mark.parametrize(
+    "cut",
+    [
+        "INSERT INTO t VALUES ('sec",
+        "INSERT INTO t VALUES ($q$ sec",
+        "INSERT INTO t VALUES (E'a\\'sec",
+        "INSERT INTO t VALUES ('it''s sec",
+    ],
+)
+def test_a_literal_that_the_server_cut_off_ends_the_statement(cut: str) -> None:
+    shown = without_literals(cut)
+    assert shown.startswith("INSERT INTO t VALUES (?")
+    assert shown.endswith(" ...")
+    assert "sec" not in shown
+
+
+def test_a_backslash_in_a_plain_string_ends_the_statement_for_it_may_hide_a_quote() -> None:
+    assert without_literals(r"SELECT 'it\'s secret' FROM t") == "SELECT ? ..."
+
+
+def test_a_comment_or_name_that_was_cut_off_is_left_out() -> None:
+    assert without_literals("SELECT a /* secret") == "SELECT a ..."
+    assert without_literals('SELECT a, "sec') == "SELECT a, ..."
+
+
+def test_a_long_statement_is_cut() -> None:
+    shown = without_literals("SELECT " + ", ".join(f"column_{n}" for n in range(100)))
+    assert shown.startswith("SELECT column_0, column_1")
+    assert shown.endswith(" ...")
+    assert len(shown) <= 304
+
+
+def test_the_command_is_the_first_keyword() -> None:
+    assert command_of("/* x */ select 1") == "SELECT"
+    assert command_of("  insert into t values ('a')") == "INSERT"
+    assert command_of("(SELECT 1)") == "SELECT"
+    assert command_of("'secret'") == ""
+    assert command_of("") == ""
+
+
+SECRET = "zqsecretqz"
+_ANYTHING = st.text(max_size=12)
+
+
+def _quoted(text: str) -> str:
+    return "'" + text.replace("'", "''") + "'"
+
+
+def _escaped(text: str) -> str:
+    return "E'" + text.replace("\\", "\\\\").replace("'", "\\'") + "'"
+
+
+_LITERALS = st.one_of(
+    st.builds(lambda a, b: _quoted(a + SECRET + b), _ANYTHING, _ANYTHING),
+    st.builds(lambda a, b: _escaped(a + SECRET + b), _ANYTHING, _ANYTHING),
+    st.builds(
+        lambda a, b: f"$x${a}{SECRET}{b}$x$", _ANYTHING.filter(lambda t: "$" not in t), st.just("")
+    ),
+    st.builds(lambda a: f"/*{a}{SECRET}*/ 1", st.text(alphabet="ab'\"$ ", max_size=8)),
+    st.builds(lambda a: f"1 --{a}{SECRET}\n", st.text(alphabet="ab'\"$/* ", max_size=8)),
+)
+_BETWEEN = st.sampled_from(
+    [" ", ", ", " = ", " AND a$b = ", ' "Na""me" ', " u1 ", "\n", " || ", " $1 ", "("]
+)
+
+
+@given(st.lists(st.tuples(_BETWEEN, _LITERALS), min_size=1, max_size=8), st.data())
+def test_no_literal_and_no_comment_is_ever_shown(
+    pieces: list[tuple[str, str]], data: st.DataObject
+) -> None:
+    statement = "SELECT" + "".join(between + literal for between, literal in pieces)
+    cut = data.draw(st.integers(min_value=0, max_value=len(statement)))
+    assert SECRET not in without_literals(statement)
+    assert SECRET not in without_literals(statement[:cut])
+
+
+@given(st.text(max_size=60))
+def test_any_text_comes_out_in_one_line_with_quotes_only_inside_names(text: str) -> None:
+    shown = without_literals(text)
+    assert "\n" not in shown
+    assert "'" not in re.sub(r'"[^"]*"', "", shown)
