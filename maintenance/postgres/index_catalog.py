@@ -1,0 +1,179 @@
+"""Indexes as the catalogs and counters show them, and how one is dropped and made again."""
+
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from psycopg2 import sql
+from psycopg2.extensions import connection as Connection  # noqa: N812 - it is a class
+
+from maintenance.conf import DatabaseTarget
+from maintenance.postgres.connection import query
+from maintenance.postgres.counters import CounterWindow, measure_window
+
+
+@dataclass(frozen=True, slots=True)
+class IndexState:
+    """One index with what was counted about it.
+
+    ``qualified_name`` is schema, table and index. ``scans`` and ``writes`` (inserts into its table
+    and updates that were not HOT) cover the counter window; ``last_scan_at`` is seconds since the epoch,
+    ``None`` before PostgreSQL 16. ``columns`` are attribute numbers, 0 for an expression, the first
+    ``key_count`` of them key columns. ``structure`` is equal for indexes that differ in their name
+    alone.
+    """
+
+    oid: int
+    table_oid: int
+    schema: str
+    table_name: str
+    name: str
+    qualified_name: str
+    is_partitioned: bool
+    parent_oid: int | None
+    access_method: str
+    size_bytes: int
+    scans: int
+    last_scan_at: float | None
+    writes: int
+    is_primary: bool
+    is_unique: bool
+    is_exclusion: bool
+    is_replica_identity: bool
+    is_clustered: bool
+    has_constraint: bool
+    is_valid: bool
+    is_ready: bool
+    is_live: bool
+    is_in_work: bool
+    key_count: int
+    columns: tuple[int, ...]
+    column_names: tuple[str, ...]
+    structure: str
+    has_expression: bool
+    predicate: str | None
+
+    @classmethod
+    def from_row(cls, row: Mapping[str, Any]) -> "IndexState":
+        """Build from a row of ``sql/indexes.sql``."""
+        lists = {name: tuple(row[name]) for name in ("columns", "column_names")}
+        return cls(**{**row, **lists})
+
+
+@dataclass(frozen=True, slots=True)
+class ForeignKey:
+    """A foreign key; ``columns`` are the attribute numbers of its referencing columns."""
+
+    table_oid: int
+    name: str
+    columns: tuple[int, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class IndexMeasurement:
+    """What a diagnosis rests on. ``counts`` is whether the server counts scans at all."""
+
+    indexes: tuple[IndexState, ...]
+    foreign_keys: tuple[ForeignKey, ...]
+    window: CounterWindow
+    counts: bool
+    is_standby: bool
+    replication_clients: int
+
+
+@dataclass(frozen=True, slots=True)
+class Definition:
+    """Statements that drop an index and that make it again, for a person to run."""
+
+    drop: tuple[str, ...]
+    create: tuple[str, ...]
+
+
+def measure_indexes(conn: Connection, target: DatabaseTarget) -> IndexMeasurement:
+    """Read catalogs and counters; no table is read and no lock waited for.
+
+    Indexes in the target's excluded schemas are left out.
+    """
+    states = (IndexState.from_row(row) for row in query(conn, "indexes"))
+    return IndexMeasurement(
+        indexes=tuple(s for s in states if s.schema not in target.exclude_schemas),
+        foreign_keys=tuple(
+            ForeignKey(row["table_oid"], row["name"], tuple(row["columns"]))
+            for row in query(conn, "foreign_keys")
+        ),
+        window=measure_window(conn),
+        **query(conn, "index_counting")[0],
+    )
+
+
+def definitions_of(
+    conn: Connection, wanted: Iterable[IndexState], indexes: Iterable[IndexState]
+) -> dict[int, Definition]:
+    """Return the statements for each ``wanted`` index, by its oid.
+
+    An index that was dropped meanwhile is missing. ``indexes`` are all, to find partitions.
+    """
+    children = children_of(indexes)
+    families = {index.oid: family_of(index, children) for index in wanted}
+    oids = sorted({member.oid for family in families.values() for member in family})
+    rows = {row["oid"]: row for row in query(conn, "index_definitions", {"oids": oids})}
+    return {
+        oid: _definition(conn, family, rows)
+        for oid, family in families.items()
+        if all(member.oid in rows for member in family)
+    }
+
+
+def children_of(indexes: Iterable[IndexState]) -> dict[int, list[IndexState]]:
+    """Return the indexes of partitions by the oid of the partitioned index they belong to."""
+    children: dict[int, list[IndexState]] = {}
+    for index in indexes:
+        if index.parent_oid is not None:
+            children.setdefault(index.parent_oid, []).append(index)
+    return children
+
+
+def family_of(
+    index: IndexState, children: Mapping[int, Sequence[IndexState]]
+) -> tuple[IndexState, ...]:
+    """Return an index and the indexes of its partitions, parents before children."""
+    family = [index]
+    for member in family:  # grows while it is read: partitions of partitions follow
+        family.extend(children.get(member.oid, ()))
+    return tuple(family)
+
+
+def _definition(
+    conn: Connection, family: tuple[IndexState, ...], rows: Mapping[int, Mapping[str, Any]]
+) -> Definition:
+    # A partitioned index can be neither dropped nor made CONCURRENTLY; the indexes of its
+    # partitions can be made so and attached (documentation of CREATE INDEX).
+    drop = sql.SQL("DROP INDEX {}{};").format(
+        sql.SQL("" if family[0].is_partitioned else "CONCURRENTLY "), _identifier(family[0])
+    )
+    create: list[str] = []
+    for member in family:
+        create += _create(conn, member, rows[member.oid])
+    by_oid = {member.oid: member for member in family}
+    for member in reversed(family[1:]):
+        assert member.parent_oid is not None
+        attach = sql.SQL("ALTER INDEX {} ATTACH PARTITION {};").format(
+            _identifier(by_oid[member.parent_oid]), _identifier(member)
+        )
+        create.append(attach.as_string(conn))
+    return Definition((drop.as_string(conn),), tuple(create))
+
+
+def _create(conn: Connection, index: IndexState, row: Mapping[str, Any]) -> list[str]:
+    text = str(row["definition"])
+    if not index.is_partitioned:
+        head = "CREATE UNIQUE INDEX" if index.is_unique else "CREATE INDEX"
+        text = text.replace(head, f"{head} CONCURRENTLY", 1)
+    if row["tablespace"] is None:
+        return [f"{text};"]
+    place = sql.SQL("SET default_tablespace = {};").format(sql.Identifier(row["tablespace"]))
+    return [place.as_string(conn), f"{text};", "RESET default_tablespace;"]
+
+
+def _identifier(index: IndexState) -> sql.Identifier:
+    return sql.Identifier(index.schema, index.name)

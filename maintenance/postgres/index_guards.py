@@ -1,0 +1,161 @@
+"""Why an index that no query has read must stay: pure decisions over measured indexes.
+
+``idx_scan`` does not count unique enforcement, and other duties of an index leave no trace in it
+either, so that zero scans never suffice to call an index superfluous.
+"""
+
+from collections.abc import Collection, Iterable, Sequence
+from dataclasses import dataclass, replace
+
+from maintenance.postgres.index_catalog import ForeignKey, IndexState, children_of, family_of
+
+# An access method can look up a referenced key if it knows equality on plain columns.
+_LOOKUP_METHODS = frozenset({"btree", "hash"})
+
+
+@dataclass(frozen=True, slots=True)
+class UnreadIndex:
+    """An index without a scan in the counter window.
+
+    ``kept_because`` is empty where nothing speaks for keeping it. Size and writes of a partitioned
+    index are those of all its partitions.
+    """
+
+    index: IndexState
+    size_bytes: int
+    writes: int
+    kept_because: str = ""
+
+
+class Families:
+    """Which index belongs to which partitioned index."""
+
+    def __init__(self, indexes: Sequence[IndexState]) -> None:
+        self._by_oid = {index.oid: index for index in indexes}
+        self._children = children_of(indexes)
+
+    def top_of(self, index: IndexState) -> IndexState:
+        """Return the partitioned index at the top of the tree, or the index itself."""
+        while index.parent_oid is not None and index.parent_oid in self._by_oid:
+            index = self._by_oid[index.parent_oid]
+        return index
+
+    def members_of(self, index: IndexState) -> tuple[IndexState, ...]:
+        """Return an index and those of its partitions."""
+        return family_of(index, self._children)
+
+
+def unread_indexes(
+    indexes: Sequence[IndexState], foreign_keys: Iterable[ForeignKey]
+) -> tuple[UnreadIndex, ...]:
+    """Return the indexes without a scan, each with the first reason that it must stay.
+
+    Of several unread indexes that could support one foreign key, one is kept: a person who
+    follows the whole report must not end without any.
+    """
+    families = Families(indexes)
+    unread = [
+        _unread(index, families)
+        for index in indexes
+        if not any(member.scans for member in families.members_of(index))
+    ]
+    droppable = {
+        member.oid
+        for entry in unread
+        if not entry.kept_because
+        for member in families.members_of(entry.index)
+    }
+    support = _kept_for_foreign_keys(indexes, foreign_keys, droppable, families)
+    return tuple(
+        replace(entry, kept_because=support[entry.index.oid])
+        if not entry.kept_because and entry.index.oid in support
+        else entry
+        for entry in unread
+    )
+
+
+def _unread(index: IndexState, families: Families) -> UnreadIndex:
+    members = families.members_of(index)
+    return UnreadIndex(
+        index,
+        size_bytes=sum(member.size_bytes for member in members),
+        writes=sum(member.writes for member in members),
+        kept_because=duty_of(index) or _duty_to_family(index, families),
+    )
+
+
+def duty_of(index: IndexState) -> str:
+    """Return what an index does besides being read, empty where there is nothing."""
+    duties = (
+        (not index.is_valid and index.is_in_work, "it is being built or rebuilt at this moment"),
+        (not index.is_valid, "it is invalid, which is another matter: see the analysis indexes"),
+        (index.is_primary, "it is the primary key"),
+        (index.is_exclusion, "it enforces an exclusion constraint"),
+        (index.is_replica_identity, "it is the replica identity of its table"),
+        (index.has_constraint, "it enforces a unique constraint"),
+        (index.is_unique, "it keeps its values unique"),
+        (index.is_clustered, "its table is clustered on it"),
+        (
+            index.has_expression,
+            (
+                "the planner may use the statistics of its expression"
+                " (CREATE STATISTICS on the expression can take their place)"
+            ),
+        ),
+    )
+    return next((words for holds, words in duties if holds), "")
+
+
+def _duty_to_family(index: IndexState, families: Families) -> str:
+    """Say that the index of a partition cannot be dropped without the index it belongs to."""
+    top = families.top_of(index)
+    if top is index:
+        return ""
+    if any(member.scans for member in families.members_of(top)):
+        return f"it is part of {top.qualified_name}, which is used on other partitions"
+    return f"it is part of {top.qualified_name} and goes or stays with it"
+
+
+def _kept_for_foreign_keys(
+    indexes: Sequence[IndexState],
+    foreign_keys: Iterable[ForeignKey],
+    droppable: Collection[int],
+    families: Families,
+) -> dict[int, str]:
+    """Choose, for each foreign key that nothing else supports, the unread index that must stay."""
+    by_table: dict[int, list[IndexState]] = {}
+    for index in indexes:
+        by_table.setdefault(index.table_oid, []).append(index)
+    kept: dict[int, str] = {}
+    for key in foreign_keys:
+        on_table = by_table.get(key.table_oid, [])
+        supporting = [i for i in on_table if supports_fully(i, key)] or [
+            i for i in on_table if supports_partly(i, key)
+        ]
+        tops = {i.oid: families.top_of(i).oid for i in supporting}
+        if not supporting or any(o not in droppable or tops[o] in kept for o in tops):
+            continue
+        best = min(supporting, key=lambda i: (i.key_count, i.size_bytes, i.oid))
+        kept[tops[best.oid]] = f'no other index supports the foreign key "{key.name}"'
+    return kept
+
+
+def supports_fully(index: IndexState, key: ForeignKey) -> bool:
+    """Tell whether the leading columns of the index are the key's columns, in any order."""
+    leading = index.columns[: min(index.key_count, len(key.columns))]
+    return _can_look_up(index, key) and set(leading) == set(key.columns)
+
+
+def supports_partly(index: IndexState, key: ForeignKey) -> bool:
+    """Tell whether the index begins with one of the key's columns."""
+    return _can_look_up(index, key) and index.columns[0] in key.columns
+
+
+def _can_look_up(index: IndexState, key: ForeignKey) -> bool:
+    if not index.is_valid or index.access_method not in _LOOKUP_METHODS:
+        return False
+    if index.predicate is None:
+        return True
+    # A lookup by equality implies IS NOT NULL of that column, and no other predicate.
+    names = dict(zip((c for c in index.columns if c > 0), index.column_names, strict=False))
+    return index.predicate in {f"({names.get(column)} IS NOT NULL)" for column in key.columns}
