@@ -4,8 +4,10 @@ from typing import TYPE_CHECKING, Any, ClassVar
 
 from django.contrib import admin
 from django.http import HttpRequest, HttpResponse
+from django.utils.text import capfirst
 
 from maintenance.admin.rights import explains_refusals
+from maintenance.reports.formatting import NO_VALUE
 
 if TYPE_CHECKING:
     AnyModelAdmin = admin.ModelAdmin[Any]
@@ -19,6 +21,7 @@ class MaintenanceAdmin(AnyModelAdmin):
     # Counting a million rows for a number that nobody needs takes longer than the page.
     show_full_result_count = False
     show_facets = admin.ShowFacets.NEVER
+    empty_value_display = NO_VALUE
 
     class Media:
         css: ClassVar = {"all": ["maintenance/admin.css"]}
@@ -35,8 +38,9 @@ class MaintenanceAdmin(AnyModelAdmin):
     def changelist_view(
         self, request: HttpRequest, extra_context: dict[str, Any] | None = None
     ) -> HttpResponse:
-        """Show the list."""
-        return super().changelist_view(request, extra_context)
+        """Show the list under the plain name of what it lists."""
+        title = {"title": capfirst(self.opts.verbose_name_plural)}
+        return super().changelist_view(request, {**title, **(extra_context or {})})
 
     def page_context(self, request: HttpRequest) -> dict[str, Any]:
         """Return what the templates of the pages beside the list need."""

@@ -11,13 +11,19 @@ from maintenance.admin.base import AnyModelAdmin
 from maintenance.admin.wording import task_words
 from maintenance.conf import configuration
 from maintenance.core.registry import TargetKind, all_tasks
-from maintenance.models import SeverityChoice
+from maintenance.models import RunState, SeverityChoice, Trigger
 from maintenance.schedules import CHECKLISTS
 
 Choices = list[tuple[str, str]]
 
 
-class FieldFilter(SimpleListFilter):
+class CompactFilter(SimpleListFilter):
+    """A filter that says what is chosen and opens for a change, so that the list keeps its width."""
+
+    template = "admin/maintenance/filter.html"
+
+
+class FieldFilter(CompactFilter):
     """Rows whose ``field`` equals the chosen value."""
 
     field = ""
@@ -26,6 +32,30 @@ class FieldFilter(SimpleListFilter):
         """Narrow the rows down, if something is chosen."""
         value = self.value()
         return queryset if value is None else queryset.filter(**{self.field: value})
+
+
+class RunStateFilter(FieldFilter):
+    """By state of the run."""
+
+    title = _("state")
+    parameter_name = "state"
+    field = "state"
+
+    def lookups(self, request: HttpRequest, model_admin: AnyModelAdmin) -> Choices:  # noqa: ARG002
+        """Return every state."""
+        return [(value, str(label)) for value, label in RunState.choices]
+
+
+class TriggerFilter(FieldFilter):
+    """By what asked for the run."""
+
+    title = _("trigger")
+    parameter_name = "trigger"
+    field = "trigger"
+
+    def lookups(self, request: HttpRequest, model_admin: AnyModelAdmin) -> Choices:  # noqa: ARG002
+        """Return every trigger."""
+        return [(value, str(label)) for value, label in Trigger.choices]
 
 
 class TaskFilter(FieldFilter):

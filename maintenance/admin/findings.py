@@ -6,6 +6,7 @@ from typing import Any
 from django.contrib import admin
 from django.contrib.admin.views.main import ChangeList
 from django.db.models import Case, IntegerField, QuerySet, Value, When
+from django.db.models.functions import Lower
 from django.http import Http404, HttpRequest, HttpResponse
 from django.shortcuts import redirect
 from django.urls import reverse
@@ -15,14 +16,14 @@ from django.utils.translation import gettext as _
 from django.utils.translation import gettext_lazy
 
 from maintenance.admin.base import HistoryAdmin
-from maintenance.admin.filters import Choices, SeverityFilter, TargetFilter
-from maintenance.admin.latest_runs import configured_pairs, latest_runs
+from maintenance.admin.filters import Choices, CompactFilter, SeverityFilter, TargetFilter
+from maintenance.admin.latest_runs import RUNS_THAT_LOOKED, configured_pairs, latest_runs
 from maintenance.admin.rights import VIEW_RUN, holds
 from maintenance.admin.signs import severity_badge
 from maintenance.admin.wording import moment, task_words
 from maintenance.conf import configuration
 from maintenance.core.findings import Severity
-from maintenance.models import RunState, StoredFinding
+from maintenance.models import StoredFinding
 
 #: Severity as a number, because the words do not sort by weight.
 SEVERITY_RANK = Case(
@@ -31,14 +32,11 @@ SEVERITY_RANK = Case(
     output_field=IntegerField(),
 )
 
-#: Runs whose findings say how things are; a skipped or cancelled run has not looked.
-_RUNS_THAT_LOOKED = (RunState.SUCCEEDED, RunState.FAILED)
 
-
-class CurrencyFilter(admin.SimpleListFilter):
+class CurrencyFilter(CompactFilter):
     """Current findings are those of the newest run of each task on each configured target."""
 
-    title = gettext_lazy("time")
+    title = gettext_lazy("shown")
     parameter_name = "shown"
 
     def lookups(self, request: HttpRequest, model_admin: Any) -> Choices:  # noqa: ARG002
@@ -59,7 +57,7 @@ class CurrencyFilter(admin.SimpleListFilter):
         """Narrow down to the newest runs unless all are asked for."""
         if self.value() == "all":
             return queryset
-        newest = latest_runs(configured_pairs(configuration()), _RUNS_THAT_LOOKED)
+        newest = latest_runs(configured_pairs(configuration()), RUNS_THAT_LOOKED)
         return queryset.filter(run__in=[run.id for run in newest.values()])
 
 
@@ -86,14 +84,15 @@ class FindingAdmin(HistoryAdmin):
     list_filter = (CurrencyFilter, FindingSeverityFilter, TargetFilter)
     list_select_related = ("run",)
     list_per_page = 50
+    ordering = (SEVERITY_RANK.desc(), Lower("target"), Lower("code"), Lower("subject"))
     search_fields = ("code", "subject", "sentence")
     search_help_text = gettext_lazy("Search in code, subject and sentence")
 
-    def get_ordering(self, request: HttpRequest) -> list[Any]:
+    def get_ordering(self, request: HttpRequest) -> Any:
         """Put the worst first among the current ones; history is by time, which has an index."""
         if request.GET.get(CurrencyFilter.parameter_name) == "all":
             return ["-found_at"]
-        return [SEVERITY_RANK.desc(), "target", "code", "subject"]
+        return self.ordering
 
     @admin.display(description=gettext_lazy("severity"), ordering=SEVERITY_RANK)
     def severity_with_sign(self, finding: StoredFinding) -> SafeString:

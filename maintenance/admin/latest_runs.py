@@ -8,6 +8,9 @@ from maintenance.models import Run, RunState
 
 Pair = tuple[str, str]
 
+#: States of runs whose findings say how things are; a skipped or cancelled run has not looked.
+RUNS_THAT_LOOKED = (RunState.SUCCEEDED, RunState.FAILED)
+
 # PostgreSQL cannot skip along an index for DISTINCT ON: it would read every run ever made. One
 # probe of maintenance_run_history for each pair reads one row each.
 _NEWEST_OF_EACH_PAIR = """

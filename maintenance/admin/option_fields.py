@@ -112,11 +112,19 @@ def _described(
     field.required = not has_default and not isinstance(field, forms.BooleanField)
     field.widget.is_required = field.required
     field.label = label_of(option.name)
-    field.initial = str(initial.value) if isinstance(initial, Enum) else initial
+    field.initial = _shown(initial)
     field.help_text = sentence
     if isinstance(field, LinesField):
         field.help_text = " ".join(filter(None, [sentence, _("One a line.")]))
     return field
+
+
+def _shown(value: Any) -> Any:
+    if isinstance(value, Enum):
+        return str(value.value)
+    if isinstance(value, float) and value.is_integer():
+        return int(value)  # 3600, not 3600.0
+    return value
 
 
 def label_of(name: str) -> str:
@@ -130,5 +138,6 @@ def label_of(name: str) -> str:
 def _sentences(options_type: type[Any]) -> dict[str, str]:
     """Return what the docstring says of each option: the sentence that begins with its name."""
     text = " ".join((options_type.__doc__ or "").split())
-    found = re.findall(r"(?:^|(?<=\. ))``(\w+)`` (.+?\.)(?=\s|$)", text)
-    return {name: f"{said[0].upper()}{said[1:]}".replace("``", "") for name, said in found}
+    found = re.findall(r"(?:^|(?<=\. ))``(\w+)`` (?:is |are )?(.+?\.)(?=\s|$)", text)
+    said = {name: sentence.replace("``", "") for name, sentence in found}
+    return {name: f"{sentence[0].upper()}{sentence[1:]}" for name, sentence in said.items()}

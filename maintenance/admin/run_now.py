@@ -1,6 +1,5 @@
 """Running a task by hand: choose it, set its options, confirm what writes, follow the run."""
 
-import json
 from typing import Any
 
 from django.http import HttpRequest, HttpResponse
@@ -10,6 +9,7 @@ from django.utils.translation import gettext as _
 from django_celery_beat.models import PeriodicTask
 
 from maintenance.admin.base import MaintenanceAdmin
+from maintenance.admin.option_fields import label_of
 from maintenance.admin.rights import (
     RUN_READING,
     Refused,
@@ -25,6 +25,7 @@ from maintenance.conf import Configuration, configuration
 from maintenance.core.errors import MaintenanceError, UnknownName
 from maintenance.core.redaction import address_of
 from maintenance.core.registry import TargetKind, TaskSpec, task_named
+from maintenance.reports.formatting import format_value
 
 _SECTIONS = {
     TargetKind.DATABASE: "databases",
@@ -128,9 +129,7 @@ def _confirmation(
         "title": _("Run “%(task)s” for real?") % {"task": task_words(spec.name)},
         "spec": spec,
         "form": form,
-        "target": form.target,
-        "address": target_address(spec, form.target, configuration()),
-        "options": {name: json.dumps(value) for name, value in form.options.items()},
+        "facts": _what_is_to_be_done(spec, form),
     }
     return TemplateResponse(request, "admin/maintenance/run/confirm_task.html", context)
 
@@ -139,6 +138,20 @@ def _options_of_schedule(key: str) -> dict[str, Any]:
     """Return the options of a schedule row, empty where there is no such row."""
     row = PeriodicTask.objects.filter(pk=key).first() if key.isdecimal() else None
     return arguments_of(row)[1] if row is not None else {}
+
+
+def _what_is_to_be_done(spec: TaskSpec, form: TaskForm) -> list[tuple[str, str]]:
+    address = target_address(spec, form.target, configuration())
+    where = f"{form.target} ({address})" if address else form.target
+    return [
+        (_("task"), spec.name),
+        (_("target"), where or _("the site itself")),
+        (_("queue"), spec.queue),
+        *(
+            (label_of(name).lower(), format_value(name, value))
+            for name, value in form.options.items()
+        ),
+    ]
 
 
 def is_configured(spec: TaskSpec, parsed: Configuration) -> bool:

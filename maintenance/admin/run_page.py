@@ -8,10 +8,12 @@ from django.http import HttpRequest
 from django.template.loader import render_to_string
 from django.utils import timezone
 from django.utils.dateparse import parse_datetime
+from django.utils.safestring import SafeString
 from django.utils.translation import gettext as _
 
+from maintenance.admin.option_fields import label_of
 from maintenance.admin.rights import User, holds, may_cancel, permission_to_run
-from maintenance.admin.wording import task_words
+from maintenance.admin.wording import moment, task_words
 from maintenance.conf import configuration
 from maintenance.core import ledger
 from maintenance.core.errors import UnknownName
@@ -19,7 +21,12 @@ from maintenance.core.registry import task_named
 from maintenance.models import Run, RunState, StoredReport
 from maintenance.reports import html
 from maintenance.reports.formats import FORMATS
-from maintenance.reports.formatting import format_count, format_ratio, format_seconds
+from maintenance.reports.formatting import (
+    format_count,
+    format_ratio,
+    format_seconds,
+    format_value,
+)
 from maintenance.reports.publication import in_timezone, of_document
 
 
@@ -35,9 +42,37 @@ def page_context(request: HttpRequest, run: Run) -> dict[str, Any]:
         "next_run": following,
         "flower_task_url": flower_task_url(run),
         "formats": list(FORMATS),
+        "facts": facts(run),
         "failures": [_failure(item) for item in run.failures],
         **(_report_context(run) if run.is_finished else progress_context(run)),
     }
+
+
+def facts(run: Run) -> list[tuple[str, SafeString | str]]:
+    """Return what is known of a run before it has a report, as names and values; no empty ones."""
+    actor = _("%(trigger)s by %(actor)s") % {
+        "trigger": run.get_trigger_display(),
+        "actor": run.actor,
+    }
+    options = "; ".join(
+        f"{label_of(name).lower()}: {format_value(name, value)}"
+        for name, value in run.options.items()
+    )
+    named = [
+        (_("task"), run.task),
+        (_("target"), run.target),
+        (_("triggered"), actor if run.actor else run.get_trigger_display()),
+        (_("schedule"), run.schedule),
+        (_("options"), options),
+        (_("queue"), run.queue),
+        (_("queued"), moment(run.queued_at)),
+        (_("not before"), moment(run.available_at) if run.available_at else ""),
+        (_("started"), moment(run.started_at) if run.started_at else ""),
+        (_("worker"), run.worker),
+        (_("attempt"), str(run.attempt) if run.attempt > 1 else ""),
+        (_("run"), str(run.id)),
+    ]
+    return [(name, value) for name, value in named if value]
 
 
 def neighbours(run: Run) -> tuple[Run | None, Run | None]:
@@ -62,7 +97,8 @@ def _may_run(user: User, run: Run) -> bool:
 
 
 def _failure(item: dict[str, Any]) -> dict[str, Any]:
-    return {**item, "at": parse_datetime(item.get("at", "")) or item.get("at", "")}
+    at = parse_datetime(item.get("at", ""))
+    return {**item, "at": moment(at) if at else item.get("at", "")}
 
 
 def _report_context(run: Run) -> dict[str, Any]:

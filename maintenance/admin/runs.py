@@ -10,6 +10,7 @@ from django.shortcuts import redirect
 from django.template.response import TemplateResponse
 from django.urls import URLPattern, path
 from django.utils import timezone
+from django.utils.html import format_html
 from django.utils.safestring import SafeString
 from django.utils.text import Truncator
 from django.utils.translation import gettext as _
@@ -17,7 +18,15 @@ from django.utils.translation import gettext_lazy
 
 from maintenance.admin.base import HistoryAdmin
 from maintenance.admin.downloads import download
-from maintenance.admin.filters import ChecklistFilter, SeverityFilter, TargetFilter, TaskFilter
+from maintenance.admin.filters import (
+    ChecklistFilter,
+    RunStateFilter,
+    SeverityFilter,
+    TargetFilter,
+    TaskFilter,
+    TriggerFilter,
+)
+from maintenance.admin.latest_runs import RUNS_THAT_LOOKED
 from maintenance.admin.rights import (
     CANCEL_RUN,
     VIEW_RUN,
@@ -26,10 +35,11 @@ from maintenance.admin.rights import (
     runnable_tasks,
 )
 from maintenance.admin.run_now import run_task_view
-from maintenance.admin.run_page import page_context, progress_answer
+from maintenance.admin.run_page import facts, page_context, progress_answer
 from maintenance.admin.signs import severity_badge, state_badge
 from maintenance.admin.wording import length, moment, task_words
-from maintenance.core import ledger, runner
+from maintenance.core import ledger
+from maintenance.core.recording import record
 from maintenance.models import Run, RunState
 
 _SUMMARY_CHARACTERS = 140
@@ -41,21 +51,20 @@ class RunAdmin(HistoryAdmin):
 
     list_display = (
         "state_with_sign",
+        "worst_finding",
         "task_in_words",
         "target",
-        "trigger",
-        "queued",
-        "started",
-        "took",
-        "worst_finding",
         "short_summary",
+        "queued",
+        "took",
+        "triggered",
     )
     list_display_links = ("task_in_words",)
     list_filter = (
-        "state",
+        RunStateFilter,
         SeverityFilter,
         ChecklistFilter,
-        "trigger",
+        TriggerFilter,
         TargetFilter,
         TaskFilter,
     )
@@ -110,27 +119,39 @@ class RunAdmin(HistoryAdmin):
         """Return the task as a phrase."""
         return task_words(run.task)
 
-    @admin.display(description=gettext_lazy("queued"), ordering="queued_at")
-    def queued(self, run: Run) -> SafeString | str:
-        """Return when the run was asked for."""
-        return moment(run.queued_at)
+    @admin.display(description=gettext_lazy("queued, started"), ordering="queued_at")
+    def queued(self, run: Run) -> SafeString:
+        """Return when the run was asked for, and when its newest attempt began."""
+        started = moment(run.started_at) if run.started_at else _("not started")
+        return format_html(
+            '{}<span class="maintenance-under">{}</span>', moment(run.queued_at), started
+        )
 
-    @admin.display(description=gettext_lazy("started"), ordering="started_at")
-    def started(self, run: Run) -> SafeString | str:
-        """Return when the newest attempt began."""
-        return moment(run.started_at)
+    @admin.display(description=gettext_lazy("trigger"), ordering="trigger")
+    def triggered(self, run: Run) -> SafeString:
+        """Return who asked for the run."""
+        return format_html(
+            '{}<span class="maintenance-under">{}</span>',
+            run.get_trigger_display(),
+            run.actor or run.checklist,
+        )
 
     @admin.display(description=gettext_lazy("took"))
-    def took(self, run: Run) -> str:
+    def took(self, run: Run) -> SafeString | str:
         """Return the duration; of a running run, how long it has been at work."""
         if run.state == RunState.RUNNING and run.started_at:
-            return _("%(time)s so far") % {"time": length(timezone.now() - run.started_at)}
+            return format_html(
+                '{}<span class="maintenance-under">{}</span>',
+                length(timezone.now() - run.started_at),
+                _("so far"),
+            )
         return length(run.duration)
 
     @admin.display(description=gettext_lazy("worst finding"), ordering="severity")
     def worst_finding(self, run: Run) -> SafeString | str:
-        """Return the worst severity among the findings."""
-        return severity_badge(run.severity) if run.severity else ""
+        """Return the worst severity among the findings of a run that has looked."""
+        looked = run.state in RUNS_THAT_LOOKED and run.severity
+        return severity_badge(run.severity) if looked else ""
 
     @admin.display(description=gettext_lazy("summary"))
     def short_summary(self, run: Run) -> str:
@@ -200,6 +221,7 @@ class RunAdmin(HistoryAdmin):
             context = {
                 **self.page_context(request),
                 "run": run,
+                "facts": facts(run),
                 "title": _("Cancel “%(task)s”?") % {"task": task_words(run.task)},
             }
             return TemplateResponse(request, "admin/maintenance/run/confirm_cancel.html", context)
@@ -209,7 +231,7 @@ class RunAdmin(HistoryAdmin):
         document = ledger.request_cancel(run, request.user.get_username())
         self.log_change(request, run, "Cancel requested.")
         if document is not None:
-            runner.record(run, document)
+            record(run, document)
         run.refresh_from_db(fields=["state"])
         sentences = {
             RunState.CANCELLED: _("“%(run)s” is cancelled."),

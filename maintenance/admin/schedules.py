@@ -18,7 +18,7 @@ from django.utils.translation import gettext_lazy, ngettext
 from django_celery_beat.models import PeriodicTask
 
 from maintenance.admin.base import MaintenanceAdmin
-from maintenance.admin.filters import Choices, FieldFilter, TaskFilter
+from maintenance.admin.filters import Choices, CompactFilter, FieldFilter, TaskFilter
 from maintenance.admin.latest_runs import latest_runs
 from maintenance.admin.rights import runnable_tasks
 from maintenance.admin.run_selected import run_selected_view
@@ -98,7 +98,7 @@ def _edits() -> dict[str, list[Difference]]:
     return found
 
 
-class ScheduleChecklistFilter(admin.SimpleListFilter):
+class ScheduleChecklistFilter(CompactFilter):
     """By checklist, which is the first word of a row's name."""
 
     title = gettext_lazy("checklist")

@@ -1,8 +1,9 @@
 """How the admin's pages write names, moments and durations."""
 
+import re
 from datetime import datetime, timedelta, tzinfo
 
-from django.utils import formats, timezone
+from django.utils import timezone
 from django.utils.html import format_html
 from django.utils.safestring import SafeString
 from django.utils.timesince import timesince, timeuntil
@@ -11,19 +12,25 @@ from django.utils.translation import gettext as _
 from maintenance.core.registry import PREFIX
 from maintenance.reports.formatting import NO_VALUE, format_seconds
 
+#: Parts of task names that are written otherwise in a sentence.
+_SPELLINGS = {"redis": "Redis", "n plus one": "N+1", "cpu": "CPU"}
+
 
 def task_words(name: str) -> str:
     """Return a task's name as a phrase: ``maintenance.trim_streams`` is ``Trim streams``."""
-    return name.removeprefix(PREFIX).replace("_", " ").capitalize()
+    words = name.removeprefix(PREFIX).replace("_", " ").capitalize()
+    for written, spelled in _SPELLINGS.items():
+        words = re.sub(rf"\b{written}\b", spelled, words)
+    return words
 
 
 def moment(when: datetime | None, zone: tzinfo | None = None) -> SafeString | str:
-    """Return a moment in ``zone`` (the site's where none is given), readable by machines, too."""
+    """Return a moment in ``zone`` (the site's where none is given), as the reports write it."""
     if when is None:
         return NO_VALUE
     local = timezone.localtime(when, zone)
     return format_html(
-        '<time datetime="{}">{}</time>', local.isoformat(), formats.date_format(local, "j M Y, H:i")
+        '<time datetime="{}">{}</time>', local.isoformat(), local.strftime("%Y-%m-%d %H:%M")
     )
 
 

@@ -147,8 +147,8 @@ def test_the_docstring_explains_the_fields() -> None:
     fields = option_fields(Everything, {})
 
     assert fields["mode"].help_text == "Says how."
-    assert fields["limit_bytes"].help_text == "Is where it stops; 0 means nowhere."
-    assert fields["names"].help_text == "Are the ones to take. One a line."
+    assert fields["limit_bytes"].help_text == "Where it stops; 0 means nowhere."
+    assert fields["names"].help_text == "The ones to take. One a line."
     assert fields["word"].help_text == ""
 
 
