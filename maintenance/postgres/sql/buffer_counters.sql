@@ -1,0 +1,10 @@
+-- Blocks that queries of this database found in shared buffers, and those they asked the operating
+-- system for. The system identifier and the oid tell one database from another behind one name.
+SELECT
+    d.blks_hit AS blocks_hit,
+    d.blks_read AS blocks_read,
+    (SELECT system_identifier::text FROM pg_control_system()) || '/' || d.datid AS database_identity,
+    current_setting('track_counts') = 'on' AS counts,
+    pg_size_bytes(current_setting('shared_buffers')) AS shared_buffers_bytes
+FROM pg_stat_database AS d
+WHERE d.datname = current_database()
