@@ -1,0 +1,21 @@
+-- Statements of this database, without those that read these statistics and without our own,
+-- which carry a marker. From 18 on the server stores no comment that stands before a statement.
+-- queryid is null where the statement is another role's and the right to see it is missing.
+SELECT
+    s.userid::bigint AS user_oid,
+    s.queryid::text AS query_id,
+    s.toplevel AS is_top_level,
+    left(s.query, 1001) AS text,
+    s.calls,
+    s.total_exec_time AS total_ms,
+    s.rows,
+    s.shared_blks_hit AS hit_blocks,
+    s.shared_blks_read AS read_blocks,
+    s.temp_blks_written AS temp_blocks,
+    s.wal_bytes::bigint AS wal_bytes,
+    extract(epoch FROM s.stats_since)::float8 AS counted_since  -- if >= 17
+    NULL::float8 AS counted_since  -- if < 17
+FROM {schema}.pg_stat_statements AS s
+WHERE s.dbid = (SELECT oid FROM pg_database WHERE datname = current_database())
+    AND strpos(s.query, '/* maintenance */') = 0
+    AND strpos(s.query, 'pg_stat_statements') = 0

@@ -1,0 +1,205 @@
+"""What each statement cost since the last look: differences of pg_stat_statements' counters.
+
+The counters are never reset: somebody else may read them too.
+"""
+
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass, replace
+from typing import Any
+
+#: Statements in the state that the next run starts from; the server's own default maximum.
+KEPT_STATEMENTS = 5000
+
+_STATE_VERSION = 1
+
+
+@dataclass(frozen=True, slots=True)
+class StatementCounters:
+    """Cumulative counters of one statement by one role; times are milliseconds.
+
+    ``is_top_level`` is false for statements inside of functions, whose time their caller's
+    includes. ``counted_since`` is seconds since the epoch, ``None`` before PostgreSQL 17.
+    """
+
+    user_oid: int
+    query_id: str
+    is_top_level: bool
+    text: str
+    calls: int
+    total_ms: float
+    rows: int
+    hit_blocks: int
+    read_blocks: int
+    temp_blocks: int
+    wal_bytes: int
+    counted_since: float | None = None
+
+    @property
+    def key(self) -> str:
+        """Identify the entry across snapshots, as the extension does within one database."""
+        return f"{self.user_oid}/{self.query_id}/{'t' if self.is_top_level else 'n'}"
+
+    @property
+    def values(self) -> tuple[float, ...]:
+        """The counters in the order of the stored state."""
+        return (
+            self.calls,
+            round(self.total_ms, 3),
+            self.rows,
+            self.hit_blocks,
+            self.read_blocks,
+            self.temp_blocks,
+            self.wal_bytes,
+        )
+
+    def minus(self, before: tuple[float, ...]) -> "StatementCounters":
+        """Return what was added since ``before``; nothing goes below zero."""
+        calls, total_ms, *others = (
+            max(0, now - then) for now, then in zip(self.values, before, strict=True)
+        )
+        rows, hit, read, temp, wal = (int(value) for value in others)
+        return replace(
+            self,
+            calls=int(calls),
+            total_ms=float(total_ms),
+            rows=rows,
+            hit_blocks=hit,
+            read_blocks=read,
+            temp_blocks=temp,
+            wal_bytes=wal,
+        )
+
+
+@dataclass(frozen=True, slots=True)
+class Snapshot:
+    """All statements of one database at ``taken_at``; times are seconds since the epoch.
+
+    ``reset_at`` is when the statistics began, ``evictions`` how often statements made room since.
+    """
+
+    statements: tuple[StatementCounters, ...]
+    server_major: int
+    reset_at: float
+    evictions: int
+    taken_at: float
+
+    def to_state(self) -> dict[str, Any]:
+        """Return plain JSON for the next run: counters without text, the costliest first."""
+        kept = sorted(self.statements, key=lambda s: -s.total_ms)[:KEPT_STATEMENTS]
+        return {
+            "version": _STATE_VERSION,
+            "server_major": self.server_major,
+            "reset_at": self.reset_at,
+            "evictions": self.evictions,
+            "taken_at": self.taken_at,
+            "is_complete": len(kept) == len(self.statements),
+            "statements": {statement.key: list(statement.values) for statement in kept},
+        }
+
+
+@dataclass(frozen=True, slots=True)
+class StatementUse:
+    """What was counted between two times.
+
+    ``follows_previous`` is false where there was nothing to compare with, and everything since
+    ``started_at`` counts. ``unknown`` is how many statements were left out, because the previous
+    state had no room for them.
+    """
+
+    statements: tuple[StatementCounters, ...]
+    started_at: float
+    ended_at: float
+    follows_previous: bool
+    evictions: int
+    unknown: int = 0
+
+    @property
+    def seconds(self) -> float:
+        """Length of the window."""
+        return max(0.0, self.ended_at - self.started_at)
+
+    @property
+    def total_ms(self) -> float:
+        """Time of all statements; nested ones are part of their callers'."""
+        return sum(s.total_ms for s in self.statements if s.is_top_level)
+
+
+def use_between(state: Mapping[str, Any], now: Snapshot) -> StatementUse:
+    """Return what was added since the run that left ``state``.
+
+    After a reset, a crash or an upgrade there is nothing to subtract from: everything since the
+    statistics began counts.
+    """
+    if not follows(state, now):
+        return StatementUse(
+            tuple(s for s in now.statements if s.calls),
+            started_at=now.reset_at,
+            ended_at=now.taken_at,
+            follows_previous=False,
+            evictions=now.evictions,
+        )
+    taken_at = float(state["taken_at"])
+    before = {key: tuple(values) for key, values in state["statements"].items()}
+    added = [
+        _added(s, before.get(s.key), taken_at, is_complete=state["is_complete"])
+        for s in now.statements
+    ]
+    return StatementUse(
+        tuple(s for s in added if s is not None and s.calls),
+        started_at=taken_at,
+        ended_at=now.taken_at,
+        follows_previous=True,
+        evictions=max(0, now.evictions - int(state["evictions"])),
+        unknown=sum(s is None for s in added),
+    )
+
+
+def follows(state: Mapping[str, Any], now: Snapshot) -> bool:
+    """Tell whether the counters have run on since ``state``.
+
+    An upgrade may give statements other identifiers (18 takes lists of any length for one), so
+    that a different major version starts anew.
+    """
+    return (
+        state.get("version") == _STATE_VERSION
+        and state["server_major"] == now.server_major
+        and state["reset_at"] == now.reset_at
+        and state["taken_at"] <= now.taken_at
+    )
+
+
+def _added(
+    now: StatementCounters, before: tuple[float, ...] | None, taken_at: float, *, is_complete: bool
+) -> StatementCounters | None:
+    """Return what one statement added; ``None`` where that cannot be known."""
+    began_later = now.counted_since is not None and now.counted_since > taken_at
+    if began_later:
+        return now
+    if before is None:
+        return now if is_complete else None
+    # The statement was evicted and came back, or somebody reset it alone.
+    started_anew = now.calls < before[0] or now.total_ms < before[1] - 0.001
+    return now if started_anew else now.minus(before)
+
+
+def by_query(statements: Iterable[StatementCounters]) -> list[StatementCounters]:
+    """Add up what different roles and levels did with the same statement."""
+    merged: dict[str, StatementCounters] = {}
+    for statement in statements:
+        present = merged.get(statement.query_id)
+        merged[statement.query_id] = statement if present is None else _sum(present, statement)
+    return list(merged.values())
+
+
+def _sum(one: StatementCounters, other: StatementCounters) -> StatementCounters:
+    return replace(
+        one,
+        is_top_level=one.is_top_level or other.is_top_level,
+        calls=one.calls + other.calls,
+        total_ms=one.total_ms + other.total_ms,
+        rows=one.rows + other.rows,
+        hit_blocks=one.hit_blocks + other.hit_blocks,
+        read_blocks=one.read_blocks + other.read_blocks,
+        temp_blocks=one.temp_blocks + other.temp_blocks,
+        wal_bytes=one.wal_bytes + other.wal_bytes,
+    )
