@@ -1,0 +1,212 @@
+"""The analyses of ``analyze_db_performance`` by their names in the guide."""
+
+import time
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field, replace
+from typing import Any
+
+import psycopg2
+import psycopg2.errors
+
+from maintenance.conf import DatabaseTarget, Thresholds
+from maintenance.core.errors import MissingRights, Skipped, TargetUnavailable
+from maintenance.core.findings import Finding, Severity, by_seriousness
+from maintenance.core.job import Job
+from maintenance.core.options import NoOptions
+from maintenance.core.reports import Report
+from maintenance.core.suggestions import require_known
+from maintenance.postgres.activity import blocking, connections, long_running
+from maintenance.postgres.bloat import TableBloatOptions, report_table_bloat
+from maintenance.postgres.connection import connect, reason_of
+from maintenance.postgres.index_bloat import IndexBloatOptions, report_index_bloat
+from maintenance.postgres.index_usage import report_index_usage
+from maintenance.postgres.indexes import UnusedIndexOptions, report_unused_indexes
+from maintenance.postgres.queries import SlowQueryOptions, review_slow_queries
+from maintenance.postgres.ratios import review_database_cache_hit_ratio
+from maintenance.postgres.vacuum import VacuumOptions, vacuum_analyze
+from maintenance.postgres.wording import seconds_in_words
+
+#: How long one analysis may take: somebody waits for it at a terminal.
+ANALYSIS_SECONDS = 120.0
+
+_TOO_SLOW = "Run it while the server is quieter, or raise statement_timeout_seconds of this target."
+
+#: A report on one database.
+Measure = Callable[[Job[DatabaseTarget, Any], Thresholds], Report]
+
+
+class OutOfTime(Exception):
+    """An analysis has used up its time."""
+
+
+@dataclass(frozen=True, slots=True)
+class Deadline:
+    """Progress that nobody watches, and that ends an analysis between two steps."""
+
+    seconds: float = ANALYSIS_SECONDS
+    started: float = field(default_factory=time.monotonic)
+
+    def update(
+        self,
+        done: int,  # noqa: ARG002
+        total: int | None = None,  # noqa: ARG002
+        *,
+        phase: str = "",  # noqa: ARG002
+        unit: str = "",  # noqa: ARG002
+    ) -> None:
+        """Raise :class:`OutOfTime` once the time is used up."""
+        if time.monotonic() - self.started > self.seconds:
+            raise OutOfTime
+
+
+@dataclass(frozen=True, slots=True)
+class Part:
+    """One report of an analysis, by a task's own function with these options."""
+
+    measure: Measure
+    options: Any = field(default_factory=NoOptions)
+
+
+@dataclass(frozen=True, slots=True)
+class Analysis:
+    """What one name stands for. Several parts are joined into one report."""
+
+    title: str
+    parts: tuple[Part, ...]
+
+
+#: In the order of the guide. What each does, says the function behind it.
+ANALYSES: Mapping[str, Analysis] = {
+    "queries": Analysis("Slow queries", (Part(review_slow_queries, SlowQueryOptions()),)),
+    "indexes": Analysis("Indexes", (Part(report_index_usage),)),
+    "unused-indexes": Analysis(
+        "Unused indexes", (Part(report_unused_indexes, UnusedIndexOptions()),)
+    ),
+    "bloat": Analysis(
+        "Bloat",
+        (
+            Part(report_table_bloat, TableBloatOptions()),
+            Part(report_index_bloat, IndexBloatOptions()),
+        ),
+    ),
+    "long-running": Analysis("Long-running statements and transactions", (Part(long_running),)),
+    "blocking": Analysis("Blocking", (Part(blocking),)),
+    "connections": Analysis("Connections", (Part(connections),)),
+    "cache-hit": Analysis("Buffer cache", (Part(review_database_cache_hit_ratio),)),
+    "vacuum": Analysis(
+        "Tables that need VACUUM or ANALYZE", (Part(vacuum_analyze, VacuumOptions(dry_run=True)),)
+    ),
+}
+
+
+def run_analyses(
+    target_name: str, target: DatabaseTarget, names: Sequence[str], thresholds: Thresholds
+) -> tuple[Report, ...]:
+    """Run the named analyses and return one report each, in the order of ``names``.
+
+    Each has its own session and time limit; one that cannot be done leaves the others standing,
+    and its report says why. Nothing is changed. Raises :class:`UnknownName` before anything is
+    measured, :class:`TargetUnavailable` where the server is down, and
+    :class:`ConfigurationError` where it cannot be used at all.
+    """
+    for name in names:
+        require_known("analysis", name, ANALYSES)
+    reports: list[Report] = []
+    outage: TargetUnavailable | None = None
+    for name in names:
+        if outage is None:
+            try:
+                reports.append(_run(ANALYSES[name], target_name, target, thresholds))
+                continue
+            except TargetUnavailable as error:
+                outage = error
+        if not reports:
+            raise outage
+        # What was measured before the server went down stays.
+        analysis = ANALYSES[name]
+        lost = _not_measured(analysis.title, str(outage))
+        reports.append(replace(lost, title=_title(analysis, target_name)))
+    return tuple(reports)
+
+
+def _run(
+    analysis: Analysis, target_name: str, target: DatabaseTarget, thresholds: Thresholds
+) -> Report:
+    reports = [
+        _measured(part, analysis.title, target_name, target, thresholds) for part in analysis.parts
+    ]
+    report = reports[0] if len(reports) == 1 else _joined(reports)
+    return replace(report, title=_title(analysis, target_name))
+
+
+def _title(analysis: Analysis, target_name: str) -> str:
+    return f"{analysis.title} of {target_name}"
+
+
+def _measured(
+    part: Part, subject: str, target_name: str, target: DatabaseTarget, thresholds: Thresholds
+) -> Report:
+    """Return a part's report, or one that says why there is none.
+
+    Raises :class:`TargetUnavailable` only if the server does not answer the next question either.
+    """
+    job = Job(target_name, limited(target), part.options, progress=Deadline())
+    try:
+        return part.measure(job, thresholds)
+    except (MissingRights, Skipped) as error:
+        return _not_measured(subject, str(error), severity=Severity.INFO)
+    except OutOfTime:
+        limit = seconds_in_words(ANALYSIS_SECONDS)
+        return _not_measured(subject, f"The analysis did not end within {limit}.", _TOO_SLOW)
+    except TargetUnavailable as error:
+        with connect(target, purpose="answering"):
+            # The server stands, so that somebody ended this session alone.
+            return _not_measured(subject, str(error))
+    except psycopg2.errors.QueryCanceled as error:
+        return _not_measured(subject, f"PostgreSQL ended it: {reason_of(error)}.", _TOO_SLOW)
+    except psycopg2.Error as error:
+        return _not_measured(subject, f"PostgreSQL ended it: {reason_of(error)}.")
+
+
+def limited(target: DatabaseTarget) -> DatabaseTarget:
+    """Return the target with a statement timeout that no analysis can outlast."""
+    seconds = target.statement_timeout_seconds or ANALYSIS_SECONDS
+    return target.model_copy(update={"statement_timeout_seconds": min(seconds, ANALYSIS_SECONDS)})
+
+
+def _not_measured(
+    subject: str,
+    reason: str,
+    advice: str = "Remove the reason, then run this analysis again.",
+    *,
+    severity: Severity = Severity.WARNING,
+) -> Report:
+    return Report(
+        title=subject,
+        summary=f"Not measured: {reason}",
+        findings=(
+            Finding(
+                code="not-measured",
+                severity=severity,
+                subject=subject.lower(),
+                sentence=f"unavailable: {reason}",
+                advice=advice,
+                measured=False,
+            ),
+        ),
+    )
+
+
+def _joined(reports: Sequence[Report]) -> Report:
+    facts: dict[str, Any] = {}
+    for report in reports:
+        facts.update(report.facts)
+    return Report(
+        title="",
+        summary=" ".join(dict.fromkeys(report.summary for report in reports)),
+        findings=tuple(by_seriousness(f for report in reports for f in report.findings)),
+        outcomes=tuple(outcome for report in reports for outcome in report.outcomes),
+        tables=tuple(table for report in reports for table in report.tables),
+        facts=facts,
+        samples=tuple(sample for report in reports for sample in report.samples),
+    )
