@@ -2,7 +2,9 @@
 
 from datetime import timedelta
 
+from django.db import connection, transaction
 from django.test import Client
+from django.test.utils import CaptureQueriesContext
 from pytest_django import DjangoAssertNumQueries
 
 from maintenance.core.findings import Finding, Severity, unavailable
@@ -79,6 +81,29 @@ def test_the_list_costs_the_same_few_queries_however_many_findings_there_are(
         answer = operator.get(FINDINGS)
 
     assert answer.content.decode().count('class="field-severity_with_sign"') == 50
+
+
+def test_the_newest_runs_are_found_by_the_index_that_holds_them_side_by_side(
+    operator: Client,
+) -> None:
+    finished_run(findings=[warning()])
+    with CaptureQueriesContext(connection) as queries:
+        operator.get(FINDINGS)
+    lateral = next(query["sql"] for query in queries if "LATERAL" in query["sql"])
+
+    with transaction.atomic(), connection.cursor() as cursor:
+        for other_way in (
+            "seqscan",
+            "bitmapscan",
+            "sort",
+            "incremental_sort",
+        ):  # cheaper in a table of one row
+            cursor.execute(f"SET LOCAL enable_{other_way} = off")
+        cursor.execute(f"EXPLAIN {lateral}")
+        plan = "\n".join(line for (line,) in cursor.fetchall())
+
+    assert "maintenance_run_history" in plan
+    assert "Sort" not in plan
 
 
 def test_findings_are_closed_without_the_permission(client_with: ClientFactory) -> None:
