@@ -1,0 +1,306 @@
+"""Which unread index may go: duties, partitions, foreign keys and the window, without a server."""
+
+from dataclasses import replace
+from typing import Any
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from maintenance.conf import Thresholds
+from maintenance.core.findings import Severity
+from maintenance.postgres.counters import CounterWindow
+from maintenance.postgres.index_catalog import (
+    Definition,
+    ForeignKey,
+    IndexMeasurement,
+    IndexState,
+    family_of,
+)
+from maintenance.postgres.index_guards import (
+    duty_of,
+    supports_fully,
+    supports_partly,
+    unread_indexes,
+)
+from maintenance.postgres.index_usage import bounded_table, invalid_indexes, twin_of
+from maintenance.postgres.indexes import (
+    UnusedIndexOptions,
+    UnusedIndexRules,
+    unused_report,
+    withheld_because,
+)
+
+DAY = 86_400.0
+NOW = 1_800_000_000.0
+
+
+def index(oid: int = 1, **changes: Any) -> IndexState:
+    state = IndexState(
+        oid=oid,
+        table_oid=100,
+        schema="public",
+        table_name="public.t",
+        name=f"i{oid}",
+        qualified_name=f"public.t.i{oid}",
+        is_partitioned=False,
+        parent_oid=None,
+        access_method="btree",
+        size_bytes=1024**2,
+        scans=0,
+        last_scan_at=None,
+        writes=7,
+        is_primary=False,
+        is_unique=False,
+        is_exclusion=False,
+        is_replica_identity=False,
+        is_clustered=False,
+        has_constraint=False,
+        is_valid=True,
+        is_ready=True,
+        is_live=True,
+        is_in_work=False,
+        key_count=1,
+        columns=(1,),
+        column_names=("a",),
+        structure="btree | 1",
+        has_expression=False,
+        predicate=None,
+    )
+    return replace(state, **changes)
+
+
+def measurement(*indexes: IndexState, window_days: float | None = 60.0, **changes: Any) -> Any:
+    started_at = None if window_days is None else NOW - window_days * DAY
+    given: dict[str, Any] = {
+        "indexes": indexes,
+        "foreign_keys": (),
+        "window": CounterWindow(started_at=started_at, measured_at=NOW),
+        "counts": True,
+        "is_standby": False,
+        "replication_clients": 0,
+    }
+    return IndexMeasurement(**{**given, **changes})
+
+
+RULES = UnusedIndexRules(minimum_bytes=0, window_seconds=30 * DAY)
+
+
+def reason(subject: IndexState, *others: IndexState, keys: tuple[ForeignKey, ...] = ()) -> str:
+    """Return why ``subject`` is kept; it must be among the unread."""
+    (entry,) = (e for e in unread_indexes((subject, *others), keys) if e.index.oid == subject.oid)
+    return entry.kept_because
+
+
+def test_an_unread_plain_index_has_no_reason_to_stay() -> None:
+    assert reason(index()) == ""
+
+
+def test_an_index_with_a_scan_is_not_unread() -> None:
+    assert unread_indexes((index(scans=1),), ()) == ()
+
+
+@pytest.mark.parametrize(
+    ("duty", "words"),
+    [
+        ({"is_primary": True}, "primary key"),
+        ({"is_unique": True}, "unique"),
+        ({"is_unique": True, "has_constraint": True}, "unique constraint"),
+        ({"is_exclusion": True}, "exclusion constraint"),
+        ({"is_replica_identity": True}, "replica identity"),
+        ({"is_clustered": True}, "clustered"),
+        ({"has_expression": True}, "statistics of its expression"),
+        ({"is_valid": False}, "invalid"),
+        ({"is_valid": False, "is_in_work": True}, "being built"),
+    ],
+)
+def test_an_index_with_another_duty_stays(duty: dict[str, bool], words: str) -> None:
+    assert words in reason(index(**duty))
+
+
+def test_the_only_index_behind_a_foreign_key_stays() -> None:
+    assert 'foreign key "fk"' in reason(index(), keys=(ForeignKey(100, "fk", (1,)),))
+
+
+def test_an_index_behind_a_foreign_key_may_go_while_a_used_one_supports_it() -> None:
+    used = index(2, scans=9, columns=(1, 2), key_count=2)
+    assert reason(index(), used, keys=(ForeignKey(100, "fk", (1,)),)) == ""
+
+
+def test_of_two_unread_indexes_behind_a_foreign_key_the_smaller_one_stays() -> None:
+    small, large = index(2, size_bytes=10), index(1, size_bytes=20)
+    keys = (ForeignKey(100, "fk", (1,)),)
+    assert "foreign key" in reason(small, large, keys=keys)
+    assert reason(large, small, keys=keys) == ""
+
+
+def test_column_2_does_not_support_a_foreign_key_on_column_23() -> None:
+    on_23 = ForeignKey(100, "fk", (23,))
+    assert not supports_partly(index(columns=(2,)), on_23)
+    assert reason(index(columns=(2,)), keys=(on_23,)) == ""
+
+
+@pytest.mark.parametrize(
+    ("changes", "supports"),
+    [
+        ({}, True),
+        ({"predicate": "(a IS NOT NULL)"}, True),
+        ({"predicate": "(b > 5)"}, False),
+        ({"access_method": "hash"}, True),
+        ({"access_method": "brin"}, False),
+        ({"columns": (2, 1), "key_count": 2}, False),
+        ({"is_valid": False}, False),
+        ({"columns": (0,), "column_names": ()}, False),
+    ],
+)
+def test_an_index_supports_a_foreign_key_if_its_lookup_can_use_it(
+    changes: dict[str, Any], supports: bool
+) -> None:
+    assert supports_fully(index(**changes), ForeignKey(100, "fk", (1,))) is supports
+
+
+def test_a_composite_foreign_key_is_supported_in_any_column_order() -> None:
+    both = index(columns=(3, 1), key_count=2, column_names=("c", "a"))
+    key = ForeignKey(100, "fk", (1, 3))
+    assert supports_fully(both, key)
+    assert not supports_fully(index(), key)
+    assert supports_partly(index(), key)
+    assert "foreign key" in reason(index(), keys=(key,))
+    assert reason(index(), replace(both, oid=2, scans=1), keys=(key,)) == ""
+
+
+def test_a_partition_of_a_used_index_stays() -> None:
+    parent = index(1, is_partitioned=True, size_bytes=0, writes=0)
+    idle, busy = index(2, parent_oid=1), index(3, parent_oid=1, scans=5)
+    assert "used on other partitions" in reason(idle, parent, busy)
+    assert [e.index.oid for e in unread_indexes((parent, idle, busy), ())] == [2]
+
+
+def test_an_unread_partitioned_index_goes_as_a_whole() -> None:
+    parent = index(1, is_partitioned=True, size_bytes=0, writes=0)
+    children = (index(2, parent_oid=1), index(3, parent_oid=1))
+    found = {e.index.oid: e for e in unread_indexes((parent, *children), ())}
+    assert found[1].kept_because == ""
+    assert (found[1].size_bytes, found[1].writes) == (2 * 1024**2, 14)
+    assert "goes or stays with it" in found[2].kept_because
+
+
+def test_a_foreign_key_of_one_partition_keeps_the_whole_partitioned_index() -> None:
+    parent = index(1, is_partitioned=True, size_bytes=0, table_oid=99)
+    child = index(2, parent_oid=1)
+    assert "foreign key" in reason(parent, child, keys=(ForeignKey(100, "fk", (1,)),))
+
+
+some_indexes = st.lists(
+    st.builds(
+        lambda scans, columns, unique, valid, expression, table: index(
+            scans=scans,
+            columns=tuple(columns),
+            column_names=tuple(f"c{c}" for c in columns),
+            key_count=len(columns),
+            is_unique=unique,
+            is_valid=valid,
+            has_expression=expression,
+            table_oid=table,
+        ),
+        st.integers(0, 1),
+        st.lists(st.integers(1, 3), min_size=1, max_size=3, unique=True),
+        st.booleans(),
+        st.booleans(),
+        st.booleans(),
+        st.integers(100, 101),
+    ),
+    max_size=8,
+).map(lambda found: tuple(replace(i, oid=n + 1) for n, i in enumerate(found)))
+some_keys = st.lists(
+    st.builds(
+        lambda table, columns: ForeignKey(table, "fk", tuple(columns)),
+        st.integers(100, 101),
+        st.lists(st.integers(1, 3), min_size=1, max_size=2, unique=True),
+    ),
+    max_size=3,
+).map(tuple)
+
+
+@given(some_indexes, some_keys)
+def test_whoever_drops_all_that_is_named_loses_no_duty_and_no_foreign_key_support(
+    indexes: tuple[IndexState, ...], keys: tuple[ForeignKey, ...]
+) -> None:
+    loose = {e.index.oid for e in unread_indexes(indexes, keys) if not e.kept_because}
+    left = [i for i in indexes if i.oid not in loose]
+    assert all(i.scans == 0 and not duty_of(i) for i in indexes if i.oid in loose)
+    for key in keys:
+        for supports in (supports_fully, supports_partly):
+            before = any(i.table_oid == key.table_oid and supports(i, key) for i in indexes)
+            after = any(i.table_oid == key.table_oid and supports(i, key) for i in left)
+            assert after or not before
+
+
+def test_a_short_window_withholds_the_verdict_and_offers_nothing_to_run() -> None:
+    short = measurement(index(), window_days=3)
+    report = unused_report(short, unread_indexes(short.indexes, ()), {}, RULES)
+    (finding,) = report.findings
+    assert finding.severity is Severity.INFO
+    assert "is a candidate: no scan in 3 days" in finding.sentence
+    assert "the counters must cover 30 days" in finding.sentence
+    assert finding.commands == ()
+    assert [s.metric for s in report.samples] == ["unused_index_candidate_bytes"]
+
+
+def test_a_long_window_gives_the_verdict_with_reviewed_statements_both_ways() -> None:
+    long = measurement(index())
+    definition = Definition(("DROP INDEX CONCURRENTLY i;",), ("CREATE INDEX CONCURRENTLY i;",))
+    report = unused_report(long, unread_indexes(long.indexes, ()), {1: definition}, RULES)
+    (finding,) = report.findings
+    assert finding.severity is Severity.WARNING
+    assert finding.commands == definition.drop
+    assert finding.undo == definition.create
+    assert "standby" in finding.advice
+    assert finding.evidence["window_seconds"] == 60 * DAY
+    assert [(s.metric, s.value) for s in report.samples] == [("unused_index_bytes", 1024**2)]
+
+
+@pytest.mark.parametrize(
+    ("changes", "words"),
+    [
+        ({"window_days": None}, "does not say since when it counts"),
+        ({"window_days": 29.9}, "must cover 30 days"),
+        ({"is_standby": True}, "standby"),
+        ({"window_days": 30.0}, ""),
+    ],
+)
+def test_the_verdict_is_withheld_for_a_stated_reason(changes: dict[str, Any], words: str) -> None:
+    withheld = withheld_because(measurement(**changes), RULES)
+    assert words in withheld
+    assert bool(withheld) is bool(words)
+
+
+def test_options_replace_thresholds_and_zero_is_a_value() -> None:
+    thresholds = Thresholds(unused_index_minimum_bytes=5)
+    assert UnusedIndexRules.of(UnusedIndexOptions(), thresholds).minimum_bytes == 5
+    assert UnusedIndexRules.of(UnusedIndexOptions(minimum_bytes=0), thresholds).minimum_bytes == 0
+
+
+def test_a_leftover_is_known_by_structure_and_not_by_name() -> None:
+    valid = index(1, structure="btree | 1 | x")
+    leftover = index(2, structure="btree | 1 | x", is_valid=False)
+    assert twin_of(leftover, (leftover, valid)) == valid
+    assert twin_of(leftover, (leftover, replace(valid, structure="btree | 1 | y"))) is None
+    assert twin_of(leftover, (leftover, replace(valid, table_oid=5))) is None
+
+
+def test_an_index_that_is_being_built_is_not_reported_as_invalid() -> None:
+    broken = index(1, is_valid=False)
+    in_work = index(2, is_valid=False, is_in_work=True)
+    assert invalid_indexes((broken, in_work, index(3))) == [broken]
+
+
+def test_a_family_lists_parents_before_children() -> None:
+    top, middle, leaf = index(1), index(2, parent_oid=1), index(3, parent_oid=2)
+    assert family_of(top, {1: [middle], 2: [leaf]}) == (top, middle, leaf)
+
+
+def test_a_long_table_says_how_much_it_leaves_out() -> None:
+    table = bounded_table("Indexes", [{"n": n} for n in range(1200)])
+    assert len(table.rows) == 500
+    assert table.title == "Indexes: the first 500 of 1,200"
