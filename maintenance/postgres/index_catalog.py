@@ -19,8 +19,8 @@ class IndexState:
     ``qualified_name`` is schema, table and index. ``scans`` and ``writes`` (inserts into its table
     and updates that were not HOT) cover the counter window; ``last_scan_at`` is seconds since the epoch,
     ``None`` before PostgreSQL 16. ``columns`` are attribute numbers, 0 for an expression, the first
-    ``key_count`` of them key columns. ``structure`` is equal for indexes that differ in their name
-    alone.
+    ``key_count`` of them key columns. ``structure`` is equal for an index and its
+    rebuilt copy.
     """
 
     oid: int
@@ -111,7 +111,7 @@ def definitions_of(
 ) -> dict[int, Definition]:
     """Return the statements for each ``wanted`` index, by its oid.
 
-    An index that was dropped meanwhile is missing. ``indexes`` are all, to find partitions.
+    An index that was dropped meanwhile or is locked is missing. ``indexes`` are all, to find partitions.
     """
     children = children_of(indexes)
     families = {index.oid: family_of(index, children) for index in wanted}

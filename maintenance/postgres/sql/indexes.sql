@@ -1,6 +1,11 @@
 -- Every index of the user tables with its counters, and invalid ones of TOAST tables.
--- No lock is waited for: pg_relation_size would wait behind whoever holds or awaits an
--- AccessExclusiveLock on an index, so that the size of those is the one of their last VACUUM.
+-- No lock is waited for: pg_relation_size and pg_get_expr would wait behind whoever holds or awaits
+-- an AccessExclusiveLock. There the size is that of the last VACUUM, and the predicate is withheld.
+WITH locked AS MATERIALIZED (
+    SELECT l.relation
+    FROM pg_locks AS l
+    WHERE l.locktype = 'relation' AND l.mode = 'AccessExclusiveLock'
+)
 SELECT
     i.indexrelid::bigint AS oid,
     i.indrelid::bigint AS table_oid,
@@ -14,11 +19,8 @@ SELECT
     am.amname AS access_method,
     CASE
         WHEN c.relkind = 'I' THEN 0
-        WHEN i.indexrelid IN (
-            SELECT l.relation
-            FROM pg_locks AS l
-            WHERE l.locktype = 'relation' AND l.mode = 'AccessExclusiveLock'
-        ) THEN c.relpages::bigint * current_setting('block_size')::bigint
+        WHEN i.indexrelid IN (SELECT relation FROM locked)
+        THEN c.relpages::bigint * current_setting('block_size')::bigint
         ELSE coalesce(pg_relation_size(i.indexrelid), 0)
     END AS size_bytes,
     pg_stat_get_numscans(i.indexrelid) AS scans,
@@ -53,15 +55,19 @@ SELECT
         FROM unnest(i.indkey::int2[]) WITH ORDINALITY AS k (attnum, position)
         JOIN pg_attribute AS a ON a.attrelid = i.indrelid AND a.attnum = k.attnum
     ) AS column_names,
-    -- What two indexes must share to be the same but for their name.
+    -- What a rebuilt index shares with the one it was copied from.
     concat_ws(
         ' | ', am.amname, i.indisunique, i.indkey, i.indnkeyatts, i.indclass, i.indcollation,
-        i.indoption, pg_get_expr(i.indexprs, i.indrelid), pg_get_expr(i.indpred, i.indrelid),
+        i.indoption, i.indexprs, i.indpred,
         i.indnullsnotdistinct,  -- if >= 15
         i.indisexclusion
     ) AS structure,
     i.indexprs IS NOT NULL AS has_expression,
-    pg_get_expr(i.indpred, i.indrelid) AS predicate
+    CASE
+        WHEN i.indpred IS NULL THEN NULL
+        WHEN i.indrelid IN (SELECT relation FROM locked) THEN '(withheld)'
+        ELSE pg_get_expr(i.indpred, i.indrelid)
+    END AS predicate
 FROM pg_index AS i
 JOIN pg_class AS c ON c.oid = i.indexrelid
 JOIN pg_class AS t ON t.oid = i.indrelid

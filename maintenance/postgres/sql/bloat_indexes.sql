@@ -1,0 +1,69 @@
+-- Every index with what the btree model needs: size, entries, fillfactor, and whether it may
+-- deduplicate (PostgreSQL documentation, "Deduplication": not unique, no INCLUDE columns, operator
+-- classes whose equality is byte equality, which only deterministic collations have).
+SELECT
+    c.oid::bigint AS oid,
+    n.nspname AS schema,
+    c.relname AS name,
+    tn.nspname || '.' || t.relname AS table_name,
+    i.indrelid::bigint AS table_oid,
+    am.amname AS method,
+    pg_relation_size(c.oid) / 8192 AS pages,
+    c.reltuples::float8 AS entries,
+    t.reltuples::float8 AS table_rows,
+    pg_stat_get_live_tuples(t.oid)::float8 AS live_rows,
+    i.indpred IS NOT NULL AS partial,
+    i.indisvalid AND i.indisready AS valid,
+    coalesce(
+        (
+            SELECT o.option_value::int
+            FROM pg_options_to_table(c.reloptions) AS o
+            WHERE o.option_name = 'fillfactor'
+        ),
+        90
+    ) AS fill_percent,
+    NOT i.indisunique
+    AND i.indnkeyatts = i.indnatts
+    AND coalesce(
+        (
+            SELECT o.option_value::bool
+            FROM pg_options_to_table(c.reloptions) AS o
+            WHERE o.option_name = 'deduplicate_items'
+        ),
+        true
+    )
+    AND NOT EXISTS (
+        SELECT FROM unnest(i.indclass) AS k (opclass)
+        WHERE NOT EXISTS (
+            -- Support function 4 of btree is "equalimage".
+            SELECT
+            FROM pg_opclass AS o
+            JOIN pg_amproc AS p
+                ON p.amprocfamily = o.opcfamily
+                AND p.amproclefttype = o.opcintype
+                AND p.amprocnum = 4
+            WHERE o.oid = k.opclass
+        )
+    )
+    AND NOT EXISTS (
+        SELECT FROM unnest(i.indcollation) AS k (collation_oid)
+        JOIN pg_collation AS l ON l.oid = k.collation_oid
+        WHERE NOT l.collisdeterministic
+    ) AS deduplicates
+FROM pg_index AS i
+JOIN pg_class AS c ON c.oid = i.indexrelid
+JOIN pg_namespace AS n ON n.oid = c.relnamespace
+JOIN pg_class AS t ON t.oid = i.indrelid
+JOIN pg_namespace AS tn ON tn.oid = t.relnamespace
+JOIN pg_am AS am ON am.oid = c.relam
+WHERE c.relkind = 'i'
+    AND c.relpersistence = 'p'
+    AND t.relkind IN ('r', 'm')
+    AND n.nspname NOT IN ('pg_catalog', 'information_schema')
+    -- An index that somebody locks exclusively is not waited for.
+    AND NOT EXISTS (
+        SELECT FROM pg_locks AS l
+        WHERE l.relation = c.oid AND l.mode = 'AccessExclusiveLock' AND l.granted
+            AND l.database = (SELECT oid FROM pg_database WHERE datname = current_database())
+    )
+ORDER BY pages DESC, n.nspname, c.relname
