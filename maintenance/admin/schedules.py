@@ -31,6 +31,9 @@ from maintenance.core.schedule_sync import NAME_PREFIX, Difference, differences
 from maintenance.models import Run, ScheduleRow
 from maintenance.schedules import CHECKLISTS
 
+#: The page of django-celery-beat's own admin, which a project may have unregistered.
+EDIT_PAGE = "admin:django_celery_beat_periodictask_change"
+
 #: Daily before weekly before monthly, and an operator's own rows last.
 _CHECKLIST_RANK = Case(
     *(
@@ -69,14 +72,13 @@ class ScheduleList(ChangeList):
         may_edit = may_edit_periodic_tasks(self.model_admin.admin_site, request)
         now = timezone.now()
         for row in rows:
-            edit_url = reverse("admin:django_celery_beat_periodictask_change", args=[row.pk])
             row.__dict__["facts"] = RowFacts(
                 target=pairs[row.pk][1],
                 timing=timing_of(row, now),
                 last_run=newest.get(pairs[row.pk]),
                 edits=tuple(edits.get(str(row.name), ())),
                 may_run=row.task in runnable,
-                edit_url=edit_url if may_edit else "",
+                edit_url=reverse(EDIT_PAGE, args=[row.pk]) if may_edit else "",
                 now=now,
             )
         self.result_list = rows
@@ -173,7 +175,7 @@ class ScheduleAdmin(MaintenanceAdmin):
             raise Http404(_("There is no such schedule."))
         if not may_edit_periodic_tasks(self.admin_site, request):
             return redirect("admin:maintenance_schedulerow_changelist")
-        return redirect("admin:django_celery_beat_periodictask_change", object_id)
+        return redirect(EDIT_PAGE, object_id)
 
     # --- Columns -------------------------------------------------------------------------------
 

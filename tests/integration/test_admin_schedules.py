@@ -6,6 +6,7 @@ from typing import Any
 
 import pytest
 from celery import Celery
+from django.contrib import admin
 from django.contrib.admin.models import LogEntry
 from django.test import Client
 from django.utils import timezone
@@ -219,6 +220,20 @@ def test_editing_is_done_on_the_page_of_django_celery_beat(
     assert edit not in viewer.get(SCHEDULES).content.decode()
     assert viewer.get(f"{SCHEDULES}{key}/change/").headers["Location"] == SCHEDULES
     assert operator.get(f"{SCHEDULES}4711/change/").status_code == 404
+
+
+def test_the_list_works_where_the_project_has_no_page_for_periodic_tasks(
+    operator: Client,
+) -> None:
+    own_page = admin.site.get_model_admin(PeriodicTask)
+    admin.site.unregister(PeriodicTask)
+    try:
+        line = line_of(operator, DISK)
+    finally:
+        admin.site.register(PeriodicTask, type(own_page))
+
+    assert "Run now" in line
+    assert "Edit" not in line
 
 
 # --- Run now -----------------------------------------------------------------------------------
