@@ -1,0 +1,94 @@
+"""The sample site's unused indexes and slow search are named, and what only looks like them is not."""
+
+import secrets
+import tomllib
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+
+import pytest
+
+from maintenance.conf import DatabaseTarget, parse_configuration
+from maintenance.core.findings import Severity
+from maintenance.core.job import Job
+from maintenance.core.options import NoOptions
+from maintenance.postgres.indexes import (
+    UnusedIndexOptions,
+    report_index_usage,
+    report_unused_indexes,
+)
+from maintenance.postgres.queries import SlowQueryOptions, review_slow_queries
+from service.embedded.postgres import EmbeddedPostgres
+from service.embedded.valkey import EmbeddedValkey
+from service.sample_site import Truth, build
+from service.sample_site.truth import FaultKind
+from tests.postgres_clients import ask
+
+ROOT = Path(__file__).resolve().parents[2]
+CONFIGURATION = parse_configuration(
+    tomllib.loads((ROOT / "service/sample_site/maintenance.toml").read_text())
+)
+
+
+@dataclass(frozen=True)
+class Site:
+    """A built site and what is planted in it."""
+
+    target: DatabaseTarget
+    truth: Truth
+
+    def subjects(self, kind: FaultKind) -> set[str]:
+        return {fault.subject for fault in self.truth.of_kind(kind)}
+
+    def decoys(self, kind: FaultKind) -> set[str]:
+        return {decoy.subject for decoy in self.truth.decoys_of_kind(kind)}
+
+
+@pytest.fixture(scope="module")
+def site(postgres_server: EmbeddedPostgres, server_root: Path) -> Iterator[Site]:
+    name = f"sample_site_{secrets.token_hex(6)}"
+    postgres_server.ensure_database(name)
+    url = postgres_server.url(name)
+    # A Valkey of its own: the tests beside this one empty the session's.
+    with EmbeddedValkey(
+        server_root / "sample-site-findings", secrets.token_hex(16), settings={"appendonly": "no"}
+    ) as valkey:
+        truth = build(url, valkey.url(0), scale=0.05, seed=20)
+    yield Site(DatabaseTarget(url=url), truth)
+    ask(postgres_server.url(), f"DROP DATABASE {name} (FORCE)")
+
+
+def test_every_planted_unused_index_is_a_candidate_and_no_decoy_is(site: Site) -> None:
+    job = Job("site", site.target, UnusedIndexOptions())
+    report = report_unused_indexes(job, CONFIGURATION.thresholds)
+    named = {finding.subject for finding in report.findings}
+    assert named == site.subjects(FaultKind.UNUSED_INDEX)
+    assert not named & site.decoys(FaultKind.UNUSED_INDEX)
+    assert {finding.severity for finding in report.findings} == {Severity.INFO}
+
+
+def test_each_decoy_is_listed_with_the_reason_why_it_is_kept(site: Site) -> None:
+    job = Job("site", site.target, UnusedIndexOptions(minimum_bytes=0))
+    (table,) = report_unused_indexes(job, CONFIGURATION.thresholds).tables
+    rows = [dict(zip(table.columns, row, strict=True)) for row in table.rows]
+    kept = {row["index"] for row in rows if row["verdict"].startswith("kept: ")}
+    assert site.decoys(FaultKind.UNUSED_INDEX) <= kept
+
+
+def test_the_invalid_index_is_named(site: Site) -> None:
+    report = report_index_usage(Job("site", site.target, NoOptions()), CONFIGURATION.thresholds)
+    assert {f.subject for f in report.findings} == site.subjects(FaultKind.INVALID_INDEX)
+
+
+def test_the_slow_search_is_named_and_the_frequent_fast_query_is_not(site: Site) -> None:
+    (fault,) = site.truth.of_kind(FaultKind.SLOW_QUERY)
+    # At a twentieth of the size the search is quicker than the configured 100 ms.
+    minimum_mean_ms = float(fault.observed["mean_exec_time_ms"]) / 2
+    job = Job("site", site.target, SlowQueryOptions(minimum_mean_ms=minimum_mean_ms, limit=1000))
+    report = review_slow_queries(job, CONFIGURATION.thresholds)
+    (finding,) = (f for f in report.findings if fault.subject in f.sentence)
+    assert finding.subject == f"query {fault.observed['query_id']}"
+    assert fault.subject in finding.evidence["query"]
+    assert finding.evidence["calls"] >= int(fault.expected["calls_at_least"])
+    for decoy in site.decoys(FaultKind.SLOW_QUERY):
+        assert not [f for f in report.findings if decoy in f.evidence.get("query", "")]
