@@ -176,8 +176,9 @@ def _end_of(column: Mapping[str, Any], offset: float) -> float:
         mean = max(1, mean - EXPRESSION_EXCESS_BYTES)
     aligned = column["length_bytes"] >= 0 or mean > SHORT_VALUE_BYTES
     alignment = column["alignment_bytes"] if aligned else 1
-    padded = -(-offset // alignment) * alignment
-    return padded + mean * (1 - column["null_ratio"])
+    padded: float = -(-offset // alignment) * alignment
+    mean_when_present: float = mean * (1 - column["null_ratio"])
+    return padded + mean_when_present
 
 
 def diagnose(indexes: Sequence[IndexBloat], too_small: int, thresholds: Thresholds) -> Report:

@@ -1,0 +1,30 @@
+"""Dead rows that a reader has pruned are counted as removed all the same."""
+
+from collections.abc import Callable
+from contextlib import closing
+
+import psycopg2
+
+from maintenance.conf import DatabaseTarget, Thresholds
+from maintenance.core.job import Job
+from maintenance.postgres.vacuum import VacuumOptions, vacuum_analyze
+
+
+def test_rows_pruned_by_a_reader_count_as_removed(make_database: Callable[[], str]) -> None:
+    url = make_database()
+    with closing(psycopg2.connect(url)) as connection:
+        connection.autocommit = True
+        with connection.cursor() as cursor:
+            cursor.execute("CREATE TABLE pruned (id int PRIMARY KEY, n int)")
+            cursor.execute("ALTER TABLE pruned SET (autovacuum_enabled = off)")
+            cursor.execute("INSERT INTO pruned SELECT i, i FROM generate_series(1, 20000) i")
+            cursor.execute("DELETE FROM pruned WHERE id % 2 = 0")
+            cursor.execute("SELECT count(*) FROM pruned")  # prunes every page on its way
+            cursor.execute("SELECT pg_stat_force_next_flush()")
+
+    job = Job("site", DatabaseTarget(url=url), VacuumOptions())
+    report = vacuum_analyze(job, Thresholds())
+
+    outcome = next(o for o in report.outcomes if o.action.subject == "public.pruned")
+    assert outcome.after["removed_rows"] == 10_000
+    assert "10,000 dead rows removed" in outcome.sentence
