@@ -4,6 +4,8 @@ from collections.abc import Mapping, Sequence
 from datetime import UTC, datetime
 from typing import Any
 
+from psycopg2.extensions import connection as Connection  # noqa: N812 - it is a class
+
 from maintenance.conf import DatabaseTarget, Thresholds
 from maintenance.core.findings import Finding, Severity, by_seriousness, unavailable
 from maintenance.core.job import Job
@@ -32,9 +34,7 @@ def report_index_usage(job: Job[DatabaseTarget, NoOptions], thresholds: Threshol
     """
     with connect(job.target, purpose="indexes") as conn:
         measurement = measure_indexes(conn, job.target)
-        invalid = invalid_indexes(measurement.indexes)
-        definitions = definitions_of(conn, invalid, measurement.indexes)
-    findings = [_invalid_finding(i, measurement.indexes, definitions.get(i.oid)) for i in invalid]
+        findings = invalid_index_findings(conn, measurement.indexes)
     if not measurement.counts:
         findings.append(uncounted())
     return usage_report(measurement, findings)
@@ -53,6 +53,13 @@ def uncounted() -> Finding:
 def invalid_indexes(indexes: Sequence[IndexState]) -> list[IndexState]:
     """Return the indexes that no query can use and that nobody is building at this moment."""
     return [index for index in indexes if not index.is_valid and not index.is_in_work]
+
+
+def invalid_index_findings(conn: Connection, indexes: Sequence[IndexState]) -> list[Finding]:
+    """Return a finding for each invalid index, with how it became so and what to do."""
+    invalid = invalid_indexes(indexes)
+    definitions = definitions_of(conn, invalid, indexes)
+    return [_invalid_finding(index, indexes, definitions.get(index.oid)) for index in invalid]
 
 
 def usage_report(measurement: IndexMeasurement, findings: Sequence[Finding]) -> Report:
