@@ -38,7 +38,7 @@ def _unknown_aliases(parsed: Configuration) -> list[checks.CheckMessage]:
         ("databases", parsed.databases, settings.DATABASES),
         ("caches", parsed.caches, settings.CACHES),
     ):
-        for name, target in targets.items():  # type: ignore[attr-defined]
+        for name, target in targets.items():
             if target.alias and target.alias not in known:
                 found.append(
                     checks.Error(

@@ -7,6 +7,7 @@ from django.views.generic import RedirectView
 admin.site.site_header = "Maintenance"
 admin.site.site_title = "Maintenance"
 admin.site.index_title = "Crew, runs and reports"
+admin.site.index_template = "service/admin_index.html"
 
 urlpatterns = [
     path("", RedirectView.as_view(pattern_name="admin:index")),

@@ -57,7 +57,6 @@ class RunAdmin(HistoryAdmin):
         "short_summary",
         "queued",
         "took",
-        "triggered",
     )
     list_display_links = ("task_in_words",)
     list_filter = (
@@ -119,21 +118,13 @@ class RunAdmin(HistoryAdmin):
         """Return the task as a phrase."""
         return task_words(run.task)
 
-    @admin.display(description=gettext_lazy("queued, started"), ordering="queued_at")
+    @admin.display(description=gettext_lazy("asked for"), ordering="queued_at")
     def queued(self, run: Run) -> SafeString:
-        """Return when the run was asked for, and when its newest attempt began."""
-        started = moment(run.started_at) if run.started_at else _("not started")
-        return format_html(
-            '{}<span class="maintenance-under">{}</span>', moment(run.queued_at), started
-        )
-
-    @admin.display(description=gettext_lazy("trigger"), ordering="trigger")
-    def triggered(self, run: Run) -> SafeString:
-        """Return who asked for the run."""
+        """Return when the run was asked for, and by whom."""
         return format_html(
             '{}<span class="maintenance-under">{}</span>',
-            run.get_trigger_display(),
-            run.actor or run.checklist,
+            moment(run.queued_at),
+            ", ".join(filter(None, (run.get_trigger_display(), run.actor or run.checklist))),
         )
 
     @admin.display(description=gettext_lazy("took"))

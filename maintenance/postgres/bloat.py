@@ -236,7 +236,6 @@ def _table(tables: Sequence[TableBloat]) -> Table:
                 "low_ratio": round(estimate.low_ratio, 4),
                 "high_ratio": round(estimate.high_ratio, 4),
                 "live_rows": round(estimate.live_rows),
-                "sampled_pages": estimate.sampled_pages,
             }
             for table, estimate in measured
         ],
