@@ -15,7 +15,7 @@ from django.core.cache.backends.redis import RedisCache
 from maintenance.conf import CacheTarget, resolve_secret
 from maintenance.core.errors import UnknownName
 from maintenance.core.suggestions import did_you_mean
-from maintenance.redis.connection import explained_errors
+from maintenance.redis_client.connection import explained_errors
 
 #: For caches that are opened by URL; an alias has the time-outs of its own settings.
 TIMEOUT_SECONDS = 10.0

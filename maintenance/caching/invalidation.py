@@ -19,7 +19,7 @@ from maintenance.conf import CacheTarget, InvalidationRule
 from maintenance.core.job import Job, Progress, SilentProgress
 from maintenance.core.reports import Report
 from maintenance.core.suggestions import require_known
-from maintenance.redis.server import server_facts
+from maintenance.redis_client.server import server_facts
 
 __all__ = [
     "InvalidateOptions",

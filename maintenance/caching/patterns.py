@@ -12,8 +12,8 @@ import redis
 
 from maintenance.core.errors import InvalidOptions
 from maintenance.core.job import Progress
-from maintenance.redis.connection import describe_key
-from maintenance.redis.packed import Exchange, Packer, exchange, pack, raise_first_error
+from maintenance.redis_client.connection import describe_key
+from maintenance.redis_client.packed import Exchange, Packer, exchange, pack, raise_first_error
 
 KEYS_PER_PAGE = 1000
 NAMED_KEYS = 10

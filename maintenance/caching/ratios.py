@@ -9,8 +9,8 @@ from maintenance.core.findings import Finding, Severity, unavailable
 from maintenance.core.job import Job
 from maintenance.core.options import NoOptions
 from maintenance.core.reports import Report, Sample, Table
-from maintenance.redis.connection import session
-from maintenance.redis.server import ServerFacts, server_facts
+from maintenance.redis_client.connection import session
+from maintenance.redis_client.server import ServerFacts, server_facts
 
 
 @dataclass(frozen=True, slots=True)

@@ -6,7 +6,7 @@ from typing import Protocol
 import redis
 
 from maintenance.caching.backend import OpenCache
-from maintenance.redis.packed import Packer, exchange, raise_first_error
+from maintenance.redis_client.packed import Packer, exchange, raise_first_error
 
 KEYS_PER_LOOK = 1000
 

@@ -12,9 +12,9 @@ from maintenance.core.findings import Finding, Severity, unavailable
 from maintenance.core.job import Job
 from maintenance.core.options import NoOptions
 from maintenance.core.reports import Report, Sample, Table
-from maintenance.redis.connection import session
-from maintenance.redis.packed import Packer, exchange
-from maintenance.redis.server import ServerFacts, server_facts
+from maintenance.redis_client.connection import session
+from maintenance.redis_client.packed import Packer, exchange
+from maintenance.redis_client.server import ServerFacts, server_facts
 
 #: kombu keeps messages of priority N > 0 in a list of their own, "<queue>\x06\x16<N>" (kombu,
 #: transport/redis.py, ``sep`` and ``_q_for_pri``); 3, 6 and 9 by default, any of 1 to 9 by setting.

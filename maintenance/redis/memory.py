@@ -9,8 +9,8 @@ from maintenance.core.findings import Finding, Severity
 from maintenance.core.job import Job
 from maintenance.core.options import NoOptions
 from maintenance.core.reports import Report, Sample, Table
-from maintenance.redis.connection import session
-from maintenance.redis.server import ServerFacts, server_facts
+from maintenance.redis_client.connection import session
+from maintenance.redis_client.server import ServerFacts, server_facts
 
 #: Fragmentation is judged from here on: on a small data set the allocator's own arenas dominate
 #: (Redis documentation, INFO, "mem_fragmentation_ratio").

@@ -11,9 +11,9 @@ from maintenance.conf import StreamFamily
 from maintenance.core.findings import Finding, Severity, unavailable
 from maintenance.core.plans import Action, Outcome, Verdict
 from maintenance.core.reports import Report, Sample, Table
-from maintenance.redis.connection import describe_key
-from maintenance.redis.server import ServerFacts
 from maintenance.redis.trimming import LengthDistribution, Piece, TrimRule
+from maintenance.redis_client.connection import describe_key
+from maintenance.redis_client.server import ServerFacts
 
 #: How many keys a report names of each kind; the counts are of all.
 NAMED_KEYS = 10

@@ -15,11 +15,11 @@ from maintenance.conf import RedisTarget, StreamFamily
 from maintenance.core.job import Job, Progress
 from maintenance.core.reports import Report
 from maintenance.core.suggestions import require_known
-from maintenance.redis.connection import session
-from maintenance.redis.packed import Exchange, Packer, exchange, pack
-from maintenance.redis.server import ServerFacts, server_facts
 from maintenance.redis.stream_report import FamilyTally, StreamRun, build_report
 from maintenance.redis.trimming import Piece, TrimRule, batches
+from maintenance.redis_client.connection import session
+from maintenance.redis_client.packed import Exchange, Packer, exchange, pack
+from maintenance.redis_client.server import ServerFacts, server_facts
 
 #: One batch removes about this many members. Two are with the server at a time, which is one to
 #: two milliseconds of its time.

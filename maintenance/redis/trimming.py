@@ -11,7 +11,7 @@ from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
 
 from maintenance.conf import StreamFamily
-from maintenance.redis.packed import Packer, pack
+from maintenance.redis_client.packed import Packer, pack
 
 #: One command removes at most this many members (measured: one call that removes a million
 #: stalls every client for 0.4 s, pieces of 1,000 for a few milliseconds).

@@ -7,7 +7,7 @@ from typing import Any, Final, TypeVar
 
 import redis
 
-from maintenance.redis.packed import exchange, pack, raise_first_error
+from maintenance.redis_client.packed import exchange, pack, raise_first_error
 from service.sample_site.errors import SampleSiteError
 
 MARKER_KEY: Final = "library:sample-site"

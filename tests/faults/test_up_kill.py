@@ -133,3 +133,24 @@ def test_a_reader_who_goes_away_ends_the_service_in_order(server_root: Path) -> 
         process.wait()
     assert are_gone(family)
     assert not (folder / "runtime.json").exists()
+
+
+def test_runs_that_no_worker_took_are_cancelled_when_once_is_interrupted(
+    server_root: Path,
+) -> None:
+    folder = server_root / "interrupted"
+    with UpProcess(folder, "--once", "weekly") as up:
+        eventually(lambda: bool(up.children_of("low@")), 60, "the worker of low is started")
+        (worker,) = up.children_of("low@")
+        worker.suspend()
+        up.wait_for("check_disk_space on local succeeded")
+        up.signal(signals.SIGINT)
+        up.wait_for("stopping on SIGINT")
+        up.signal(signals.SIGINT)  # nobody waits for a worker that cannot end
+        assert up.wait(60) == 1
+
+    with UpProcess(folder, *FREE_PORTS) as again:
+        again.wait_until_ready()
+        states = again.rows("SELECT task, state FROM maintenance_run WHERE queue = 'low'")
+        assert states
+        assert {state for _task, state in states} == {"cancelled"}

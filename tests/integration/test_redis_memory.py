@@ -11,8 +11,8 @@ from maintenance.conf import RedisTarget, Thresholds
 from maintenance.core.findings import Severity
 from maintenance.core.job import Job
 from maintenance.core.options import NoOptions
-from maintenance.redis.connection import session
 from maintenance.redis.memory import check_redis_memory
+from maintenance.redis_client.connection import session
 
 THRESHOLDS = Thresholds(cache_hit_minimum_reads=10)
 

@@ -6,7 +6,7 @@ from typing import Any
 from maintenance.caching.ratios import HitWindow, diagnose, hit_window
 from maintenance.conf import Thresholds
 from maintenance.core.findings import Finding, Severity
-from maintenance.redis.server import ServerFacts, parse_facts
+from maintenance.redis_client.server import ServerFacts, parse_facts
 
 INFO: dict[str, Any] = {
     "redis_version": "7.0.15",

@@ -6,7 +6,7 @@ from typing import Any
 from maintenance.conf import BrokerTarget
 from maintenance.core.findings import Finding, Severity
 from maintenance.queues.depth import BrokerMeasurement, QueueDepth, diagnose
-from maintenance.redis.server import parse_facts
+from maintenance.redis_client.server import parse_facts
 
 SERVER = parse_facts(
     {

@@ -5,7 +5,7 @@ import redis
 
 from maintenance.conf import RedisTarget
 from maintenance.core.errors import ConfigurationError, MissingRights, TargetUnavailable
-from maintenance.redis.connection import connect, describe_key, explain, explained_errors
+from maintenance.redis_client.connection import connect, describe_key, explain, explained_errors
 
 URL = "redis://bob:hunter2@db.example:6380/3"
 

@@ -8,7 +8,7 @@ import pytest
 from maintenance.conf import Thresholds
 from maintenance.core.findings import Finding, Severity
 from maintenance.redis.memory import diagnose
-from maintenance.redis.server import ServerFacts, parse_facts
+from maintenance.redis_client.server import ServerFacts, parse_facts
 
 INFO: dict[str, Any] = {
     "redis_version": "7.2.4",

@@ -5,7 +5,7 @@ from hypothesis import strategies as st
 from redis._parsers.encoders import Encoder
 from redis.connection import PythonRespSerializer
 
-from maintenance.redis.packed import PIECE_BYTES, Packer, _pieces, pack
+from maintenance.redis_client.packed import PIECE_BYTES, Packer, _pieces, pack
 
 words = st.lists(st.binary(max_size=40), min_size=1, max_size=6)
 
