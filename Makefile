@@ -11,8 +11,11 @@ PIP := $(BIN)/python -m pip --disable-pip-version-check install --quiet --requir
 SERVICE := $(VENV)/.service-installed
 DEVELOPMENT := $(VENV)/.development-installed
 
+LOCK := $(BIN)/uv pip compile pyproject.toml --extra service --universal --python-version 3.11 \
+	--generate-hashes --no-emit-index-url --no-header --no-annotate --quiet --upgrade
+
 .DEFAULT_GOAL := help
-.PHONY: help run demo test check bench clean
+.PHONY: help run demo test check bench lock clean
 
 help: ## Show this list
 	@awk -F ':.*## ' '/^[a-z]+:.*## / { printf "  make %-8s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -36,6 +39,10 @@ check: $(DEVELOPMENT) ## Check style, types, imports, migrations and production 
 
 bench: $(DEVELOPMENT) ## Measure speed and memory against their limits
 	@$(BIN)/python -m bench $(ARGS)
+
+lock: $(DEVELOPMENT) ## Resolve requirements/*.txt anew from pyproject.toml
+	@$(LOCK) --group dev --output-file requirements/dev.txt
+	@$(LOCK) --constraint requirements/dev.txt --output-file requirements/service.txt
 
 clean: ## Remove the virtual environment and caches; state folders stay
 	rm -rf $(VENV) build dist *.egg-info .mypy_cache .ruff_cache .pytest_cache .hypothesis .import_linter_cache
