@@ -1,6 +1,5 @@
 """The analyses of ``analyze_db_performance`` by their names in the guide."""
 
-import time
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from typing import Any
@@ -23,6 +22,7 @@ from maintenance.postgres.index_usage import report_index_usage
 from maintenance.postgres.indexes import UnusedIndexOptions, report_unused_indexes
 from maintenance.postgres.queries import SlowQueryOptions, review_slow_queries
 from maintenance.postgres.ratios import review_database_cache_hit_ratio
+from maintenance.postgres.time_budget import TimeBudget
 from maintenance.postgres.vacuum import VacuumOptions, vacuum_analyze
 from maintenance.postgres.wording import seconds_in_words
 
@@ -43,8 +43,7 @@ class OutOfTime(Exception):
 class Deadline:
     """Progress that nobody watches, and that ends an analysis between two steps."""
 
-    seconds: float = ANALYSIS_SECONDS
-    started: float = field(default_factory=time.monotonic)
+    budget: TimeBudget = field(default_factory=lambda: TimeBudget(ANALYSIS_SECONDS))
 
     def update(
         self,
@@ -55,7 +54,7 @@ class Deadline:
         unit: str = "",  # noqa: ARG002
     ) -> None:
         """Raise :class:`OutOfTime` once the time is used up."""
-        if time.monotonic() - self.started > self.seconds:
+        if self.budget.is_spent:
             raise OutOfTime
 
 

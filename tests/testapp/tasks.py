@@ -87,6 +87,6 @@ def reach_in_vain(job: Job[RedisTarget, NoOptions]) -> Report:
 
 
 @maintenance_task(queue="low", target=TargetKind.NONE)
-def break_at_once(job: Job[None, NoOptions]) -> Report:  # noqa: ARG001
+def break_at_once(job: Job[None, NoOptions]) -> Report:
     """Fail as a mistake does: not worth another attempt."""
     raise ValueError("password=hunter2 is no number")

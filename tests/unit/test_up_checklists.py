@@ -14,7 +14,7 @@ from maintenance.schedules import CHECKLISTS
 from service.sample_site.truth import Fault, FaultKind, Truth
 from service.up.checklists import plan_checklists
 from service.up.once import outcome_sentence
-from service.up.planted import Comparison, compare, comparison_sentence, missing, names_fault
+from service.up.planted import Answer, compare, comparison_sentence, missing, names_fault
 from service.up.progress_view import run_table
 from service.up.verdicts import SHOWN_FINDINGS, verdict_lines
 
@@ -111,19 +111,31 @@ class TestPlanted:
         )
         run = Run(task="maintenance.report_table_bloat")
         found = compare(truth, [(run, document(findings=(finding("public.a"),)))], CONFIGURATION)
-        assert [(c.fault.subject, c.was_run, c.is_named) for c in found] == [
-            ("public.a", True, True),
-            ("public.b", True, False),
-            ("SELECT", False, False),
+        assert [(c.fault.subject, c.answer) for c in found] == [
+            ("public.a", Answer.NAMED),
+            ("public.b", Answer.MISSING),
+            ("SELECT", Answer.NOT_RUN),
         ]
         assert [c.fault.subject for c in missing(found)] == ["public.b"]
         assert comparison_sentence(found) == (
-            "1 of 2 planted faults are named in a report; 1 belong to tasks that were not run"
+            "1 of 2 planted faults are named in a report;"
+            " 1 had no task that was run, or are too small"
         )
 
-    def test_nothing_is_missing_where_nothing_was_run(self) -> None:
-        fault = Fault(FaultKind.SLOW_QUERY, "SELECT", "")
-        assert missing([Comparison(fault, was_run=False, is_named=False)]) == []
+    @pytest.mark.parametrize(
+        ("mean_ms", "answer"), [(99.0, Answer.TOO_SMALL), (101.0, Answer.MISSING)]
+    )
+    def test_a_search_below_the_threshold_need_not_be_named(
+        self, mean_ms: float, answer: Answer
+    ) -> None:
+        observed = {"mean_exec_time_ms": mean_ms}
+        fault = Fault(FaultKind.SLOW_QUERY, "SELECT", "", observed=observed)
+        truth = Truth(
+            seed=1, scale=0.1, as_of="2026-11-23", faults=(fault,), decoys=(), relations=()
+        )
+        run = Run(task="maintenance.review_slow_queries")
+        (found,) = compare(truth, [(run, document())], CONFIGURATION)
+        assert found.answer is answer
 
 
 class TestVerdicts:
