@@ -62,6 +62,10 @@ ANALYSED_BY: Final[Mapping[FaultKind, str]] = {
     FaultKind.STALE_CACHE_KEY: "invalidate_caches",
     FaultKind.LOW_CACHE_HIT_RATIO: "review_cache_hit_ratios",
     FaultKind.QUEUE_TOO_DEEP: "check_queue_depths",
+    FaultKind.INVALID_INDEX: "check_data_integrity",
+    FaultKind.NOT_VALIDATED_CONSTRAINT: "check_data_integrity",
+    FaultKind.ORPHANED_ROW: "check_data_integrity",
+    FaultKind.SEQUENCE_NEAR_END: "check_data_integrity",
 }
 """The task that must name a fault of this kind; kinds that are missing here are for later."""
 
