@@ -1,0 +1,185 @@
+"""VACUUM and ANALYZE where they are needed, with proof: planned, done, verified, or blocked by whom."""
+
+from collections.abc import Callable, Iterator
+from contextlib import closing, contextmanager
+from typing import Any
+
+import psycopg2
+import pytest
+
+from maintenance.conf import DatabaseTarget, Thresholds
+from maintenance.core.errors import UnknownName
+from maintenance.core.job import Job
+from maintenance.core.plans import Outcome, Verdict
+from maintenance.core.reports import Report
+from maintenance.postgres.vacuum import VacuumOptions, vacuum_analyze
+
+Run = Callable[..., list[tuple[Any, ...]]]
+
+
+@contextmanager
+def session(url: str) -> Iterator[Run]:
+    """Give a function that runs a statement in autocommit and returns its rows."""
+    with closing(psycopg2.connect(url)) as connection:
+        connection.autocommit = True
+
+        def run(statement: str, *parameters: Any) -> list[tuple[Any, ...]]:
+            with connection.cursor() as cursor:
+                cursor.execute(statement, parameters or None)
+                return cursor.fetchall() if cursor.description else []
+
+        yield run
+
+
+def dirty_table(run: Run, name: str) -> None:
+    """Create a table with 10,000 dead rows of 20,000, above autovacuum's trigger, and analyzed."""
+    run(f'CREATE TABLE "{name}" (id int PRIMARY KEY, n int) WITH (autovacuum_enabled = off)')
+    run(f'INSERT INTO "{name}" SELECT i, i FROM generate_series(1, 20000) i')
+    run(f'VACUUM ANALYZE "{name}"')
+    run(f'DELETE FROM "{name}" WHERE id % 2 = 0')
+    run("SELECT pg_stat_force_next_flush()")
+
+
+def vacuum(url: str, **options: Any) -> Report:
+    # The server's own catalogs change with every test: they are not what is looked at here.
+    target = DatabaseTarget(url=url, lock_timeout_seconds=0.2, exclude_schemas=("pg_catalog",))
+    return vacuum_analyze(Job("site", target, VacuumOptions(**options)), Thresholds())
+
+
+def outcomes(report: Report) -> dict[str, Outcome]:
+    """The outcomes by the name of their table."""
+    return {o.action.subject: o for o in report.outcomes}
+
+
+def vacuum_count(run: Run, name: str) -> int:
+    query = "SELECT vacuum_count FROM pg_stat_user_tables WHERE relname = %s"
+    return int(run(query, name)[0][0])
+
+
+@pytest.fixture
+def url(make_database: Callable[[], str]) -> str:
+    """A database with one table in need and one that is clean."""
+    address = make_database()
+    with session(address) as run:
+        dirty_table(run, 'Dirty "one" 🐘'.replace('"', '""'))
+        run("CREATE TABLE clean AS SELECT i FROM generate_series(1, 1000) i")
+        run("SELECT pg_stat_force_next_flush()")  # or the insert counts after the VACUUM
+        run("VACUUM ANALYZE clean")
+    return address
+
+
+DIRTY = 'public."Dirty ""one"" 🐘"'
+
+
+def test_only_what_needs_it_is_vacuumed_and_the_proof_is_in_the_report(url: str) -> None:
+    report = vacuum(url)
+
+    done = outcomes(report)
+    assert set(done) == {DIRTY}
+    outcome = done[DIRTY]
+    assert outcome.verdict == Verdict.WORKED
+    assert outcome.after["removed_rows"] == 10_000
+    assert outcome.after["vacuum_count"] == outcome.before["vacuum_count"] + 1
+    with session(url) as run:
+        assert vacuum_count(run, 'Dirty "one" 🐘') == 2
+        assert vacuum_count(run, "clean") == 1
+    assert outcomes(vacuum(url)) == {}
+
+
+def test_a_dry_run_plans_the_same_and_changes_nothing(url: str) -> None:
+    planned = outcomes(vacuum(url, dry_run=True))
+    with session(url) as run:
+        assert vacuum_count(run, 'Dirty "one" 🐘') == 1
+
+    done = outcomes(vacuum(url))
+
+    assert all(o.verdict == Verdict.PLANNED for o in planned.values())
+    assert [o.action.statement for o in planned.values()] == [
+        o.action.statement for o in done.values()
+    ]
+    assert all(
+        "TRUNCATE FALSE" in o.action.statement
+        for o in planned.values()
+        if "VACUUM" in o.action.statement
+    )
+
+
+def test_an_old_transaction_blocks_it_and_is_named(url: str) -> None:
+    with closing(psycopg2.connect(url)) as holder, holder.cursor() as cursor:
+        cursor.execute("SET application_name = 'forgotten shell'")
+        holder.commit()
+        holder.set_session(isolation_level="REPEATABLE READ")
+        cursor.execute("SELECT pg_current_xact_id(), count(*) FROM clean")
+        with session(url) as run:
+            dirty_table(run, "late")
+            run("DELETE FROM late")
+            run("SELECT pg_stat_force_next_flush()")
+        outcome = next(o for s, o in outcomes(vacuum(url)).items() if s.endswith("late"))
+
+    assert outcome.verdict == Verdict.BLOCKED
+    assert "forgotten shell" in outcome.sentence
+    assert outcome.after["unremovable_rows"] >= 10_000
+
+
+def test_a_locked_table_is_left_and_the_others_are_done(url: str) -> None:
+    with session(url) as run:
+        dirty_table(run, "locked")
+    with closing(psycopg2.connect(url)) as holder, holder.cursor() as cursor:
+        cursor.execute("LOCK TABLE locked IN SHARE MODE")
+        done = outcomes(vacuum(url))
+
+    locked = next(o for s, o in done.items() if s.endswith("locked"))
+    dirty = next(o for s, o in done.items() if "Dirty" in s)
+    assert locked.verdict == Verdict.BLOCKED
+    assert dirty.verdict == Verdict.WORKED
+
+
+def test_without_the_right_nothing_is_claimed(url: str) -> None:
+    with session(url) as run:
+        run("DROP ROLE IF EXISTS vacuum_guest")
+        run("CREATE ROLE vacuum_guest LOGIN PASSWORD 'narrow' IN ROLE pg_monitor")
+    narrow = url.replace(url.split("//")[1].split("@", maxsplit=1)[0], "vacuum_guest:narrow")
+    try:
+        report = vacuum(narrow)
+    finally:
+        with session(url) as run:
+            run("DROP ROLE vacuum_guest")
+
+    assert not any(o.verdict == Verdict.WORKED for o in outcomes(report).values())
+    assert any("needs" in f.sentence and "Dirty" in f.sentence + f.subject for f in report.findings)
+    with session(url) as run:
+        assert vacuum_count(run, 'Dirty "one" 🐘') == 1
+
+
+def test_mode_all_does_every_table_as_the_guide_prints_it(url: str) -> None:
+    subjects = outcomes(vacuum(url, mode="all"))
+
+    assert {"clean", "Dirty"} <= {
+        word for word in ("clean", "Dirty") for subject in subjects if word in subject
+    }
+    with session(url) as run:
+        assert vacuum_count(run, "clean") == 2
+
+
+def test_a_partitioned_parent_is_analyzed(make_database: Callable[[], str]) -> None:
+    url = make_database()
+    with session(url) as run:
+        run("CREATE TABLE log (day int, n int) PARTITION BY LIST (day)")
+        run("CREATE TABLE log_1 PARTITION OF log FOR VALUES IN (1)")
+        run("INSERT INTO log SELECT 1, i FROM generate_series(1, 5000) i")
+        run("SELECT pg_stat_force_next_flush()")
+    vacuum(url)
+    with session(url) as run:
+        inherited = run("SELECT count(*) FROM pg_stats WHERE tablename = 'log' AND inherited")
+    assert inherited[0][0] == 2
+
+
+def test_an_unknown_table_gets_a_suggestion(url: str) -> None:
+    with pytest.raises(UnknownName, match="Did you mean"):
+        vacuum(url, tables=("public.claen",))
+
+
+def test_nothing_to_do_is_said(make_database: Callable[[], str]) -> None:
+    url = make_database()
+    vacuum(url, mode="all")
+    assert vacuum(url).summary.startswith("Nothing to do")
