@@ -137,7 +137,8 @@ class StreamFamily(Section):
     type: Literal["zset", "list", "stream"] = "zset"
     max_length: int = Field(gt=0)
     keep: Literal["highest", "lowest", "head", "tail", "newest"] | None = None
-    keys_per_batch: int = Field(default=1000, gt=0, le=10_000)
+    # Twice the keys are a tenth faster, and felt by other clients half as long again.
+    keys_per_batch: int = Field(default=500, gt=0, le=10_000)
 
     @model_validator(mode="after")
     def _keep_fits_type(self) -> Self:

@@ -3,9 +3,12 @@
 import re
 from collections.abc import Iterator
 from contextlib import contextmanager
+from functools import partial
+from itertools import islice
 from typing import Any, Protocol
 
 import redis
+from redis._parsers.hiredis import NOT_ENOUGH_DATA, _HiredisParser
 from redis.backoff import NoBackoff
 from redis.connection import Connection, SSLConnection, UnixDomainSocketConnection
 from redis.retry import Retry
@@ -33,16 +36,21 @@ class _ReadsManyReplies:
     """Reads the replies of a whole batch in one call.
 
     ``Connection.read_response`` formats an error prefix and looks for health checks on every
-    reply, which costs more than the reply itself: with 20,000 streams that is half the run.
+    reply, and its parser looks for push messages, which RESP2 does not have: together more than
+    the reply itself costs. With 20,000 streams that is half the run, so the replies are taken
+    from hiredis in one sweep.
     """
 
     _parser: Any
 
     def read_replies(self, count: int) -> list[Any]:
-        """Return ``count`` replies in order; an error reply is a value, not an exception."""
-        read = self._parser.read_response
+        """Return ``count`` replies in order; an error reply is a value, not an exception.
+
+        Raises ``redis.ConnectionError`` where the connection breaks, or a reply says that the
+        server cannot be used at all (it is loading its data).
+        """
         try:
-            return [read() for _ in range(count)]
+            replies = self._sweep(count)
         except OSError as error:
             self._drop()
             raise redis.ConnectionError(f"Error while reading: {error.args}") from error
@@ -50,6 +58,24 @@ class _ReadsManyReplies:
             # Unread replies would answer the next command: this connection is spent.
             self._drop()
             raise
+        for reply in replies:
+            if isinstance(reply, redis.ConnectionError):
+                self._drop()
+                raise reply
+        return replies
+
+    def _sweep(self, count: int) -> list[Any]:
+        parser = self._parser
+        if not isinstance(parser, _HiredisParser):
+            return [parser.read_response() for _ in range(count)]
+        if parser._reader is None:
+            raise redis.ConnectionError("The connection was closed.")
+        ready = partial(iter, parser._reader.gets, NOT_ENOUGH_DATA)
+        replies = list(islice(ready(), count))
+        while len(replies) < count:
+            parser.read_from_socket()  # type: ignore[no-untyped-call]
+            replies += islice(ready(), count - len(replies))
+        return replies
 
     def _drop(self) -> None:
         self.disconnect()  # type: ignore[attr-defined]

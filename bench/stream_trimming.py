@@ -1,0 +1,215 @@
+"""Trimming 20,000 streams, a tenth over length: ours beside redis-py's pipeline of 1,000.
+
+Both do the same work on the same fresh keys of the same server, in alternating runs. Another
+process pings throughout; what it feels is compared with what it feels when nobody trims.
+
+The tenth is over its limit by what a day brings (20 of 200 members), as a daily trim meets it. A
+second row shows the first trim after the limit was lowered (100 members too many), where both
+spend most of their time waiting for the server to remove members; it has no limit.
+"""
+
+import multiprocessing
+import secrets
+import statistics
+import tempfile
+import time
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from multiprocessing.connection import Connection
+from pathlib import Path
+from typing import Any
+
+import redis
+
+from maintenance.conf import RedisTarget, StreamFamily
+from maintenance.core.job import Job
+from maintenance.redis.streams import TrimOptions, trim_streams
+from service.embedded.valkey import EmbeddedValkey
+
+STREAMS = 20_000
+LIMIT = 200
+A_DAY_TOO_LONG = 220
+LOWERED_TOO_LONG = 300
+SHORT_MEMBERS = 40
+RUNS = 10
+PIPELINE_COMMANDS = 1000
+#: Time between two pings: short enough that no stall of a millisecond goes unfelt.
+PING_PAUSE_SECONDS = 0.0002
+
+SPEED_LIMIT = 2.0
+SLOWEST_LIMIT_MS = 5.0
+DELAY_LIMIT_MS = 5.0
+
+
+def rows() -> list[dict[str, Any]]:
+    """Return one row a figure: name, value, unit, peer, limit, met."""
+    with tempfile.TemporaryDirectory(prefix="bench-streams-") as folder:
+        Path(folder).chmod(0o711)
+        with EmbeddedValkey(Path(folder) / "valkey", secrets.token_hex(16)) as server:
+            return _measure(server.url())
+
+
+@dataclass(slots=True)
+class Trial:
+    """Seconds of each run, the pings during ours, and the slowest command of ours."""
+
+    ours: list[float] = field(default_factory=list)
+    pipeline: list[float] = field(default_factory=list)
+    pings: list[float] = field(default_factory=list)
+    slowest_us: int = 0
+
+    @property
+    def ratio(self) -> float:
+        """How many times faster ours is, at the median of the pairs."""
+        return statistics.median(p / o for p, o in zip(self.pipeline, self.ours, strict=True))
+
+    @property
+    def rates(self) -> str:
+        """Both in keys a second."""
+        ours, pipeline = (STREAMS / statistics.median(s) for s in (self.ours, self.pipeline))
+        return f"ours {ours:,.0f} keys/s, pipeline of {PIPELINE_COMMANDS:,} {pipeline:,.0f} keys/s"
+
+
+def _measure(url: str) -> list[dict[str, Any]]:
+    day = _trial(url, A_DAY_TOO_LONG)
+    lowered = _trial(url, LOWERED_TOO_LONG)
+    _seconds, idle = _with_pings(url, lambda: time.sleep(sum(day.ours + lowered.ours)))
+    felt = day.pings + lowered.pings
+    slowest_ms = max(day.slowest_us, lowered.slowest_us) / 1000
+    delay_ms = (_p999(felt) - _p999(idle)) * 1000
+    return [
+        {
+            "name": f"speed of the daily trim of {STREAMS:,} streams against redis-py's pipeline",
+            "value": day.ratio,
+            "unit": "times",
+            "peer": day.rates,
+            "limit": f"at least {SPEED_LIMIT:g}",
+            "met": day.ratio >= SPEED_LIMIT,
+            "raw": {"ours_seconds": day.ours, "pipeline_seconds": day.pipeline},
+        },
+        {
+            "name": "speed of the first trim after the limit was lowered, likewise",
+            "value": lowered.ratio,
+            "unit": "times",
+            "peer": lowered.rates,
+            "limit": "none",
+            "met": True,
+            "raw": {"ours_seconds": lowered.ours, "pipeline_seconds": lowered.pipeline},
+        },
+        {
+            "name": "slowest command of both trims on the server (SLOWLOG)",
+            "value": slowest_ms,
+            "unit": "ms",
+            "peer": "",
+            "limit": f"under {SLOWEST_LIMIT_MS:g}",
+            "met": slowest_ms < SLOWEST_LIMIT_MS,
+        },
+        {
+            "name": f"another client's p99.9 above idle, pooled over {2 * RUNS} runs",
+            "value": delay_ms,
+            "unit": "ms",
+            "peer": f"idle {_p999(idle) * 1000:.2f} ms, {len(felt):,} pings",
+            "limit": f"at most {DELAY_LIMIT_MS:g}",
+            "met": delay_ms <= DELAY_LIMIT_MS,
+        },
+    ]
+
+
+def _trial(url: str, long_members: int) -> Trial:
+    trial = Trial()
+    client = redis.Redis.from_url(url)
+    for number in range(RUNS):
+        # What comes first in a pair meets a server that was just idle: they take turns.
+        for is_ours in (True, False) if number % 2 else (False, True):
+            _fill(client, long_members)
+            client.config_set("slowlog-log-slower-than", 100)
+            client.config_set("slowlog-max-len", 10_000)
+            client.slowlog_reset()
+            if is_ours:
+                seconds, pings = _with_pings(url, lambda: _ours(url))
+                trial.ours.append(seconds)
+                trial.pings += pings
+                slow = (entry["duration"] for entry in client.slowlog_get(10_000))
+                trial.slowest_us = max([trial.slowest_us, *slow])
+            else:
+                seconds, _pings = _with_pings(url, lambda: _pipeline(url))
+                trial.pipeline.append(seconds)
+            _verify(client)
+    return trial
+
+
+def _fill(client: "redis.Redis", long_members: int) -> None:
+    """Make the keys anew: a tenth over length."""
+    client.flushall()
+    pipeline = client.pipeline(transaction=False)
+    for number in range(STREAMS):
+        members = long_members if number % 10 == 0 else SHORT_MEMBERS
+        pipeline.zadd(f"{number}-home", {str(score): score for score in range(members)})
+        if number % 500 == 499:
+            pipeline.execute()
+    pipeline.execute()
+
+
+def _ours(url: str) -> None:
+    target = RedisTarget(url=url, role="streams")
+    family = StreamFamily(redis="bench", pattern="*-home", max_length=LIMIT)
+    trim_streams(Job("bench", target, TrimOptions()), {"home": family})
+
+
+def _pipeline(url: str) -> None:
+    """Trim every key that SCAN names, as the usual careful script does."""
+    with redis.Redis.from_url(url) as client:
+        pipeline = client.pipeline(transaction=False)
+        waiting = 0
+        for key in client.scan_iter("*-home", count=PIPELINE_COMMANDS):
+            pipeline.zremrangebyrank(key, 0, -LIMIT - 1)
+            waiting += 1
+            if waiting == PIPELINE_COMMANDS:
+                pipeline.execute()
+                waiting = 0
+        pipeline.execute()
+
+
+def _verify(client: "redis.Redis") -> None:
+    """Both must have done the work: no key is longer than the limit, none is gone."""
+    pipeline = client.pipeline(transaction=False)
+    for number in range(STREAMS):
+        pipeline.zcard(f"{number}-home")
+    lengths = pipeline.execute()
+    if max(lengths) != LIMIT or min(lengths) != SHORT_MEMBERS:
+        raise RuntimeError(f"lengths are {min(lengths)} to {max(lengths)} after the trim")
+
+
+def _with_pings(url: str, work: Callable[[], object]) -> tuple[float, list[float]]:
+    """Do the work while another process pings; return its seconds and the pings' seconds."""
+    ours, theirs = multiprocessing.Pipe()
+    pinger = multiprocessing.get_context("spawn").Process(target=_ping, args=(url, theirs))
+    pinger.start()
+    ours.recv()  # it is connected
+    ours.send("go")
+    started = time.perf_counter()
+    work()
+    seconds = time.perf_counter() - started
+    ours.send("stop")
+    pings: list[float] = ours.recv()
+    pinger.join()
+    return seconds, pings
+
+
+def _ping(url: str, line: Connection) -> None:
+    with redis.Redis.from_url(url) as client:
+        client.ping()
+        line.send("connected")
+        line.recv()
+        delays: list[float] = []
+        while not line.poll():
+            started = time.perf_counter()
+            client.ping()
+            delays.append(time.perf_counter() - started)
+            time.sleep(PING_PAUSE_SECONDS)
+        line.recv()
+        line.send(delays)
+
+
+def _p999(delays: list[float]) -> float:
+    return sorted(delays)[int(len(delays) * 0.999)]
