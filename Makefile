@@ -34,7 +34,7 @@ check: $(DEVELOPMENT) ## Check style, types, imports, migrations and production 
 	@$(BIN)/ruff format --check .
 	@$(BIN)/mypy
 	@$(BIN)/lint-imports
-	@$(BIN)/python manage.py makemigrations --check --dry-run
+	@$(BIN)/python -W ignore::RuntimeWarning manage.py makemigrations --check --dry-run
 	@DJANGO_SETTINGS_MODULE=service.production $(BIN)/python manage.py check --deploy --fail-level WARNING
 
 bench: $(DEVELOPMENT) ## Measure speed and memory against their limits

@@ -102,7 +102,9 @@ def test_without_rights_counts_are_withheld(broken: str) -> None:
     with session(broken) as run:
         run("DROP ROLE IF EXISTS integrity_reader")
         run("CREATE ROLE integrity_reader LOGIN PASSWORD 'narrow'")
-    narrow = broken.replace(broken.split("//")[1].split("@", maxsplit=1)[0], "integrity_reader:narrow")
+    narrow = broken.replace(
+        broken.split("//")[1].split("@", maxsplit=1)[0], "integrity_reader:narrow"
+    )
     try:
         report = check(narrow)
     finally:
