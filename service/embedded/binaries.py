@@ -11,7 +11,7 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 
 from service.embedded.account import ServerAccount, blocking_directory
-from service.embedded.errors import BinariesNotFoundError
+from service.embedded.errors import BinariesNotFoundError, ServerStartError
 
 POSTGRES_SETTING = "MAINTENANCE_POSTGRES_BINDIR"
 VALKEY_SETTING = "MAINTENANCE_VALKEY_BINARY"
@@ -133,8 +133,17 @@ def _copy_once(target: Path, fill: Callable[[Path], None]) -> None:
         return
     unfinished = target.with_name(target.name + ".unfinished")
     shutil.rmtree(unfinished, ignore_errors=True)
-    unfinished.mkdir(parents=True)
-    fill(unfinished)
+    try:
+        unfinished.mkdir(parents=True)
+        fill(unfinished)
+    except OSError as error:  # shutil.Error is one, and lists every file that failed
+        shutil.rmtree(unfinished, ignore_errors=True)
+        reason = error.args[0][0][2] if isinstance(error, shutil.Error) else error
+        raise ServerStartError(
+            f"The servers' programs cannot be copied to {target}: {reason}. They have to be, because"
+            " their own folder is closed to the account that runs them. Make room, or move the"
+            " virtual environment to where everybody may pass."
+        ) from None
     unfinished.parent.chmod(0o755)
     for path in [unfinished, *unfinished.rglob("*")]:
         if not path.is_symlink():

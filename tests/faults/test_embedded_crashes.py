@@ -21,7 +21,12 @@ import redis
 
 from service.embedded import orphan
 from service.embedded.account import blocking_directory, server_account
-from service.embedded.binaries import locate_postgres, locate_valkey
+from service.embedded.binaries import (
+    locate_postgres,
+    locate_valkey,
+    reachable_postgres,
+    reachable_valkey,
+)
 from service.embedded.errors import ServerStartError, StateFolderError
 from service.embedded.ports import free_port
 from service.embedded.postgres import EmbeddedPostgres
@@ -124,6 +129,8 @@ def user(request: pytest.FixtureRequest, folder: Path) -> str | None:
         pytest.skip("the tests run as a normal user already")
     if shutil.which("setpriv") is None:
         pytest.skip("needs setpriv to become a normal user")
+    if blocking_directory(locate_postgres().bindir, account) is not None:
+        pytest.skip("the wheel's programs lie in a folder that is closed to normal users")
     folder.mkdir()
     os.chown(folder, account.uid, account.gid)
     folder.chmod(0o700)
@@ -345,7 +352,8 @@ def test_an_orphaned_postgres_is_stopped_before_its_folder_is_used_again(
 ) -> None:
     with EmbeddedPostgres(folder, "p") as server:
         pass
-    command = [str(locate_postgres().program("postgres")), "-D", str(server.data_dir), "-k", ""]
+    programs = reachable_postgres(locate_postgres(), server_account(), folder / "programs")
+    command = [str(programs.program("postgres")), "-D", str(server.data_dir), "-k", ""]
     left_over = run_as_account([*command, "-p", str(free_port())], server.log_path, b"")
     unleashed.append(left_over)
     pid_file = server.data_dir / "postmaster.pid"
@@ -365,7 +373,8 @@ def test_an_orphaned_valkey_is_stopped_before_its_folder_is_used_again(
         pass
     port = free_port()
     configuration = server._invocation(Path("valkey-server"), port).standard_input
-    left_over = run_as_account([str(locate_valkey().server), "-"], server.log_path, configuration)
+    program = reachable_valkey(locate_valkey(), server_account(), folder / "programs").server
+    left_over = run_as_account([str(program), "-"], server.log_path, configuration)
     unleashed.append(left_over)
     with redis.Redis(port=port, password="p") as client:
 

@@ -18,6 +18,7 @@ from service.embedded.state import (
     StateFolder,
     default_path,
 )
+from tests.unprivileged import without_root
 
 HOLDER_SCRIPT = """
 import sys
@@ -233,16 +234,22 @@ def test_a_file_in_the_folders_place_is_refused(folder: Path) -> None:
     assert f"{folder} cannot be created" in refusal(folder)
 
 
-@pytest.mark.skipif(os.geteuid() == 0, reason="root writes everywhere")
 def test_a_folder_closed_to_writing_is_refused(folder: Path) -> None:
-    folder.mkdir(mode=0o500)
-    assert f"cannot read and write the state folder {folder}" in refusal(folder)
+    folder.mkdir(mode=0o555)
+
+    def check() -> None:
+        assert f"cannot read and write the state folder {folder}" in refusal(folder)
+
+    without_root(check)
 
 
-@pytest.mark.skipif(os.geteuid() == 0, reason="root writes everywhere")
 def test_a_folder_that_cannot_be_created_is_refused(folder: Path) -> None:
-    folder.mkdir(mode=0o500)
-    assert "cannot be created (Permission denied)" in refusal(folder / "state")
+    folder.mkdir(mode=0o555)
+
+    def check() -> None:
+        assert "cannot be created (Permission denied)" in refusal(folder / "state")
+
+    without_root(check)
 
 
 @pytest.mark.skipif(os.geteuid() != 0, reason="only root can hand a folder to another user")

@@ -17,7 +17,7 @@ from tests.polling import eventually
 from tests.postgres_clients import ODD_NAME, Client, ask, narrow_role
 
 #: Everything that lasts at all is long.
-IMPATIENT = Thresholds(long_running_seconds=0.02)
+IMPATIENT = Thresholds(long_running_seconds=1e-6)
 
 SECRET = "correct horse"
 

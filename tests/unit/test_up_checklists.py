@@ -104,7 +104,7 @@ class TestPlanted:
                 Fault(FaultKind.BLOATED_TABLE, "public.a", ""),
                 Fault(FaultKind.BLOATED_TABLE, "public.b", ""),
                 Fault(FaultKind.SLOW_QUERY, "SELECT", ""),
-                Fault(FaultKind.ORPHANED_ROW, "public.c", ""),
+                Fault(FaultKind.MISSING_FK_INDEX, "public.c", ""),
             ),
             decoys=(),
             relations=(),
