@@ -9,6 +9,7 @@ from maintenance.conf import InvalidationRule
 from maintenance.core.findings import Finding, Severity, unavailable
 from maintenance.core.plans import Action, Outcome, Verdict
 from maintenance.core.reports import Report, Sample, Table
+from maintenance.core.wording import counted
 
 
 @dataclass(slots=True)
@@ -57,10 +58,10 @@ def _summary(name: str, dry_run: bool, results: Sequence[RuleResult]) -> str:
     if results[0].refusal:
         return f"Nothing was dropped: {results[0].refusal}."
     if dry_run:
-        return f"{chosen:,} values{tagged} would be dropped by {len(results)} rules (dry run)."
+        return f"{chosen:,} values{tagged} would be dropped by {counted(len(results), 'rule')} (dry run)."
     if removed == 0 and tags == 0:
-        return f"Nothing to drop: no value matches the {len(results)} rules."
-    return f"{removed:,} values{tagged} dropped by {len(results)} rules."
+        return f"Nothing to drop: no value matches {counted(len(results), 'rule')}."
+    return f"{removed:,} values{tagged} dropped by {counted(len(results), 'rule')}."
 
 
 def _findings(result: RuleResult, dry_run: bool) -> Iterator[Finding]:

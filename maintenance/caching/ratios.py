@@ -9,6 +9,7 @@ from maintenance.core.findings import Finding, Severity, unavailable
 from maintenance.core.job import Job
 from maintenance.core.options import NoOptions
 from maintenance.core.reports import Report, Sample, Table
+from maintenance.core.wording import percent
 from maintenance.redis_client.connection import session
 from maintenance.redis_client.server import ServerFacts, server_facts
 
@@ -100,8 +101,8 @@ def diagnose(name: str, role: str, window: HitWindow, thresholds: Thresholds) ->
             severity=Severity.WARNING,
             subject=name,
             sentence=(
-                f"Only {ratio:.1%} of {window.reads:,} lookups on {name} found their key; the"
-                f" target is {thresholds.cache_hit_ratio:.0%}."
+                f"Only {percent(ratio)} of {window.reads:,} lookups on {name} found their key; the"
+                f" target is {percent(thresholds.cache_hit_ratio)}."
             ),
             evidence={
                 "hit_ratio": ratio,
@@ -123,8 +124,8 @@ def _summary(name: str, window: HitWindow, thresholds: Thresholds) -> str:
     if ratio is None or window.reads < thresholds.cache_hit_minimum_reads:
         return f"{name} had {window.reads:,} lookups {since}: too few for a ratio."
     return (
-        f"{ratio:.1%} of {window.reads:,} lookups on {name} were hits {since}; the target is"
-        f" {thresholds.cache_hit_ratio:.0%}."
+        f"{percent(ratio)} of {window.reads:,} lookups on {name} were hits {since}; the target is"
+        f" {percent(thresholds.cache_hit_ratio)}."
     )
 
 

@@ -12,6 +12,7 @@ from maintenance.core.findings import Finding, Severity, unavailable
 from maintenance.core.job import Job
 from maintenance.core.options import NoOptions
 from maintenance.core.reports import Report, Sample, Table
+from maintenance.core.wording import counted, percent
 
 
 @dataclass(frozen=True, slots=True)
@@ -130,7 +131,7 @@ def diagnose(fs: FileSystem, thresholds: Thresholds) -> Iterator[Finding]:
             severity=severity,
             subject=fs.mount_point,
             sentence=(
-                f"{fs.mount_point} is {fs.used_ratio:.0%} full; {_gigabytes(fs.available_bytes)}"
+                f"{fs.mount_point} is {percent(fs.used_ratio)} full; {_gigabytes(fs.available_bytes)}"
                 " are left."
             ),
             evidence={
@@ -147,7 +148,9 @@ def diagnose(fs: FileSystem, thresholds: Thresholds) -> Iterator[Finding]:
 
 def _inode_findings(fs: FileSystem, thresholds: Thresholds) -> Iterator[Finding]:
     ratio = fs.used_inodes_ratio
-    severity = _severity(ratio, thresholds) if ratio is not None else None
+    if ratio is None:
+        return
+    severity = _severity(ratio, thresholds)
     if severity is None:
         return
     yield Finding(
@@ -155,7 +158,7 @@ def _inode_findings(fs: FileSystem, thresholds: Thresholds) -> Iterator[Finding]
         severity=severity,
         subject=fs.mount_point,
         sentence=(
-            f"{fs.mount_point} has used {ratio:.0%} of its inodes; {fs.available_inodes:,} more"
+            f"{fs.mount_point} has used {percent(ratio)} of its inodes; {fs.available_inodes:,} more"
             " files can be made, however much space is left."
         ),
         evidence={"used_inodes_ratio": ratio, "available_inodes": fs.available_inodes},
@@ -201,10 +204,10 @@ def _summary(
     verdict = (
         f"{len(over)} of {len(systems)} file systems need attention"
         if over
-        else f"{len(systems)} file systems have room"
+        else f"{counted(len(systems), 'file system')} {'has' if len(systems) == 1 else 'have'} room"
     )
     text = (
-        f"{verdict}; the fullest is {fullest.mount_point} at {fullest.used_ratio:.0%} with"
+        f"{verdict}; the fullest is {fullest.mount_point} at {percent(fullest.used_ratio)} with"
         f" {_gigabytes(fullest.available_bytes)} left"
     )
     if unreadable:

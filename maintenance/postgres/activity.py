@@ -9,6 +9,7 @@ from maintenance.core.findings import Finding, by_seriousness
 from maintenance.core.job import Job
 from maintenance.core.options import NoOptions
 from maintenance.core.reports import Report, Sample, Table
+from maintenance.core.wording import counted, seconds_in_words
 from maintenance.postgres.backends import (
     ActivitySnapshot,
     by_pid,
@@ -38,7 +39,6 @@ from maintenance.postgres.long_running import (
     sessions_table,
 )
 from maintenance.postgres.sessions import XminHolder, xmin_holders
-from maintenance.postgres.wording import counted, seconds_in_words
 
 
 @dataclass(frozen=True, slots=True)

@@ -12,6 +12,7 @@ from maintenance.conf import DatabaseTarget, Thresholds
 from maintenance.core.findings import Finding, Severity, by_seriousness, unavailable
 from maintenance.core.job import Job, Progress
 from maintenance.core.reports import Report, Sample, Table
+from maintenance.core.wording import bytes_in_words, counted, listed, percent
 from maintenance.postgres.connection import connect, query
 from maintenance.postgres.packing import BLOCK_BYTES, PackedSize, PageSample, packed_size
 from maintenance.postgres.page_sample import (
@@ -20,7 +21,6 @@ from maintenance.postgres.page_sample import (
     sample_pages,
     table_columns,
 )
-from maintenance.postgres.wording import bytes_in_words, counted, listed, percent
 
 TITLE = "Table bloat"
 CODE = "table-bloat"

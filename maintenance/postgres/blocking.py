@@ -11,13 +11,13 @@ from typing import Any
 from maintenance.conf import Thresholds
 from maintenance.core.findings import Finding, Severity
 from maintenance.core.reports import Table
+from maintenance.core.wording import counted, seconds_in_words
 from maintenance.postgres.backends import (
     PREPARED_TRANSACTION,
     ActivitySnapshot,
     Backend,
     by_pid,
 )
-from maintenance.postgres.wording import counted, seconds_in_words
 
 #: Shorter waits are daily life; from here on the server itself takes a look (``deadlock_timeout``,
 #: PostgreSQL documentation, "Lock Management", default 1 s).

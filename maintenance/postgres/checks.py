@@ -14,6 +14,7 @@ from maintenance.core.job import Job
 from maintenance.core.options import NoOptions
 from maintenance.core.reports import Report
 from maintenance.core.suggestions import require_known
+from maintenance.core.wording import seconds_in_words
 from maintenance.postgres.activity import blocking, connections, long_running
 from maintenance.postgres.bloat import TableBloatOptions, report_table_bloat
 from maintenance.postgres.connection import connect, reason_of
@@ -24,7 +25,6 @@ from maintenance.postgres.queries import SlowQueryOptions, review_slow_queries
 from maintenance.postgres.ratios import review_database_cache_hit_ratio
 from maintenance.postgres.time_budget import TimeBudget
 from maintenance.postgres.vacuum import VacuumOptions, vacuum_analyze
-from maintenance.postgres.wording import seconds_in_words
 
 #: How long one analysis may take: somebody waits for it at a terminal.
 ANALYSIS_SECONDS = 120.0

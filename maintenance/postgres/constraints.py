@@ -13,9 +13,9 @@ from psycopg2.extensions import connection as Connection  # noqa: N812 - it is a
 from maintenance.conf import DatabaseTarget
 from maintenance.core.findings import Finding, Severity, unavailable
 from maintenance.core.reports import Table
+from maintenance.core.wording import counted
 from maintenance.postgres.connection import MARKER, connection_was_lost, query, reason_of
 from maintenance.postgres.time_budget import TimeBudget
-from maintenance.postgres.wording import counted
 
 #: Counting stops here: whether ten thousand or a million rows are wrong changes nothing in what
 #: has to be done next.

@@ -12,6 +12,7 @@ from maintenance.conf import DatabaseTarget, Thresholds
 from maintenance.core.findings import Finding, Severity, by_seriousness, unavailable
 from maintenance.core.job import Job
 from maintenance.core.reports import Report, Sample, Table
+from maintenance.core.wording import bytes_in_words, counted, listed, percent
 from maintenance.postgres.btree_model import (
     BLOCK_BYTES,
     KeyGroup,
@@ -20,7 +21,6 @@ from maintenance.postgres.btree_model import (
     fresh_pages,
 )
 from maintenance.postgres.connection import connect, query
-from maintenance.postgres.wording import bytes_in_words, counted, listed, percent
 
 TITLE = "Index bloat"
 CODE = "index-bloat"

@@ -11,6 +11,7 @@ from maintenance.core.findings import Finding, Severity, by_seriousness, unavail
 from maintenance.core.job import Job
 from maintenance.core.options import NoOptions
 from maintenance.core.reports import Report, Sample, Table
+from maintenance.core.wording import bytes_in_words, counted
 from maintenance.postgres.connection import connect
 from maintenance.postgres.index_catalog import (
     Definition,
@@ -19,7 +20,6 @@ from maintenance.postgres.index_catalog import (
     definitions_of,
     measure_indexes,
 )
-from maintenance.postgres.wording import bytes_in_words, counted
 
 TITLE = "Indexes"
 

@@ -7,6 +7,7 @@ from maintenance.conf import DatabaseTarget, Thresholds
 from maintenance.core.findings import Finding, Severity, by_seriousness
 from maintenance.core.job import Job
 from maintenance.core.reports import Report, Sample, Table
+from maintenance.core.wording import bytes_in_words, counted, seconds_in_words
 from maintenance.postgres.connection import connect
 from maintenance.postgres.index_catalog import (
     Definition,
@@ -16,7 +17,6 @@ from maintenance.postgres.index_catalog import (
 )
 from maintenance.postgres.index_guards import UnreadIndex, unread_indexes
 from maintenance.postgres.index_usage import bounded_table, report_index_usage, uncounted
-from maintenance.postgres.wording import bytes_in_words, counted, seconds_in_words
 
 __all__ = ["UnusedIndexOptions", "report_index_usage", "report_unused_indexes"]
 

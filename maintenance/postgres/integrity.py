@@ -10,6 +10,7 @@ from maintenance.core.findings import Finding, by_seriousness
 from maintenance.core.job import Job
 from maintenance.core.options import NoOptions
 from maintenance.core.reports import Report, Sample
+from maintenance.core.wording import counted
 from maintenance.postgres.connection import connect
 from maintenance.postgres.constraints import (
     OrphanCount,
@@ -31,7 +32,6 @@ from maintenance.postgres.sequences import (
     unreadable_sequences,
 )
 from maintenance.postgres.time_budget import TimeBudget
-from maintenance.postgres.wording import counted
 
 #: One statement may read a table that long; a longer check belongs into a night of its own.
 STATEMENT_SECONDS = 15.0

@@ -17,9 +17,9 @@ from maintenance.core.findings import Finding, Severity, unavailable
 from maintenance.core.job import Job
 from maintenance.core.options import NoOptions
 from maintenance.core.reports import Report, Sample, Table
+from maintenance.core.wording import bytes_in_words, counted, seconds_in_words
 from maintenance.postgres.connection import connect, query
 from maintenance.postgres.counters import CounterWindow, measure_window
-from maintenance.postgres.wording import bytes_in_words, counted, seconds_in_words
 
 #: Rows in the table of what is read most.
 TABLES_SHOWN = 20

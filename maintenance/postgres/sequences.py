@@ -12,9 +12,9 @@ from psycopg2.extensions import connection as Connection  # noqa: N812 - it is a
 from maintenance.conf import DatabaseTarget
 from maintenance.core.findings import Finding, Severity, unavailable
 from maintenance.core.reports import Sample, Table
+from maintenance.core.wording import counted, listed, percent
 from maintenance.postgres.connection import MARKER, connection_was_lost, query, reason_of
 from maintenance.postgres.time_budget import TimeBudget
-from maintenance.postgres.wording import counted, listed, percent
 
 #: Changing a column to bigint rewrites its table and wants planning: at three quarters there is
 #: time for it, at nine tenths it is the next thing to do.

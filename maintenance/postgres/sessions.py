@@ -6,8 +6,8 @@ from typing import Any
 
 from psycopg2.extensions import connection as Connection  # noqa: N812 - it is a class
 
+from maintenance.core.wording import seconds_in_words
 from maintenance.postgres.connection import query
-from maintenance.postgres.wording import seconds_in_words
 
 
 @dataclass(frozen=True, slots=True)

@@ -6,9 +6,9 @@ from collections.abc import Sequence
 from maintenance.core.findings import Finding, Severity, by_seriousness, unavailable
 from maintenance.core.plans import Outcome, Verdict
 from maintenance.core.reports import Report, Sample, Table
+from maintenance.core.wording import counted, listed
 from maintenance.postgres.counters import CounterWindow
 from maintenance.postgres.vacuum_plan import TableKind, TableState, TableTask, VacuumPlan
-from maintenance.postgres.wording import counted, listed
 
 TITLE = "Vacuum and analyze"
 

@@ -9,6 +9,7 @@ from maintenance.core.findings import Finding, Severity
 from maintenance.core.job import Job
 from maintenance.core.options import NoOptions
 from maintenance.core.reports import Report, Sample, Table
+from maintenance.core.wording import percent
 from maintenance.redis_client.connection import session
 from maintenance.redis_client.server import ServerFacts, server_facts
 
@@ -118,7 +119,7 @@ def _limit_findings(
             severity=Severity.CRITICAL if full else Severity.WARNING,
             subject=name,
             sentence=(
-                f"{name} uses {ratio:.0%} of its maxmemory"
+                f"{name} uses {percent(ratio)} of its maxmemory"
                 f" ({_megabytes(facts.maxmemory_bytes)}); {'it' if full else 'when full it'}"
                 f" {then}."
             ),
@@ -203,7 +204,7 @@ def _fragmentation_findings(name: str, facts: ServerFacts) -> Iterator[Finding]:
             severity=Severity.WARNING,
             subject=name,
             sentence=(
-                f"{name} has {1 - ratio:.0%} of its data outside of memory: the machine swaps,"
+                f"{name} has {percent(1 - ratio)} of its data outside of memory: the machine swaps,"
                 " and every access to that part waits for the disk."
             ),
             evidence=evidence,
@@ -213,7 +214,7 @@ def _fragmentation_findings(name: str, facts: ServerFacts) -> Iterator[Finding]:
 
 def _summary(name: str, facts: ServerFacts) -> str:
     ratio = used_ratio(facts)
-    share = f"{ratio:.0%} of its limit" if ratio is not None else "without a limit"
+    share = f"{percent(ratio)} of its limit" if ratio is not None else "without a limit"
     return (
         f"{name} uses {_megabytes(facts.used_memory_bytes)}, {share}, for {facts.keys:,} keys;"
         f" policy {facts.maxmemory_policy}, {facts.evicted_keys:,} keys evicted since its start."

@@ -59,7 +59,7 @@ def test_a_pattern_drops_the_values_of_its_prefix_and_version_alone(
     client.mset(others)
     client.zadd("site:3:book:stream", {"a": 1})
     report = invalidate(target(redis_url, books={"patterns": ["book:*"]}))
-    assert report.summary == "2,500 values dropped by 1 rules."
+    assert report.summary == "2,500 values dropped by 1 rule."
     assert site_cache.get("shelf:1") == "stays"
     assert client.mget(list(others)) == [value.encode() for value in others.values()]
     assert client.zcard("site:3:book:stream") == 1
@@ -77,7 +77,7 @@ def test_a_dry_run_counts_and_names_what_would_go(
         target(redis_url, books={"patterns": ["book:*"], "tags": ["t"]}), dry_run=True
     )
     assert client.dbsize() == 20
-    assert report.summary == "20 values and 1 tags would be dropped by 1 rules (dry run)."
+    assert report.summary == "20 values and 1 tags would be dropped by 1 rule (dry run)."
     assert {outcome.verdict for outcome in report.outcomes} == {Verdict.PLANNED}
     assert len(report.findings[0].evidence["examples"]) == 10
 
@@ -144,7 +144,7 @@ def test_rules_can_be_chosen_and_a_misspelt_one_is_corrected(
 def test_without_rules_and_without_matches_there_is_nothing_to_do(redis_url: str) -> None:
     assert "no invalidation rule is configured" in invalidate(target(redis_url)).summary
     empty = invalidate(target(redis_url, books={"patterns": ["book:*"]}))
-    assert empty.summary == "Nothing to drop: no value matches the 1 rules."
+    assert empty.summary == "Nothing to drop: no value matches 1 rule."
 
 
 def test_a_pattern_that_matches_everything_is_refused(

@@ -57,7 +57,7 @@ def test_a_restart_or_a_reset_of_the_counters_begins_a_new_window() -> None:
 def test_a_ratio_below_the_target_is_a_warning() -> None:
     (found,) = judge(hits=700, misses=300)
     assert (found.code, found.severity) == ("cache-hit-ratio", Severity.WARNING)
-    assert "Only 70.0% of 1,000 lookups" in found.sentence
+    assert "Only 70 % of 1,000 lookups" in found.sentence
     assert judge(hits=800, misses=200) == []
 
 

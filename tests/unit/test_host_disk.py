@@ -38,7 +38,7 @@ def test_a_full_file_system_is_a_warning_and_then_critical() -> None:
     (critical,) = judge(replace(ROOMY, used_bytes=900, available_bytes=50))
     assert (warning.code, warning.severity) == ("disk-space", Severity.WARNING)
     assert critical.severity is Severity.CRITICAL
-    assert "84% full" in warning.sentence
+    assert "84 % full" in warning.sentence
 
 
 def test_inodes_run_out_on_their_own() -> None:

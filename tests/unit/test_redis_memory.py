@@ -59,7 +59,7 @@ def test_a_healthy_server_has_no_finding() -> None:
 def test_memory_above_the_share_is_a_warning_and_at_the_limit_critical() -> None:
     (high,) = findings("streams", used_memory_bytes=810_000_000)
     assert (high.code, high.severity) == ("redis-memory-high", Severity.WARNING)
-    assert "81%" in high.sentence
+    assert "81 %" in high.sentence
     (full,) = findings("streams", used_memory_bytes=1_000_000_000)
     assert full.severity is Severity.CRITICAL
     assert "it refuses writes" in full.sentence
