@@ -88,6 +88,24 @@ class EmbeddedPostgres(EmbeddedServer):
         finally:
             connection.close()
 
+    def ensure_extension(self, database: str, name: str) -> bool:
+        """Create the extension in the database; return whether the server's programs have it."""
+        connection = psycopg2.connect(self.url(database))
+        try:
+            connection.autocommit = True
+            with connection.cursor() as cursor:
+                cursor.execute(
+                    "SELECT 1 FROM pg_catalog.pg_available_extensions WHERE name = %s", [name]
+                )
+                if cursor.fetchone() is None:
+                    return False
+                cursor.execute(
+                    sql.SQL("CREATE EXTENSION IF NOT EXISTS {}").format(sql.Identifier(name))
+                )
+        finally:
+            connection.close()
+        return True
+
     def _prepare(self, account: ServerAccount | None) -> Path:
         found = self._binaries or locate_postgres()
         binaries = reachable_postgres(found, account, self.state_dir / "programs")

@@ -122,6 +122,8 @@ def _start_postgres(
     servers.embedded.append(server)
     if not servers.database_url:
         server.ensure_database(LEDGER_DATABASE)
+        # The service looks after its own database too, and reviews its slow queries.
+        server.ensure_extension(LEDGER_DATABASE, "pg_stat_statements")
         servers.database_url = server.url(LEDGER_DATABASE)
         servers.has_own_database = True
     if with_site:

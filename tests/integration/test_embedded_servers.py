@@ -388,3 +388,12 @@ def test_a_large_log_is_moved_aside_while_the_server_writes_on(valkey: EmbeddedV
         client.bgrewriteaof()
     eventually(lambda: b"append only" in valkey.log_path.read_bytes(), 10, "a new line in the log")
     assert valkey.log_path.stat().st_size < 10_000
+
+
+def test_an_extension_is_created_once_and_a_missing_one_is_told(
+    postgres_server: EmbeddedPostgres,
+) -> None:
+    postgres_server.ensure_database("extended")
+    assert postgres_server.ensure_extension("extended", "pg_stat_statements")
+    assert postgres_server.ensure_extension("extended", "pg_stat_statements")
+    assert not postgres_server.ensure_extension("extended", "no_such_extension")
