@@ -20,8 +20,8 @@ class Command(MaintenanceCommand):
 
     help = (
         "Look for what is broken in a PostgreSQL database, or soon will be. Reads only.\n\n"
-        "Invalid indexes, constraints that were never validated, foreign keys without an index,"
-        "\nsequences near their end."
+        "Invalid indexes, constraints that were never validated, orphaned rows behind them,"
+        "\nsequences near their end or behind their columns."
     )
     examples: ClassVar = (
         "check_data_integrity",
