@@ -12,6 +12,7 @@ from pathlib import Path
 
 from service.embedded.account import ServerAccount, blocking_directory
 from service.embedded.errors import BinariesNotFoundError, ServerStartError
+from service.embedded.process import server_environment
 
 POSTGRES_SETTING = "MAINTENANCE_POSTGRES_BINDIR"
 VALKEY_SETTING = "MAINTENANCE_VALKEY_BINARY"
@@ -226,6 +227,7 @@ def _version_of(program: Path, pattern: str, setting: str) -> str:
     try:
         answer = subprocess.run(
             [program, "--version"],
+            env=server_environment(),
             capture_output=True,
             text=True,
             timeout=VERSION_TIMEOUT_SECONDS,
