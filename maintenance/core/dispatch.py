@@ -7,6 +7,7 @@ from datetime import timedelta
 from typing import Any
 
 from celery import current_app
+from celery.exceptions import QueueNotFound
 from django.db import transaction
 from django.utils import timezone
 from kombu.exceptions import OperationalError
@@ -86,18 +87,36 @@ def publish(run: Run) -> bool:
     except (OperationalError, ConnectionError) as error:
         logger.warning("Run %s could not be sent and stays queued: %s", run.id, redact(str(error)))
         return False
-    Run.objects.filter(id=run.id, state=RunState.QUEUED).update(published_at=timezone.now())
+    except QueueNotFound as error:
+        logger.error(
+            "Run %s cannot be sent and stays queued: %s. Add the queue to task_queues.",
+            run.id,
+            error,
+        )
+        return False
+    # The attempt tells whether a worker has been faster, and has given the run back meanwhile.
+    Run.objects.filter(id=run.id, attempt=run.attempt, state=RunState.QUEUED).update(
+        published_at=timezone.now()
+    )
     return True
 
 
-def mend() -> dict[str, int]:
+def mend(*, judge_leases: bool = True) -> dict[str, int]:
     """Bring back runs whose worker died and runs whose message was lost; count both.
 
-    Safe to call from several processes at once: each row is changed under its fence.
+    Safe to call from several processes at once: each row is changed under its fence. Without
+    ``judge_leases`` no worker is held to be dead: no heartbeat could be written while the ledger
+    was away, so old ones say nothing until the workers had time to write again.
     """
-    lost = [run for run in ledger.runs_without_a_worker() if _reap(run)]
-    unsent = ledger.runs_without_a_message(UNCONFIRMED_SECONDS, REPUBLISH_SECONDS)
-    sent = sum(publish(run) for run in unsent if not _give_up_unknown(run))
+    silent = ledger.runs_without_a_worker() if judge_leases else []
+    lost = [run for run in silent if _reap(run)]
+    sent = 0
+    for run in ledger.runs_without_a_message(UNCONFIRMED_SECONDS, REPUBLISH_SECONDS):
+        if _give_up_unknown(run):
+            continue
+        if not publish(run):
+            break  # a broker that is away takes seconds to say so: asking once is enough
+        sent += 1
     return {"lost": len(lost), "republished": sent}
 
 

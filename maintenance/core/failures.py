@@ -8,10 +8,12 @@ from django.db import OperationalError as LedgerOperationalError
 from maintenance.core.errors import MaintenanceError, TargetUnavailable
 
 # SQLSTATE classes and codes that a later attempt may not meet again (PostgreSQL documentation,
-# appendix A): connection exceptions, insufficient resources other than a full disk, operator
-# intervention, deadlock and serialization failures, lock not available.
-_TRANSIENT_CLASSES = ("08", "40", "57")
-_TRANSIENT_CODES = ("53200", "53300", "55P03")
+# appendix A): connection exceptions, deadlock and serialization failures; out of memory, too many
+# connections, lock not available, a server that stops, crashed or starts, an idle session ended.
+# Not query_canceled (57014): a statement that took too long will do so again, at the same cost to
+# the site, and one that a person cancelled is not wanted.
+_TRANSIENT_CLASSES = ("08", "40")
+_TRANSIENT_CODES = ("53200", "53300", "55P03", "57P01", "57P02", "57P03", "57P05")
 
 _TRANSIENT_ERRORS: tuple[type[Exception], ...] = (
     TargetUnavailable,

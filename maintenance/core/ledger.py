@@ -101,8 +101,7 @@ def claim(
     holds the same task and target.
     """
     now = timezone.now()
-    fields = _new_run_fields(spec, target, options, Origin(Trigger.API), run_id)
-    Run.objects.get_or_create(id=run_id, defaults=fields)
+    admit(run_id, spec, target, options)
     with transaction.atomic():
         run = Run.objects.select_for_update().get(id=run_id)
         if run.is_finished or (run.state == RunState.RUNNING and _lease_is_alive(run, now)):
@@ -123,11 +122,23 @@ def claim(
             other = Run.objects.filter(
                 task=run.task, target=run.target, state=RunState.RUNNING
             ).first()
-            if other is None:  # it ended between the two statements: let mend send us again
-                Run.objects.filter(id=run_id).update(published_at=None)
-                raise NotClaimed("the other run has just ended") from None
-            raise Overlap(Run.objects.get(id=run_id), other) from None
-    return run
+            if other is not None:
+                raise Overlap(Run.objects.get(id=run_id), other) from None
+        else:
+            return run
+    forget_message(run_id)
+    raise NotClaimed("the other run has just ended")
+
+
+def admit(run_id: uuid.UUID, spec: TaskSpec, target: str, options: Mapping[str, Any]) -> None:
+    """Write the row of a message that application code sent; do nothing where it has one."""
+    fields = _new_run_fields(spec, target, options, Origin(Trigger.API), run_id)
+    Run.objects.get_or_create(id=run_id, defaults=fields)
+
+
+def forget_message(run_id: uuid.UUID) -> None:
+    """Note that no message is on its way for a queued run: ``dispatch.mend`` sends one when due."""
+    Run.objects.filter(id=run_id, state=RunState.QUEUED).update(published_at=None)
 
 
 def _lease_is_alive(run: Run, now: datetime) -> bool:

@@ -4,21 +4,23 @@ import logging
 import threading
 import time
 import uuid
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import replace
 from traceback import format_exc
-from typing import Any, Protocol
+from typing import Any, Protocol, TypeVar
 
-from celery.exceptions import BackendError, Ignore, SoftTimeLimitExceeded
+from celery.exceptions import BackendError, Ignore, Reject, SoftTimeLimitExceeded
 from django.db import (
     DatabaseError,
     DataError,
     InterfaceError,
+    InternalError,
     OperationalError,
     close_old_connections,
     connection,
 )
+from kombu.exceptions import OperationalError as BrokerError
 from redis.exceptions import RedisError
 
 from maintenance.conf import configuration
@@ -32,7 +34,7 @@ from maintenance.core.options import parse_options
 from maintenance.core.recording import record, run_logger
 from maintenance.core.redaction import redact
 from maintenance.core.registry import TaskSpec
-from maintenance.core.reports import Report, ReportDocument
+from maintenance.core.reports import Report
 from maintenance.models import Run, RunState
 from maintenance.reports.plain import plain, plain_report
 
@@ -45,6 +47,10 @@ PROGRESS_SECONDS = 0.5
 LONGEST_HELD_SECONDS = 60.0
 #: How long the end of a run waits for a ledger that is restarting.
 FINISH_PATIENCE_SECONDS = 60.0
+#: A message that finds the ledger away comes again after this long.
+LEDGER_AWAY_SECONDS = 5.0
+
+T = TypeVar("T")
 
 
 class RunFailed(Exception):
@@ -74,6 +80,7 @@ class LedgerProgress:
         self._run = run
         self._task = task
         self._written_at = 0.0
+        self.renewed_at = time.monotonic()  # when the lease was last known to be ours
         self.stop: Exception | None = None  # set by the lease, raised at the next update
 
     def update(
@@ -86,24 +93,34 @@ class LedgerProgress:
         if now - self._written_at < PROGRESS_SECONDS and done != total:
             return
         self._written_at = now
-        cancelled = ledger.heartbeat(
-            self._run,
-            phase=phase[:200],
-            progress_done=done,
-            progress_total=total,
-            progress_unit=unit,
+        cancelled = self._store(
+            phase=phase[:200], progress_done=done, progress_total=total, progress_unit=unit
         )
         meta = {"phase": phase, "done": done, "total": total, "unit": unit}
         _show(self._task, "PROGRESS", meta)
         if cancelled:
             raise Cancelled("Cancelled on request.")
 
+    def _store(self, **fields: Any) -> bool:
+        """Write the row, as a heartbeat does; go on without while the lease outlives an outage."""
+        try:
+            cancelled = ledger.heartbeat(self._run, **fields)
+        except (OperationalError, InterfaceError) as error:
+            connection.close()
+            if time.monotonic() - self.renewed_at > ledger.LEASE_SECONDS:
+                raise
+            reason = redact(str(error))
+            logger.warning("Progress of run %s could not be stored: %s", self._run.id, reason)
+            return False
+        self.renewed_at = time.monotonic()
+        return cancelled
+
 
 def _show(task: Carrier, state: str, meta: dict[str, Any]) -> None:
     """Store a state in Celery's result backend, for watching only: its outage costs nothing."""
     try:
         task.update_state(state=state, meta=meta)
-    except (BackendError, RedisError, ConnectionError, TimeoutError) as error:
+    except (BackendError, BrokerError, RedisError, OSError) as error:
         logger.warning("Progress could not be shown in Celery: %s", redact(str(error)))
 
 
@@ -117,6 +134,7 @@ def _lease(run: Run, progress: LedgerProgress) -> Iterator[None]:
             try:
                 if ledger.heartbeat(run):
                     progress.stop = Cancelled("Cancelled on request.")
+                progress.renewed_at = time.monotonic()
             except LostLease as lost:
                 progress.stop = lost
             except (DatabaseError, InterfaceError) as error:  # also a ledger that is read-only
@@ -150,9 +168,14 @@ def _execute(
     task: Carrier, spec: TaskSpec, target: str, options: Mapping[str, Any]
 ) -> dict[str, Any]:
     run_id = uuid.UUID(task.request.id)
-    _wait_for_rate_limit(task, spec, run_id)
     try:
+        _wait_for_rate_limit(task, spec, run_id, target, options)
         run = ledger.claim(run_id, spec, target, options, task.request.hostname or "")
+    except (OperationalError, InterfaceError, InternalError) as error:  # away, or read-only
+        # The message may be all there is of this run: it must not end here.
+        logger.warning("Run %s waits for the ledger: %s", run_id, redact(str(error)))
+        connection.close()
+        raise task.retry(countdown=LEDGER_AWAY_SECONDS, max_retries=None) from None
     except ledger.NotClaimed as answer:
         logger.info("Message for run %s does nothing: %s", run_id, answer)
         raise Ignore from None
@@ -177,7 +200,9 @@ def _execute(
     return _end(run, RunState.SUCCEEDED, report)
 
 
-def _wait_for_rate_limit(task: Carrier, spec: TaskSpec, run_id: uuid.UUID) -> None:
+def _wait_for_rate_limit(
+    task: Carrier, spec: TaskSpec, run_id: uuid.UUID, target: str, options: Mapping[str, Any]
+) -> None:
     """Let the run come again later where its task's limit is used up.
 
     A doubled message takes no place under the limit: its run does not wait for a start any more.
@@ -187,18 +212,27 @@ def _wait_for_rate_limit(task: Carrier, spec: TaskSpec, run_id: uuid.UUID) -> No
     wait = reserve_start(spec.name, spec.rate_limit)
     if wait > 0:
         held = wait <= LONGEST_HELD_SECONDS
+        ledger.admit(run_id, spec, target, options)
         ledger.postpone(run_id, wait, held=held)
-        raise _again(task, wait, held=held)
+        raise _again(task, run_id, wait, held=held)
 
 
-def _again(task: Carrier, delay: float, *, held: bool, error: Exception | None = None) -> Exception:
+def _again(
+    task: Carrier, run_id: uuid.UUID, delay: float, *, held: bool, error: Exception | None = None
+) -> Exception:
     """Return what ends this message so that the run comes again after ``delay`` seconds."""
     if held:
-        return task.retry(exc=error, countdown=delay, max_retries=None)
+        try:
+            return task.retry(exc=error, countdown=delay, max_retries=None)
+        except Reject as refusal:  # the broker did not take the message: mend sends it when due
+            logger.warning("Run %s waits for the broker: %s", run_id, redact(str(refusal)))
+            ledger.forget_message(run_id)
     return Ignore()
 
 
 def _work(task: Carrier, spec: TaskSpec, run: Run, options: Mapping[str, Any]) -> Report:
+    if run.cancel_requested:  # while an earlier attempt was at work
+        raise Cancelled("Cancelled on request.")
     progress = LedgerProgress(run, task)
     with _lease(run, progress):
         report = spec.function(
@@ -240,8 +274,12 @@ def _retry_or_fail(task: Carrier, spec: TaskSpec, run: Run, error: Exception) ->
         return _fail(run, reason)
     delay = spec.retry.delay_seconds(failures)
     held = delay <= LONGEST_HELD_SECONDS
-    ledger.requeue(run, delay, held=held)
-    raise _again(task, delay, held=held, error=RunFailed(reason))
+    try:
+        _with_patience(lambda: ledger.requeue(run, delay, held=held))
+    except LostLease as lost:
+        logger.error("Run %s is not tried again here: %s", run.id, lost)
+        raise Ignore from None
+    raise _again(task, run.id, delay, held=held, error=RunFailed(reason))
 
 
 def _fail(run: Run, reason: str) -> dict[str, Any]:
@@ -252,10 +290,14 @@ def _fail(run: Run, reason: str) -> dict[str, Any]:
 def _end(run: Run, state: RunState, report: Report, reason: str = "") -> dict[str, Any]:
     """Write the end of the run everywhere it is kept, the ledger first."""
     try:
-        document = _finish_with_patience(run, state, report, reason)
+        document = _with_patience(lambda: ledger.finish(run, state, report, reason))
     except LostLease as lost:
         logger.error("%s", lost)
         raise Ignore from None
+    except (OperationalError, InterfaceError):
+        run_logger.error("report not stored", extra={"document": report.to_json()})
+        logger.error("The ledger is away; run %s was logged only", run.id)
+        raise
     except DataError as error:  # a name longer than its column, for one
         if state is RunState.FAILED:
             raise
@@ -268,18 +310,15 @@ def _end(run: Run, state: RunState, report: Report, reason: str = "") -> dict[st
     }
 
 
-def _finish_with_patience(run: Run, state: RunState, report: Report, reason: str) -> ReportDocument:
-    """Finish the run, waiting while the ledger's database restarts."""
+def _with_patience(write: Callable[[], T]) -> T:
+    """Write to the ledger, again and again while its database restarts."""
     give_up_at = time.monotonic() + FINISH_PATIENCE_SECONDS
     pause_seconds = 0.5
     while True:
         try:
-            return ledger.finish(run, state, report, reason)
+            return write()
         except (OperationalError, InterfaceError):
             if time.monotonic() > give_up_at:
-                facts = ledger.run_facts(run)
-                run_logger.error("report not stored", extra={"document": report.to_json()})
-                logger.error("The ledger is away; run %s was logged only", facts.run_id)
                 raise
             close_old_connections()
             connection.close()

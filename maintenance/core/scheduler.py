@@ -12,7 +12,13 @@ from typing import Any
 from celery.beat import ScheduleEntry
 from celery.schedules import BaseSchedule, crontab
 from celery.schedules import schedule as interval
-from django.db import DatabaseError, IntegrityError, transaction
+from django.db import (
+    DatabaseError,
+    IntegrityError,
+    InterfaceError,
+    close_old_connections,
+    transaction,
+)
 from django_celery_beat.models import PeriodicTask
 from django_celery_beat.schedulers import DatabaseScheduler
 
@@ -91,7 +97,7 @@ def record_slot(slot: Slot) -> bool:
         run = _start_or_refuse(slot)
     except IntegrityError:
         logger.info("%s for %s has its run already", name, due)
-    except DatabaseError:
+    except (DatabaseError, InterfaceError):  # the second is what a cut connection says at once
         logger.exception("%s for %s could not be recorded and is kept", name, due)
         return False
     else:
@@ -122,6 +128,7 @@ class LedgerScheduler(DatabaseScheduler):  # type: ignore[misc]  # the library h
     def __init__(self, *args: Any, **kwargs: Any) -> None:
         self._unrecorded: deque[Slot] = deque()
         self._mended_at = 0.0
+        self._reached_the_ledger = False
         super().__init__(*args, **kwargs)
 
     def enabled_models_qs(self) -> Any:
@@ -134,6 +141,7 @@ class LedgerScheduler(DatabaseScheduler):  # type: ignore[misc]  # the library h
 
     def tick(self, *args: Any, **kwargs: Any) -> float:
         """Send what is due; now and then bring back what was lost."""
+        close_old_connections()  # a connection that the server ended says so only when it is used
         while self._unrecorded and record_slot(self._unrecorded[0]):
             self._unrecorded.popleft()
         if time.monotonic() - self._mended_at > MEND_SECONDS:
@@ -143,11 +151,15 @@ class LedgerScheduler(DatabaseScheduler):  # type: ignore[misc]  # the library h
         return wait
 
     def _mend(self) -> None:
+        # After an outage, or in a beat that has just started and cannot know of one, the workers
+        # get until the next look to write a heartbeat.
+        judge_leases, self._reached_the_ledger = self._reached_the_ledger, False
         try:
-            counts = mend()
-        except DatabaseError:
+            counts = mend(judge_leases=judge_leases)
+        except (DatabaseError, InterfaceError):
             logger.exception("Lost runs could not be looked for; trying again soon")
             return
+        self._reached_the_ledger = True
         if any(counts.values()):
             logger.warning("Brought back %(lost)d lost and %(republished)d unsent runs", counts)
 

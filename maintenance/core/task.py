@@ -32,6 +32,9 @@ class QueuedTask(Task[Any, Any]):
     """
 
     abstract = True
+    #: The ledger counts attempts and waits. Celery's own limit (3) would end a run that waits for
+    #: its rate limit, or that its task wants tried more often.
+    max_retries = None
 
     def apply_async(self, *args: Any, **options: Any) -> Any:
         """Send the task; see :meth:`celery.app.task.Task.apply_async`."""

@@ -1,6 +1,6 @@
 """Runs that must wait, for a limit, for a retry or for a server: none is forgotten."""
 
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from contextlib import closing, contextmanager
 
 import psycopg2

@@ -97,6 +97,6 @@ def break_at_once(job: Job[None, NoOptions]) -> Report:
     target=TargetKind.NONE,
     retry=RetryPolicy(max_attempts=6, base_seconds=0.05, ceiling_seconds=0.1),
 )
-def reach_in_vain_for_long(job: Job[None, NoOptions]) -> Report:  # noqa: ARG001
+def reach_in_vain_for_long(job: Job[None, NoOptions]) -> Report:
     """Fail as an outage does, more often than Celery retries of its own accord."""
     raise TargetUnavailable("cache.example:6379 is down")
