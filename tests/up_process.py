@@ -138,7 +138,7 @@ class UpProcess:
     def children_of(self, *words: str) -> list[psutil.Process]:
         """Return direct children of `up` whose command holds all of `words`."""
         children = psutil.Process(self.pid).children()
-        return [c for c in children if all(word in " ".join(c.cmdline()) for word in words)]
+        return [c for c in children if all(word in command_of(c) for word in words)]
 
     def address(self, what: str) -> str:
         """Return an address from the table."""
@@ -184,9 +184,22 @@ class UpProcess:
             yield found[0]
 
 
+def command_of(process: psutil.Process) -> str:
+    """Return a process's command line; empty where it has ended meanwhile."""
+    try:
+        return " ".join(process.cmdline())
+    except psutil.NoSuchProcess:  # a zombie is one, too
+        return ""
+
+
 def are_gone(processes: list[psutil.Process]) -> bool:
     """Tell whether all of them have ended."""
-    return all(
-        not process.is_running() or process.status() == psutil.STATUS_ZOMBIE
-        for process in processes
-    )
+    return all(has_ended(process) for process in processes)
+
+
+def has_ended(process: psutil.Process) -> bool:
+    """Tell whether a process is gone, or waits only for its parent to read its exit code."""
+    try:
+        return not process.is_running() or process.status() == psutil.STATUS_ZOMBIE
+    except psutil.NoSuchProcess:  # it ended between the two questions
+        return True

@@ -16,6 +16,7 @@ from tests.up_process import (
     UpProcess,
     are_gone,
     clean_environment,
+    command_of,
 )
 
 SECONDS_TO_BE_GONE = 5
@@ -25,7 +26,7 @@ def test_a_killed_up_leaves_no_process_and_the_next_one_finishes_its_run(server_
     folder = server_root / "killed"
     with UpProcess(folder, *FREE_PORTS) as up:
         up.wait_until_ready()
-        commands = " ".join(" ".join(process.cmdline()) for process in up.family())
+        commands = " ".join(command_of(process) for process in up.family())
         for word in (
             "postgres",
             "valkey",
@@ -125,7 +126,7 @@ def test_a_reader_who_goes_away_ends_the_service_in_order(server_root: Path) -> 
                     break
             family = psutil.Process(process.pid).children(recursive=True)
         # The next line that any process prints finds no reader; a killed worker makes one.
-        worker = next(child for child in family if "low@" in " ".join(child.cmdline()))
+        worker = next(child for child in family if "low@" in command_of(child))
         worker.kill()
         assert process.wait(60) == 0
     finally:
