@@ -15,16 +15,16 @@ from maintenance.core.options import NoOptions
 from maintenance.core.reports import Report
 from maintenance.core.suggestions import require_known
 from maintenance.core.wording import seconds_in_words
-from maintenance.postgres.activity import blocking, connections, long_running
-from maintenance.postgres.bloat import TableBloatOptions, report_table_bloat
+from maintenance.postgres.activity.review import blocking, connections, long_running
+from maintenance.postgres.bloat.indexes import IndexBloatOptions, report_index_bloat
+from maintenance.postgres.bloat.tables import TableBloatOptions, report_table_bloat
+from maintenance.postgres.capacity.cache_hit_ratio import review_database_cache_hit_ratio
 from maintenance.postgres.connection import connect, reason_of
-from maintenance.postgres.index_bloat import IndexBloatOptions, report_index_bloat
-from maintenance.postgres.index_usage import report_index_usage
-from maintenance.postgres.indexes import UnusedIndexOptions, report_unused_indexes
-from maintenance.postgres.queries import SlowQueryOptions, review_slow_queries
-from maintenance.postgres.ratios import review_database_cache_hit_ratio
+from maintenance.postgres.indexes.unused import UnusedIndexOptions, report_unused_indexes
+from maintenance.postgres.indexes.usage import report_index_usage
+from maintenance.postgres.queries.review import SlowQueryOptions, review_slow_queries
 from maintenance.postgres.time_budget import TimeBudget
-from maintenance.postgres.vacuum import VacuumOptions, vacuum_analyze
+from maintenance.postgres.vacuum.run import VacuumOptions, vacuum_analyze
 
 #: How long one analysis may take: somebody waits for it at a terminal.
 ANALYSIS_SECONDS = 120.0

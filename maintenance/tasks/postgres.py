@@ -6,16 +6,14 @@ from maintenance.core.options import NoOptions
 from maintenance.core.registry import TargetKind
 from maintenance.core.reports import Report
 from maintenance.core.task import maintenance_task
-from maintenance.postgres import (
-    activity,
-    bloat,
-    index_bloat,
-    indexes,
-    integrity,
-    queries,
-    ratios,
-    vacuum,
-)
+from maintenance.postgres.activity import review as activity
+from maintenance.postgres.bloat import indexes as index_bloat
+from maintenance.postgres.bloat import tables as table_bloat
+from maintenance.postgres.capacity import cache_hit_ratio
+from maintenance.postgres.indexes import unused as unused_indexes
+from maintenance.postgres.integrity import review as integrity
+from maintenance.postgres.queries import review as queries
+from maintenance.postgres.vacuum import run as vacuum
 
 
 @maintenance_task(
@@ -32,11 +30,14 @@ def vacuum_analyze(job: Job[DatabaseTarget, vacuum.VacuumOptions]) -> Report:
 
 
 @maintenance_task(
-    queue="low", target=TargetKind.DATABASE, options=bloat.TableBloatOptions, rate_limit="30/m"
+    queue="low",
+    target=TargetKind.DATABASE,
+    options=table_bloat.TableBloatOptions,
+    rate_limit="30/m",
 )
-def report_table_bloat(job: Job[DatabaseTarget, bloat.TableBloatOptions]) -> Report:
+def report_table_bloat(job: Job[DatabaseTarget, table_bloat.TableBloatOptions]) -> Report:
     """Measure how much of each table is free or dead space."""
-    return bloat.report_table_bloat(job, configuration().thresholds)
+    return table_bloat.report_table_bloat(job, configuration().thresholds)
 
 
 @maintenance_task(
@@ -51,11 +52,14 @@ def report_index_bloat(job: Job[DatabaseTarget, index_bloat.IndexBloatOptions]) 
 
 
 @maintenance_task(
-    queue="low", target=TargetKind.DATABASE, options=indexes.UnusedIndexOptions, rate_limit="30/m"
+    queue="low",
+    target=TargetKind.DATABASE,
+    options=unused_indexes.UnusedIndexOptions,
+    rate_limit="30/m",
 )
-def report_unused_indexes(job: Job[DatabaseTarget, indexes.UnusedIndexOptions]) -> Report:
+def report_unused_indexes(job: Job[DatabaseTarget, unused_indexes.UnusedIndexOptions]) -> Report:
     """Name the indexes that no query has read in the counter's window."""
-    return indexes.report_unused_indexes(job, configuration().thresholds)
+    return unused_indexes.report_unused_indexes(job, configuration().thresholds)
 
 
 @maintenance_task(
@@ -75,7 +79,7 @@ def review_activity(job: Job[DatabaseTarget, NoOptions]) -> Report:
 @maintenance_task(queue="medium", target=TargetKind.DATABASE)
 def review_database_cache_hit_ratio(job: Job[DatabaseTarget, NoOptions]) -> Report:
     """Compare the database's buffer cache hit ratio with its target."""
-    return ratios.review_database_cache_hit_ratio(job, configuration().thresholds)
+    return cache_hit_ratio.review_database_cache_hit_ratio(job, configuration().thresholds)
 
 
 @maintenance_task(queue="low", target=TargetKind.DATABASE)

@@ -12,7 +12,7 @@ from maintenance.core.findings import Finding, Severity
 from maintenance.core.job import Job
 from maintenance.core.options import NoOptions
 from maintenance.core.reports import Report
-from maintenance.postgres import activity
+from maintenance.postgres.activity import review as activity
 from tests.polling import eventually
 from tests.postgres_clients import ODD_NAME, Client, ask, narrow_role
 

@@ -10,8 +10,8 @@ import pytest
 from maintenance.conf import DatabaseTarget, Thresholds
 from maintenance.core.job import Job
 from maintenance.core.reports import Report
-from maintenance.postgres.bloat import TableBloatOptions, report_table_bloat
-from maintenance.postgres.index_bloat import IndexBloatOptions, report_index_bloat
+from maintenance.postgres.bloat.indexes import IndexBloatOptions, report_index_bloat
+from maintenance.postgres.bloat.tables import TableBloatOptions, report_table_bloat
 
 SMALL = Thresholds(minimum_bloat_bytes=64 * 1024)
 

@@ -11,7 +11,7 @@ from maintenance.core.findings import Finding, Severity
 from maintenance.core.job import Job
 from maintenance.core.options import NoOptions
 from maintenance.core.reports import Report
-from maintenance.postgres.indexes import (
+from maintenance.postgres.indexes.unused import (
     UnusedIndexOptions,
     report_index_usage,
     report_unused_indexes,

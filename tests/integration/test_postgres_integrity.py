@@ -13,7 +13,7 @@ from maintenance.core.job import Job
 from maintenance.core.options import NoOptions
 from maintenance.core.reports import Report
 from maintenance.postgres.checks import ANALYSES, run_analyses
-from maintenance.postgres.integrity import check_data_integrity
+from maintenance.postgres.integrity.review import check_data_integrity
 
 
 @contextmanager

@@ -10,7 +10,7 @@ from maintenance.conf import DatabaseTarget, Thresholds
 from maintenance.core.findings import Finding
 from maintenance.core.job import Job
 from maintenance.core.reports import Report
-from maintenance.postgres.queries import SlowQueryOptions, review_slow_queries
+from maintenance.postgres.queries.review import SlowQueryOptions, review_slow_queries
 from tests.postgres_clients import ODD_NAME, ask, narrow_role
 
 SECRET = "correct-horse-battery"

@@ -17,7 +17,7 @@ from maintenance.core.findings import Severity
 from maintenance.core.job import Job
 from maintenance.core.options import NoOptions
 from maintenance.core.reports import Report
-from maintenance.postgres.ratios import review_database_cache_hit_ratio
+from maintenance.postgres.capacity.cache_hit_ratio import review_database_cache_hit_ratio
 from service.embedded.postgres import EmbeddedPostgres
 from tests.polling import eventually, is_gone
 from tests.postgres_clients import ODD_NAME, Client, ask, narrow_role

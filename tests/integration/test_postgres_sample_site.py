@@ -12,12 +12,12 @@ from maintenance.conf import DatabaseTarget, parse_configuration
 from maintenance.core.findings import Severity
 from maintenance.core.job import Job
 from maintenance.core.options import NoOptions
-from maintenance.postgres.indexes import (
+from maintenance.postgres.indexes.unused import (
     UnusedIndexOptions,
     report_index_usage,
     report_unused_indexes,
 )
-from maintenance.postgres.queries import SlowQueryOptions, review_slow_queries
+from maintenance.postgres.queries.review import SlowQueryOptions, review_slow_queries
 from service.embedded.postgres import EmbeddedPostgres
 from service.embedded.valkey import EmbeddedValkey
 from service.sample_site import Truth, build

@@ -12,7 +12,7 @@ from maintenance.core.errors import UnknownName
 from maintenance.core.job import Job
 from maintenance.core.plans import Outcome, Verdict
 from maintenance.core.reports import Report
-from maintenance.postgres.vacuum import VacuumOptions, vacuum_analyze
+from maintenance.postgres.vacuum.run import VacuumOptions, vacuum_analyze
 
 Run = Callable[..., list[tuple[Any, ...]]]
 

@@ -7,7 +7,7 @@ import psycopg2
 
 from maintenance.conf import DatabaseTarget, Thresholds
 from maintenance.core.job import Job
-from maintenance.postgres.vacuum import VacuumOptions, vacuum_analyze
+from maintenance.postgres.vacuum.run import VacuumOptions, vacuum_analyze
 
 
 def test_rows_pruned_by_a_reader_count_as_removed(make_database: Callable[[], str]) -> None:

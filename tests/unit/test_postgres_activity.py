@@ -10,8 +10,8 @@ from hypothesis import strategies as st
 
 from maintenance.conf import Thresholds
 from maintenance.core.findings import Severity
-from maintenance.postgres.backends import ActivitySnapshot, Backend, visibility_findings
-from maintenance.postgres.blocking import (
+from maintenance.postgres.activity.backends import ActivitySnapshot, Backend, visibility_findings
+from maintenance.postgres.activity.blocking import (
     BlockingTree,
     Wait,
     blocking_table,
@@ -19,14 +19,14 @@ from maintenance.postgres.blocking import (
     diagnose_blocking,
     trees_of,
 )
-from maintenance.postgres.connections import (
+from maintenance.postgres.activity.connections import (
     connection_samples,
     connections_table,
     count_connections,
     diagnose_connections,
 )
-from maintenance.postgres.long_running import diagnose_long_running
-from maintenance.postgres.sessions import XminHolder
+from maintenance.postgres.activity.long_running import diagnose_long_running
+from maintenance.postgres.activity.sessions import XminHolder
 
 THRESHOLDS = Thresholds()
 

@@ -10,26 +10,26 @@ from hypothesis import strategies as st
 from maintenance.conf import Thresholds
 from maintenance.core.findings import Severity
 from maintenance.postgres.counters import CounterWindow
-from maintenance.postgres.index_catalog import (
+from maintenance.postgres.indexes.catalog import (
     Definition,
     ForeignKey,
     IndexMeasurement,
     IndexState,
     family_of,
 )
-from maintenance.postgres.index_guards import (
+from maintenance.postgres.indexes.guards import (
     duty_of,
     supports_fully,
     supports_partly,
     unread_indexes,
 )
-from maintenance.postgres.index_usage import bounded_table, invalid_indexes, twin_of
-from maintenance.postgres.indexes import (
+from maintenance.postgres.indexes.unused import (
     UnusedIndexOptions,
     UnusedIndexRules,
     unused_report,
     withheld_because,
 )
+from maintenance.postgres.indexes.usage import bounded_table, invalid_indexes, twin_of
 
 DAY = 86_400.0
 NOW = 1_800_000_000.0

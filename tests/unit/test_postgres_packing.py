@@ -6,13 +6,13 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from maintenance.postgres.btree_model import (
+from maintenance.postgres.bloat.btree_model import (
     KeyGroup,
     KeyStatistics,
     bloat_ratio,
     fresh_pages,
 )
-from maintenance.postgres.packing import PageSample, packed_size, rows_per_page
+from maintenance.postgres.bloat.packing import PageSample, packed_size, rows_per_page
 
 page_samples = st.builds(
     lambda rows, size: PageSample(rows, rows * size),

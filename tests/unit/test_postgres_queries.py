@@ -9,16 +9,16 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from maintenance.core.findings import Severity
-from maintenance.postgres import statement_counters
-from maintenance.postgres.queries import StatementStatistics
-from maintenance.postgres.query_report import (
+from maintenance.postgres.queries import statement_counters
+from maintenance.postgres.queries.report import (
     SlowQueryRules,
     advice_for,
     ranked,
     shown_text,
     slow_query_report,
 )
-from maintenance.postgres.statement_counters import (
+from maintenance.postgres.queries.review import StatementStatistics
+from maintenance.postgres.queries.statement_counters import (
     Snapshot,
     StatementCounters,
     StatementUse,

@@ -10,8 +10,13 @@ from hypothesis import strategies as st
 
 from maintenance.conf import Thresholds
 from maintenance.core.findings import Severity
+from maintenance.postgres.capacity.cache_hit_ratio import (
+    BufferCounters,
+    BufferReads,
+    diagnose,
+    reads_between,
+)
 from maintenance.postgres.counters import CounterWindow
-from maintenance.postgres.ratios import BufferCounters, BufferReads, diagnose, reads_between
 
 THRESHOLDS = Thresholds()
 BEFORE = BufferCounters(1000, 100, "7/5", CounterWindow(1_000_000.0, 2_000_000.0))

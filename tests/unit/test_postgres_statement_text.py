@@ -6,7 +6,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from maintenance.postgres.statement_text import command_of, without_literals
+from maintenance.postgres.queries.statement_text import command_of, without_literals
 
 
 @pytest.mark.parametrize(

@@ -12,7 +12,7 @@ from maintenance.commands.measuring import chosen_databases, contained
 from maintenance.conf import configuration
 from maintenance.core.job import Job
 from maintenance.core.options import NoOptions
-from maintenance.postgres.integrity import check_data_integrity
+from maintenance.postgres.integrity.review import check_data_integrity
 
 
 class Command(MaintenanceCommand):

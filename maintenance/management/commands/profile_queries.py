@@ -12,7 +12,7 @@ from maintenance.commands.measuring import chosen_databases, contained
 from maintenance.conf import configuration
 from maintenance.core.errors import InvalidOptions
 from maintenance.core.job import Job
-from maintenance.postgres.queries import SlowQueryOptions, review_slow_queries
+from maintenance.postgres.queries.review import SlowQueryOptions, review_slow_queries
 
 
 class Command(MaintenanceCommand):

@@ -31,7 +31,7 @@ FROM (
         -- A catalog's own TOAST table is the server's business.
         AND (c.relkind <> 't' OR t.relnamespace <> 'pg_catalog'::regnamespace)
         AND NOT coalesce(t.relnamespace = 'information_schema'::regnamespace, false)
-        -- A table that somebody locks exclusively is not waited for: see bloat.py.
+        -- A table that somebody locks exclusively is not waited for: see bloat/tables.py.
         AND NOT EXISTS (
             SELECT FROM pg_locks AS l
             WHERE l.relation = c.oid AND l.mode = 'AccessExclusiveLock' AND l.granted

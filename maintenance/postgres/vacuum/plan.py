@@ -9,7 +9,7 @@ from typing import Any, Literal
 from maintenance.core.errors import UnknownName
 from maintenance.core.suggestions import did_you_mean
 from maintenance.core.wording import counted
-from maintenance.postgres.autovacuum_rules import (
+from maintenance.postgres.vacuum.autovacuum_rules import (
     AutovacuumRules,
     analyze_trigger_rows,
     insert_trigger_rows,

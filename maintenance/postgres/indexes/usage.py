@@ -13,7 +13,7 @@ from maintenance.core.options import NoOptions
 from maintenance.core.reports import Report, Sample, Table
 from maintenance.core.wording import bytes_in_words, counted
 from maintenance.postgres.connection import connect
-from maintenance.postgres.index_catalog import (
+from maintenance.postgres.indexes.catalog import (
     Definition,
     IndexMeasurement,
     IndexState,

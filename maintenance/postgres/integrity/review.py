@@ -11,18 +11,7 @@ from maintenance.core.job import Job
 from maintenance.core.options import NoOptions
 from maintenance.core.reports import Report, Sample
 from maintenance.core.wording import counted
-from maintenance.postgres.connection import connect
-from maintenance.postgres.constraints import (
-    OrphanCount,
-    UnprovedConstraint,
-    constraints_table,
-    count_orphans,
-    diagnose_constraints,
-    unproved_constraints,
-)
-from maintenance.postgres.index_catalog import measure_indexes
-from maintenance.postgres.index_usage import invalid_index_findings, invalid_indexes
-from maintenance.postgres.sequences import (
+from maintenance.postgres.capacity.sequences import (
     diagnose_lags,
     diagnose_sequences,
     measure_lag,
@@ -30,6 +19,17 @@ from maintenance.postgres.sequences import (
     sequence_samples,
     sequences_table,
     unreadable_sequences,
+)
+from maintenance.postgres.connection import connect
+from maintenance.postgres.indexes.catalog import measure_indexes
+from maintenance.postgres.indexes.usage import invalid_index_findings, invalid_indexes
+from maintenance.postgres.integrity.constraints import (
+    OrphanCount,
+    UnprovedConstraint,
+    constraints_table,
+    count_orphans,
+    diagnose_constraints,
+    unproved_constraints,
 )
 from maintenance.postgres.time_budget import TimeBudget
 

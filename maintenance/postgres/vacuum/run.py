@@ -18,7 +18,7 @@ from maintenance.core.job import Job
 from maintenance.core.options import DryRunOption
 from maintenance.core.plans import Action, Outcome, Verdict, planned
 from maintenance.core.reports import Report
-from maintenance.postgres.autovacuum_rules import AutovacuumRules
+from maintenance.postgres.activity.sessions import XminHolder, lock_holder_in_words, xmin_holders
 from maintenance.postgres.connection import (
     MARKER,
     connect,
@@ -29,9 +29,9 @@ from maintenance.postgres.connection import (
     server_major,
 )
 from maintenance.postgres.counters import CounterWindow, measure_window
-from maintenance.postgres.sessions import XminHolder, lock_holder_in_words, xmin_holders
-from maintenance.postgres.vacuum_output import VacuumOutput, parse_vacuum_output
-from maintenance.postgres.vacuum_plan import (
+from maintenance.postgres.vacuum.autovacuum_rules import AutovacuumRules
+from maintenance.postgres.vacuum.output import VacuumOutput, parse_vacuum_output
+from maintenance.postgres.vacuum.plan import (
     Mode,
     TableKind,
     TableState,
@@ -39,8 +39,8 @@ from maintenance.postgres.vacuum_plan import (
     VacuumPlan,
     plan_vacuum,
 )
-from maintenance.postgres.vacuum_report import vacuum_report
-from maintenance.postgres.vacuum_verdict import Observed, verdict_of
+from maintenance.postgres.vacuum.report import vacuum_report
+from maintenance.postgres.vacuum.verdict import Observed, verdict_of
 
 #: On 14 the counters arrive through a collector process, half a second late (PGSTAT_STAT_INTERVAL).
 COLLECTOR_PATIENCE_SECONDS = 3.0

@@ -7,8 +7,8 @@ from maintenance.conf import Thresholds
 from maintenance.core.findings import Finding, Severity
 from maintenance.core.reports import Table
 from maintenance.core.wording import counted, seconds_in_words
-from maintenance.postgres.backends import ActivitySnapshot, Backend
-from maintenance.postgres.sessions import XminHolder
+from maintenance.postgres.activity.backends import ActivitySnapshot, Backend
+from maintenance.postgres.activity.sessions import XminHolder
 
 #: A session that does nothing in an open transaction waits for its application, which needs no
 #: minute between two statements; its locks and its snapshot stay all that time.

@@ -12,7 +12,7 @@ from maintenance.conf import Thresholds
 from maintenance.core.findings import Finding, Severity
 from maintenance.core.reports import Table
 from maintenance.core.wording import counted, seconds_in_words
-from maintenance.postgres.backends import (
+from maintenance.postgres.activity.backends import (
     PREPARED_TRANSACTION,
     ActivitySnapshot,
     Backend,

@@ -13,7 +13,7 @@ from maintenance.core.findings import Finding, Severity, by_seriousness, unavail
 from maintenance.core.job import Job
 from maintenance.core.reports import Report, Sample, Table
 from maintenance.core.wording import bytes_in_words, counted, listed, percent
-from maintenance.postgres.btree_model import (
+from maintenance.postgres.bloat.btree_model import (
     BLOCK_BYTES,
     KeyGroup,
     KeyStatistics,

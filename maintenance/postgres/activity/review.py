@@ -10,27 +10,26 @@ from maintenance.core.job import Job
 from maintenance.core.options import NoOptions
 from maintenance.core.reports import Report, Sample, Table
 from maintenance.core.wording import counted, seconds_in_words
-from maintenance.postgres.backends import (
+from maintenance.postgres.activity.backends import (
     ActivitySnapshot,
     by_pid,
     measure_activity,
     visibility_findings,
 )
-from maintenance.postgres.blocking import (
+from maintenance.postgres.activity.blocking import (
     blocking_table,
     diagnose_blocking,
     longest_wait_seconds,
     trees_of,
 )
-from maintenance.postgres.connection import connect
-from maintenance.postgres.connections import (
+from maintenance.postgres.activity.connections import (
     connection_samples,
     connections_in_words,
     connections_table,
     count_connections,
     diagnose_connections,
 )
-from maintenance.postgres.long_running import (
+from maintenance.postgres.activity.long_running import (
     diagnose_long_running,
     holders_table,
     idle_limit_seconds,
@@ -38,7 +37,8 @@ from maintenance.postgres.long_running import (
     long_statements,
     sessions_table,
 )
-from maintenance.postgres.sessions import XminHolder, xmin_holders
+from maintenance.postgres.activity.sessions import XminHolder, xmin_holders
+from maintenance.postgres.connection import connect
 
 
 @dataclass(frozen=True, slots=True)

@@ -4,9 +4,9 @@ from dataclasses import dataclass
 
 from maintenance.core.plans import Verdict
 from maintenance.core.wording import counted
-from maintenance.postgres.sessions import XminHolder
-from maintenance.postgres.vacuum_output import VacuumOutput
-from maintenance.postgres.vacuum_plan import TableState, TableTask
+from maintenance.postgres.activity.sessions import XminHolder
+from maintenance.postgres.vacuum.output import VacuumOutput
+from maintenance.postgres.vacuum.plan import TableState, TableTask
 
 
 @dataclass(frozen=True, slots=True)

@@ -8,8 +8,12 @@ from typing import Any
 from maintenance.core.findings import Finding, Severity
 from maintenance.core.reports import Report, Sample, Table
 from maintenance.core.wording import bytes_in_words, counted, percent, seconds_in_words
-from maintenance.postgres.statement_counters import StatementCounters, StatementUse, by_query
-from maintenance.postgres.statement_text import command_of, without_literals
+from maintenance.postgres.queries.statement_counters import (
+    StatementCounters,
+    StatementUse,
+    by_query,
+)
+from maintenance.postgres.queries.statement_text import command_of, without_literals
 
 TITLE = "Slow queries"
 

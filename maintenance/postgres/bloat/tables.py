@@ -13,14 +13,14 @@ from maintenance.core.findings import Finding, Severity, by_seriousness, unavail
 from maintenance.core.job import Job, Progress
 from maintenance.core.reports import Report, Sample, Table
 from maintenance.core.wording import bytes_in_words, counted, listed, percent
-from maintenance.postgres.connection import connect, query
-from maintenance.postgres.packing import BLOCK_BYTES, PackedSize, PageSample, packed_size
-from maintenance.postgres.page_sample import (
+from maintenance.postgres.bloat.packing import BLOCK_BYTES, PackedSize, PageSample, packed_size
+from maintenance.postgres.bloat.page_sample import (
     offsets_to_try,
     random_blocks,
     sample_pages,
     table_columns,
 )
+from maintenance.postgres.connection import connect, query
 
 TITLE = "Table bloat"
 CODE = "table-bloat"

@@ -8,7 +8,7 @@ from maintenance.conf import Thresholds
 from maintenance.core.findings import Finding, Severity
 from maintenance.core.reports import Sample, Table
 from maintenance.core.wording import counted, percent
-from maintenance.postgres.backends import ActivitySnapshot, Backend
+from maintenance.postgres.activity.backends import ActivitySnapshot, Backend
 
 #: Shares of the connections that are not reserved. The rest is what a deployment needs, which runs
 #: old and new workers side by side for a moment; above the second one the next burst is refused.

@@ -8,7 +8,7 @@ from maintenance.core.plans import Outcome, Verdict
 from maintenance.core.reports import Report, Sample, Table
 from maintenance.core.wording import counted, listed
 from maintenance.postgres.counters import CounterWindow
-from maintenance.postgres.vacuum_plan import TableKind, TableState, TableTask, VacuumPlan
+from maintenance.postgres.vacuum.plan import TableKind, TableState, TableTask, VacuumPlan
 
 TITLE = "Vacuum and analyze"
 

@@ -7,8 +7,8 @@ from dataclasses import dataclass
 from psycopg2 import sql
 from psycopg2.extensions import connection as Connection  # noqa: N812 - it is a class
 
+from maintenance.postgres.bloat.packing import MOST_TUPLES_PER_PAGE, PageSample, rows_per_page
 from maintenance.postgres.connection import MARKER, query
-from maintenance.postgres.packing import MOST_TUPLES_PER_PAGE, PageSample, rows_per_page
 
 #: A value longer than this lies in the TOAST table and leaves a pointer of 18 bytes behind
 #: (TOAST_TUPLE_THRESHOLD, PostgreSQL documentation, "TOAST").

@@ -11,8 +11,8 @@ from maintenance.core.findings import Finding, unavailable
 from maintenance.core.job import Job
 from maintenance.core.reports import Report
 from maintenance.postgres.connection import connect, query, server_major
-from maintenance.postgres.query_report import TITLE, SlowQueryRules, slow_query_report
-from maintenance.postgres.statement_counters import Snapshot, StatementCounters, use_between
+from maintenance.postgres.queries.report import TITLE, SlowQueryRules, slow_query_report
+from maintenance.postgres.queries.statement_counters import Snapshot, StatementCounters, use_between
 
 #: pg_stat_statements 1.9 came with 14: "toplevel" and the time of the last reset.
 OLDEST_EXTENSION = (1, 9)

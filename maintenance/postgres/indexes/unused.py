@@ -9,14 +9,14 @@ from maintenance.core.job import Job
 from maintenance.core.reports import Report, Sample, Table
 from maintenance.core.wording import bytes_in_words, counted, seconds_in_words
 from maintenance.postgres.connection import connect
-from maintenance.postgres.index_catalog import (
+from maintenance.postgres.indexes.catalog import (
     Definition,
     IndexMeasurement,
     definitions_of,
     measure_indexes,
 )
-from maintenance.postgres.index_guards import UnreadIndex, unread_indexes
-from maintenance.postgres.index_usage import bounded_table, report_index_usage, uncounted
+from maintenance.postgres.indexes.guards import UnreadIndex, unread_indexes
+from maintenance.postgres.indexes.usage import bounded_table, report_index_usage, uncounted
 
 __all__ = ["UnusedIndexOptions", "report_index_usage", "report_unused_indexes"]
 

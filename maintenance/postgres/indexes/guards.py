@@ -7,7 +7,7 @@ either, so that zero scans never suffice to call an index superfluous.
 from collections.abc import Collection, Iterable, Sequence
 from dataclasses import dataclass, replace
 
-from maintenance.postgres.index_catalog import ForeignKey, IndexState, children_of, family_of
+from maintenance.postgres.indexes.catalog import ForeignKey, IndexState, children_of, family_of
 
 # An access method can look up a referenced key if it knows equality on plain columns.
 _LOOKUP_METHODS = frozenset({"btree", "hash"})

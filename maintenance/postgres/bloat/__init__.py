@@ -1,0 +1,1 @@
+"""How much of tables and indexes a rewrite would give back."""

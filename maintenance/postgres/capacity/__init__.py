@@ -1,0 +1,1 @@
+"""What will run out: caches, connections, numbers, space."""

@@ -1,0 +1,1 @@
+"""Indexes: what they are, who reads them, which are missing or too many."""

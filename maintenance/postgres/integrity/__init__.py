@@ -1,0 +1,1 @@
+"""What is broken in a database, or will be."""

@@ -1,0 +1,1 @@
+"""Statements: what they cost, and what changed."""

@@ -1,0 +1,1 @@
+"""VACUUM and ANALYZE: what needs them, doing it, and the proof."""
