@@ -22,8 +22,6 @@ from typing import Any
 
 #: Stands where there is no value; never a zero.
 NO_VALUE = "–"  # noqa: RUF001 - an en dash is meant
-#: Between groups of three digits, as ISO 80000-1 has it; this one does not break over lines.
-DIGIT_SPACE = "\N{NARROW NO-BREAK SPACE}"
 
 _QUANTITIES = {
     "_per_second": "rate",
@@ -172,7 +170,7 @@ def format_time(moment: datetime) -> str:
 
 
 def _grouped(number: float, decimals: int) -> str:
-    return f"{number:,.{decimals}f}".replace(",", DIGIT_SPACE)
+    return f"{number:,.{decimals}f}"
 
 
 def _trimmed(number: float, decimals: int) -> str:

@@ -7,7 +7,6 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from maintenance.reports.formatting import (
-    DIGIT_SPACE,
     NO_VALUE,
     counted,
     format_bytes,
@@ -44,7 +43,7 @@ def test_sizes_read_as_in_psql(size_bytes: int, written: str) -> None:
     [
         ("size_bytes", 117_440_512, "112 MB"),
         ("wal_bytes_per_second", 117_440_512, "112 MB/s"),
-        ("calls_per_second", 1200, f"1{DIGIT_SPACE}200/s"),
+        ("calls_per_second", 1200, "1,200/s"),
         ("bloat_ratio", 0.314, "31.4 %"),
         ("bloat_ratio", 0, "0.0 %"),
         ("bloat_ratio", 1, "100.0 %"),
@@ -61,7 +60,7 @@ def test_sizes_read_as_in_psql(size_bytes: int, written: str) -> None:
         ("mean_ms", 153.27, "153 ms"),
         ("mean_ms", 1532.7, "1.5 s"),
         ("mean_ms", 0.0001, "<0.01 ms"),
-        ("rows", 1_234_567, f"1{DIGIT_SPACE}234{DIGIT_SPACE}567"),
+        ("rows", 1_234_567, "1,234,567"),
         ("rows", 1.5, "1.5"),
         ("rows", 0.0004, "0.0004"),
         ("pid", 1_234_567, "1234567"),
