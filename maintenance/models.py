@@ -11,6 +11,9 @@ from django_celery_beat.models import PeriodicTask
 
 from maintenance.core.findings import Severity
 
+#: A subject longer than this is cut: three quoted identifiers of 63 bytes each always fit.
+SUBJECT_LENGTH = 500
+
 
 class RunState(models.TextChoices):
     """The life of a run. The last four are terminal."""
@@ -101,6 +104,12 @@ class Run(models.Model):
         get_latest_by = "queued_at"
         indexes: ClassVar = [
             models.Index(fields=["task", "target", "-queued_at"], name="maintenance_run_history"),
+            # What the next run starts from: the last success, without reading all before it.
+            models.Index(
+                fields=["task", "target", "-finished_at"],
+                condition=Q(state="succeeded"),
+                name="maintenance_run_last_success",
+            ),
         ]
         constraints: ClassVar = [
             models.UniqueConstraint(
@@ -170,7 +179,7 @@ class StoredFinding(models.Model):
         _("severity"), max_length=10, choices=SeverityChoice.choices, db_index=True
     )
     target = models.CharField(_("target"), max_length=100, blank=True)
-    subject = models.CharField(_("subject"), max_length=500, blank=True)
+    subject = models.CharField(_("subject"), max_length=SUBJECT_LENGTH, blank=True)
     sentence = models.TextField(_("finding"))
     advice = models.TextField(_("advice"), blank=True)
     evidence = models.JSONField(_("evidence"), default=dict)
@@ -192,7 +201,7 @@ class StoredSample(models.Model):
     run = models.ForeignKey(Run, on_delete=models.CASCADE, related_name="samples")
     target = models.CharField(_("target"), max_length=100, blank=True)
     metric = models.CharField(_("metric"), max_length=100)
-    subject = models.CharField(_("subject"), max_length=500, blank=True)
+    subject = models.CharField(_("subject"), max_length=SUBJECT_LENGTH, blank=True)
     value = models.FloatField(_("value"))
     measured_at = models.DateTimeField(_("measured at"))
 

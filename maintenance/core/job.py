@@ -1,6 +1,6 @@
-"""What a subject is given to work with: its target, its options, and a way to report progress."""
+"""What a subject is given to work with: target, options, progress, and what earlier runs stored."""
 
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any, Generic, Protocol, TypeVar
 
@@ -31,12 +31,114 @@ class SilentProgress:
         """Do nothing."""
 
 
+#: How far back a series reaches where nobody asks for more: every season of a site once.
+YEAR_SECONDS = 365 * 86_400.0
+
+#: A trend needs no more: of a year of daily runs about every second one stands.
+POINTS_PER_SERIES = 200
+
+
+@dataclass(frozen=True, slots=True)
+class Point:
+    """One value that an earlier run stored, and when, in seconds since the epoch."""
+
+    at_epoch_seconds: float
+    value: float
+
+
+class History(Protocol):
+    """The samples that earlier runs stored for one target, whichever task took them.
+
+    Every series is in the order of time. One of more than :data:`POINTS_PER_SERIES` values is
+    thinned to the last value of each of so many equal stretches, and the first of all.
+    """
+
+    def series(
+        self, metric: str, subject: str = "", *, since_seconds: float = YEAR_SECONDS
+    ) -> Sequence[Point]:
+        """Return the values of one subject in the last ``since_seconds``; none is an empty one."""
+
+    def series_by_subject(
+        self,
+        metric: str,
+        subjects: Collection[str] | None = None,
+        *,
+        since_seconds: float = YEAR_SECONDS,
+    ) -> Mapping[str, Sequence[Point]]:
+        """Return the values of many subjects, all that are known where none is named.
+
+        Subjects without a value are left out. One query, however many subjects.
+        """
+
+    def highest(
+        self, metric: str, subject: str = "", *, since_seconds: float = YEAR_SECONDS
+    ) -> Point | None:
+        """Return the highest value, which thinning might have lost; ``None`` where there is none."""
+
+
+class NoHistory:
+    """The history of what nobody has measured before."""
+
+    def series(
+        self,
+        metric: str,  # noqa: ARG002 - the protocol's signature, here and below
+        subject: str = "",  # noqa: ARG002
+        *,
+        since_seconds: float = YEAR_SECONDS,  # noqa: ARG002
+    ) -> Sequence[Point]:
+        """Return nothing."""
+        return ()
+
+    def series_by_subject(
+        self,
+        metric: str,  # noqa: ARG002
+        subjects: Collection[str] | None = None,  # noqa: ARG002
+        *,
+        since_seconds: float = YEAR_SECONDS,  # noqa: ARG002
+    ) -> Mapping[str, Sequence[Point]]:
+        """Return nothing."""
+        return {}
+
+    def highest(
+        self,
+        metric: str,  # noqa: ARG002
+        subject: str = "",  # noqa: ARG002
+        *,
+        since_seconds: float = YEAR_SECONDS,  # noqa: ARG002
+    ) -> Point | None:
+        """Return nothing."""
+        return None
+
+
+class EarlierRuns(Protocol):
+    """What earlier runs left, for whoever measures outside of a run: see :class:`NoEarlierRuns`."""
+
+    def previous_state(self, task: str, target_name: str) -> Mapping[str, Any]:
+        """Return ``previous_state`` as a run of ``task`` on this target would get it."""
+
+    def history(self, target_name: str) -> History:
+        """Return the history as a run on this target would get it."""
+
+
+class NoEarlierRuns:
+    """Nothing has run before, or nobody can tell."""
+
+    def previous_state(self, task: str, target_name: str) -> Mapping[str, Any]:  # noqa: ARG002
+        """Return nothing."""
+        return {}
+
+    def history(self, target_name: str) -> History:  # noqa: ARG002
+        """Return nothing."""
+        return NoHistory()
+
+
 @dataclass(frozen=True, slots=True)
 class Job(Generic[TargetT_co, OptionsT_co]):
     """One piece of work.
 
     ``previous_state`` is the ``state`` that the last successful run of the same task on the same
-    target left in its report, empty on the first run.
+    target left in its report, empty on the first run. ``history`` holds the samples of all runs on
+    this target.
     """
 
     target_name: str
@@ -44,3 +146,4 @@ class Job(Generic[TargetT_co, OptionsT_co]):
     options: OptionsT_co
     progress: Progress = field(default_factory=SilentProgress)
     previous_state: Mapping[str, Any] = field(default_factory=dict)
+    history: History = field(default_factory=NoHistory)

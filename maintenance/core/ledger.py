@@ -20,6 +20,7 @@ from maintenance.core.redaction import redact
 from maintenance.core.registry import TaskSpec
 from maintenance.core.reports import SCHEMA_VERSION, Report, ReportDocument, RunFacts
 from maintenance.models import (
+    SUBJECT_LENGTH,
     Run,
     RunState,
     StoredFinding,
@@ -164,7 +165,7 @@ def previous_state(spec: TaskSpec, target: str) -> dict[str, Any]:
         StoredReport.objects.filter(
             run__task=spec.name, run__target=target, run__state=RunState.SUCCEEDED
         )
-        .order_by("-created_at")
+        .order_by("-run__finished_at")
         .values_list("state", flat=True)
         .first()
     )
@@ -234,7 +235,7 @@ def _store(run: Run, document: ReportDocument, now: datetime) -> None:
                 code=finding.code,
                 severity=finding.severity.value,
                 target=run.target,
-                subject=finding.subject[:500],
+                subject=finding.subject[:SUBJECT_LENGTH],
                 sentence=finding.sentence,
                 advice=finding.advice,
                 evidence=dict(finding.evidence),
@@ -251,7 +252,7 @@ def _store(run: Run, document: ReportDocument, now: datetime) -> None:
                 run=run,
                 target=run.target,
                 metric=sample.metric,
-                subject=sample.subject[:500],
+                subject=sample.subject[:SUBJECT_LENGTH],
                 value=sample.value,
                 measured_at=now,
             )

@@ -2,14 +2,16 @@
 
 from dataclasses import dataclass
 from datetime import timedelta
+from typing import Any
 
+from django.db.models import QuerySet
 from django.utils import timezone
 
 from maintenance.conf import configuration
 from maintenance.core.job import Job
 from maintenance.core.plans import Action, Outcome, Verdict
 from maintenance.core.reports import Report
-from maintenance.models import TERMINAL_STATES, Run, StoredReport
+from maintenance.models import TERMINAL_STATES, Run, RunState, StoredReport
 from maintenance.reports.log_store import configured_store
 
 #: Rows deleted in one transaction: short enough that no run waits for the lock.
@@ -26,16 +28,17 @@ class RetentionOptions:
 def trim_reports(job: Job[None, RetentionOptions]) -> Report:
     """Delete finished runs older than ``reports.retention_days``, with their files.
 
-    The newest report of each task and target stays, however old: the next run compares with it.
+    The newest report of each task and target and its last success stay, however old: the next run
+    compares with them. A run's samples go with it, so that no history reaches further back.
     Work grows with the number of rows deleted.
     """
     days = configuration().reports.retention_days
     oldest = timezone.now() - timedelta(days=days)
-    old_runs = Run.objects.filter(state__in=TERMINAL_STATES, finished_at__lt=oldest).exclude(
-        id__in=Run.objects.filter(state__in=TERMINAL_STATES)
-        .order_by("task", "target", "-finished_at")
-        .distinct("task", "target")
-        .values("id")
+    finished = Run.objects.filter(state__in=TERMINAL_STATES)
+    old_runs = (
+        finished.filter(finished_at__lt=oldest)
+        .exclude(id__in=_newest(finished))
+        .exclude(id__in=_newest(Run.objects.filter(state=RunState.SUCCEEDED)))
     )
     total = old_runs.count()
     action = Action(
@@ -65,3 +68,9 @@ def trim_reports(job: Job[None, RetentionOptions]) -> Report:
         f"{deleted} runs older than {days} days were deleted with their reports.",
         outcomes=(outcome,),
     )
+
+
+def _newest(runs: QuerySet[Run]) -> QuerySet[Run, Any]:
+    """Return the id of the run of each task and target that finished last."""
+    latest = runs.order_by("task", "target", "-finished_at").distinct("task", "target")
+    return latest.values("id")

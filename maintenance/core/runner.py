@@ -28,6 +28,7 @@ from maintenance.core import ledger
 from maintenance.core.dispatch import failure_report
 from maintenance.core.errors import Cancelled, LostLease, Skipped
 from maintenance.core.failures import is_transient
+from maintenance.core.history import LedgerHistory
 from maintenance.core.job import Job
 from maintenance.core.limits import reserve_start
 from maintenance.core.options import parse_options
@@ -242,6 +243,7 @@ def _work(task: Carrier, spec: TaskSpec, run: Run, options: Mapping[str, Any]) -
                 options=parse_options(spec.options_type, options),
                 progress=progress,
                 previous_state=ledger.previous_state(spec, run.target),
+                history=LedgerHistory(run.target),
             )
         )
         # Here, so that a value which JSON cannot hold fails the run with its name, and no secret

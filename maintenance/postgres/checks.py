@@ -2,6 +2,7 @@
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
+from functools import partial
 from typing import Any
 
 import psycopg2
@@ -10,7 +11,7 @@ import psycopg2.errors
 from maintenance.conf import DatabaseTarget, Thresholds
 from maintenance.core.errors import MissingRights, Skipped, TargetUnavailable
 from maintenance.core.findings import Finding, Severity, by_seriousness
-from maintenance.core.job import Job
+from maintenance.core.job import EarlierRuns, Job, NoEarlierRuns
 from maintenance.core.options import NoOptions
 from maintenance.core.reports import Report
 from maintenance.core.suggestions import require_known
@@ -60,8 +61,9 @@ class Deadline:
 
 @dataclass(frozen=True, slots=True)
 class Part:
-    """One report of an analysis, by a task's own function with these options."""
+    """One report of an analysis, by the function of ``task`` with these options."""
 
+    task: str
     measure: Measure
     options: Any = field(default_factory=NoOptions)
 
@@ -76,32 +78,46 @@ class Analysis:
 
 #: In the order of the guide. What each does, says the function behind it.
 ANALYSES: Mapping[str, Analysis] = {
-    "queries": Analysis("Slow queries", (Part(review_slow_queries, SlowQueryOptions()),)),
-    "indexes": Analysis("Indexes", (Part(report_index_usage),)),
+    "queries": Analysis(
+        "Slow queries", (Part("review_slow_queries", review_slow_queries, SlowQueryOptions()),)
+    ),
+    "indexes": Analysis("Indexes", (Part("report_unused_indexes", report_index_usage),)),
     "unused-indexes": Analysis(
-        "Unused indexes", (Part(report_unused_indexes, UnusedIndexOptions()),)
+        "Unused indexes",
+        (Part("report_unused_indexes", report_unused_indexes, UnusedIndexOptions()),),
     ),
     "bloat": Analysis(
         "Bloat",
         (
-            Part(report_table_bloat, TableBloatOptions()),
-            Part(report_index_bloat, IndexBloatOptions()),
+            Part("report_table_bloat", report_table_bloat, TableBloatOptions()),
+            Part("report_index_bloat", report_index_bloat, IndexBloatOptions()),
         ),
     ),
-    "long-running": Analysis("Long-running statements and transactions", (Part(long_running),)),
-    "blocking": Analysis("Blocking", (Part(blocking),)),
-    "connections": Analysis("Connections", (Part(connections),)),
-    "cache-hit": Analysis("Buffer cache", (Part(review_database_cache_hit_ratio),)),
+    "long-running": Analysis(
+        "Long-running statements and transactions", (Part("review_activity", long_running),)
+    ),
+    "blocking": Analysis("Blocking", (Part("review_activity", blocking),)),
+    "connections": Analysis("Connections", (Part("review_activity", connections),)),
+    "cache-hit": Analysis(
+        "Buffer cache", (Part("review_database_cache_hit_ratio", review_database_cache_hit_ratio),)
+    ),
     "vacuum": Analysis(
-        "Tables that need VACUUM or ANALYZE", (Part(vacuum_analyze, VacuumOptions(dry_run=True)),)
+        "Tables that need VACUUM or ANALYZE",
+        (Part("vacuum_analyze", vacuum_analyze, VacuumOptions(dry_run=True)),),
     ),
 }
 
 
 def run_analyses(
-    target_name: str, target: DatabaseTarget, names: Sequence[str], thresholds: Thresholds
+    target_name: str,
+    target: DatabaseTarget,
+    names: Sequence[str],
+    thresholds: Thresholds,
+    earlier: EarlierRuns | None = None,
 ) -> tuple[Report, ...]:
     """Run the named analyses and return one report each, in the order of ``names``.
+
+    Each is compared with what ``earlier`` runs of its task left, with nothing by default.
 
     Each has its own session and time limit; one that cannot be done leaves the others standing,
     and its report says why. Nothing is changed. Raises :class:`UnknownName` before anything is
@@ -110,12 +126,19 @@ def run_analyses(
     """
     for name in names:
         require_known("analysis", name, ANALYSES)
+    measure = partial(
+        _measured,
+        target_name=target_name,
+        target=target,
+        thresholds=thresholds,
+        earlier=earlier or NoEarlierRuns(),
+    )
     reports: list[Report] = []
     outage: TargetUnavailable | None = None
     for name in names:
         if outage is None:
             try:
-                reports.append(_run(ANALYSES[name], target_name, target, thresholds))
+                reports.append(_run(ANALYSES[name], target_name, measure))
                 continue
             except TargetUnavailable as error:
                 outage = error
@@ -128,12 +151,8 @@ def run_analyses(
     return tuple(reports)
 
 
-def _run(
-    analysis: Analysis, target_name: str, target: DatabaseTarget, thresholds: Thresholds
-) -> Report:
-    reports = [
-        _measured(part, analysis.title, target_name, target, thresholds) for part in analysis.parts
-    ]
+def _run(analysis: Analysis, target_name: str, measure: Callable[[Part, str], Report]) -> Report:
+    reports = [measure(part, analysis.title) for part in analysis.parts]
     report = reports[0] if len(reports) == 1 else _joined(reports)
     return replace(report, title=_title(analysis, target_name))
 
@@ -143,13 +162,26 @@ def _title(analysis: Analysis, target_name: str) -> str:
 
 
 def _measured(
-    part: Part, subject: str, target_name: str, target: DatabaseTarget, thresholds: Thresholds
+    part: Part,
+    subject: str,
+    *,
+    target_name: str,
+    target: DatabaseTarget,
+    thresholds: Thresholds,
+    earlier: EarlierRuns,
 ) -> Report:
     """Return a part's report, or one that says why there is none.
 
     Raises :class:`TargetUnavailable` only if the server does not answer the next question either.
     """
-    job = Job(target_name, limited(target), part.options, progress=Deadline())
+    job = Job(
+        target_name,
+        limited(target),
+        part.options,
+        progress=Deadline(),
+        previous_state=earlier.previous_state(part.task, target_name),
+        history=earlier.history(target_name),
+    )
     try:
         return part.measure(job, thresholds)
     except (MissingRights, Skipped) as error:

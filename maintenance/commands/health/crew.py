@@ -11,13 +11,13 @@ from django.core.files.storage import storages
 from django.utils import timezone
 from kombu.exceptions import OperationalError
 
+from maintenance.commands.earlier import job_after
 from maintenance.commands.health.scope import Scope
 from maintenance.commands.measuring import contained
 from maintenance.conf import Configuration
 from maintenance.core import ledger
 from maintenance.core.errors import Skipped, TargetUnavailable
 from maintenance.core.findings import Finding, Severity
-from maintenance.core.job import Job
 from maintenance.core.options import NoOptions
 from maintenance.core.redaction import address_of, redact
 from maintenance.core.registry import all_tasks
@@ -41,7 +41,7 @@ REPORT_AGE_SECONDS = 26 * 3600.0
 def celery(scope: Scope) -> Iterator[Report]:
     """Count what waits in the queues of each broker; ask our own workers for their queues."""
     for name, broker in scope.configuration.brokers.items():
-        job = Job(name, broker, NoOptions())
+        job = job_after(scope.earlier, "check_queue_depths", name, broker, NoOptions())
         yield from contained(f"Queues of {name}", name, check_queue_depths, job)
     yield from contained("Workers", "", workers, current_app)
 

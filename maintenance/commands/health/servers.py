@@ -5,11 +5,11 @@ from collections.abc import Iterable, Iterator
 from django.core.cache import caches
 
 from maintenance.caching.ratios import review_cache_hit_ratios
+from maintenance.commands.earlier import job_after
 from maintenance.commands.health.scope import Scope
 from maintenance.commands.measuring import contained, not_measured
 from maintenance.conf import CacheTarget
 from maintenance.core.errors import Skipped, TargetUnavailable
-from maintenance.core.job import Job
 from maintenance.core.options import NoOptions
 from maintenance.core.redaction import redact
 from maintenance.core.reports import Report
@@ -36,6 +36,7 @@ def database(scope: Scope) -> Iterator[Report]:
             target,
             DATABASE_ANALYSES,
             thresholds,
+            scope.earlier,
         )
 
 
@@ -45,7 +46,7 @@ def redis_activity(scope: Scope) -> Iterator[Report]:
     if not configuration.redis:
         yield _not_configured("Redis", "redis")
     for name, target in configuration.redis.items():
-        job = Job(name, target, NoOptions())
+        job = job_after(scope.earlier, "check_redis_memory", name, target, NoOptions())
         yield from contained(
             f"Redis {name}", name, check_redis_memory, job, configuration.thresholds
         )
@@ -59,7 +60,7 @@ def cache(scope: Scope) -> Iterator[Report]:
     if not servers and not aliases:
         yield _not_configured("cache", "redis (with the role cache) or caches")
     for name, server in servers.items():
-        job = Job(name, server, NoOptions())
+        job = job_after(scope.earlier, "review_cache_hit_ratios", name, server, NoOptions())
         yield from contained(
             f"Cache {name}", name, review_cache_hit_ratios, job, configuration.thresholds
         )
@@ -87,7 +88,7 @@ def disk(scope: Scope) -> Iterable[Report]:
     """Measure space and inodes of each configured path."""
     thresholds = scope.configuration.thresholds
     for name, target in scope.configuration.hosts.items():
-        job = Job(name, target, NoOptions())
+        job = job_after(scope.earlier, "check_disk_space", name, target, NoOptions())
         yield from contained(f"Disk space of {name}", name, check_disk_space, job, thresholds)
 
 

@@ -7,6 +7,7 @@ from django.core.management.base import CommandParser
 from maintenance.commands import arguments, exit_codes
 from maintenance.commands.arguments import OutputChoice
 from maintenance.commands.base import MaintenanceCommand
+from maintenance.commands.earlier import earlier_runs
 from maintenance.commands.exit_codes import ExitCode
 from maintenance.commands.measuring import chosen_databases, contained
 from maintenance.conf import configuration
@@ -47,6 +48,7 @@ class Command(MaintenanceCommand):
         names = arguments.known_names("analysis", options["analysis"], list(ANALYSES))
         databases = chosen_databases(configuration(), options["database"])
         thresholds = configuration().thresholds
+        earlier = earlier_runs(self.note)
         answers: dict[str, tuple[Report, ...]] = dict.fromkeys(names, ())
         reports: list[Report] = []
         for target_name, target in databases.items():
@@ -58,6 +60,7 @@ class Command(MaintenanceCommand):
                 target,
                 names,
                 thresholds,
+                earlier,
             )
             reports += found
             # A database that is down answers with one report, which stands for every analysis.

@@ -7,10 +7,10 @@ from django.core.management.base import CommandParser
 from maintenance.commands import arguments, exit_codes
 from maintenance.commands.arguments import OutputChoice
 from maintenance.commands.base import MaintenanceCommand
+from maintenance.commands.earlier import earlier_runs, job_after
 from maintenance.commands.exit_codes import ExitCode
 from maintenance.commands.measuring import chosen_databases, contained
 from maintenance.conf import configuration
-from maintenance.core.job import Job
 from maintenance.core.options import NoOptions
 from maintenance.postgres.integrity.review import check_data_integrity
 
@@ -40,6 +40,7 @@ class Command(MaintenanceCommand):
         fail_on = arguments.fail_on(options)
         databases = chosen_databases(configuration(), options["database"])
         thresholds = configuration().thresholds
+        earlier = earlier_runs(self.note)
         reports = [
             report
             for name, target in databases.items()
@@ -47,7 +48,7 @@ class Command(MaintenanceCommand):
                 f"Data integrity of {name}",
                 name,
                 check_data_integrity,
-                Job(name, target, NoOptions()),
+                job_after(earlier, "check_data_integrity", name, target, NoOptions()),
                 thresholds,
             )
         ]

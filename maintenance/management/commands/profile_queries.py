@@ -7,11 +7,11 @@ from django.core.management.base import CommandParser
 from maintenance.commands import arguments, exit_codes
 from maintenance.commands.arguments import OutputChoice
 from maintenance.commands.base import MaintenanceCommand
+from maintenance.commands.earlier import earlier_runs, job_after
 from maintenance.commands.exit_codes import ExitCode
 from maintenance.commands.measuring import chosen_databases, contained
 from maintenance.conf import configuration
 from maintenance.core.errors import InvalidOptions
-from maintenance.core.job import Job
 from maintenance.postgres.queries.review import SlowQueryOptions, review_slow_queries
 
 
@@ -21,8 +21,8 @@ class Command(MaintenanceCommand):
     help = (
         "Rank the statements that take long on average, from pg_stat_statements. Reads only, and"
         "\nnever resets the statistics.\n\n"
-        "The figures cover the time since the statistics began; the scheduled task"
-        "\nreview_slow_queries compares with its last review instead."
+        "The figures cover the time since the last run of the task review_slow_queries, or since"
+        "\nthe statistics began where there was none."
     )
     examples: ClassVar = (
         "profile_queries --min-duration 100",
@@ -57,6 +57,7 @@ class Command(MaintenanceCommand):
             limit=_count("--limit", options["limit"]),
         )
         databases = chosen_databases(configuration(), options["database"])
+        earlier = earlier_runs(self.note)
         reports = [
             report
             for name, target in databases.items()
@@ -64,7 +65,7 @@ class Command(MaintenanceCommand):
                 f"Slow statements of {name}",
                 name,
                 review_slow_queries,
-                Job(name, target, chosen),
+                job_after(earlier, "review_slow_queries", name, target, chosen),
                 configuration().thresholds,
             )
         ]
