@@ -45,8 +45,12 @@ def build(
         database.refuse_foreign_relations(connection)
         keyspace.refuse_foreign_keys(client)
         no_query_statistics = visitors.prepare_query_statistics(connection)
+        # Only what visitors ask is a statement of the site; the builders leave no trace.
+        visitors.count_statements(connection, False)
         _fill_database(connection, shape, report)
+        visitors.count_statements(connection, True)
         _use_database(connection, shape, report)
+        visitors.count_statements(connection, False)
         stream_faults, stream_decoys = _fill_redis(client, connection, shape, report)
         report("measuring", 0, 1)
         sizes = measure.relation_sizes(connection)

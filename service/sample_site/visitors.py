@@ -1,6 +1,7 @@
 """The site's visitors: queries really run, so that indexes in use are used and slow queries seen."""
 
 from collections.abc import Mapping
+from contextlib import suppress
 from dataclasses import dataclass
 from typing import Any, Final
 
@@ -186,6 +187,18 @@ def prepare_query_statistics(connection: Connection) -> str:
     except psycopg2.errors.ObjectNotInPrerequisiteState:
         return "pg_stat_statements is not loaded: needs shared_preload_libraries = 'pg_stat_statements'."
     return ""
+
+
+def count_statements(connection: Connection, counted: bool) -> None:
+    """Have pg_stat_statements count this session's statements, or not.
+
+    Only a superuser may choose; whoever may not leaves the builders' statements among the site's.
+    """
+    command = (
+        "RESET pg_stat_statements.track" if counted else "SET pg_stat_statements.track = 'none'"
+    )
+    with connection.cursor() as cursor, suppress(psycopg2.errors.InsufficientPrivilege):
+        cursor.execute(command)
 
 
 def slow_query(connection: Connection) -> SlowQuery:

@@ -396,6 +396,15 @@ def test_the_slow_query_reads_a_whole_table_and_is_on_record(site: Site) -> None
     assert statuses == fault.expected["rows_read"]
 
 
+def test_the_builders_statements_are_not_among_those_of_the_site(site: Site) -> None:
+    written = site.ask(
+        "SELECT query FROM pg_stat_statements"
+        " JOIN pg_database ON pg_database.oid = dbid AND datname = current_database()"
+        " WHERE query ~* '^(INSERT|UPDATE|DELETE|CREATE TABLE|COPY)'"
+    )
+    assert written == []
+
+
 # --- Redis ------------------------------------------------------------------------------------
 
 
