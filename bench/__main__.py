@@ -20,7 +20,11 @@ RAW = ROOT / "docs" / "benchmarks.json"
 
 #: Each module has ``rows()``, which returns a mapping a row: ``name``, ``value``, ``unit``,
 #: ``peer`` (what it is compared with, may be empty), ``limit`` (in words) and ``met``.
-BENCHES = {"streams": "bench.stream_trimming", "stack": "bench.stack"}
+BENCHES = {
+    "streams": "bench.stream_trimming",
+    "stack": "bench.stack",
+    "bloat-accuracy": "bench.bloat_accuracy",
+}
 
 
 def machine() -> str:
