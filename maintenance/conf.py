@@ -205,6 +205,11 @@ class Thresholds(Section):
     minimum_bloat_bytes: int = Field(default=8 * 1024**2, ge=0)  # below, a rewrite gains nothing
     unused_index_window_seconds: float = Field(default=30 * 86_400, gt=0)  # a month's jobs have run
     unused_index_minimum_bytes: int = Field(default=1024**2, ge=0)
+    # Below, a deleted row costs a millisecond: less than keeping an index up to date is worth.
+    missing_index_minimum_bytes: int = Field(default=1024**2, ge=0)
+    sequential_scan_minimum_bytes: int = Field(default=8 * 1024**2, ge=0)  # some 10 ms a scan
+    sequential_scans_per_day: float = Field(default=24, gt=0)  # more than a dump and hourly jobs
+    sequential_rows_ratio: Ratio = 0.9  # below, indexes do their part of the reading
     slow_query_mean_ms: float = Field(
         default=100, gt=0
     )  # the guide: profile_queries --min-duration 100

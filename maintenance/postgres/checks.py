@@ -21,6 +21,7 @@ from maintenance.postgres.bloat.indexes import IndexBloatOptions, report_index_b
 from maintenance.postgres.bloat.tables import TableBloatOptions, report_table_bloat
 from maintenance.postgres.capacity.cache_hit_ratio import review_database_cache_hit_ratio
 from maintenance.postgres.connection import connect, reason_of
+from maintenance.postgres.indexes.missing import MissingIndexOptions, report_missing_indexes
 from maintenance.postgres.indexes.unused import UnusedIndexOptions, report_unused_indexes
 from maintenance.postgres.indexes.usage import report_index_usage
 from maintenance.postgres.queries.review import SlowQueryOptions, review_slow_queries
@@ -85,6 +86,10 @@ ANALYSES: Mapping[str, Analysis] = {
     "unused-indexes": Analysis(
         "Unused indexes",
         (Part("report_unused_indexes", report_unused_indexes, UnusedIndexOptions()),),
+    ),
+    "missing-indexes": Analysis(
+        "Missing indexes",
+        (Part("report_missing_indexes", report_missing_indexes, MissingIndexOptions()),),
     ),
     "bloat": Analysis(
         "Bloat",

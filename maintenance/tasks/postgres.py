@@ -10,6 +10,7 @@ from maintenance.postgres.activity import review as activity
 from maintenance.postgres.bloat import indexes as index_bloat
 from maintenance.postgres.bloat import tables as table_bloat
 from maintenance.postgres.capacity import cache_hit_ratio
+from maintenance.postgres.indexes import missing as missing_indexes
 from maintenance.postgres.indexes import unused as unused_indexes
 from maintenance.postgres.integrity import review as integrity
 from maintenance.postgres.queries import review as queries
@@ -60,6 +61,19 @@ def report_index_bloat(job: Job[DatabaseTarget, index_bloat.IndexBloatOptions]) 
 def report_unused_indexes(job: Job[DatabaseTarget, unused_indexes.UnusedIndexOptions]) -> Report:
     """Name the indexes that no query has read in the counter's window."""
     return unused_indexes.report_unused_indexes(job, configuration().thresholds)
+
+
+@maintenance_task(
+    queue="low",
+    target=TargetKind.DATABASE,
+    options=missing_indexes.MissingIndexOptions,
+    rate_limit="30/m",
+)
+def report_missing_indexes(
+    job: Job[DatabaseTarget, missing_indexes.MissingIndexOptions],
+) -> Report:
+    """Name foreign keys without an index, and large tables read from end to end."""
+    return missing_indexes.report_missing_indexes(job, configuration().thresholds)
 
 
 @maintenance_task(

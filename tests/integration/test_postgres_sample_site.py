@@ -12,6 +12,7 @@ from maintenance.conf import DatabaseTarget, parse_configuration
 from maintenance.core.findings import Severity
 from maintenance.core.job import Job
 from maintenance.core.options import NoOptions
+from maintenance.postgres.indexes.missing import MissingIndexOptions, report_missing_indexes
 from maintenance.postgres.indexes.unused import (
     UnusedIndexOptions,
     report_index_usage,
@@ -92,3 +93,9 @@ def test_the_slow_search_is_named_and_the_frequent_fast_query_is_not(site: Site)
     assert finding.evidence["calls"] >= int(fault.expected["calls_at_least"])
     for decoy in site.decoys(FaultKind.SLOW_QUERY):
         assert not [f for f in report.findings if decoy in f.evidence.get("query", "")]
+
+
+def test_the_foreign_key_without_an_index_is_named_and_no_other(site: Site) -> None:
+    job = Job("site", site.target, MissingIndexOptions(minimum_bytes=0))
+    report = report_missing_indexes(job, CONFIGURATION.thresholds)
+    assert {f.subject for f in report.findings} == site.subjects(FaultKind.MISSING_FK_INDEX)

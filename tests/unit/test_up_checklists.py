@@ -104,7 +104,7 @@ class TestPlanted:
                 Fault(FaultKind.BLOATED_TABLE, "public.a", ""),
                 Fault(FaultKind.BLOATED_TABLE, "public.b", ""),
                 Fault(FaultKind.SLOW_QUERY, "SELECT", ""),
-                Fault(FaultKind.MISSING_FK_INDEX, "public.c", ""),
+                Fault(FaultKind.ABANDONED_STREAM, "public.c", ""),
             ),
             decoys=(),
             relations=(),

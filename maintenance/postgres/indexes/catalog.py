@@ -19,8 +19,8 @@ class IndexState:
     ``qualified_name`` is schema, table and index. ``scans`` and ``writes`` (inserts into its table
     and updates that were not HOT) cover the counter window; ``last_scan_at`` is seconds since the epoch,
     ``None`` before PostgreSQL 16. ``columns`` are attribute numbers, 0 for an expression, the first
-    ``key_count`` of them key columns. ``structure`` is equal for an index and its
-    rebuilt copy.
+    ``key_count`` of them key columns. ``structure`` is equal for an index and its rebuilt copy.
+    ``predicate`` is the tree of a partial index's condition, as the catalog keeps it.
     """
 
     oid: int
@@ -62,11 +62,27 @@ class IndexState:
 
 @dataclass(frozen=True, slots=True)
 class ForeignKey:
-    """A foreign key; ``columns`` are the attribute numbers of its referencing columns."""
+    """An enforced foreign key; ``columns`` are the attribute numbers of its referencing columns.
 
-    table_oid: int
+    ``parent_oid`` is the foreign key of the partitioned table that this one was made for.
+    ``column_names`` are as the catalog has them, ``quoted_columns`` as a statement needs them.
+    """
+
+    oid: int
+    parent_oid: int | None
     name: str
+    table_oid: int
+    referenced_oid: int
     columns: tuple[int, ...]
+    column_names: tuple[str, ...]
+    quoted_columns: tuple[str, ...]
+
+    @classmethod
+    def from_row(cls, row: Mapping[str, Any]) -> "ForeignKey":
+        """Build from a row of ``sql/foreign_keys.sql``."""
+        names = ("columns", "column_names", "quoted_columns")
+        lists = {name: tuple(row[name]) for name in names}
+        return cls(**{**row, **lists})
 
 
 @dataclass(frozen=True, slots=True)
@@ -97,10 +113,7 @@ def measure_indexes(conn: Connection, target: DatabaseTarget) -> IndexMeasuremen
     states = (IndexState.from_row(row) for row in query(conn, "indexes"))
     return IndexMeasurement(
         indexes=tuple(s for s in states if s.schema not in target.exclude_schemas),
-        foreign_keys=tuple(
-            ForeignKey(row["table_oid"], row["name"], tuple(row["columns"]))
-            for row in query(conn, "foreign_keys")
-        ),
+        foreign_keys=tuple(ForeignKey.from_row(row) for row in query(conn, "foreign_keys")),
         window=measure_window(conn),
         **query(conn, "index_counting")[0],
     )

@@ -4,6 +4,7 @@
 either, so that zero scans never suffice to call an index superfluous.
 """
 
+import re
 from collections.abc import Collection, Iterable, Sequence
 from dataclasses import dataclass, replace
 
@@ -156,6 +157,20 @@ def _can_look_up(index: IndexState, key: ForeignKey) -> bool:
         return False
     if index.predicate is None:
         return True
-    # A lookup by equality implies IS NOT NULL of that column, and no other predicate.
-    names = dict(zip((c for c in index.columns if c > 0), index.column_names, strict=False))
-    return index.predicate in {f"({names.get(column)} IS NOT NULL)" for column in key.columns}
+    # A lookup by equality implies IS NOT NULL of its columns, and no other predicate.
+    required = columns_not_null(index.predicate)
+    return required is not None and required <= set(key.columns)
+
+
+# {NULLTEST :arg {VAR :varno 1 :varattno 3 ...} :nulltesttype 1 ...}, where 1 is IS_NOT_NULL
+# (src/include/nodes/primnodes.h).
+_NOT_NULL = re.compile(
+    r"\{NULLTEST :arg \{VAR :varno \d+ :varattno (?P<column>\d+) [^{}]*\} :nulltesttype 1[^{}]*\}"
+)
+
+
+def columns_not_null(predicate: str) -> set[int] | None:
+    """Return the columns of a condition that is IS NOT NULL of columns alone, else ``None``."""
+    if _NOT_NULL.sub("", predicate).strip("() "):
+        return None
+    return {int(match["column"]) for match in _NOT_NULL.finditer(predicate)}

@@ -1,6 +1,7 @@
 -- Every index of the user tables with its counters, and invalid ones of TOAST tables.
--- No lock is waited for: pg_relation_size and pg_get_expr would wait behind whoever holds or awaits
--- an AccessExclusiveLock. There the size is that of the last VACUUM, and the predicate is withheld.
+-- No lock is waited for: pg_relation_size would wait behind whoever holds or awaits an
+-- AccessExclusiveLock, and there the size is that of the last VACUUM. Expressions and predicates are
+-- compared as the trees that the catalog keeps, because pg_get_expr would wait as well.
 WITH locked AS MATERIALIZED (
     SELECT l.relation
     FROM pg_locks AS l
@@ -58,17 +59,19 @@ SELECT
     -- What a rebuilt index shares with the one it was copied from.
     concat_ws(
         ' | ', am.amname, i.indisunique, i.indkey, i.indnkeyatts, i.indclass, i.indcollation,
-        i.indoption, i.indexprs, i.indpred,
+        i.indoption, e.expressions, e.predicate,
         i.indnullsnotdistinct,  -- if >= 15
         i.indisexclusion
     ) AS structure,
     i.indexprs IS NOT NULL AS has_expression,
-    CASE
-        WHEN i.indpred IS NULL THEN NULL
-        WHEN i.indrelid IN (SELECT relation FROM locked) THEN '(withheld)'
-        ELSE pg_get_expr(i.indpred, i.indrelid)
-    END AS predicate
+    e.predicate AS predicate
 FROM pg_index AS i
+-- Where in a statement an expression stood is part of its tree, but not of its meaning.
+CROSS JOIN LATERAL (
+    SELECT
+        regexp_replace(i.indexprs::text, ' :location -?\d+', '', 'g') AS expressions,
+        regexp_replace(i.indpred::text, ' :location -?\d+', '', 'g') AS predicate
+) AS e
 JOIN pg_class AS c ON c.oid = i.indexrelid
 JOIN pg_class AS t ON t.oid = i.indrelid
 JOIN pg_namespace AS n ON n.oid = c.relnamespace
