@@ -24,6 +24,8 @@ BENCHES = {
     "streams": "bench.stream_trimming",
     "stack": "bench.stack",
     "bloat-accuracy": "bench.bloat_accuracy",
+    "analysis-cost": "bench.analysis_cost",
+    "production-impact": "bench.production_impact",
 }
 
 

@@ -2,6 +2,7 @@
 
 import secrets
 import tempfile
+import time
 from collections.abc import Callable, Iterator
 from contextlib import closing, contextmanager
 from pathlib import Path
@@ -13,6 +14,8 @@ from service.embedded.postgres import EmbeddedPostgres
 
 #: What a crash would cost is of no interest in a bench; the time to write it is.
 THROW_AWAY = {"fsync": "off", "synchronous_commit": "off", "full_page_writes": "off"}
+
+GONE_DEADLINE_SECONDS = 30.0
 
 #: Runs one statement in autocommit and returns its rows.
 Run = Callable[..., list[tuple[Any, ...]]]
@@ -40,3 +43,14 @@ def session(url: str) -> Iterator[Run]:
             return cursor.fetchall() if cursor.description else []
 
         yield run
+
+
+def wait_until_gone(run: Run, application_name: str) -> None:
+    """Wait until no session has such a name: only then are its counters complete."""
+    deadline = time.monotonic() + GONE_DEADLINE_SECONDS
+    while run(
+        "SELECT 1 FROM pg_stat_activity WHERE application_name LIKE %s LIMIT 1", application_name
+    ):
+        if time.monotonic() > deadline:
+            raise RuntimeError(f"A session {application_name} is still there.")
+        time.sleep(0.02)
