@@ -215,6 +215,9 @@ class Thresholds(Section):
     )  # the guide: profile_queries --min-duration 100
     slow_query_limit: int = Field(default=20, gt=0)  # the guide: LIMIT 20
     long_running_seconds: float = Field(default=300, gt=0)
+    # Past its trigger a table is due until the next worker comes; at twice the trigger none came.
+    autovacuum_overdue_ratio: float = Field(default=2, ge=1)
+    autovacuum_large_trigger_rows: int = Field(default=1_000_000, gt=0)  # minutes of work at once
     database_cache_hit_ratio: Ratio = 0.95  # the guide: "> 95% cache hit ratio"
     cache_hit_ratio: Ratio = 0.80  # the guide: "> 80% cache hit rate"
     cache_hit_minimum_reads: int = Field(default=1000, ge=0)  # below, a ratio is noise

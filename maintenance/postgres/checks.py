@@ -26,6 +26,7 @@ from maintenance.postgres.indexes.unused import UnusedIndexOptions, report_unuse
 from maintenance.postgres.indexes.usage import report_index_usage
 from maintenance.postgres.queries.review import SlowQueryOptions, review_slow_queries
 from maintenance.postgres.time_budget import TimeBudget
+from maintenance.postgres.vacuum.health import report_table_upkeep, report_wraparound
 from maintenance.postgres.vacuum.run import VacuumOptions, vacuum_analyze
 
 #: How long one analysis may take: somebody waits for it at a terminal.
@@ -110,6 +111,10 @@ ANALYSES: Mapping[str, Analysis] = {
         "Tables that need VACUUM or ANALYZE",
         (Part("vacuum_analyze", vacuum_analyze, VacuumOptions(dry_run=True)),),
     ),
+    "vacuum-health": Analysis(
+        "Vacuum health", (Part("review_vacuum_health", report_table_upkeep),)
+    ),
+    "wraparound": Analysis("Wraparound", (Part("review_vacuum_health", report_wraparound),)),
 }
 
 

@@ -6,6 +6,7 @@ WEEKLY: tuple[Schedule, ...] = (
     Schedule("report_table_bloat", "30 3 * * 1", "Run database performance analysis"),
     Schedule("report_index_bloat", "40 3 * * 1", "Run database performance analysis"),
     Schedule("review_activity", "50 3 * * 1", "Run database performance analysis"),
+    Schedule("review_vacuum_health", "55 3 * * 1", "Run database performance analysis"),
     Schedule("review_cache_hit_ratios", "0 4 * * 1", "Review cache hit ratios"),
     Schedule("review_database_cache_hit_ratio", "5 4 * * 1", "Review cache hit ratios"),
     Schedule("review_n_plus_one", "10 4 * * 1", "Check for N+1 queries in logs"),

@@ -14,6 +14,7 @@ from maintenance.postgres.indexes import missing as missing_indexes
 from maintenance.postgres.indexes import unused as unused_indexes
 from maintenance.postgres.integrity import review as integrity
 from maintenance.postgres.queries import review as queries
+from maintenance.postgres.vacuum import health as vacuum_health
 from maintenance.postgres.vacuum import run as vacuum
 
 
@@ -28,6 +29,12 @@ from maintenance.postgres.vacuum import run as vacuum
 def vacuum_analyze(job: Job[DatabaseTarget, vacuum.VacuumOptions]) -> Report:
     """Vacuum and analyze the tables that need it, and prove that it helped."""
     return vacuum.vacuum_analyze(job, configuration().thresholds)
+
+
+@maintenance_task(queue="low", target=TargetKind.DATABASE)
+def review_vacuum_health(job: Job[DatabaseTarget, NoOptions]) -> Report:
+    """Look at what autovacuum misses, whom it waits for, and how near wraparound is."""
+    return vacuum_health.review_vacuum_health(job, configuration().thresholds)
 
 
 @maintenance_task(

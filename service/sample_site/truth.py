@@ -53,6 +53,7 @@ ANALYSED_BY: Final[Mapping[FaultKind, str]] = {
     FaultKind.DEAD_TUPLES: "vacuum_analyze",
     FaultKind.UNVACUUMED_INSERTS: "vacuum_analyze",
     FaultKind.STALE_STATISTICS: "vacuum_analyze",
+    FaultKind.AUTOVACUUM_DISABLED: "review_vacuum_health",
     FaultKind.BLOATED_TABLE: "report_table_bloat",
     FaultKind.BLOATED_INDEX: "report_index_bloat",
     FaultKind.UNUSED_INDEX: "report_unused_indexes",

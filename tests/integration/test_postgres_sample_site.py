@@ -19,6 +19,7 @@ from maintenance.postgres.indexes.unused import (
     report_unused_indexes,
 )
 from maintenance.postgres.queries.review import SlowQueryOptions, review_slow_queries
+from maintenance.postgres.vacuum.health import review_vacuum_health
 from service.embedded.postgres import EmbeddedPostgres
 from service.embedded.valkey import EmbeddedValkey
 from service.sample_site import Truth, build
@@ -99,3 +100,9 @@ def test_the_foreign_key_without_an_index_is_named_and_no_other(site: Site) -> N
     job = Job("site", site.target, MissingIndexOptions(minimum_bytes=0))
     report = report_missing_indexes(job, CONFIGURATION.thresholds)
     assert {f.subject for f in report.findings} == site.subjects(FaultKind.MISSING_FK_INDEX)
+
+
+def test_every_table_without_autovacuum_is_named_and_no_other(site: Site) -> None:
+    report = review_vacuum_health(Job("site", site.target, NoOptions()), CONFIGURATION.thresholds)
+    named = {f.subject for f in report.findings if f.code == "autovacuum-disabled"}
+    assert named == site.subjects(FaultKind.AUTOVACUUM_DISABLED)

@@ -16,6 +16,9 @@ SELECT
     coalesce(c.reloptions, '{}') AS storage_parameters,
     CASE WHEN c.relfrozenxid <> '0' THEN age(c.relfrozenxid) END AS xid_age,
     CASE WHEN c.relminmxid <> '0' THEN mxid_age(c.relminmxid) END AS multixact_age,
+    pg_stat_get_tuples_inserted(c.oid) AS inserted_rows,
+    pg_stat_get_tuples_updated(c.oid) AS updated_rows,
+    pg_stat_get_tuples_deleted(c.oid) AS deleted_rows,
     pg_stat_get_live_tuples(c.oid) AS live_rows,
     pg_stat_get_dead_tuples(c.oid) AS dead_rows,
     pg_stat_get_ins_since_vacuum(c.oid) AS inserted_since_vacuum,
@@ -28,9 +31,12 @@ SELECT
     extract(epoch FROM pg_stat_get_last_analyze_time(c.oid))::float8 AS last_manual_analyze_at,
     extract(epoch FROM pg_stat_get_last_autoanalyze_time(c.oid))::float8 AS last_autoanalyze_at,
     -- A crash zeroes the counters but not pg_statistic: look there before calling it unanalyzed.
+    -- pg_stats shows nothing of a table that may not be read: nothing is claimed of it.
     CASE
         WHEN pg_stat_get_last_analyze_time(c.oid) IS NULL
             AND pg_stat_get_last_autoanalyze_time(c.oid) IS NULL
+            AND has_table_privilege(c.oid, 'SELECT')
+            AND NOT row_security_active(c.oid)
         THEN EXISTS (
             SELECT FROM pg_stats AS s WHERE s.schemaname = n.nspname AND s.tablename = c.relname
         )

@@ -51,6 +51,9 @@ class TableState:
     storage_parameters: tuple[str, ...]
     xid_age: int | None
     multixact_age: int | None
+    inserted_rows: int
+    updated_rows: int
+    deleted_rows: int
     live_rows: int
     dead_rows: int
     inserted_since_vacuum: int
