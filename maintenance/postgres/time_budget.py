@@ -12,6 +12,11 @@ class TimeBudget:
     started: float = field(default_factory=time.monotonic)
 
     @property
+    def left_seconds(self) -> float:
+        """What is left; 0 and less where nothing is."""
+        return self.seconds - (time.monotonic() - self.started)
+
+    @property
     def is_spent(self) -> bool:
         """Whether nothing is left."""
-        return time.monotonic() - self.started >= self.seconds
+        return self.left_seconds <= 0

@@ -1,0 +1,161 @@
+"""The size of a heap tuple as SQL: what a row would take if it were written anew.
+
+Rules of the PostgreSQL documentation, "Database Page Layout" and "TOAST", and of
+``heap_compute_data_size`` and ``heap_toast_insert_or_update``.
+"""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+from psycopg2 import sql
+from psycopg2.extensions import connection as Connection  # noqa: N812 - it is a class
+
+from maintenance.postgres.connection import query
+
+#: A longer tuple has its longest values compressed and moved out, until it is no longer than this
+#: (TOAST_TUPLE_THRESHOLD and TOAST_TUPLE_TARGET), and leaves a pointer of 18 bytes for each.
+TOAST_TUPLE_BYTES = 2032
+TOAST_POINTER_BYTES = 18
+#: No value is moved out for less than its pointer, aligned.
+TOAST_VALUE_BYTES = 24
+#: Up to here a variable-length value has a header of one byte and no alignment.
+SHORT_VALUE_BYTES = 127
+TUPLE_HEADER_BYTES = 23
+
+
+@dataclass(frozen=True, slots=True)
+class Column:
+    """One column; ``length_bytes`` is -1 or -2 for variable length, ``storage`` as in the catalog.
+
+    A column that is not ``stored`` is dropped or virtual: null in every tuple.
+    """
+
+    name: str
+    length_bytes: int
+    alignment_bytes: int
+    storage: str
+    stored: bool = True
+
+    @property
+    def may_be_toasted(self) -> bool:
+        """Whether a long value is moved out; MAIN is only where nothing else helps."""
+        return self.length_bytes == -1 and self.storage in {"x", "e"}
+
+    @property
+    def value(self) -> sql.Composable:
+        """The column of the table named ``t``."""
+        return sql.SQL("t.{}").format(sql.Identifier(self.name))
+
+
+def table_columns(conn: Connection, oid: int) -> list[Column]:
+    """Return the columns of a table in their order."""
+    return [Column(**row) for row in query(conn, "table_columns", {"oid": oid})]
+
+
+def padded_rows(
+    columns: Sequence[Column], source: sql.Composable, toast_target_bytes: int | None
+) -> sql.Composable:
+    """Compose a SELECT of ``tuple_bytes``, the padded size of each row of ``source``.
+
+    ``source`` is what follows FROM, with the table named ``t``. ``toast_target_bytes`` is ``None``
+    for a table that has no TOAST table.
+    """
+    stored = [column for column in columns if column.stored]
+    sizes = [_column_size(column) for column in stored if column.may_be_toasted]
+    if toast_target_bytes is None or not sizes:
+        return sql.SQL("SELECT ({size} + 7) / 8 * 8 AS tuple_bytes FROM {source}").format(
+            size=_whole_size(columns, stored, toasted=False), source=source
+        )
+    # OFFSET 0 keeps the sizes from being computed again for each use of them.
+    return sql.SQL(
+        "SELECT (r.size + 7 - CASE"
+        " WHEN r.size > {target} AND (r.size > {threshold} OR r.longest > {threshold})"
+        " THEN {moved} ELSE 0 END) / 8 * 8 AS tuple_bytes"
+        " FROM (SELECT {size} AS size, ARRAY[{sizes}] AS sizes, {longest} AS longest"
+        " FROM {source} OFFSET 0) AS r"
+    ).format(
+        size=_whole_size(columns, stored, toasted=True),
+        sizes=sql.SQL(", ").join(sizes),
+        longest=sql.SQL("GREATEST({})").format(sql.SQL(", ").join(sizes)),
+        target=sql.Literal(toast_target_bytes),
+        threshold=sql.Literal(TOAST_TUPLE_BYTES),
+        moved=_moved_out(toast_target_bytes),
+        source=source,
+    )
+
+
+def _moved_out(target_bytes: int) -> sql.Composable:
+    """Compose what is saved by moving out the longest values until the tuple is short enough.
+
+    Values that are too long by themselves are out already: see :func:`_end_of`.
+    """
+    return sql.SQL(
+        "(SELECT coalesce(sum(v.saved), 0)::bigint FROM ("
+        "SELECT s - {pointer} AS saved, sum(s - {pointer}) OVER (ORDER BY s DESC"
+        " ROWS UNBOUNDED PRECEDING) - (s - {pointer}) AS before"
+        " FROM pg_catalog.unnest(r.sizes) AS u (s)"
+        " WHERE s > {least} AND s <= {threshold}) AS v"
+        " WHERE r.size - v.before > {target})"
+    ).format(
+        pointer=sql.Literal(TOAST_POINTER_BYTES),
+        least=sql.Literal(TOAST_VALUE_BYTES),
+        threshold=sql.Literal(TOAST_TUPLE_BYTES),
+        target=sql.Literal(target_bytes),
+    )
+
+
+def _whole_size(
+    columns: Sequence[Column], stored: Sequence[Column], *, toasted: bool
+) -> sql.Composable:
+    """Compose header, null bitmap and values, not yet padded."""
+    with_nulls = _aligned_header(len(columns))
+    data: sql.Composable = sql.SQL("0")
+    for column in stored:
+        data = _end_of(column, data, toasted=toasted)
+    if len(stored) < len(columns) or not stored:
+        header: sql.Composable = sql.Literal(with_nulls if columns else _aligned_header(0))
+    else:
+        nulls = sql.SQL(" OR ").join(sql.SQL("{} IS NULL").format(c.value) for c in stored)
+        header = sql.SQL("CASE WHEN {} THEN {} ELSE {} END").format(
+            nulls, sql.Literal(with_nulls), sql.Literal(_aligned_header(0))
+        )
+    return sql.SQL("({} + {})").format(header, data)
+
+
+def _aligned_header(bitmap_columns: int) -> int:
+    return (TUPLE_HEADER_BYTES + (bitmap_columns + 7) // 8 + 7) // 8 * 8
+
+
+def _column_size(column: Column) -> sql.Composable:
+    return sql.SQL("pg_catalog.pg_column_size({})").format(column.value)
+
+
+def _end_of(column: Column, offset: sql.Composable, *, toasted: bool) -> sql.Composable:
+    """Compose the offset after ``column``, whose value begins at the next aligned place.
+
+    ``offset`` stands in it once, so that the expression grows with the number of columns only.
+    """
+    value, stored_size = column.value, _column_size(column)
+    is_null = sql.SQL("{} IS NULL").format(value)
+    long = sql.Literal(TOAST_TUPLE_BYTES)
+    unaligned = is_null
+    if column.length_bytes >= 0:
+        size: sql.Composable = sql.Literal(column.length_bytes)
+    else:
+        size = stored_size
+        if column.storage != "p":
+            unaligned = sql.SQL("{} OR {} <= {}").format(
+                is_null, stored_size, sql.Literal(SHORT_VALUE_BYTES)
+            )
+    if toasted and column.may_be_toasted:
+        size = sql.SQL("CASE WHEN {s} > {long} THEN {pointer} ELSE {s} END").format(
+            s=stored_size, long=long, pointer=sql.Literal(TOAST_POINTER_BYTES)
+        )
+        unaligned = sql.SQL("{} OR {} > {}").format(unaligned, stored_size, long)
+    size = sql.SQL("CASE WHEN {} THEN 0 ELSE {} END").format(is_null, size)
+    if column.alignment_bytes == 1:
+        return sql.SQL("({} + {})").format(offset, size)
+    padding = sql.SQL("CASE WHEN {} THEN 1 ELSE {} END").format(
+        unaligned, sql.Literal(column.alignment_bytes)
+    )
+    return sql.SQL("(({o} + {p} - 1) / ({p}) * ({p}) + {s})").format(o=offset, p=padding, s=size)

@@ -1,0 +1,2 @@
+-- Limits each following statement of this session.
+SELECT set_config('statement_timeout', %(milliseconds)s::int::text, false)
