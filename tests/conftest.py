@@ -6,5 +6,6 @@ pytest_plugins = [
     "tests.admin_clients",
     "tests.celery_nodes",
     "tests.skips",
+    "tests.sql_files",
     "pytester",
 ]

@@ -49,6 +49,11 @@ def ask(url: str, statement: str | sql.Composable, *parameters: Any) -> list[tup
             return cursor.fetchall() if cursor.description else []
 
 
+def major_of(url: str) -> int:
+    """Return the major version of a server, for what differs between versions."""
+    return int(ask(url, "SHOW server_version_num")[0][0]) // 10_000
+
+
 @contextmanager
 def narrow_role(url: str, *memberships: str) -> Iterator[str]:
     """Yield the URL of a new role that may connect and is a member of ``memberships`` alone."""

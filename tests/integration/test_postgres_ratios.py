@@ -36,6 +36,7 @@ def url(make_database: Callable[[], str]) -> str:
     rows = f"SELECT repeat('x', 7000) FROM generate_series(1, {PAGES})"
     ask(url, f"INSERT INTO {table_of(url)} {rows}")
     ask(url, f"VACUUM FULL {table_of(url)}")  # written past the buffers: nothing of it is in them
+    ask(url, "SELECT pg_stat_force_next_flush()")
     return url
 
 
@@ -105,6 +106,7 @@ def test_too_few_reads_withhold_the_ratio_and_the_next_look_covers_them_too(url:
 def test_a_reset_between_two_looks_is_said(url: str) -> None:
     first = review(url)
     ask(url, "SELECT pg_stat_reset()")
+    ask(url, "SELECT pg_stat_force_next_flush()")
     second = review(url, state_of(first))
     assert "reset" in second.facts["interruption"]
     assert second.facts["blocks_read"] < PAGES

@@ -35,6 +35,7 @@ def dirty_table(run: Run, name: str) -> None:
     """Create a table with 10,000 dead rows of 20,000, above autovacuum's trigger, and analyzed."""
     run(f'CREATE TABLE "{name}" (id int PRIMARY KEY, n int) WITH (autovacuum_enabled = off)')
     run(f'INSERT INTO "{name}" SELECT i, i FROM generate_series(1, 20000) i')
+    run("SELECT pg_stat_force_next_flush()")
     run(f'VACUUM ANALYZE "{name}"')
     run(f'DELETE FROM "{name}" WHERE id % 2 = 0')
     run("SELECT pg_stat_force_next_flush()")
@@ -65,6 +66,7 @@ def url(make_database: Callable[[], str]) -> str:
         run("CREATE TABLE clean AS SELECT i FROM generate_series(1, 1000) i")
         run("SELECT pg_stat_force_next_flush()")  # or the insert counts after the VACUUM
         run("VACUUM ANALYZE clean")
+        run("SELECT pg_stat_force_next_flush()")
     return address
 
 
@@ -158,6 +160,7 @@ def test_mode_all_does_every_table_as_the_guide_prints_it(url: str) -> None:
         word for word in ("clean", "Dirty") for subject in subjects if word in subject
     }
     with session(url) as run:
+        run("SELECT pg_stat_force_next_flush()")
         assert vacuum_count(run, "clean") == 2
 
 
