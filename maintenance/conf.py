@@ -205,6 +205,7 @@ class Thresholds(Section):
     minimum_bloat_bytes: int = Field(default=8 * 1024**2, ge=0)  # below, a rewrite gains nothing
     unused_index_window_seconds: float = Field(default=30 * 86_400, gt=0)  # a month's jobs have run
     unused_index_minimum_bytes: int = Field(default=1024**2, ge=0)
+    redundant_index_minimum_bytes: int = Field(default=64 * 1024, ge=0)  # below, nobody feels it
     # Below, a deleted row costs a millisecond: less than keeping an index up to date is worth.
     missing_index_minimum_bytes: int = Field(default=1024**2, ge=0)
     sequential_scan_minimum_bytes: int = Field(default=8 * 1024**2, ge=0)  # some 10 ms a scan

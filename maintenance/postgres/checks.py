@@ -22,6 +22,10 @@ from maintenance.postgres.bloat.tables import TableBloatOptions, report_table_bl
 from maintenance.postgres.capacity.cache_hit_ratio import review_database_cache_hit_ratio
 from maintenance.postgres.connection import connect, reason_of
 from maintenance.postgres.indexes.missing import MissingIndexOptions, report_missing_indexes
+from maintenance.postgres.indexes.redundant import (
+    RedundantIndexOptions,
+    report_redundant_indexes,
+)
 from maintenance.postgres.indexes.unused import UnusedIndexOptions, report_unused_indexes
 from maintenance.postgres.indexes.usage import report_index_usage
 from maintenance.postgres.queries.review import SlowQueryOptions, review_slow_queries
@@ -87,6 +91,10 @@ ANALYSES: Mapping[str, Analysis] = {
     "unused-indexes": Analysis(
         "Unused indexes",
         (Part("report_unused_indexes", report_unused_indexes, UnusedIndexOptions()),),
+    ),
+    "redundant-indexes": Analysis(
+        "Duplicate and redundant indexes",
+        (Part("report_redundant_indexes", report_redundant_indexes, RedundantIndexOptions()),),
     ),
     "missing-indexes": Analysis(
         "Missing indexes",

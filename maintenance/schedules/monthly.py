@@ -6,6 +6,7 @@ MONTHLY: tuple[Schedule, ...] = (
     Schedule("run_performance_audit", "30 4 1 * *", "Full performance audit"),
     Schedule("review_slow_queries", "15 4 1 * *", "Review and optimize slow queries"),
     Schedule("report_unused_indexes", "0 4 1 * *", "Analyze index usage"),
+    Schedule("report_redundant_indexes", "4 4 1 * *", "Analyze index usage"),
     Schedule("report_missing_indexes", "8 4 1 * *", "Analyze index usage"),
     Schedule("check_data_integrity", "45 3 1 * *", "Full performance audit"),
     Schedule("vacuum_analyze", "0 3 1 * *", "VACUUM and ANALYZE database"),

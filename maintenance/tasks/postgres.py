@@ -11,6 +11,7 @@ from maintenance.postgres.bloat import indexes as index_bloat
 from maintenance.postgres.bloat import tables as table_bloat
 from maintenance.postgres.capacity import cache_hit_ratio
 from maintenance.postgres.indexes import missing as missing_indexes
+from maintenance.postgres.indexes import redundant as redundant_indexes
 from maintenance.postgres.indexes import unused as unused_indexes
 from maintenance.postgres.integrity import review as integrity
 from maintenance.postgres.queries import review as queries
@@ -68,6 +69,19 @@ def report_index_bloat(job: Job[DatabaseTarget, index_bloat.IndexBloatOptions]) 
 def report_unused_indexes(job: Job[DatabaseTarget, unused_indexes.UnusedIndexOptions]) -> Report:
     """Name the indexes that no query has read in the counter's window."""
     return unused_indexes.report_unused_indexes(job, configuration().thresholds)
+
+
+@maintenance_task(
+    queue="low",
+    target=TargetKind.DATABASE,
+    options=redundant_indexes.RedundantIndexOptions,
+    rate_limit="30/m",
+)
+def report_redundant_indexes(
+    job: Job[DatabaseTarget, redundant_indexes.RedundantIndexOptions],
+) -> Report:
+    """Name the indexes whose work another index of the same table does as well."""
+    return redundant_indexes.report_redundant_indexes(job, configuration().thresholds)
 
 
 @maintenance_task(

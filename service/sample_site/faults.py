@@ -164,7 +164,11 @@ def index_faults(connection: Connection, sizes: Iterable[RelationSize]) -> list[
     """Unused, duplicate, redundant and invalid indexes, and the foreign key without one."""
     bytes_of = {size.subject: size.size_bytes for size in sizes}
     unscanned = set(unscanned_indexes(connection))
-    duplicate, original = (f"public.library_follow.{name}" for name in _DUPLICATE)
+    # Of two equal indexes the planner reads one alone, so that the other one is the one to drop.
+    duplicate, original = sorted(
+        (f"public.library_follow.{name}" for name in _DUPLICATE),
+        key=lambda name: name not in unscanned,
+    )
     unused = dict(_UNUSED) | {
         name: "One of two equal indexes: the planner takes the other one."
         for name in (duplicate, original)

@@ -57,6 +57,8 @@ ANALYSED_BY: Final[Mapping[FaultKind, str]] = {
     FaultKind.BLOATED_TABLE: "report_table_bloat",
     FaultKind.BLOATED_INDEX: "report_index_bloat",
     FaultKind.UNUSED_INDEX: "report_unused_indexes",
+    FaultKind.DUPLICATE_INDEX: "report_redundant_indexes",
+    FaultKind.REDUNDANT_INDEX: "report_redundant_indexes",
     FaultKind.MISSING_FK_INDEX: "report_missing_indexes",
     FaultKind.SLOW_QUERY: "review_slow_queries",
     FaultKind.OVER_LENGTH_STREAM: "trim_streams",

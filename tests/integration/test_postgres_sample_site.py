@@ -13,6 +13,7 @@ from maintenance.core.findings import Severity
 from maintenance.core.job import Job
 from maintenance.core.options import NoOptions
 from maintenance.postgres.indexes.missing import MissingIndexOptions, report_missing_indexes
+from maintenance.postgres.indexes.redundant import RedundantIndexOptions, report_redundant_indexes
 from maintenance.postgres.indexes.unused import (
     UnusedIndexOptions,
     report_index_usage,
@@ -109,3 +110,17 @@ def test_every_table_without_autovacuum_is_named_and_no_other(site: Site) -> Non
     report = review_vacuum_health(Job("site", site.target, NoOptions()), CONFIGURATION.thresholds)
     named = {f.subject for f in report.findings if f.code == "autovacuum-disabled"}
     assert named == site.subjects(FaultKind.AUTOVACUUM_DISABLED)
+
+
+def test_duplicate_and_redundant_indexes_are_named_and_no_decoy(site: Site) -> None:
+    job = Job("site", site.target, RedundantIndexOptions(minimum_bytes=0))
+    report = report_redundant_indexes(job, CONFIGURATION.thresholds)
+    by_code = {
+        code: {f.subject for f in report.findings if f.code == code}
+        for code in ("duplicate-index", "redundant-index")
+    }
+    assert by_code["duplicate-index"] == site.subjects(FaultKind.DUPLICATE_INDEX)
+    assert by_code["redundant-index"] == site.subjects(FaultKind.REDUNDANT_INDEX)
+    for fault in site.truth.of_kind(FaultKind.REDUNDANT_INDEX):
+        (finding,) = (f for f in report.findings if f.subject == fault.subject)
+        assert finding.evidence["covered_by"] == fault.expected["covered_by"]

@@ -16,19 +16,26 @@ from maintenance.postgres.counters import CounterWindow, measure_window
 class IndexState:
     """One index with what was counted about it.
 
-    ``qualified_name`` is schema, table and index. ``scans`` and ``writes`` (inserts into its table
-    and updates that were not HOT) cover the counter window; ``last_scan_at`` is seconds since the epoch,
-    ``None`` before PostgreSQL 16. ``columns`` are attribute numbers, 0 for an expression, the first
-    ``key_count`` of them key columns. ``structure`` is equal for an index and its rebuilt copy.
-    ``predicate`` is the tree of a partial index's condition, as the catalog keeps it.
+    ``qualified_name`` is schema, table and index, quoted where needed; ``schema``,
+    ``plain_table_name`` and ``name`` are as the catalog has them. ``scans`` and ``writes`` (inserts
+    into its table and updates that were not HOT) cover the counter window; ``last_scan_at`` is
+    seconds since the epoch, ``None`` before PostgreSQL 16.
+
+    ``columns`` are attribute numbers, 0 for an expression, the first ``key_count`` of them key
+    columns with an entry each in ``operator_classes``, ``collations`` and ``sort_options`` (1
+    descending, 2 nulls first; src/include/access/amapi.h). ``column_names`` leaves expressions out.
+    ``expressions`` and ``predicate`` are trees as the catalog keeps them. ``structure`` is equal
+    for an index and its rebuilt copy.
     """
 
     oid: int
     table_oid: int
     schema: str
+    plain_table_name: str
     table_name: str
     name: str
     qualified_name: str
+    is_toast: bool
     is_partitioned: bool
     parent_oid: int | None
     access_method: str
@@ -38,10 +45,13 @@ class IndexState:
     writes: int
     is_primary: bool
     is_unique: bool
+    nulls_not_distinct: bool
+    is_immediate: bool
     is_exclusion: bool
     is_replica_identity: bool
     is_clustered: bool
     has_constraint: bool
+    is_referenced: bool
     is_valid: bool
     is_ready: bool
     is_live: bool
@@ -49,15 +59,19 @@ class IndexState:
     key_count: int
     columns: tuple[int, ...]
     column_names: tuple[str, ...]
+    operator_classes: tuple[int, ...]
+    collations: tuple[int, ...]
+    sort_options: tuple[int, ...]
+    storage_parameters: tuple[str, ...]
+    operator_class_options: str
     structure: str
-    has_expression: bool
+    expressions: str | None
     predicate: str | None
 
     @classmethod
     def from_row(cls, row: Mapping[str, Any]) -> "IndexState":
         """Build from a row of ``sql/indexes.sql``."""
-        lists = {name: tuple(row[name]) for name in ("columns", "column_names")}
-        return cls(**{**row, **lists})
+        return cls(**_frozen(row))
 
 
 @dataclass(frozen=True, slots=True)
@@ -80,9 +94,11 @@ class ForeignKey:
     @classmethod
     def from_row(cls, row: Mapping[str, Any]) -> "ForeignKey":
         """Build from a row of ``sql/foreign_keys.sql``."""
-        names = ("columns", "column_names", "quoted_columns")
-        lists = {name: tuple(row[name]) for name in names}
-        return cls(**{**row, **lists})
+        return cls(**_frozen(row))
+
+
+def _frozen(row: Mapping[str, Any]) -> dict[str, Any]:
+    return {name: tuple(v) if isinstance(v, list) else v for name, v in row.items()}
 
 
 @dataclass(frozen=True, slots=True)

@@ -97,7 +97,7 @@ def duty_of(index: IndexState) -> str:
         (index.is_unique, "it keeps its values unique"),
         (index.is_clustered, "its table is clustered on it"),
         (
-            index.has_expression,
+            index.expressions is not None,
             (
                 "the planner may use the statistics of its expression"
                 " (CREATE STATISTICS on the expression can take their place)"

@@ -3,24 +3,47 @@
 -- AccessExclusiveLock, and there the size is that of the last VACUUM. Expressions and predicates are
 -- compared as the trees that the catalog keeps, because pg_get_expr would wait as well.
 WITH locked AS MATERIALIZED (
-    SELECT l.relation
+    SELECT l.relation, l.mode, l.pid, l.granted
     FROM pg_locks AS l
-    WHERE l.locktype = 'relation' AND l.mode = 'AccessExclusiveLock'
+    WHERE l.locktype = 'relation'
+        AND l.mode IN ('AccessExclusiveLock', 'ShareUpdateExclusiveLock')
+        AND l.database IN (0, (SELECT oid FROM pg_database WHERE datname = current_database()))
+),
+-- The view hides which table is in work from other roles, but not the process.
+builders AS MATERIALIZED (
+    SELECT p.pid FROM pg_stat_progress_create_index AS p WHERE p.datname = current_database()
+),
+constraints AS MATERIALIZED (
+    SELECT
+        k.conindid,
+        bool_or(k.contype IN ('p', 'u', 'x')) AS is_backed,
+        bool_or(k.contype = 'f') AS is_referenced
+    FROM pg_constraint AS k
+    WHERE k.conindid <> 0
+    GROUP BY k.conindid
+),
+options AS MATERIALIZED (
+    SELECT a.attrelid, string_agg(a.attnum || ' ' || a.attoptions::text, ', ' ORDER BY a.attnum) AS text
+    FROM pg_attribute AS a
+    WHERE a.attoptions IS NOT NULL
+    GROUP BY a.attrelid
 )
 SELECT
     i.indexrelid::bigint AS oid,
     i.indrelid::bigint AS table_oid,
     n.nspname AS schema,
+    t.relname AS plain_table_name,
     quote_ident(n.nspname) || '.' || quote_ident(t.relname) AS table_name,
     c.relname AS name,
     quote_ident(n.nspname) || '.' || quote_ident(t.relname) || '.' || quote_ident(c.relname)
         AS qualified_name,
+    n.nspname = 'pg_toast' AS is_toast,
     c.relkind = 'I' AS is_partitioned,
     h.inhparent::bigint AS parent_oid,
     am.amname AS access_method,
     CASE
         WHEN c.relkind = 'I' THEN 0
-        WHEN i.indexrelid IN (SELECT relation FROM locked)
+        WHEN i.indexrelid IN (SELECT relation FROM locked WHERE mode = 'AccessExclusiveLock')
         THEN c.relpages::bigint * current_setting('block_size')::bigint
         ELSE coalesce(pg_relation_size(i.indexrelid), 0)
     END AS size_bytes,
@@ -34,28 +57,32 @@ SELECT
     ) AS writes,
     i.indisprimary AS is_primary,
     i.indisunique AS is_unique,
+    i.indnullsnotdistinct AS nulls_not_distinct,  -- if >= 15
+    false AS nulls_not_distinct,  -- if < 15
+    i.indimmediate AS is_immediate,
     i.indisexclusion AS is_exclusion,
     i.indisreplident AS is_replica_identity,
     i.indisclustered AS is_clustered,
-    EXISTS (
-        SELECT FROM pg_constraint AS k WHERE k.conindid = i.indexrelid AND k.contype IN ('p', 'u', 'x')
-    ) AS has_constraint,
+    coalesce(k.is_backed, false) AS has_constraint,
+    coalesce(k.is_referenced, false) AS is_referenced,
     i.indisvalid AS is_valid,
     i.indisready AS is_ready,
     i.indislive AS is_live,
-    EXISTS (
-        SELECT
-        FROM pg_stat_progress_create_index AS p
-        JOIN pg_locks AS l ON l.pid = p.pid AND l.locktype = 'relation' AND l.relation = i.indrelid
-        WHERE p.datname = current_database()
+    -- CREATE INDEX and REINDEX show their progress; DROP INDEX CONCURRENTLY locks the index alone.
+    (
+        i.indrelid IN (SELECT l.relation FROM locked AS l JOIN builders AS b ON b.pid = l.pid)
+        OR i.indexrelid IN (
+            SELECT relation FROM locked WHERE mode = 'ShareUpdateExclusiveLock' AND granted
+        )
     ) AS is_in_work,
     i.indnkeyatts::int AS key_count,
     i.indkey::int2[]::int4[] AS columns,
-    (
-        SELECT coalesce(array_agg(quote_ident(a.attname) ORDER BY k.position), '{}')
-        FROM unnest(i.indkey::int2[]) WITH ORDINALITY AS k (attnum, position)
-        JOIN pg_attribute AS a ON a.attrelid = i.indrelid AND a.attnum = k.attnum
-    ) AS column_names,
+    a.names AS column_names,
+    i.indclass::oid[]::int8[] AS operator_classes,
+    i.indcollation::oid[]::int8[] AS collations,
+    i.indoption::int2[]::int4[] AS sort_options,
+    coalesce(c.reloptions, '{}') AS storage_parameters,
+    coalesce(o.text, '') AS operator_class_options,
     -- What a rebuilt index shares with the one it was copied from.
     concat_ws(
         ' | ', am.amname, i.indisunique, i.indkey, i.indnkeyatts, i.indclass, i.indcollation,
@@ -63,20 +90,28 @@ SELECT
         i.indnullsnotdistinct,  -- if >= 15
         i.indisexclusion
     ) AS structure,
-    i.indexprs IS NOT NULL AS has_expression,
+    e.expressions AS expressions,
     e.predicate AS predicate
 FROM pg_index AS i
--- Where in a statement an expression stood is part of its tree, but not of its meaning.
-CROSS JOIN LATERAL (
-    SELECT
-        regexp_replace(i.indexprs::text, ' :location -?\d+', '', 'g') AS expressions,
-        regexp_replace(i.indpred::text, ' :location -?\d+', '', 'g') AS predicate
-) AS e
 JOIN pg_class AS c ON c.oid = i.indexrelid
 JOIN pg_class AS t ON t.oid = i.indrelid
 JOIN pg_namespace AS n ON n.oid = c.relnamespace
 JOIN pg_am AS am ON am.oid = c.relam
 LEFT JOIN pg_inherits AS h ON h.inhrelid = i.indexrelid
+LEFT JOIN constraints AS k ON k.conindid = i.indexrelid
+LEFT JOIN options AS o ON o.attrelid = i.indexrelid
+-- Where in a statement an expression stood, and whether a cast was written or understood, is part of
+-- its tree, but not of its meaning: the server's own comparison leaves them out as well (equalfuncs.c).
+CROSS JOIN LATERAL (
+    SELECT
+        regexp_replace(i.indexprs::text, ' :(location|\w*format) -?\d+', '', 'g') AS expressions,
+        regexp_replace(i.indpred::text, ' :(location|\w*format) -?\d+', '', 'g') AS predicate
+) AS e
+CROSS JOIN LATERAL (
+    SELECT coalesce(array_agg(a.attname::text ORDER BY u.position), '{}') AS names
+    FROM unnest(i.indkey::int2[]) WITH ORDINALITY AS u (attnum, position)
+    JOIN pg_attribute AS a ON a.attrelid = i.indrelid AND a.attnum = u.attnum
+) AS a
 WHERE c.relpersistence <> 't'
     AND n.nspname NOT IN ('pg_catalog', 'information_schema')
     AND (n.nspname <> 'pg_toast' OR NOT i.indisvalid)
