@@ -248,7 +248,11 @@ def query(
     text = load_sql(name, server_major(conn) if version is None else version)
     statement: sql.Composable = sql.SQL(text)
     if identifiers is not None:
-        quoted = {key: sql.Identifier(value) for key, value in identifiers.items()}
+        # Beside parameters a % in a name would be read as the place of one.
+        percent = "%%" if parameters else "%"
+        quoted = {
+            key: sql.Identifier(value.replace("%", percent)) for key, value in identifiers.items()
+        }
         statement = sql.SQL(text).format(**quoted)
     with conn.cursor() as cursor:
         cursor.execute(statement, dict(parameters) if parameters else None)

@@ -117,7 +117,7 @@ def review_database_cache_hit_ratio(job: Job[DatabaseTarget, NoOptions]) -> Repo
     return cache_hit_ratio.review_database_cache_hit_ratio(job, configuration().thresholds)
 
 
-@maintenance_task(queue="low", target=TargetKind.DATABASE)
-def check_data_integrity(job: Job[DatabaseTarget, NoOptions]) -> Report:
-    """Look for invalid indexes and constraints, orphans, and sequences near their end."""
+@maintenance_task(queue="low", target=TargetKind.DATABASE, options=integrity.IntegrityOptions)
+def check_data_integrity(job: Job[DatabaseTarget, integrity.IntegrityOptions]) -> Report:
+    """Look for corruption, broken constraints, orphans, duplicates, and sequences in trouble."""
     return integrity.check_data_integrity(job, configuration().thresholds)

@@ -2,6 +2,7 @@
 
 from collections.abc import Callable, Iterator
 from contextlib import closing, contextmanager
+from typing import Any
 
 import psycopg2
 import pytest
@@ -10,10 +11,9 @@ from maintenance.conf import DatabaseTarget, Thresholds
 from maintenance.core.errors import TargetUnavailable, UnknownName
 from maintenance.core.findings import Severity
 from maintenance.core.job import Job
-from maintenance.core.options import NoOptions
 from maintenance.core.reports import Report
 from maintenance.postgres.checks import ANALYSES, run_analyses
-from maintenance.postgres.integrity.review import check_data_integrity
+from maintenance.postgres.integrity.review import IntegrityOptions, check_data_integrity
 
 
 @contextmanager
@@ -25,8 +25,14 @@ def session(url: str) -> Iterator[Callable[[str], None]]:
             yield cursor.execute
 
 
-def check(url: str) -> Report:
-    return check_data_integrity(Job("site", DatabaseTarget(url=url), NoOptions()), Thresholds())
+def check(url: str, options: IntegrityOptions | None = None, **state: Any) -> Report:
+    job = Job(
+        "site",
+        DatabaseTarget(url=url),
+        options or IntegrityOptions(amcheck="off"),
+        previous_state=state,
+    )
+    return check_data_integrity(job, Thresholds())
 
 
 @pytest.fixture
@@ -57,6 +63,7 @@ def test_each_planted_fault_is_named_once_with_its_numbers(broken: str) -> None:
     found = {(finding.code, finding.subject): finding for finding in report.findings}
     assert set(found) == {
         ("invalid-index", "public.child.twice"),
+        ("duplicate-rows", "public.child.twice"),
         ("not-validated-constraint", 'public.child."to A"'),
         ("orphaned-rows", 'public.child."Part 🐘"'),
         ("sequence-near-end", "public.numbered_id_seq"),
@@ -68,7 +75,8 @@ def test_each_planted_fault_is_named_once_with_its_numbers(broken: str) -> None:
     assert near_end.evidence["values_left"] == 2**31 - 1 - 2_000_000_000
     assert near_end.severity == Severity.CRITICAL
     assert found["sequence-behind-column", "public.behind_id_seq"].severity == Severity.CRITICAL
-    assert report.summary.startswith("1 invalid index, 1 constraint that was never validated")
+    assert found["duplicate-rows", "public.child.twice"].evidence["duplicate_keys"] == 3
+    assert report.summary.startswith("1 invalid index, 1 unique index with duplicate rows, 1 con")
 
 
 def test_the_advised_commands_mend_what_they_are_for(broken: str) -> None:

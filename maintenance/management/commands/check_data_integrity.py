@@ -1,6 +1,6 @@
 """``manage.py check_data_integrity``: what in a PostgreSQL database is broken or will be."""
 
-from typing import Any, ClassVar
+from typing import Any, ClassVar, get_args
 
 from django.core.management.base import CommandParser
 
@@ -11,8 +11,12 @@ from maintenance.commands.earlier import earlier_runs, job_after
 from maintenance.commands.exit_codes import ExitCode
 from maintenance.commands.measuring import chosen_databases, contained
 from maintenance.conf import configuration
-from maintenance.core.options import NoOptions
-from maintenance.postgres.integrity.review import check_data_integrity
+from maintenance.postgres.integrity.amcheck import Scope
+from maintenance.postgres.integrity.review import (
+    READING_SECONDS,
+    IntegrityOptions,
+    check_data_integrity,
+)
 
 
 class Command(MaintenanceCommand):
@@ -20,17 +24,33 @@ class Command(MaintenanceCommand):
 
     help = (
         "Look for what is broken in a PostgreSQL database, or soon will be. Reads only.\n\n"
-        "Invalid indexes, constraints that were never validated, orphaned rows behind them,"
-        "\nsequences near their end or behind their columns."
+        "Invalid indexes, constraints that were never validated and the rows that break them,\n"
+        "references of Django models that lead nowhere, duplicates below unique indexes,\n"
+        "sequences near their end or behind their columns, migrations that wait, and corruption\n"
+        "(by the extension amcheck, where it is installed)."
     )
     examples: ClassVar = (
         "check_data_integrity",
         "check_data_integrity --database default --fail-on critical --format json",
+        "check_data_integrity --amcheck heap --seconds 600",
     )
 
     def add_own_arguments(self, parser: CommandParser) -> None:
         """Add what every measuring command takes."""
         arguments.add_database_argument(parser)
+        parser.add_argument(
+            "--amcheck",
+            choices=get_args(Scope),
+            default=IntegrityOptions().amcheck,
+            help="What amcheck verifies: btree indexes (the default), tables as well, or nothing.",
+        )
+        parser.add_argument(
+            "--seconds",
+            type=arguments.not_negative,
+            default=READING_SECONDS,
+            metavar="SECONDS",
+            help="The time that each subject may spend on reading rows; default %(default)g.",
+        )
         arguments.add_fail_on_argument(parser)
         arguments.add_output_arguments(parser)
 
@@ -40,6 +60,7 @@ class Command(MaintenanceCommand):
         fail_on = arguments.fail_on(options)
         databases = chosen_databases(configuration(), options["database"])
         thresholds = configuration().thresholds
+        chosen = IntegrityOptions(amcheck=options["amcheck"], reading_seconds=options["seconds"])
         earlier = earlier_runs(self.note)
         reports = [
             report
@@ -48,7 +69,7 @@ class Command(MaintenanceCommand):
                 f"Data integrity of {name}",
                 name,
                 check_data_integrity,
-                job_after(earlier, "check_data_integrity", name, target, NoOptions()),
+                job_after(earlier, "check_data_integrity", name, target, chosen),
                 thresholds,
             )
         ]
