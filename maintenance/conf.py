@@ -80,6 +80,9 @@ class DatabaseTarget(Section):
     statement_timeout_seconds: float = Field(default=60, ge=0)
     lock_timeout_seconds: float = Field(default=2, gt=0)
     exclude_schemas: tuple[str, ...] = ()
+    size_limit_bytes: int | None = Field(
+        default=None, gt=0
+    )  # what its disk or plan holds; if known
 
     @model_validator(mode="after")
     def _one_source(self) -> Self:
@@ -222,6 +225,9 @@ class Thresholds(Section):
     database_cache_hit_ratio: Ratio = 0.95  # the guide: "> 95% cache hit ratio"
     cache_hit_ratio: Ratio = 0.80  # the guide: "> 80% cache hit rate"
     cache_hit_minimum_reads: int = Field(default=1000, ge=0)  # below, a ratio is noise
+    # A table that grows by a tenth a week is twice its size in two months, and a GB is worth a word.
+    table_growth_weekly_ratio: float = Field(default=0.10, gt=0)
+    table_growth_weekly_bytes: int = Field(default=1024**3, gt=0)
     active_connections: int = Field(default=100, gt=0)  # the guide: "< 100 active connections"
     redis_memory_ratio: Ratio = 0.80  # the guide: "Redis memory > 80% of maxmemory"
     disk_warning_ratio: Ratio = 0.80

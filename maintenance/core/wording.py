@@ -1,6 +1,10 @@
 """How measurements are said in a sentence that an operator reads."""
 
+from datetime import UTC, datetime
+
 _BYTE_UNITS = ("bytes", "kB", "MB", "GB", "TB", "PB")
+#: A band up to this wide is said in days, a wider one in months.
+_DAYS_SAID = 45
 _TIME_UNITS = ((86_400.0, "day"), (3600.0, "hour"), (60.0, "minute"))
 
 
@@ -46,3 +50,26 @@ def listed(names: list[str], limit: int = 5) -> str:
 def rows_in_words(count: float) -> str:
     """Say a number of rows."""
     return counted(round(count), "row")
+
+
+def day_in_words(at_epoch_seconds: float) -> str:
+    """Say the day of a moment, in UTC: ``2027-03-14``."""
+    return f"{datetime.fromtimestamp(at_epoch_seconds, UTC):%Y-%m-%d}"
+
+
+def forecast_in_words(about_at: float, earliest_at: float, latest_at: float | None) -> str:
+    """Say when something happens: ``about 2027-03-14, between February and May 2027``.
+
+    All in seconds since the epoch; ``latest_at`` is ``None`` where it may never happen.
+    """
+    about = f"about {day_in_words(about_at)}"
+    first = datetime.fromtimestamp(earliest_at, UTC)
+    if latest_at is None:
+        return f"{about}, {first:%B %Y} at the earliest"
+    last = datetime.fromtimestamp(latest_at, UTC)
+    if first.date() == last.date():
+        return about
+    if (last - first).days <= _DAYS_SAID:
+        return f"{about}, between {first:%Y-%m-%d} and {last:%Y-%m-%d}"
+    year = "" if first.year == last.year else f" {first.year}"
+    return f"{about}, between {first:%B}{year} and {last:%B %Y}"

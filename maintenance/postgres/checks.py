@@ -20,6 +20,8 @@ from maintenance.postgres.activity.review import blocking, connections, long_run
 from maintenance.postgres.bloat.indexes import IndexBloatOptions, report_index_bloat
 from maintenance.postgres.bloat.tables import TableBloatOptions, report_table_bloat
 from maintenance.postgres.capacity.cache_hit_ratio import review_database_cache_hit_ratio
+from maintenance.postgres.capacity.growth import report_growth
+from maintenance.postgres.capacity.review import report_sequences
 from maintenance.postgres.connection import connect, reason_of
 from maintenance.postgres.indexes.missing import MissingIndexOptions, report_missing_indexes
 from maintenance.postgres.indexes.redundant import (
@@ -114,6 +116,10 @@ ANALYSES: Mapping[str, Analysis] = {
     "connections": Analysis("Connections", (Part("review_activity", connections),)),
     "cache-hit": Analysis(
         "Buffer cache", (Part("review_database_cache_hit_ratio", review_database_cache_hit_ratio),)
+    ),
+    "growth": Analysis("Growth", (Part("review_database_growth", report_growth),)),
+    "sequences": Analysis(
+        "Sequences and keys", (Part("review_database_growth", report_sequences),)
     ),
     "vacuum": Analysis(
         "Tables that need VACUUM or ANALYZE",

@@ -9,6 +9,7 @@ WEEKLY: tuple[Schedule, ...] = (
     Schedule("review_vacuum_health", "55 3 * * 1", "Run database performance analysis"),
     Schedule("review_cache_hit_ratios", "0 4 * * 1", "Review cache hit ratios"),
     Schedule("review_database_cache_hit_ratio", "5 4 * * 1", "Review cache hit ratios"),
+    Schedule("review_database_growth", "15 4 * * 1", "Run database performance analysis"),
     Schedule("review_n_plus_one", "10 4 * * 1", "Check for N+1 queries in logs"),
     Schedule("check_disk_space", "20 4 * * 1", "Monitor disk space usage"),
 )

@@ -10,6 +10,7 @@ from maintenance.postgres.activity import review as activity
 from maintenance.postgres.bloat import indexes as index_bloat
 from maintenance.postgres.bloat import tables as table_bloat
 from maintenance.postgres.capacity import cache_hit_ratio
+from maintenance.postgres.capacity import review as capacity
 from maintenance.postgres.indexes import missing as missing_indexes
 from maintenance.postgres.indexes import redundant as redundant_indexes
 from maintenance.postgres.indexes import unused as unused_indexes
@@ -115,6 +116,12 @@ def review_activity(job: Job[DatabaseTarget, NoOptions]) -> Report:
 def review_database_cache_hit_ratio(job: Job[DatabaseTarget, NoOptions]) -> Report:
     """Compare the database's buffer cache hit ratio with its target."""
     return cache_hit_ratio.review_database_cache_hit_ratio(job, configuration().thresholds)
+
+
+@maintenance_task(queue="low", target=TargetKind.DATABASE, rate_limit="30/m")
+def review_database_growth(job: Job[DatabaseTarget, NoOptions]) -> Report:
+    """Measure sizes and sequences, and foretell when they meet their limits."""
+    return capacity.review_database_growth(job, configuration().thresholds)
 
 
 @maintenance_task(queue="low", target=TargetKind.DATABASE, options=integrity.IntegrityOptions)

@@ -69,7 +69,7 @@ ANALYSED_BY: Final[Mapping[FaultKind, str]] = {
     FaultKind.INVALID_INDEX: "check_data_integrity",
     FaultKind.NOT_VALIDATED_CONSTRAINT: "check_data_integrity",
     FaultKind.ORPHANED_ROW: "check_data_integrity",
-    FaultKind.SEQUENCE_NEAR_END: "check_data_integrity",
+    FaultKind.SEQUENCE_NEAR_END: "review_database_growth",
 }
 """The task that must name a fault of this kind; kinds that are missing here are for later."""
 

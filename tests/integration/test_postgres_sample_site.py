@@ -12,6 +12,7 @@ from maintenance.conf import DatabaseTarget, parse_configuration
 from maintenance.core.findings import Severity
 from maintenance.core.job import Job
 from maintenance.core.options import NoOptions
+from maintenance.postgres.capacity.review import review_database_growth
 from maintenance.postgres.indexes.missing import MissingIndexOptions, report_missing_indexes
 from maintenance.postgres.indexes.redundant import RedundantIndexOptions, report_redundant_indexes
 from maintenance.postgres.indexes.unused import (
@@ -124,3 +125,11 @@ def test_duplicate_and_redundant_indexes_are_named_and_no_decoy(site: Site) -> N
     for fault in site.truth.of_kind(FaultKind.REDUNDANT_INDEX):
         (finding,) = (f for f in report.findings if f.subject == fault.subject)
         assert finding.evidence["covered_by"] == fault.expected["covered_by"]
+
+
+def test_the_sequence_near_its_end_is_named_and_no_other_sequence_or_key(site: Site) -> None:
+    job = Job("site", site.target, NoOptions())
+    report = review_database_growth(job, CONFIGURATION.thresholds)
+    warned = {f.subject for f in report.findings if f.severity.rank > Severity.INFO.rank}
+    assert warned == site.subjects(FaultKind.SEQUENCE_NEAR_END)
+    assert not {f.subject for f in report.findings} & site.decoys(FaultKind.SEQUENCE_NEAR_END)

@@ -1,5 +1,6 @@
 """What in a database is broken, or will be: the report of ``check_data_integrity``."""
 
+import time
 from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
@@ -14,11 +15,15 @@ from maintenance.core.findings import Finding, by_seriousness, unavailable
 from maintenance.core.job import Job
 from maintenance.core.reports import Report, Sample, Table
 from maintenance.core.wording import counted
-from maintenance.postgres.capacity.sequences import (
+from maintenance.postgres.capacity.sequence_lag import (
     diagnose_lags,
-    diagnose_sequences,
     measure_lag,
+    uncompared_sequences,
+)
+from maintenance.postgres.capacity.sequences import (
+    diagnose_sequences,
     measure_sequences,
+    sequence_outlooks,
     sequence_samples,
     sequences_table,
     unreadable_sequences,
@@ -205,14 +210,16 @@ def _duplicates(job: Job[DatabaseTarget, IntegrityOptions], conn: Connection) ->
 def _sequences(job: Job[DatabaseTarget, IntegrityOptions], conn: Connection) -> Examined:
     sequences = measure_sequences(conn, job.target)
     lag = measure_lag(conn, sequences, _budget(job))
+    outlooks = sequence_outlooks(sequences, job.history, time.time())
     return Examined(
         findings=[
-            *diagnose_sequences(sequences),
+            *diagnose_sequences(sequences, outlooks),
             *diagnose_lags(conn, lag.lags),
-            *unreadable_sequences(sequences, lag),
+            *unreadable_sequences(sequences),
+            *uncompared_sequences(lag),
         ],
         facts={"sequences_examined": len(sequences), "sequences_compared": lag.compared},
-        tables=[sequences_table(sequences)],
+        tables=[sequences_table(sequences, outlooks)],
         samples=sequence_samples(sequences),
     )
 
