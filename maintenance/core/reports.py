@@ -5,7 +5,7 @@ from dataclasses import dataclass, field
 from datetime import datetime
 from typing import Any
 
-from maintenance.core.findings import Finding, Severity, worst_severity
+from maintenance.core.findings import Finding, Severity, by_seriousness, worst_severity
 from maintenance.core.plans import Outcome
 
 #: Raised whenever a reader of older files would misread a newer one.
@@ -92,6 +92,25 @@ class Report:
             facts=dict(body["facts"]),
             samples=tuple(Sample(**item) for item in body["samples"]),
         )
+
+
+def joined(title: str, reports: Sequence[Report]) -> Report:
+    """Return one report that says all that several reports say; the same sentence only once."""
+    facts: dict[str, Any] = {}
+    state: dict[str, Any] = {}
+    for report in reports:
+        facts.update(report.facts)
+        state.update(report.state)
+    return Report(
+        title=title,
+        summary=" ".join(dict.fromkeys(report.summary for report in reports)),
+        findings=tuple(by_seriousness(f for report in reports for f in report.findings)),
+        outcomes=tuple(outcome for report in reports for outcome in report.outcomes),
+        tables=tuple(table for report in reports for table in report.tables),
+        facts=facts,
+        samples=tuple(sample for report in reports for sample in report.samples),
+        state=state,
+    )
 
 
 @dataclass(frozen=True, slots=True)

@@ -10,10 +10,10 @@ import psycopg2.errors
 
 from maintenance.conf import DatabaseTarget, Thresholds
 from maintenance.core.errors import MissingRights, Skipped, TargetUnavailable
-from maintenance.core.findings import Finding, Severity, by_seriousness
+from maintenance.core.findings import Finding, Severity
 from maintenance.core.job import EarlierRuns, Job, NoEarlierRuns
 from maintenance.core.options import NoOptions
-from maintenance.core.reports import Report
+from maintenance.core.reports import Report, joined
 from maintenance.core.suggestions import require_known
 from maintenance.core.wording import seconds_in_words
 from maintenance.postgres.activity.review import blocking, connections, long_running
@@ -177,8 +177,7 @@ def run_analyses(
 
 def _run(analysis: Analysis, target_name: str, measure: Callable[[Part, str], Report]) -> Report:
     reports = [measure(part, analysis.title) for part in analysis.parts]
-    report = reports[0] if len(reports) == 1 else _joined(reports)
-    return replace(report, title=_title(analysis, target_name))
+    return joined(_title(analysis, target_name), reports)
 
 
 def _title(analysis: Analysis, target_name: str) -> str:
@@ -249,19 +248,4 @@ def _not_measured(
                 measured=False,
             ),
         ),
-    )
-
-
-def _joined(reports: Sequence[Report]) -> Report:
-    facts: dict[str, Any] = {}
-    for report in reports:
-        facts.update(report.facts)
-    return Report(
-        title="",
-        summary=" ".join(dict.fromkeys(report.summary for report in reports)),
-        findings=tuple(by_seriousness(f for report in reports for f in report.findings)),
-        outcomes=tuple(outcome for report in reports for outcome in report.outcomes),
-        tables=tuple(table for report in reports for table in report.tables),
-        facts=facts,
-        samples=tuple(sample for report in reports for sample in report.samples),
     )

@@ -4,7 +4,7 @@ from maintenance.conf import DatabaseTarget, configuration
 from maintenance.core.job import Job
 from maintenance.core.options import NoOptions
 from maintenance.core.registry import TargetKind
-from maintenance.core.reports import Report
+from maintenance.core.reports import Report, joined
 from maintenance.core.task import maintenance_task
 from maintenance.postgres.activity import review as activity
 from maintenance.postgres.bloat import indexes as index_bloat
@@ -14,6 +14,7 @@ from maintenance.postgres.capacity import review as capacity
 from maintenance.postgres.indexes import missing as missing_indexes
 from maintenance.postgres.indexes import redundant as redundant_indexes
 from maintenance.postgres.indexes import unused as unused_indexes
+from maintenance.postgres.indexes.advice import report as index_advice
 from maintenance.postgres.integrity import review as integrity
 from maintenance.postgres.queries import review as queries
 from maintenance.postgres.vacuum import health as vacuum_health
@@ -94,8 +95,10 @@ def report_redundant_indexes(
 def report_missing_indexes(
     job: Job[DatabaseTarget, missing_indexes.MissingIndexOptions],
 ) -> Report:
-    """Name foreign keys without an index, and large tables read from end to end."""
-    return missing_indexes.report_missing_indexes(job, configuration().thresholds)
+    """Name foreign keys and costly statements without an index, and tables read from end to end."""
+    thresholds = configuration().thresholds
+    found = missing_indexes.report_missing_indexes(job, thresholds)
+    return joined(found.title, (found, index_advice.report_index_advice(job, thresholds)))
 
 
 @maintenance_task(

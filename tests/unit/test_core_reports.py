@@ -7,7 +7,7 @@ import pytest
 from hypothesis import given
 
 from maintenance.core.findings import Finding, Severity
-from maintenance.core.reports import SCHEMA_VERSION, Report, ReportDocument, RunFacts, Table
+from maintenance.core.reports import SCHEMA_VERSION, Report, ReportDocument, RunFacts, Table, joined
 from tests.golden.report_strategies import documents, reports, runs
 
 
@@ -56,6 +56,20 @@ def test_a_table_takes_its_columns_from_the_first_row() -> None:
     assert table.columns == ("name", "size_bytes")
     assert table.rows == (("a", 1), ("b", 2))
     assert Table.of("Empty", []) == Table("Empty", (), ())
+
+
+def test_joined_reports_keep_all_they_say_and_the_worst_comes_first() -> None:
+    note = Finding("a", Severity.INFO, "x", "A note.")
+    warning = Finding("b", Severity.WARNING, "y", "A warning.")
+    one = Report("One", "Same.", (note,), facts={"a": 1}, state={"version": 1})
+    other = Report("Other", "Same.", (warning,), facts={"b": 2})
+
+    both = joined("Both", (one, other))
+
+    assert (both.title, both.summary) == ("Both", "Same.")
+    assert both.findings == (warning, note)
+    assert both.facts == {"a": 1, "b": 2}
+    assert both.state == {"version": 1}
 
 
 def test_a_run_has_a_duration_once_it_has_both_ends() -> None:

@@ -210,10 +210,10 @@ def test_a_partitioned_table_has_the_sums_of_its_partitions() -> None:
 
 
 def test_a_new_name_is_free_and_fits() -> None:
-    assert free_name(table(), ["a", "b"], ()) == "t_a_b_idx"
-    assert free_name(table(), ["a"], {("public", "t_a_idx")}) == "t_a_idx1"
-    assert free_name(table(), ["a"], {("other", "t_a_idx")}) == "t_a_idx"
-    long = free_name(table(name=ODD_NAME), [ODD_NAME], ())
+    assert free_name("public", "t", ["a", "b"], ()) == "t_a_b_idx"
+    assert free_name("public", "t", ["a"], {("public", "t_a_idx")}) == "t_a_idx1"
+    assert free_name("public", "t", ["a"], {("other", "t_a_idx")}) == "t_a_idx"
+    long = free_name("public", ODD_NAME, [ODD_NAME], ())
     assert len(long.encode()) == 63
     assert long.endswith("_idx")
 

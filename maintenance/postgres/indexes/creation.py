@@ -30,7 +30,7 @@ def new_index(
     attach: list[sql.Composable] = []
     names: dict[int, sql.Identifier] = {}
     for member in tables.family_of(table):
-        name = free_name(member, column_names, taken)
+        name = free_name(member.schema, member.name, column_names, taken)
         taken.add((member.schema, name))
         names[member.oid] = sql.Identifier(member.schema, name)
         create.append(
@@ -60,14 +60,14 @@ def new_index(
 
 
 def free_name(
-    table: TableReads, column_names: Sequence[str], taken: Collection[tuple[str, str]]
+    schema: str, table_name: str, column_names: Sequence[str], taken: Collection[tuple[str, str]]
 ) -> str:
     """Return a name like PostgreSQL's own, ``table_column_idx``, that nothing in the schema has."""
-    stem = f"{table.name}_{'_'.join(column_names)}"
+    stem = f"{table_name}_{'_'.join(column_names)}"
     for number in range(len(taken) + 1):
         ending = f"_idx{number or ''}"
         name = _cut(stem, MAXIMUM_NAME_BYTES - len(ending)) + ending
-        if (table.schema, name) not in taken:
+        if (schema, name) not in taken:
             return name
     raise AssertionError("more names were tried than are taken")
 

@@ -1,0 +1,1 @@
+"""Which index would spare the costliest statements most, and the proof of it."""
