@@ -1,6 +1,6 @@
 """The analyses of ``analyze_db_performance`` by their names in the guide."""
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from functools import partial
 from typing import Any
@@ -30,6 +30,7 @@ from maintenance.postgres.indexes.redundant import (
 )
 from maintenance.postgres.indexes.unused import UnusedIndexOptions, report_unused_indexes
 from maintenance.postgres.indexes.usage import report_index_usage
+from maintenance.postgres.one_look import one_look
 from maintenance.postgres.queries.review import SlowQueryOptions, review_slow_queries
 from maintenance.postgres.time_budget import TimeBudget
 from maintenance.postgres.vacuum.health import report_table_upkeep, report_wraparound
@@ -144,7 +145,7 @@ def run_analyses(
     Each is compared with what ``earlier`` runs of its task left, with nothing by default.
 
     Each has its own session and time limit; one that cannot be done leaves the others standing,
-    and its report says why. Nothing is changed. Raises :class:`UnknownName` before anything is
+    and its report says why. What several read alike is read once. Nothing is changed. Raises :class:`UnknownName` before anything is
     measured, :class:`TargetUnavailable` where the server is down, and
     :class:`ConfigurationError` where it cannot be used at all.
     """
@@ -157,22 +158,27 @@ def run_analyses(
         thresholds=thresholds,
         earlier=earlier or NoEarlierRuns(),
     )
-    reports: list[Report] = []
+    with one_look():
+        return tuple(_reports_of(names, target_name, measure))
+
+
+def _reports_of(
+    names: Sequence[str], target_name: str, measure: Callable[[Part, str], Report]
+) -> Iterator[Report]:
+    """Yield a report for each name; what was measured before the server went down stays."""
     outage: TargetUnavailable | None = None
-    for name in names:
+    for number, name in enumerate(names):
+        analysis = ANALYSES[name]
         if outage is None:
             try:
-                reports.append(_run(ANALYSES[name], target_name, measure))
+                yield _run(analysis, target_name, measure)
                 continue
             except TargetUnavailable as error:
+                if number == 0:
+                    raise
                 outage = error
-        if not reports:
-            raise outage
-        # What was measured before the server went down stays.
-        analysis = ANALYSES[name]
         lost = _not_measured(analysis.title, str(outage))
-        reports.append(replace(lost, title=_title(analysis, target_name)))
-    return tuple(reports)
+        yield replace(lost, title=_title(analysis, target_name))
 
 
 def _run(analysis: Analysis, target_name: str, measure: Callable[[Part, str], Report]) -> Report:

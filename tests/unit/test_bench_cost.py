@@ -5,7 +5,7 @@ import time
 
 import pytest
 
-from bench.analysis_cost import Cost
+from bench.analysis_cost import Cost, timed
 from bench.earlier_rounds import DAY_SECONDS, DAYS, EarlierRounds
 from bench.production_impact import (
     Latencies,
@@ -15,17 +15,37 @@ from bench.production_impact import (
     latencies,
     transactions_per_second,
 )
+from maintenance.conf import DatabaseTarget, Thresholds
+from maintenance.core.job import Job
+from maintenance.core.options import NoOptions
 from maintenance.core.reports import Report, Sample
+from maintenance.postgres.checks import Analysis, Part
 
 
 def test_the_whole_analysis_is_the_median_round_and_the_slowest_are_named() -> None:
     cost = Cost(
-        [{"bloat": 4.0, "vacuum": 1.0}, {"bloat": 2.0, "vacuum": 1.5}, {"bloat": 3, "vacuum": 1}]
+        [5.0, 3.5, 4.0],
+        [{"bloat": 4, "vacuum": 1}, {"bloat": 2, "vacuum": 1.5}, {"bloat": 3, "vacuum": 1}],
     )
 
     assert cost.seconds == 4.0
     assert cost.slowest(1) == "bloat 3 s"
     assert cost.slowest() == "bloat 3 s, vacuum 1 s"
+
+
+def test_the_parts_of_an_analysis_are_timed_under_its_name() -> None:
+    def slow(*_: object) -> Report:
+        time.sleep(0.01)
+        return Report(title="t", summary="s")
+
+    seconds = {"bloat": 0.0, "other": 0.0}
+    analyses = {"bloat": Analysis("Bloat", (Part("task", slow), Part("task", slow)))}
+    job = Job("site", DatabaseTarget(url="postgres://x"), NoOptions())
+    for part in timed(analyses, seconds)["bloat"].parts:
+        assert part.measure(job, Thresholds()).summary == "s"
+
+    assert seconds["bloat"] >= 0.02
+    assert seconds["other"] == 0.0
 
 
 def test_a_round_is_remembered_as_state_and_as_a_month_of_samples() -> None:

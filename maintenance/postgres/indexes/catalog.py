@@ -10,6 +10,7 @@ from psycopg2.extensions import connection as Connection  # noqa: N812 - it is a
 from maintenance.conf import DatabaseTarget
 from maintenance.postgres.connection import query
 from maintenance.postgres.counters import CounterWindow, measure_window
+from maintenance.postgres.one_look import seen_once
 
 
 @dataclass(frozen=True, slots=True)
@@ -124,11 +125,19 @@ class Definition:
 def measure_indexes(conn: Connection, target: DatabaseTarget) -> IndexMeasurement:
     """Read catalogs and counters; no table is read and no lock waited for.
 
-    Indexes in the target's excluded schemas are left out.
+    Indexes in the target's excluded schemas are left out. Analyses of one run share one measurement.
     """
+    return seen_once(
+        conn,
+        ("indexes", target.exclude_schemas),
+        lambda: _measure_indexes(conn, target.exclude_schemas),
+    )
+
+
+def _measure_indexes(conn: Connection, exclude_schemas: tuple[str, ...]) -> IndexMeasurement:
     states = (IndexState.from_row(row) for row in query(conn, "indexes"))
     return IndexMeasurement(
-        indexes=tuple(s for s in states if s.schema not in target.exclude_schemas),
+        indexes=tuple(s for s in states if s.schema not in exclude_schemas),
         foreign_keys=tuple(ForeignKey.from_row(row) for row in query(conn, "foreign_keys")),
         window=measure_window(conn),
         **query(conn, "index_counting")[0],
