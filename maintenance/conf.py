@@ -70,12 +70,14 @@ class DatabaseTarget(Section):
     """A PostgreSQL database to look after: a Django connection ``alias`` or a ``url``.
 
     ``direct_url`` bypasses PgBouncer: maintenance needs sessions of its own. The time limits are
-    set on each connection, in seconds; 0 means none.
+    set on each connection, in seconds; 0 means none. ``replicas`` are its physical replicas: what
+    they read is asked of them, because no server counts the scans of another.
     """
 
     alias: str = ""
     url: Url | None = None
     direct_url: Url | None = None
+    replicas: tuple[Url, ...] = ()
     connect_timeout_seconds: int = Field(default=10, gt=0)
     statement_timeout_seconds: float = Field(default=60, ge=0)
     lock_timeout_seconds: float = Field(default=2, gt=0)
@@ -89,6 +91,11 @@ class DatabaseTarget(Section):
         if bool(self.alias) == bool(self.url):
             raise ValueError('give either "alias" (a Django connection) or "url", not both or none')
         return self
+
+    def replica_targets(self) -> tuple["DatabaseTarget", ...]:
+        """Return a target for each replica, with the limits of this one."""
+        own = {"alias": "", "direct_url": None, "replicas": ()}
+        return tuple(self.model_copy(update={**own, "url": url}) for url in self.replicas)
 
     def connection_parameters(self) -> dict[str, Any]:
         """Return keyword arguments for ``psycopg2.connect``. Raises ``ConfigurationError``."""
@@ -208,6 +215,9 @@ class Thresholds(Section):
     minimum_bloat_bytes: int = Field(default=8 * 1024**2, ge=0)  # below, a rewrite gains nothing
     unused_index_window_seconds: float = Field(default=30 * 86_400, gt=0)  # a month's jobs have run
     unused_index_minimum_bytes: int = Field(default=1024**2, ge=0)
+    # A write costs a page access, a scan saves at most a reading of the whole table: an index with
+    # more writes than pages saved costs more than it can have brought.
+    rare_index_writes_per_page_saved: float = Field(default=1, gt=0)
     redundant_index_minimum_bytes: int = Field(default=64 * 1024, ge=0)  # below, nobody feels it
     # Below, a deleted row costs a millisecond: less than keeping an index up to date is worth.
     missing_index_minimum_bytes: int = Field(default=1024**2, ge=0)

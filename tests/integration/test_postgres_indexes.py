@@ -2,6 +2,8 @@
 
 import json
 from collections.abc import Callable
+from dataclasses import replace
+from typing import Any
 
 import psycopg2
 import pytest
@@ -13,17 +15,20 @@ from maintenance.core.options import NoOptions
 from maintenance.core.reports import Report
 from maintenance.postgres.indexes.unused import (
     UnusedIndexOptions,
-    report_index_usage,
     report_unused_indexes,
 )
+from maintenance.postgres.indexes.usage import report_index_usage
 from tests.postgres_clients import ODD_NAME, ask, major_of, narrow_role
 
 #: A window that has passed by the time of the measurement, so that a verdict is given.
 PASSED = UnusedIndexOptions(minimum_bytes=0, window_seconds=0.000_001)
 
 
-def unused(url: str, options: UnusedIndexOptions = PASSED) -> Report:
-    return report_unused_indexes(Job("site", DatabaseTarget(url=url), options), Thresholds())
+def unused(url: str, options: UnusedIndexOptions = PASSED, **settings: Any) -> Report:
+    """Return the second of two reports: the first one proves that the indexes exist."""
+    job = Job("site", DatabaseTarget(url=url, **settings), options)
+    first = report_unused_indexes(job, Thresholds())
+    return report_unused_indexes(replace(job, previous_state=first.state), Thresholds())
 
 
 def usage(url: str) -> Report:

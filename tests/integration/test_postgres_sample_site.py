@@ -17,9 +17,9 @@ from maintenance.postgres.indexes.missing import MissingIndexOptions, report_mis
 from maintenance.postgres.indexes.redundant import RedundantIndexOptions, report_redundant_indexes
 from maintenance.postgres.indexes.unused import (
     UnusedIndexOptions,
-    report_index_usage,
     report_unused_indexes,
 )
+from maintenance.postgres.indexes.usage import report_index_usage
 from maintenance.postgres.queries.review import SlowQueryOptions, review_slow_queries
 from maintenance.postgres.vacuum.health import review_vacuum_health
 from service.embedded.postgres import EmbeddedPostgres

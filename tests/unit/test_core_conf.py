@@ -164,3 +164,21 @@ def test_parameters_of_a_url_target_are_a_dsn_and_the_direct_one_wins() -> None:
     target = DatabaseTarget(url="postgres://pool/d", direct_url="postgres://direct/d")
 
     assert target.connection_parameters() == {"dsn": "postgres://direct/d"}
+
+
+def test_a_replica_is_a_target_of_its_own_with_the_limits_of_the_primary() -> None:
+    target = DatabaseTarget(
+        alias="default",
+        direct_url="postgres://direct/d",
+        replicas=("postgres://replica/d", "env:OTHER"),
+        statement_timeout_seconds=7,
+    )
+    first, second = target.replica_targets()
+    assert first.connection_parameters() == {"dsn": "postgres://replica/d"}
+    assert (first.statement_timeout_seconds, first.replicas) == (7, ())
+    assert second.url == "env:OTHER"
+
+
+def test_a_replica_without_a_scheme_is_refused() -> None:
+    with pytest.raises(ConfigurationError, match="databases.site.replicas.0: must be a URL"):
+        parse_configuration({"databases": {"site": {"url": "env:A", "replicas": ["db2"]}}})

@@ -10,6 +10,7 @@ from hypothesis import strategies as st
 from maintenance.conf import Thresholds
 from maintenance.core.findings import Severity
 from maintenance.postgres.counters import CounterWindow
+from maintenance.postgres.indexes.age import Horizon, KnownAge
 from maintenance.postgres.indexes.catalog import (
     Definition,
     ForeignKey,
@@ -19,13 +20,17 @@ from maintenance.postgres.indexes.catalog import (
 )
 from maintenance.postgres.indexes.guards import (
     duty_of,
+    rarely_read_indexes,
     supports_fully,
     supports_partly,
     unread_indexes,
 )
+from maintenance.postgres.indexes.replicas import ReplicaScans
 from maintenance.postgres.indexes.unused import (
+    Judgement,
     UnusedIndexOptions,
     UnusedIndexRules,
+    judge,
     unused_report,
     withheld_because,
 )
@@ -61,6 +66,9 @@ def index(oid: int = 1, **changes: Any) -> IndexState:
         parent_oid=None,
         access_method="btree",
         size_bytes=1024**2,
+        table_pages=1000,
+        xid_age=5000,
+        committed_at=None,
         scans=0,
         last_scan_at=None,
         writes=7,
@@ -265,9 +273,14 @@ def test_whoever_drops_all_that_is_named_loses_no_duty_and_no_foreign_key_suppor
             assert after or not before
 
 
+def judged(taken: IndexMeasurement, *replicas: ReplicaScans, known_days: float = 60) -> Judgement:
+    """Judge indexes that all are known to exist for so long."""
+    state = {"first_seen_at": {str(i.oid): NOW - known_days * DAY for i in taken.indexes}}
+    return judge(taken, replicas, KnownAge(NOW, (), state), RULES)
+
+
 def test_a_short_window_withholds_the_verdict_and_offers_nothing_to_run() -> None:
-    short = measurement(index(), window_days=3)
-    report = unused_report(short, unread_indexes(short.indexes, ()), {}, RULES)
+    report = unused_report(judged(measurement(index(), window_days=3)), {})
     (finding,) = report.findings
     assert finding.severity is Severity.INFO
     assert "is a candidate: no scan in 3 days" in finding.sentence
@@ -277,31 +290,125 @@ def test_a_short_window_withholds_the_verdict_and_offers_nothing_to_run() -> Non
 
 
 def test_a_long_window_gives_the_verdict_with_reviewed_statements_both_ways() -> None:
-    long = measurement(index())
     definition = Definition(("DROP INDEX CONCURRENTLY i;",), ("CREATE INDEX CONCURRENTLY i;",))
-    report = unused_report(long, unread_indexes(long.indexes, ()), {1: definition}, RULES)
+    report = unused_report(judged(measurement(index())), {1: definition})
     (finding,) = report.findings
     assert finding.severity is Severity.WARNING
     assert finding.commands == definition.drop
     assert finding.undo == definition.create
-    assert "standby" in finding.advice
     assert finding.evidence["window_seconds"] == 60 * DAY
     assert [(s.metric, s.value) for s in report.samples] == [("unused_index_bytes", 1024**2)]
 
 
+def test_an_index_that_may_be_younger_than_the_window_is_a_candidate() -> None:
+    judgement = judged(measurement(index()), known_days=29)
+    report = unused_report(judgement, {})
+    (finding,) = report.findings
+    assert finding.severity is Severity.INFO
+    assert "it is known to exist for 29 days only, not for 30 days" in finding.sentence
+    assert "1 more may be younger than 30 days" in report.summary
+
+
+def replica(window_days: float | None = 60, problem: str = "", **scans: int) -> ReplicaScans:
+    started_at = None if window_days is None else NOW - window_days * DAY
+    by_oid = {int(oid.removeprefix("of_")): count for oid, count in scans.items()}
+    return ReplicaScans("db2:5432/site", CounterWindow(started_at, NOW), by_oid, problem)
+
+
+def test_an_index_that_a_replica_reads_is_in_use() -> None:
+    judgement = judged(measurement(index(), index(2)), replica(of_1=5))
+    assert [entry.index.oid for entry in judgement.unread] == [2]
+    (finding,) = unused_report(judgement, {}).findings
+    assert (
+        "no scan in 60 days (since 2026-11-16 08:00 UTC), here or on 1 replica" in finding.sentence
+    )
+
+
 @pytest.mark.parametrize(
-    ("changes", "words"),
+    ("changes", "replicas", "words"),
     [
-        ({"window_days": None}, "does not say since when it counts"),
-        ({"window_days": 29.9}, "must cover 30 days"),
-        ({"is_standby": True}, "standby"),
-        ({"window_days": 30.0}, ""),
+        ({"window_days": None}, (), "does not say since when it counts"),
+        ({"window_days": 29.9}, (), "must cover 30 days"),
+        ({"is_standby": True}, (), "standby"),
+        ({"window_days": 30.0}, (), ""),
+        ({"replication_clients": 2}, (), "has 2 replication clients"),
+        ({"replication_clients": 2}, (replica(),), ""),
+        ({}, (replica(problem="timeout"),), "replica db2:5432/site could not be asked: timeout"),
+        ({}, (replica(), replica(29)), "counters of the replica db2:5432/site cover 29 days"),
+        ({}, (replica(None),), "replica db2:5432/site does not say since when"),
     ],
 )
-def test_the_verdict_is_withheld_for_a_stated_reason(changes: dict[str, Any], words: str) -> None:
-    withheld = withheld_because(measurement(**changes), RULES)
+def test_the_verdict_is_withheld_for_a_stated_reason(
+    changes: dict[str, Any], replicas: tuple[ReplicaScans, ...], words: str
+) -> None:
+    withheld = withheld_because(measurement(**changes), replicas, RULES)
     assert words in withheld
     assert bool(withheld) is bool(words)
+
+
+RARE = {"scans": 3, "table_pages": 100, "writes": 301}
+
+
+def rare(*indexes: IndexState, keys: tuple[ForeignKey, ...] = ()) -> list[int]:
+    return [entry.index.oid for entry in rarely_read_indexes(indexes, keys, 1.0)]
+
+
+def test_an_index_with_more_writes_than_pages_saved_costs_more_than_it_brings() -> None:
+    assert rare(index(**RARE)) == [1]
+    assert rare(index(**{**RARE, "writes": 300})) == []
+    assert rare(index(**{**RARE, "scans": 0})) == []
+
+
+def test_a_rarely_read_index_with_a_duty_is_not_named() -> None:
+    assert rare(index(**RARE, is_unique=True)) == []
+    assert rare(index(**RARE), keys=(foreign_key(1),)) == []
+    assert rare(index(**RARE), index(2, **RARE), keys=(foreign_key(1),)) == [2]
+    # The unread one may go as well, so that the rarely read one must stay.
+    unread = index(2, key_count=2, columns=(1, 2))
+    assert rare(index(**RARE), unread, keys=(foreign_key(1),)) == []
+
+
+def test_rarely_read_indexes_are_named_once_the_window_is_long_and_their_age_known() -> None:
+    assert judged(measurement(index(**RARE), window_days=3)).rarely_read == ()
+    assert judged(measurement(index(**RARE)), known_days=3).rarely_read == ()
+    report = unused_report(judged(measurement(index(**RARE))), {})
+    (finding,) = report.findings
+    assert (finding.code, finding.severity) == ("rarely-used-index", Severity.INFO)
+    assert "3 scans in 60 days" in finding.sentence
+    assert "saved the reading of 300 pages at most, and 301 writes had" in finding.sentence
+    assert "1 is read too rarely" in report.summary
+
+
+def test_a_duty_of_one_partition_keeps_the_partitioned_index() -> None:
+    parent = index(1, is_partitioned=True)
+    clustered = index(2, parent_oid=1, is_clustered=True)
+    assert "of public.t.i2: its table is clustered on it" in reason(parent, clustered)
+
+
+class TestKnownAge:
+    """What proves that an index is older than the time it was first looked at."""
+
+    def test_nothing_proves_more_than_that_it_exists_now(self) -> None:
+        assert KnownAge(NOW).seconds(index()) == 0
+
+    def test_a_commit_timestamp_does(self) -> None:
+        assert KnownAge(NOW).seconds(index(committed_at=NOW - 5)) == 5
+
+    def test_an_earlier_run_does(self) -> None:
+        state = KnownAge(NOW - DAY).state_of([index()])
+        assert KnownAge(NOW, (), state).seconds(index()) == DAY
+        assert KnownAge(NOW, (), state).seconds(index(2)) == 0
+
+    def test_a_vacuum_that_found_its_transaction_ended_does(self) -> None:
+        horizons = [Horizon(400, NOW - 40), Horizon(100, NOW - 10), Horizon(200, NOW - 70)]
+        known = KnownAge(NOW, horizons)
+        ages = {age: known.seconds(index(xid_age=age)) for age in (50, 100, 101, 201, 401)}
+        assert ages == {50: 0, 100: 0, 101: 10, 201: 70, 401: 70}
+
+    def test_new_partitions_do_not_make_a_partitioned_index_younger(self) -> None:
+        parent = index(1, is_partitioned=True, committed_at=NOW - 90)
+        old, new = index(2, committed_at=NOW - 80), index(3, committed_at=NOW - 1)
+        assert KnownAge(NOW).seconds(parent, (parent, old, new)) == 80
 
 
 def test_options_replace_thresholds_and_zero_is_a_value() -> None:

@@ -20,7 +20,8 @@ class IndexState:
     ``qualified_name`` is schema, table and index, quoted where needed; ``schema``,
     ``plain_table_name`` and ``name`` are as the catalog has them. ``scans`` and ``writes`` (inserts
     into its table and updates that were not HOT) cover the counter window; ``last_scan_at`` is
-    seconds since the epoch, ``None`` before PostgreSQL 16.
+    seconds since the epoch, ``None`` before PostgreSQL 16. ``xid_age`` is the age in transactions
+    of its catalog row, ``committed_at`` the time of that where the server keeps it.
 
     ``columns`` are attribute numbers, 0 for an expression, the first ``key_count`` of them key
     columns with an entry each in ``operator_classes``, ``collations`` and ``sort_options`` (1
@@ -41,6 +42,9 @@ class IndexState:
     parent_oid: int | None
     access_method: str
     size_bytes: int
+    table_pages: int
+    xid_age: int
+    committed_at: float | None
     scans: int
     last_scan_at: float | None
     writes: int

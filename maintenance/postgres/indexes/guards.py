@@ -5,7 +5,7 @@ either, so that zero scans never suffice to call an index superfluous.
 """
 
 import re
-from collections.abc import Collection, Iterable, Sequence
+from collections.abc import Collection, Iterable, Iterator, Sequence
 from dataclasses import dataclass, replace
 
 from maintenance.postgres.indexes.catalog import ForeignKey, IndexState, children_of, family_of
@@ -16,15 +16,18 @@ _LOOKUP_METHODS = frozenset({"btree", "hash"})
 
 @dataclass(frozen=True, slots=True)
 class UnreadIndex:
-    """An index without a scan in the counter window.
+    """An index without a scan in the counter window, or with few.
 
-    ``kept_because`` is empty where nothing speaks for keeping it. Size and writes of a partitioned
-    index are those of all its partitions.
+    ``kept_because`` is empty where nothing speaks for keeping it. Size, scans and writes of a
+    partitioned index are those of all its partitions; ``pages_saved`` is what its scans can have
+    saved at most, if each one took the place of reading the whole table.
     """
 
     index: IndexState
     size_bytes: int
+    scans: int
     writes: int
+    pages_saved: int
     kept_because: str = ""
 
 
@@ -55,34 +58,74 @@ def unread_indexes(
     follows the whole report must not end without any.
     """
     families = Families(indexes)
-    unread = [
-        _unread(index, families)
-        for index in indexes
-        if not any(member.scans for member in families.members_of(index))
+    unread = [entry for entry in _entries(indexes, families) if not entry.scans]
+    return _supporting_kept(unread, unread, indexes, foreign_keys, families)
+
+
+def rarely_read_indexes(
+    indexes: Sequence[IndexState],
+    foreign_keys: Iterable[ForeignKey],
+    writes_per_page_saved: float,
+) -> tuple[UnreadIndex, ...]:
+    """Return the indexes that took more writes than their scans can have saved pages.
+
+    Those that must stay for another reason are left out.
+    """
+    families = Families(indexes)
+    few = [
+        entry
+        for entry in _entries(indexes, families)
+        if not entry.scans or entry.writes > entry.pages_saved * writes_per_page_saved
     ]
-    droppable = {
+    kept = _supporting_kept(
+        [entry for entry in few if entry.scans], few, indexes, foreign_keys, families
+    )
+    return tuple(entry for entry in kept if not entry.kept_because)
+
+
+def _supporting_kept(
+    entries: Sequence[UnreadIndex],
+    droppable: Sequence[UnreadIndex],
+    indexes: Sequence[IndexState],
+    foreign_keys: Iterable[ForeignKey],
+    families: Families,
+) -> tuple[UnreadIndex, ...]:
+    """Return the entries; those that alone support a foreign key once all droppable go are kept."""
+    gone = {
         member.oid
-        for entry in unread
+        for entry in droppable
         if not entry.kept_because
         for member in families.members_of(entry.index)
     }
-    support = _kept_for_foreign_keys(indexes, foreign_keys, droppable, families)
+    support = _kept_for_foreign_keys(indexes, foreign_keys, gone, families)
     return tuple(
         replace(entry, kept_because=support[entry.index.oid])
         if not entry.kept_because and entry.index.oid in support
         else entry
-        for entry in unread
+        for entry in entries
     )
 
 
-def _unread(index: IndexState, families: Families) -> UnreadIndex:
-    members = families.members_of(index)
-    return UnreadIndex(
-        index,
-        size_bytes=sum(member.size_bytes for member in members),
-        writes=sum(member.writes for member in members),
-        kept_because=duty_of(index) or _duty_to_family(index, families),
-    )
+def _entries(indexes: Sequence[IndexState], families: Families) -> Iterator[UnreadIndex]:
+    for index in indexes:
+        members = families.members_of(index)
+        yield UnreadIndex(
+            index,
+            size_bytes=sum(member.size_bytes for member in members),
+            scans=sum(member.scans for member in members),
+            writes=sum(member.writes for member in members),
+            pages_saved=sum(member.scans * member.table_pages for member in members),
+            kept_because=_duty_within(members) or _duty_to_family(index, families),
+        )
+
+
+def _duty_within(members: Sequence[IndexState]) -> str:
+    """Return the first duty of an index or, because they go together, of its partitions."""
+    for member in members:
+        duty = duty_of(member)
+        if duty:
+            return duty if member is members[0] else f"of {member.qualified_name}: {duty}"
+    return ""
 
 
 def duty_of(index: IndexState) -> str:
@@ -94,6 +137,7 @@ def duty_of(index: IndexState) -> str:
         (index.is_exclusion, "it enforces an exclusion constraint"),
         (index.is_replica_identity, "it is the replica identity of its table"),
         (index.has_constraint, "it enforces a unique constraint"),
+        (index.is_referenced, "foreign keys refer to it"),
         (index.is_unique, "it keeps its values unique"),
         (index.is_clustered, "its table is clustered on it"),
         (

@@ -1,7 +1,7 @@
-"""Which indexes nobody reads; the state of all of them is in :mod:`.index_usage`."""
+"""Which indexes nobody reads, and which cost more than they bring."""
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from maintenance.conf import DatabaseTarget, Thresholds
 from maintenance.core.findings import Finding, Severity, by_seriousness
@@ -9,23 +9,27 @@ from maintenance.core.job import Job
 from maintenance.core.reports import Report, Sample, Table
 from maintenance.core.wording import bytes_in_words, counted, seconds_in_words
 from maintenance.postgres.connection import connect
+from maintenance.postgres.indexes.age import KnownAge, measure_horizons
 from maintenance.postgres.indexes.catalog import (
     Definition,
     IndexMeasurement,
     definitions_of,
     measure_indexes,
 )
-from maintenance.postgres.indexes.guards import UnreadIndex, unread_indexes
-from maintenance.postgres.indexes.usage import bounded_table, report_index_usage, uncounted
-
-__all__ = ["UnusedIndexOptions", "report_index_usage", "report_unused_indexes"]
+from maintenance.postgres.indexes.guards import (
+    Families,
+    UnreadIndex,
+    rarely_read_indexes,
+    unread_indexes,
+)
+from maintenance.postgres.indexes.replicas import (
+    ReplicaScans,
+    measure_replicas,
+    with_replica_scans,
+)
+from maintenance.postgres.indexes.usage import bounded_table, uncounted
 
 TITLE = "Unused indexes"
-
-_STANDBY_NOTE = (
-    "Scans on standby servers are not counted here: look at pg_stat_user_indexes on each of them"
-    " before dropping it."
-)
 
 
 @dataclass(frozen=True, slots=True)
@@ -42,6 +46,7 @@ class UnusedIndexRules:
 
     minimum_bytes: int
     window_seconds: float
+    writes_per_page_saved: float = 1.0
 
     @classmethod
     def of(cls, options: UnusedIndexOptions, thresholds: Thresholds) -> "UnusedIndexRules":
@@ -53,7 +58,41 @@ class UnusedIndexRules:
             thresholds.unused_index_window_seconds
             if options.window_seconds is None
             else options.window_seconds,
+            thresholds.rare_index_writes_per_page_saved,
         )
+
+
+@dataclass(frozen=True, slots=True)
+class Judgement:
+    """What is known of the indexes that nobody, or hardly anybody, reads.
+
+    ``withheld_because`` speaks of all of them and is empty where a verdict can be given;
+    ``too_young`` holds, by oid, for how many seconds those are known to exist that may be younger
+    than the window must be.
+    """
+
+    measurement: IndexMeasurement
+    replicas: tuple[ReplicaScans, ...]
+    rules: UnusedIndexRules
+    unread: tuple[UnreadIndex, ...]
+    rarely_read: tuple[UnreadIndex, ...]
+    withheld_because: str
+    too_young: Mapping[int, float]
+
+    @property
+    def loose(self) -> list[UnreadIndex]:
+        """The unread indexes that nothing speaks for."""
+        return [entry for entry in self.unread if not entry.kept_because]
+
+    def withheld_of(self, entry: UnreadIndex) -> str:
+        """Return why no verdict can be given on one index."""
+        if not self.withheld_because and entry.index.oid in self.too_young:
+            known = self.too_young[entry.index.oid]
+            return (
+                f"it is known to exist for {seconds_in_words(known)} only,"
+                f" not for {seconds_in_words(self.rules.window_seconds)}: a later run will tell"
+            )
+        return self.withheld_because
 
 
 def report_unused_indexes(
@@ -61,32 +100,68 @@ def report_unused_indexes(
 ) -> Report:
     """Name the indexes that no query has read in the counter window, unless they serve otherwise.
 
-    Until the window is long enough each is a candidate and the verdict is withheld. Nothing is
-    dropped. Raises what :func:`connect` raises.
+    Until the window is long enough, on the target and on each configured replica, each is a
+    candidate and the verdict is withheld; then those that are read too rarely for their writes are
+    named as well. Nothing is dropped. Raises what :func:`connect` raises.
     """
     rules = UnusedIndexRules.of(job.options, thresholds)
     with connect(job.target, purpose="unused-indexes") as conn:
-        job.progress.update(0, 2, phase="measuring", unit="steps")
+        job.progress.update(0, 3, phase="measuring", unit="steps")
         measurement = measure_indexes(conn, job.target)
         if not measurement.counts:
             return Report(TITLE, "The server counts no index scans.", (uncounted(),))
-        unread = _worth_reporting(measurement, rules)
-        job.progress.update(1, 2, phase="judging", unit="steps")
-        withheld = withheld_because(measurement, rules)
-        wanted = [e.index for e in unread if not (withheld or e.kept_because)]
+        age = KnownAge(measurement.window.measured_at, measure_horizons(conn), job.previous_state)
+        job.progress.update(1, 3, phase="asking replicas", unit="steps")
+        replicas = measure_replicas(conn, job.target)
+        job.progress.update(2, 3, phase="judging", unit="steps")
+        judgement = judge(measurement, replicas, age, rules)
+        named = [*judgement.loose, *judgement.rarely_read]
+        wanted = [entry.index for entry in named if not judgement.withheld_of(entry)]
         definitions = definitions_of(conn, wanted, measurement.indexes)
-    job.progress.update(2, 2, phase="done", unit="steps")
-    return unused_report(measurement, unread, definitions, rules)
+    job.progress.update(3, 3, phase="done", unit="steps")
+    report = unused_report(judgement, definitions)
+    return replace(report, state=age.state_of(entry.index for entry in named))
 
 
-def _worth_reporting(
-    measurement: IndexMeasurement, rules: UnusedIndexRules
-) -> tuple[UnreadIndex, ...]:
-    unread = unread_indexes(measurement.indexes, measurement.foreign_keys)
-    return tuple(entry for entry in unread if entry.size_bytes >= rules.minimum_bytes)
+def judge(
+    measurement: IndexMeasurement,
+    replicas: Sequence[ReplicaScans],
+    age: KnownAge,
+    rules: UnusedIndexRules,
+) -> Judgement:
+    """Decide which indexes of a size worth a word are unread or read too rarely."""
+    indexes = with_replica_scans(measurement.indexes, replicas)
+    families = Families(indexes)
+    withheld = withheld_because(measurement, replicas, rules)
+    unread = unread_indexes(indexes, measurement.foreign_keys)
+    rarely_read = (
+        ()
+        if withheld
+        else rarely_read_indexes(indexes, measurement.foreign_keys, rules.writes_per_page_saved)
+    )
+    known = {
+        entry.index.oid: age.seconds(entry.index, families.members_of(entry.index))
+        for entry in (*unread, *rarely_read)
+    }
+    young = {oid: seconds for oid, seconds in known.items() if seconds < rules.window_seconds}
+    large = rules.minimum_bytes
+    return Judgement(
+        measurement=measurement,
+        replicas=tuple(replicas),
+        rules=rules,
+        unread=tuple(entry for entry in unread if entry.size_bytes >= large),
+        # The writes before an index was made are not its own, so that no ratio stands for it.
+        rarely_read=tuple(
+            e for e in rarely_read if e.size_bytes >= large and e.index.oid not in young
+        ),
+        withheld_because=withheld,
+        too_young=young,
+    )
 
 
-def withheld_because(measurement: IndexMeasurement, rules: UnusedIndexRules) -> str:
+def withheld_because(
+    measurement: IndexMeasurement, replicas: Sequence[ReplicaScans], rules: UnusedIndexRules
+) -> str:
     """Return why zero scans do not yet mean unused, empty where they do."""
     if measurement.is_standby:
         return "this is a standby, and the primary's scans are not known here"
@@ -96,50 +171,61 @@ def withheld_because(measurement: IndexMeasurement, rules: UnusedIndexRules) -> 
         return f"the server does not say since when it counts, and {needed} are needed"
     if seconds < rules.window_seconds:
         return f"the counters must cover {needed} first"
-    return ""
+    clients = measurement.replication_clients
+    if clients and not replicas:
+        return (
+            f"this server has {counted(clients, 'replication client')}, and what they scan is not"
+            ' known here: name them as "replicas" of this target'
+        )
+    reasons = (replica.withheld_because(rules.window_seconds) for replica in replicas)
+    return next((reason for reason in reasons if reason), "")
 
 
-def unused_report(
-    measurement: IndexMeasurement,
-    unread: Sequence[UnreadIndex],
-    definitions: Mapping[int, Definition],
-    rules: UnusedIndexRules,
-) -> Report:
+def unused_report(judgement: Judgement, definitions: Mapping[int, Definition]) -> Report:
     """Say which indexes can go, which may, and which must stay though nobody reads them."""
-    withheld = withheld_because(measurement, rules)
-    loose = [entry for entry in unread if not entry.kept_because]
+    measurement, loose = judgement.measurement, judgement.loose
+    certain = [entry for entry in loose if not judgement.withheld_of(entry)]
     findings = [
-        _unused_finding(entry, measurement, withheld, definitions.get(entry.index.oid))
-        for entry in loose
+        _unused_finding(entry, judgement, definitions.get(entry.index.oid)) for entry in loose
     ]
-    total_bytes = sum(entry.size_bytes for entry in loose)
+    findings += [
+        _rare_finding(entry, judgement, definitions.get(entry.index.oid))
+        for entry in judgement.rarely_read
+    ]
     # Candidates are no measure of unused space: their number shrinks while the window grows.
-    metric = "unused_index_candidate_bytes" if withheld else "unused_index_bytes"
+    metric = "unused_index_candidate_bytes" if judgement.withheld_because else "unused_index_bytes"
+    counted_entries = loose if judgement.withheld_because else certain
     return Report(
         title=TITLE,
-        summary=_unused_summary(measurement, unread, withheld),
+        summary=_unused_summary(judgement, certain),
         findings=tuple(by_seriousness(findings)),
-        tables=(_unread_table(unread, withheld),),
+        tables=(_unread_table(judgement),),
         facts={
             "indexes_examined": len(measurement.indexes),
             "counters_cover_seconds": measurement.window.seconds,
-            "window_needed_seconds": rules.window_seconds,
-            "minimum_bytes": rules.minimum_bytes,
+            "window_needed_seconds": judgement.rules.window_seconds,
+            "minimum_bytes": judgement.rules.minimum_bytes,
             "replication_clients": measurement.replication_clients,
+            "replicas_asked": [replica.address for replica in judgement.replicas],
         },
-        samples=(Sample(metric, total_bytes),),
+        samples=(Sample(metric, sum(entry.size_bytes for entry in counted_entries)),),
     )
 
 
+def _where(judgement: Judgement) -> str:
+    """Say for which time and on which servers the scans are counted."""
+    window = judgement.measurement.window.in_words
+    asked = sum(not replica.problem for replica in judgement.replicas)
+    return f"{window}, here or on {counted(asked, 'replica')}" if asked else window
+
+
 def _unused_finding(
-    entry: UnreadIndex,
-    measurement: IndexMeasurement,
-    withheld: str,
-    definition: Definition | None,
+    entry: UnreadIndex, judgement: Judgement, definition: Definition | None
 ) -> Finding:
     index = entry.index
     size = bytes_in_words(entry.size_bytes)
-    since = f"no scan in {measurement.window.in_words}"
+    since = f"no scan in {_where(judgement)}"
+    withheld = judgement.withheld_of(entry)
     if withheld:
         sentence = (
             f"{index.qualified_name} ({size}) is a candidate: {since};"
@@ -152,64 +238,108 @@ def _unused_finding(
             f" {counted(entry.writes, 'write')} that each index must follow."
         )
         advice = "Drop it, if no yearly job and no other server needs it."
-    if index.is_partitioned:
-        advice += " Dropping a partitioned index locks the table and all partitions for a moment."
     return Finding(
         code="unused-index",
         severity=Severity.INFO if withheld else Severity.WARNING,
         subject=index.qualified_name,
         sentence=sentence,
-        evidence={
-            "table": index.table_name,
-            "size_bytes": entry.size_bytes,
-            "scans": 0,
-            "window_seconds": measurement.window.seconds,
-            "writes": entry.writes,
-        },
-        advice=f"{advice} {_STANDBY_NOTE}{_replicas(measurement)}",
+        evidence=_evidence(entry, judgement),
+        advice=advice + _notes(entry, judgement),
         commands=definition.drop if definition else (),
         undo=definition.create if definition else (),
     )
 
 
-def _replicas(measurement: IndexMeasurement) -> str:
-    clients = measurement.replication_clients
-    return f" {counted(clients, 'replication client')} of this server now." if clients else ""
-
-
-def _unused_summary(
-    measurement: IndexMeasurement, unread: Sequence[UnreadIndex], withheld: str
-) -> str:
-    examined = counted(len(measurement.indexes), "index", "indexes")
-    loose = [entry for entry in unread if not entry.kept_because]
-    kept = len(unread) - len(loose)
-    keeping = f"; {kept} without a scan must stay for other reasons" if kept else ""
-    if not loose:
-        return f"None of {examined} looks unused in {measurement.window.in_words}{keeping}."
-    size = bytes_in_words(sum(entry.size_bytes for entry in loose))
-    if withheld:
-        verb = "is a candidate" if len(loose) == 1 else "are candidates"
-        return (
-            f"{len(loose)} of {examined} ({size}) {verb} after {measurement.window.in_words};"
-            f" the verdict is withheld, because {withheld}{keeping}."
-        )
-    verb = "was" if len(loose) == 1 else "were"
-    return (
-        f"{len(loose)} of {examined} ({size}) {verb} not read in"
-        f" {measurement.window.in_words}{keeping}."
+def _rare_finding(
+    entry: UnreadIndex, judgement: Judgement, definition: Definition | None
+) -> Finding:
+    index = entry.index
+    return Finding(
+        code="rarely-used-index",
+        severity=Severity.INFO,
+        subject=index.qualified_name,
+        sentence=(
+            f"{index.qualified_name} ({bytes_in_words(entry.size_bytes)}) costs more than it"
+            f" brings: {counted(entry.scans, 'scan')} in {_where(judgement)} saved the reading of"
+            f" {counted(entry.pages_saved, 'page')} at most, and {counted(entry.writes, 'write')}"
+            " had to follow it."
+        ),
+        evidence=_evidence(entry, judgement),
+        advice=(
+            "Find out who scans it before you drop it: the planner's own look at the ends of an"
+            " index counts as a scan, but so does a page that somebody waits for."
+            + _notes(entry, judgement)
+        ),
+        commands=definition.drop if definition else (),
+        undo=definition.create if definition else (),
     )
 
 
-def _unread_table(unread: Sequence[UnreadIndex], withheld: str) -> Table:
-    loose = "candidate" if withheld else "unused"
-    ordered = sorted(unread, key=lambda e: (bool(e.kept_because), -e.size_bytes, e.index.oid))
+def _evidence(entry: UnreadIndex, judgement: Judgement) -> dict[str, object]:
+    return {
+        "table": entry.index.table_name,
+        "size_bytes": entry.size_bytes,
+        "scans": entry.scans,
+        "window_seconds": judgement.measurement.window.seconds,
+        "writes": entry.writes,
+    }
+
+
+def _notes(entry: UnreadIndex, judgement: Judgement) -> str:
+    notes = ""
+    if entry.index.is_partitioned:
+        notes += " Dropping a partitioned index locks the table and all partitions for a moment."
+    clients = judgement.measurement.replication_clients
+    if clients > len(judgement.replicas):
+        notes += (
+            f" {counted(clients, 'replication client')} of this server now,"
+            f" {len(judgement.replicas) or 'none'} of them asked for its scans."
+        )
+    return notes
+
+
+def _unused_summary(judgement: Judgement, certain: Sequence[UnreadIndex]) -> str:
+    unread, loose = judgement.unread, judgement.loose
+    examined = counted(len(judgement.measurement.indexes), "index", "indexes")
+    kept = len(unread) - len(loose)
+    keeping = f"; {kept} without a scan must stay for other reasons" if kept else ""
+    rare = len(judgement.rarely_read)
+    if rare:
+        keeping += f"; {rare} {'is' if rare == 1 else 'are'} read too rarely for the writes"
+    if not loose:
+        return f"None of {examined} looks unused in {_where(judgement)}{keeping}."
+    if judgement.withheld_because:
+        verb = "is a candidate" if len(loose) == 1 else "are candidates"
+        return (
+            f"{_of(loose, examined)} {verb} after {_where(judgement)};"
+            f" the verdict is withheld, because {judgement.withheld_because}{keeping}."
+        )
+    young = len(loose) - len(certain)
+    if young:
+        needed = seconds_in_words(judgement.rules.window_seconds)
+        keeping = f"; {young} more may be younger than {needed}{keeping}"
+    verb = "was" if len(certain) == 1 else "were"
+    return f"{_of(certain, examined)} {verb} not read in {_where(judgement)}{keeping}."
+
+
+def _of(entries: Sequence[UnreadIndex], examined: str) -> str:
+    size = f" ({bytes_in_words(sum(entry.size_bytes for entry in entries))})" if entries else ""
+    return f"{len(entries) or 'None'} of {examined}{size}"
+
+
+def _unread_table(judgement: Judgement) -> Table:
+    ordered = sorted(
+        judgement.unread, key=lambda e: (bool(e.kept_because), -e.size_bytes, e.index.oid)
+    )
     rows = [
         {
             "index": entry.index.qualified_name,
             "size_bytes": entry.size_bytes,
             "scans": 0,
             "writes": entry.writes,
-            "verdict": f"kept: {entry.kept_because}" if entry.kept_because else loose,
+            "verdict": f"kept: {entry.kept_because}"
+            if entry.kept_because
+            else ("candidate" if judgement.withheld_of(entry) else "unused"),
         }
         for entry in ordered
     ]

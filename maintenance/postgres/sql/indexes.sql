@@ -47,6 +47,17 @@ SELECT
         THEN c.relpages::bigint * current_setting('block_size')::bigint
         ELSE coalesce(pg_relation_size(i.indexrelid), 0)
     END AS size_bytes,
+    CASE
+        WHEN t.relpages > 0 OR t.relkind = 'p' THEN t.relpages::bigint
+        WHEN i.indrelid IN (SELECT relation FROM locked WHERE mode = 'AccessExclusiveLock') THEN 0
+        ELSE coalesce(pg_relation_size(i.indrelid), 0) / current_setting('block_size')::bigint
+    END AS table_pages,
+    -- The row of the catalog is that of the day the index was made or last became valid.
+    age(i.xmin) AS xid_age,
+    CASE
+        WHEN current_setting('track_commit_timestamp')::boolean AND NOT pg_is_in_recovery()
+        THEN extract(epoch FROM pg_xact_commit_timestamp(i.xmin))::float8
+    END AS committed_at,
     pg_stat_get_numscans(i.indexrelid) AS scans,
     extract(epoch FROM pg_stat_get_lastscan(i.indexrelid))::float8 AS last_scan_at,  -- if >= 16
     NULL::float8 AS last_scan_at,  -- if < 16
