@@ -180,5 +180,5 @@ def test_a_replica_is_a_target_of_its_own_with_the_limits_of_the_primary() -> No
 
 
 def test_a_replica_without_a_scheme_is_refused() -> None:
-    with pytest.raises(ConfigurationError, match="databases.site.replicas.0: must be a URL"):
+    with pytest.raises(ConfigurationError, match=r"databases\.site\.replicas\.0: must be a URL"):
         parse_configuration({"databases": {"site": {"url": "env:A", "replicas": ["db2"]}}})
