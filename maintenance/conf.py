@@ -72,6 +72,9 @@ class DatabaseTarget(Section):
     ``direct_url`` bypasses PgBouncer: maintenance needs sessions of its own. The time limits are
     set on each connection, in seconds; 0 means none. ``replicas`` are its physical replicas: what
     they read is asked of them, because no server counts the scans of another.
+    ``log_directory`` is where the server's log
+    lies on the worker's machine, a folder or a pattern for the files in it; left out, the log is
+    read through the server, where the role may.
     """
 
     alias: str = ""
@@ -81,6 +84,7 @@ class DatabaseTarget(Section):
     connect_timeout_seconds: int = Field(default=10, gt=0)
     statement_timeout_seconds: float = Field(default=60, ge=0)
     lock_timeout_seconds: float = Field(default=2, gt=0)
+    log_directory: str = ""
     exclude_schemas: tuple[str, ...] = ()
     size_limit_bytes: int | None = Field(
         default=None, gt=0

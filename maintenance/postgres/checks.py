@@ -31,7 +31,9 @@ from maintenance.postgres.indexes.redundant import (
 from maintenance.postgres.indexes.unused import UnusedIndexOptions, report_unused_indexes
 from maintenance.postgres.indexes.usage import report_index_usage
 from maintenance.postgres.one_look import one_look
-from maintenance.postgres.queries.review import SlowQueryOptions, review_slow_queries
+from maintenance.postgres.queries.review import review_slow_queries
+from maintenance.postgres.queries.rules import SlowQueryOptions
+from maintenance.postgres.queries.slow_log import review_slow_log
 from maintenance.postgres.time_budget import TimeBudget
 from maintenance.postgres.vacuum.health import report_table_upkeep, report_wraparound
 from maintenance.postgres.vacuum.run import VacuumOptions, vacuum_analyze
@@ -89,6 +91,10 @@ class Analysis:
 ANALYSES: Mapping[str, Analysis] = {
     "queries": Analysis(
         "Slow queries", (Part("review_slow_queries", review_slow_queries, SlowQueryOptions()),)
+    ),
+    "slow-log": Analysis(
+        "Slow statements in the server's log",
+        (Part("review_slow_queries", review_slow_log, SlowQueryOptions()),),
     ),
     "indexes": Analysis("Indexes", (Part("report_unused_indexes", report_index_usage),)),
     "unused-indexes": Analysis(

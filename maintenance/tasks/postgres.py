@@ -17,6 +17,7 @@ from maintenance.postgres.indexes import unused as unused_indexes
 from maintenance.postgres.indexes.advice import report as index_advice
 from maintenance.postgres.integrity import review as integrity
 from maintenance.postgres.queries import review as queries
+from maintenance.postgres.queries.rules import SlowQueryOptions
 from maintenance.postgres.vacuum import health as vacuum_health
 from maintenance.postgres.vacuum import run as vacuum
 
@@ -102,9 +103,9 @@ def report_missing_indexes(
 
 
 @maintenance_task(
-    queue="low", target=TargetKind.DATABASE, options=queries.SlowQueryOptions, rate_limit="30/m"
+    queue="low", target=TargetKind.DATABASE, options=SlowQueryOptions, rate_limit="30/m"
 )
-def review_slow_queries(job: Job[DatabaseTarget, queries.SlowQueryOptions]) -> Report:
+def review_slow_queries(job: Job[DatabaseTarget, SlowQueryOptions]) -> Report:
     """Rank the statements that cost most since the last review."""
     return queries.review_slow_queries(job, configuration().thresholds)
 

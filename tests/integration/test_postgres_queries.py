@@ -10,7 +10,8 @@ from maintenance.conf import DatabaseTarget, Thresholds
 from maintenance.core.findings import Finding
 from maintenance.core.job import Job
 from maintenance.core.reports import Report
-from maintenance.postgres.queries.review import SlowQueryOptions, review_slow_queries
+from maintenance.postgres.queries.review import review_slow_queries
+from maintenance.postgres.queries.rules import SlowQueryOptions
 from tests.postgres_clients import ODD_NAME, ask, narrow_role
 
 SECRET = "correct-horse-battery"
@@ -41,8 +42,14 @@ def about(report: Report, fragment: str) -> list[Finding]:
 
 
 def queries_of(report: Report) -> list[str]:
-    (table,) = report.tables
+    table = report.tables[0]
     return [dict(zip(table.columns, row, strict=True))["query"] for row in table.rows]
+
+
+def unavailable_statistics(report: Report) -> Finding:
+    (finding,) = (f for f in report.findings if f.subject == "pg_stat_statements")
+    assert not finding.measured
+    return finding
 
 
 @pytest.fixture
@@ -159,8 +166,7 @@ def test_a_version_that_is_too_old_is_named_with_its_remedy(
 ) -> None:
     url = make_database()
     ask(url, "CREATE EXTENSION pg_stat_statements VERSION '1.8'")
-    (finding,) = review(url).findings
-    assert not finding.measured
+    finding = unavailable_statistics(review(url))
     assert "ALTER EXTENSION pg_stat_statements UPDATE" in finding.sentence
 
 
@@ -168,12 +174,12 @@ def test_a_missing_extension_is_named_and_the_state_is_kept(
     make_database: Callable[[], str],
 ) -> None:
     report = review(make_database(), {"version": 1})
-    (finding,) = report.findings
+    finding = unavailable_statistics(report)
     assert finding.sentence == (
         "unavailable: which queries are slow needs"
         " CREATE EXTENSION pg_stat_statements in this database"
     )
-    assert report.state == {"version": 1}
+    assert report.state == {"version": 1, "log": {}}
 
 
 def test_statements_of_other_roles_are_said_to_be_hidden(url: str) -> None:
@@ -193,7 +199,7 @@ def test_a_role_that_may_not_use_the_schema_is_told_the_grant(
     url = make_database()
     ask(url, "CREATE SCHEMA closed; CREATE EXTENSION pg_stat_statements SCHEMA closed")
     with narrow_role(url) as narrow:
-        (finding,) = review(narrow).findings
+        finding = unavailable_statistics(review(narrow))
     assert "GRANT USAGE ON SCHEMA closed TO" in finding.sentence
 
 

@@ -20,7 +20,8 @@ from maintenance.postgres.indexes.unused import (
     report_unused_indexes,
 )
 from maintenance.postgres.indexes.usage import report_index_usage
-from maintenance.postgres.queries.review import SlowQueryOptions, review_slow_queries
+from maintenance.postgres.queries.review import review_slow_queries
+from maintenance.postgres.queries.rules import SlowQueryOptions
 from maintenance.postgres.vacuum.health import review_vacuum_health
 from service.embedded.postgres import EmbeddedPostgres
 from service.embedded.valkey import EmbeddedValkey

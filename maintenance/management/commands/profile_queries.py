@@ -12,7 +12,8 @@ from maintenance.commands.exit_codes import ExitCode
 from maintenance.commands.measuring import chosen_databases, contained
 from maintenance.conf import configuration
 from maintenance.core.errors import InvalidOptions
-from maintenance.postgres.queries.review import SlowQueryOptions, review_slow_queries
+from maintenance.postgres.queries.review import review_slow_queries
+from maintenance.postgres.queries.rules import SlowQueryOptions
 
 
 class Command(MaintenanceCommand):

@@ -1,7 +1,7 @@
 """Which statements cost most since the last review, from pg_stat_statements."""
 
-from collections.abc import Mapping
-from dataclasses import dataclass
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, replace
 from typing import Any
 
 from psycopg2.extensions import connection as Connection  # noqa: N812 - it is a class
@@ -11,7 +11,19 @@ from maintenance.core.findings import Finding, unavailable
 from maintenance.core.job import Job
 from maintenance.core.reports import Report
 from maintenance.postgres.connection import connect, query, server_major
-from maintenance.postgres.queries.report import TITLE, SlowQueryRules, slow_query_report
+from maintenance.postgres.queries.changes import Periods
+from maintenance.postgres.queries.cost import costs_of
+from maintenance.postgres.queries.report import TITLE, slow_query_report
+from maintenance.postgres.queries.rules import SlowQueryOptions, SlowQueryRules
+from maintenance.postgres.queries.server_log import ServerLogReading, read_server_log
+from maintenance.postgres.queries.slow_log import (
+    event_findings,
+    log_facts,
+    log_in_words,
+    log_samples,
+    log_tables,
+    statement_findings,
+)
 from maintenance.postgres.queries.statement_counters import Snapshot, StatementCounters, use_between
 
 #: pg_stat_statements 1.9 came with 14: "toplevel" and the time of the last reset.
@@ -24,14 +36,6 @@ _MAJOR_OF_EXTENSION: dict[tuple[int, ...], int] = {
     (1, 11): 17,
     (1, 12): 18,
 }
-
-
-@dataclass(frozen=True, slots=True)
-class SlowQueryOptions:
-    """``minimum_mean_ms`` and ``limit`` replace the configured thresholds for one run."""
-
-    minimum_mean_ms: float | None = None
-    limit: int | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -96,28 +100,45 @@ class StatementStatistics:
 def review_slow_queries(
     job: Job[DatabaseTarget, SlowQueryOptions], thresholds: Thresholds
 ) -> Report:
-    """Rank the statements by their mean time since the previous review; name the slow ones.
+    """Rank the statements since the previous review; name the slow and the slower ones.
 
     The first review, and one after a reset, counts since the statistics began. Nothing is reset.
-    Raises what :func:`connect` raises.
+    What the server logged since the previous review stands beside it, and alone where the
+    extension cannot be read. Raises what :func:`connect` raises.
     """
-    options = job.options
-    rules = SlowQueryRules(
-        minimum_mean_ms=thresholds.slow_query_mean_ms
-        if options.minimum_mean_ms is None
-        else options.minimum_mean_ms,
-        limit=thresholds.slow_query_limit if options.limit is None else options.limit,
-    )
+    rules = SlowQueryRules.of(job.options, thresholds)
     with connect(job.target, purpose="slow-queries") as conn:
+        log = read_server_log(conn, job.target, job.previous_state.get("log", {}))
         statistics = StatementStatistics(**query(conn, "statement_statistics")[0])
         needs = statistics.needs()
         if needs:
-            return _unavailable_report(needs, job.previous_state)
+            return _without_statistics(needs, job.previous_state, log, rules)
         snapshot, hidden = take_snapshot(conn, statistics)
     use = use_between(job.previous_state, snapshot)
-    extra = (_hidden_finding(hidden, statistics.role),) if hidden else ()
-    return slow_query_report(
-        use, rules, block_bytes=statistics.block_bytes, extra=extra, state=snapshot.to_state()
+    periods = Periods(job.previous_state, snapshot)
+    used = periods.used(use)
+    report = slow_query_report(
+        use,
+        costs_of(used, use, block_bytes=statistics.block_bytes, reset_at=snapshot.reset_at),
+        rules,
+        extra=(_hidden_finding(hidden, statistics.role),) if hidden else (),
+        state={**snapshot.to_state(), "shapes": periods.to_state(used)},
+    )
+    return _with_log(report, log, tuple(event_findings(log)), rules)
+
+
+def _with_log(
+    report: Report, log: ServerLogReading, found: Sequence[Finding], rules: SlowQueryRules
+) -> Report:
+    summary = report.summary if log.reading is None else f"{report.summary} {log_in_words(log)}"
+    return replace(
+        report,
+        summary=summary,
+        findings=(*report.findings, *found),
+        tables=(*report.tables, *log_tables(log, rules)),
+        facts={**report.facts, **log_facts(log)},
+        samples=(*report.samples, *log_samples(log)),
+        state={**report.state, "log": dict(log.state)},
     )
 
 
@@ -137,15 +158,18 @@ def take_snapshot(conn: Connection, statistics: StatementStatistics) -> tuple[Sn
     return snapshot, len(rows) - len(visible)
 
 
-def _unavailable_report(needs: str, previous_state: Mapping[str, Any]) -> Report:
+def _without_statistics(
+    needs: str, previous_state: Mapping[str, Any], log: ServerLogReading, rules: SlowQueryRules
+) -> Report:
     finding = unavailable("slow-queries", "pg_stat_statements", "which queries are slow", needs)
-    return Report(
+    report = Report(
         title=TITLE,
         summary="The server's statement statistics cannot be read.",
         findings=(finding,),
         # Kept, so that the counters that come back are compared with what was there before.
         state=dict(previous_state),
     )
+    return _with_log(report, log, (*statement_findings(log, rules), *event_findings(log)), rules)
 
 
 def _hidden_finding(count: int, role: str) -> Finding:

@@ -3,14 +3,28 @@
 The counters are never reset: somebody else may read them too.
 """
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from typing import Any
 
 #: Statements in the state that the next run starts from; the server's own default maximum.
 KEPT_STATEMENTS = 5000
 
-_STATE_VERSION = 1
+_STATE_VERSION = 2
+
+#: Counters that only grow, in the order of the stored state. ``squares_ms2`` is the sum of the
+#: squares of all times, from which the spread of any window follows.
+_COUNTERS = (
+    "calls",
+    "total_ms",
+    "rows",
+    "hit_blocks",
+    "read_blocks",
+    "temp_blocks",
+    "wal_bytes",
+    "read_ms",
+    "squares_ms2",
+)
 
 
 @dataclass(frozen=True, slots=True)
@@ -18,7 +32,10 @@ class StatementCounters:
     """Cumulative counters of one statement by one role; times are milliseconds.
 
     ``is_top_level`` is false for statements inside of functions, whose time their caller's
-    includes. ``counted_since`` is seconds since the epoch, ``None`` before PostgreSQL 17.
+    includes. ``worst_ms`` is the longest call since ``worst_since``, or since the statistics began
+    where that is ``None`` (before PostgreSQL 17): no window has one of its own, so that
+    ``is_worst_recent`` tells whether that call is known to lie in it. ``counted_since`` is seconds
+    since the epoch, ``None`` before PostgreSQL 17. ``read_ms`` is 0 without ``track_io_timing``.
     """
 
     user_oid: int
@@ -32,7 +49,13 @@ class StatementCounters:
     read_blocks: int
     temp_blocks: int
     wal_bytes: int
+    read_ms: float = 0.0
+    squares_ms2: float = 0.0
+    worst_ms: float = 0.0
+    worst_since: float | None = None
     counted_since: float | None = None
+    user_name: str = ""
+    is_worst_recent: bool = True
 
     @property
     def key(self) -> str:
@@ -41,32 +64,29 @@ class StatementCounters:
 
     @property
     def values(self) -> tuple[float, ...]:
-        """The counters in the order of the stored state."""
-        return (
-            self.calls,
-            round(self.total_ms, 3),
-            self.rows,
-            self.hit_blocks,
-            self.read_blocks,
-            self.temp_blocks,
-            self.wal_bytes,
-        )
+        """The counters, and the longest call behind them, as they are stored."""
+        return (*(round(getattr(self, name), 3) for name in _COUNTERS), round(self.worst_ms, 3))
 
     def minus(self, before: tuple[float, ...]) -> "StatementCounters":
         """Return what was added since ``before``; nothing goes below zero."""
-        calls, total_ms, *others = (
-            max(0, now - then) for now, then in zip(self.values, before, strict=True)
-        )
-        rows, hit, read, temp, wal = (int(value) for value in others)
+        *now, worst_now = self.values
+        *then, worst_then = before
+        added = {
+            name: max(type(getattr(self, name))(0), value - earlier)
+            for name, value, earlier in zip(_COUNTERS, now, then, strict=True)
+        }
+        return replace(self, **added, is_worst_recent=worst_now > worst_then)
+
+    def plus(self, other: "StatementCounters") -> "StatementCounters":
+        """Return both together, under the name of this one."""
+        worst = max(self, other, key=lambda s: s.worst_ms)
         return replace(
             self,
-            calls=int(calls),
-            total_ms=float(total_ms),
-            rows=rows,
-            hit_blocks=hit,
-            read_blocks=read,
-            temp_blocks=temp,
-            wal_bytes=wal,
+            **{name: getattr(self, name) + getattr(other, name) for name in _COUNTERS},
+            is_top_level=self.is_top_level or other.is_top_level,
+            worst_ms=worst.worst_ms,
+            worst_since=worst.worst_since,
+            is_worst_recent=worst.is_worst_recent,
         )
 
 
@@ -180,26 +200,3 @@ def _added(
     # The statement was evicted and came back, or somebody reset it alone.
     started_anew = now.calls < before[0] or now.total_ms < before[1] - 0.001
     return now if started_anew else now.minus(before)
-
-
-def by_query(statements: Iterable[StatementCounters]) -> list[StatementCounters]:
-    """Add up what different roles and levels did with the same statement."""
-    merged: dict[str, StatementCounters] = {}
-    for statement in statements:
-        present = merged.get(statement.query_id)
-        merged[statement.query_id] = statement if present is None else _sum(present, statement)
-    return list(merged.values())
-
-
-def _sum(one: StatementCounters, other: StatementCounters) -> StatementCounters:
-    return replace(
-        one,
-        is_top_level=one.is_top_level or other.is_top_level,
-        calls=one.calls + other.calls,
-        total_ms=one.total_ms + other.total_ms,
-        rows=one.rows + other.rows,
-        hit_blocks=one.hit_blocks + other.hit_blocks,
-        read_blocks=one.read_blocks + other.read_blocks,
-        temp_blocks=one.temp_blocks + other.temp_blocks,
-        wal_bytes=one.wal_bytes + other.wal_bytes,
-    )

@@ -10,6 +10,11 @@ import re
 
 #: Enough to recognise a statement by; the rest would only widen the report.
 MAXIMUM_LENGTH = 300
+#: Enough to find it in the code that sends it.
+MAXIMUM_TEXT = 1000
+
+#: Commands in which every value is a literal or a parameter.
+NORMALISED = frozenset({"SELECT", "INSERT", "UPDATE", "DELETE", "MERGE", "WITH", "VALUES"})
 
 _LETTER = r"A-Za-z_\u0080-\U0010ffff"
 _TOKEN = re.compile(
@@ -29,10 +34,32 @@ _TOKEN = re.compile(
     """,
     re.VERBOSE | re.DOTALL,
 )
+# What stays as it is, as long a stretch as possible, and the plainest of literals behind it: most
+# of a statement in few steps.
+_STRETCH = re.compile(
+    rf"""
+    (?P<kept> (?: [ \t\n\r\f\v]+
+      | (?![EeBbXxNn]'|[Uu]&')[{_LETTER}][{_LETTER}0-9$]*+
+      | "(?:[^"]|"")*+"
+      | \$[0-9]+
+      | -(?!-) | /(?!\*) | \.(?![0-9])
+      | [^'"$/.0-9 \t\n\r\f\v{_LETTER}\-]+
+    )*+ )
+    (?P<literal> \.?[0-9][A-Za-z0-9_.]*+ | '(?:[^'\\]++|'')*+' )?
+    """,
+    re.VERBOSE,
+)
 _BLOCK_COMMENT_EDGE = re.compile(r"/\*|\*/")
-_REST_OF_ESCAPE_STRING = re.compile(r"(?:[^'\\]|\\.|'')*'", re.DOTALL)
-_REST_OF_PLAIN_STRING = re.compile(r"(?:[^'\\]|'')*'")
+_REST_OF_ESCAPE_STRING = re.compile(r"(?:[^'\\]++|\\.|'')*+'", re.DOTALL)
+_REST_OF_PLAIN_STRING = re.compile(r"(?:[^'\\]++|'')*+'")
 _SEVERAL_VALUES = re.compile(r"\?(?: ?, ?\?)+")
+
+# From 18 on pg_stat_statements writes a list of any length as its first value and this.
+_SQUASHED_LIST = " /*, ... */"
+
+_PARAMETER = re.compile(r"\$[0-9]+")
+_LIST = re.compile(r"\?(?: ?, ?(?:\?|\.\.\.))+")
+_ROWS = re.compile(r"\(\?\)(?: ?, ?\(\?\))+")
 
 
 def without_literals(statement: str, maximum_length: int = MAXIMUM_LENGTH) -> str:
@@ -41,9 +68,15 @@ def without_literals(statement: str, maximum_length: int = MAXIMUM_LENGTH) -> st
     It ends in ``...`` where the rest is too long, was cut off by the server, or cannot be told
     from a literal.
     """
+    statement = statement.replace(_SQUASHED_LIST, ", ...")
     pieces: list[str] = []
     position = 0
     while position < len(statement):
+        stretch = _STRETCH.match(statement, position)
+        if stretch is not None and stretch.end() > position:
+            pieces.append(stretch["kept"] if stretch["literal"] is None else f"{stretch['kept']}?")
+            position = stretch.end()
+            continue
         piece, end = _piece(statement, position)
         if end is None:
             pieces.append(f"{piece} ...")
@@ -55,10 +88,36 @@ def without_literals(statement: str, maximum_length: int = MAXIMUM_LENGTH) -> st
     return text if len(text) <= maximum_length else f"{text[:maximum_length].rstrip()} ..."
 
 
+def shape_of(shown: str) -> str:
+    """Return what statements share that differ in their values alone; for comparison, not to show.
+
+    ``shown`` comes from :func:`without_literals`. Parameters count as values, and lists of values
+    and of rows are the same at any length: ``IN ($1, $2)`` and ``IN (?)`` have one shape.
+    """
+    text = _LIST.sub("?", _PARAMETER.sub("?", shown))
+    return _ROWS.sub("(?)", text)
+
+
 def command_of(statement: str) -> str:
     """Return the first keyword in capitals (``SELECT``), empty where there is none."""
-    first = without_literals(statement).partition(" ")[0].strip("(;")
+    return _first_keyword(without_literals(statement))
+
+
+def _first_keyword(shown: str) -> str:
+    first = shown.partition(" ")[0].strip("(;")
     return first.upper() if first.isascii() and first.isalpha() else ""
+
+
+def shown_text(statement: str) -> str:
+    """Return a statement as it may be kept: in one line, without any literal.
+
+    Of a utility statement only the command word is left: its values need no quotes (``SET``).
+    """
+    shown = without_literals(statement, MAXIMUM_TEXT)
+    command = _first_keyword(shown)
+    if command in NORMALISED:
+        return shown
+    return f"{command} ..." if command else "(a statement of another kind)"
 
 
 def _piece(text: str, start: int) -> tuple[str, int | None]:
