@@ -28,6 +28,8 @@ READ_TEXT = 4000
 
 #: Calls on both sides. A mean of fewer says more about the moments than about the statement.
 MINIMUM_CALLS = 10
+#: Times are kept to a microsecond: the factor between shorter ones says nothing.
+MINIMUM_MEAN_MS = 0.001
 #: Slower by less comes and goes with caches and load; a lost plan costs more.
 MINIMUM_TIMES = 2.0
 #: The difference of the means, in standard errors: 3 leave one false alarm in a thousand.
@@ -166,7 +168,9 @@ def change_between(before: Usual, after: Usual, total_ms: float) -> Change | Non
 
     Source of the test: Welch's for two means of unequal spread.
     """
-    if min(before.calls, after.calls) < MINIMUM_CALLS or not before.mean_ms or not after.mean_ms:
+    if min(before.calls, after.calls) < MINIMUM_CALLS:
+        return None
+    if min(before.mean_ms, after.mean_ms) < MINIMUM_MEAN_MS:
         return None
     change = Change(before.mean_ms, after.mean_ms)
     if max(change.times, 1 / change.times) < MINIMUM_TIMES:
