@@ -19,6 +19,7 @@ from maintenance.postgres.queries.statement_counters import (
     Snapshot,
     StatementCounters,
     StatementUse,
+    by_query,
     use_between,
 )
 from maintenance.postgres.queries.statement_text import shown_text
@@ -137,6 +138,13 @@ def test_what_was_added_never_exceeds_what_is_there(before: Snapshot, after: Sna
     for added in use_between(state_of(before), after).statements:
         pairs = zip(added.values, there[added.key].values, strict=True)
         assert all(0 <= value <= total for value, total in pairs)
+
+
+@given(st.lists(statements, max_size=6))
+def test_adding_up_by_query_loses_no_time(found: list[StatementCounters]) -> None:
+    merged = by_query(found)
+    assert len({s.query_id for s in merged}) == len(merged)
+    assert sum(s.total_ms for s in merged) == pytest.approx(sum(s.total_ms for s in found))
 
 
 @given(st.lists(statements, max_size=6))

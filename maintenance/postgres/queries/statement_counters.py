@@ -3,7 +3,7 @@
 The counters are never reset: somebody else may read them too.
 """
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, replace
 from typing import Any
 
@@ -200,3 +200,12 @@ def _added(
     # The statement was evicted and came back, or somebody reset it alone.
     started_anew = now.calls < before[0] or now.total_ms < before[1] - 0.001
     return now if started_anew else now.minus(before)
+
+
+def by_query(statements: Iterable[StatementCounters]) -> list[StatementCounters]:
+    """Add up what different roles and levels did with the same statement."""
+    merged: dict[str, StatementCounters] = {}
+    for statement in statements:
+        present = merged.get(statement.query_id)
+        merged[statement.query_id] = statement if present is None else present.plus(statement)
+    return list(merged.values())
