@@ -3,13 +3,14 @@
 import json
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack
+from urllib.parse import urlsplit
 
 import pytest
 
 from maintenance.conf import DatabaseTarget, Thresholds
 from maintenance.core.errors import TargetUnavailable
 from maintenance.core.findings import Finding, Severity
-from maintenance.core.job import Job
+from maintenance.core.job import YEAR_SECONDS, Job, NoHistory, Point
 from maintenance.core.options import NoOptions
 from maintenance.core.reports import Report
 from maintenance.postgres.activity import review as activity
@@ -234,3 +235,40 @@ def test_pg_monitor_is_enough(url: str, chain: list[Client]) -> None:
 def test_a_server_that_is_down_is_said_to_be_down() -> None:
     with pytest.raises(TargetUnavailable, match="cannot be reached"):
         activity.review_activity(job("postgresql://a:b@127.0.0.1:1/site"), Thresholds())
+
+
+def test_the_limits_of_roles_and_databases_are_counted(url: str) -> None:
+    (name,) = ask(url, "SELECT current_database()")[0]
+    ask(url, f"ALTER DATABASE {name} CONNECTION LIMIT 40")
+    with narrow_role(url) as narrow, ExitStack() as stack:
+        role = urlsplit(narrow).username
+        ask(url, f"ALTER ROLE {role} CONNECTION LIMIT 2")
+        for _ in range(2):
+            stack.enter_context(Client(narrow, "app"))
+        report = activity.connections(job(url), Thresholds())
+
+    (finding,) = of_code(report, "connections-limited")
+    assert finding.subject == f"role {role}"
+    assert finding.severity is Severity.CRITICAL
+    assert finding.evidence["used_connections"] == 2
+    (table,) = (t for t in report.tables if t.title.startswith("Connection limits"))
+    rows = {row[0]: row[1:3] for row in table.rows}
+    assert rows[f"database {name}"] == (2, 40)
+    assert report.facts["superuser_reserved_connections"] == 3
+
+
+class _BusyMonday(NoHistory):
+    """A history in which 90 of 100 connections were in use."""
+
+    def highest(
+        self, metric: str, subject: str = "", *, since_seconds: float = YEAR_SECONDS
+    ) -> Point | None:
+        return Point(1_790_000_000, 90) if metric == "connections_count" else None
+
+
+def test_the_peak_of_earlier_runs_is_compared_with_the_limit(url: str) -> None:
+    remembering = Job("site", DatabaseTarget(url=url), NoOptions(), history=_BusyMonday())
+    report = activity.connections(remembering, Thresholds())
+    (finding,) = of_code(report, "connections-peak")
+    assert "90 of 97 available connections were in use" in finding.sentence
+    assert report.facts["highest_connections"] == 90

@@ -10,6 +10,7 @@ from hypothesis import strategies as st
 
 from maintenance.conf import Thresholds
 from maintenance.core.findings import Severity
+from maintenance.core.job import Point
 from maintenance.postgres.activity.backends import ActivitySnapshot, Backend, visibility_findings
 from maintenance.postgres.activity.blocking import (
     BlockingTree,
@@ -18,6 +19,12 @@ from maintenance.postgres.activity.blocking import (
     blocking_trees,
     diagnose_blocking,
     trees_of,
+)
+from maintenance.postgres.activity.connection_limits import (
+    ConnectionLimit,
+    Peaks,
+    diagnose_limits,
+    diagnose_peaks,
 )
 from maintenance.postgres.activity.connections import (
     connection_samples,
@@ -346,6 +353,47 @@ def test_active_connections_at_the_target_are_a_finding() -> None:
     assert finding.sentence == (
         "2 connections run a statement at this moment; the target is fewer than 2."
     )
+
+
+@pytest.mark.parametrize(
+    ("used", "severity"), [(7, None), (8, Severity.WARNING), (10, Severity.CRITICAL)]
+)
+def test_a_limit_of_a_role_or_database_is_judged_as_the_servers(
+    used: int, severity: Severity | None
+) -> None:
+    found = list(diagnose_limits([ConnectionLimit("role", '"App"', 10, used)]))
+    assert [f.severity for f in found] == ([severity] if severity else [])
+    for finding in found:
+        assert finding.subject == 'role "App"'
+        assert finding.sentence.startswith(
+            f'{used} of the 10 connections that the role "App" may have are in use'
+        )
+
+
+def test_a_peak_near_the_limit_is_named_with_its_time() -> None:
+    counts = count_connections(snapshot(backend(1), max_connections=13))
+    peaks = Peaks(used=Point(1_790_000_000, 9), active=None)
+
+    (finding,) = diagnose_peaks(peaks, counts)
+
+    assert finding.severity is Severity.WARNING
+    assert finding.sentence.startswith(
+        "9 of 10 available connections were in use (90 %) at 2026-09-21 14:13 UTC, the most"
+    )
+    assert peaks.facts() == {
+        "highest_connections": 9,
+        "highest_connections_at": "2026-09-21T14:13:20+00:00",
+    }
+
+
+def test_a_peak_is_not_named_where_it_is_low_or_unknown_or_the_present_is_as_bad() -> None:
+    quiet = count_connections(snapshot(backend(1), max_connections=13))
+    busy = count_connections(snapshot(*(backend(pid) for pid in range(9)), max_connections=13))
+    high = Peaks(used=Point(1_790_000_000, 9), active=None)
+
+    assert list(diagnose_peaks(Peaks(Point(1_790_000_000, 7), None), quiet)) == []
+    assert list(diagnose_peaks(Peaks(None, None), quiet)) == []
+    assert list(diagnose_peaks(high, busy)) == []
 
 
 def test_a_state_that_may_not_be_seen_is_withheld_not_counted_as_nothing() -> None:

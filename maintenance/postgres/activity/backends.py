@@ -124,14 +124,16 @@ def _guarded(function: str, pid: int, column: str, started_at: str | None) -> st
 class ActivitySnapshot:
     """All sessions but our own, and how many the server takes.
 
-    ``reserved_connections`` of ``max_connections`` are kept for superusers and the like.
-    ``role_name`` is our role, quoted.
+    ``reserved_connections`` of ``max_connections`` are kept, of which
+    ``superuser_reserved_connections`` for superusers and the others for members of
+    pg_use_reserved_connections. ``role_name`` is our role, quoted.
     """
 
     backends: tuple[Backend, ...]
     max_connections: int
     reserved_connections: int
     role_name: str
+    superuser_reserved_connections: int = 0
 
     @property
     def hidden_count(self) -> int:

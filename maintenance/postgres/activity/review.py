@@ -1,7 +1,7 @@
 """What goes on in the server at this moment: connections, long transactions, who blocks whom."""
 
-from collections.abc import Sequence
-from dataclasses import dataclass
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
 from typing import Any
 
 from maintenance.conf import DatabaseTarget, Thresholds
@@ -21,6 +21,15 @@ from maintenance.postgres.activity.blocking import (
     diagnose_blocking,
     longest_wait_seconds,
     trees_of,
+)
+from maintenance.postgres.activity.connection_limits import (
+    ConnectionLimit,
+    Peaks,
+    diagnose_limits,
+    diagnose_peaks,
+    limits_table,
+    measure_limits,
+    measure_peaks,
 )
 from maintenance.postgres.activity.connections import (
     connection_samples,
@@ -42,6 +51,15 @@ from maintenance.postgres.connection import connect
 
 
 @dataclass(frozen=True, slots=True)
+class _Moment:
+    """Everything that is measured at once."""
+
+    snapshot: ActivitySnapshot
+    holders: Sequence[XminHolder]
+    limits: Sequence[ConnectionLimit]
+
+
+@dataclass(frozen=True, slots=True)
 class _Part:
     """What one aspect of the activity has to say; ``clause`` is half a sentence."""
 
@@ -49,6 +67,7 @@ class _Part:
     findings: tuple[Finding, ...]
     tables: tuple[Table, ...]
     samples: tuple[Sample, ...]
+    facts: Mapping[str, Any] = field(default_factory=dict)
 
     @property
     def is_quiet(self) -> bool:
@@ -62,52 +81,58 @@ def review_activity(job: Job[DatabaseTarget, NoOptions], thresholds: Thresholds)
     A moment is measured, not a period. Needs pg_read_all_stats to see what others do. Raises what
     :func:`connect` raises.
     """
-    snapshot, holders = _measure(job)
+    moment = _measure(job)
     parts = [
-        _connections(snapshot, thresholds),
-        _long_running(snapshot, holders, thresholds),
-        _blocking(snapshot, thresholds),
+        _connections(moment, measure_peaks(job.history), thresholds),
+        _long_running(moment, thresholds),
+        _blocking(moment.snapshot, thresholds),
     ]
-    return _report("Activity", job, snapshot, parts)
+    return _report("Activity", job, moment.snapshot, parts)
 
 
 def connections(job: Job[DatabaseTarget, NoOptions], thresholds: Thresholds) -> Report:
-    """Compare the connections with max_connections and the target for active ones."""
-    snapshot, _ = _measure(job)
-    return _report("Connections", job, snapshot, [_connections(snapshot, thresholds)])
+    """Compare the connections with every limit and the target for active ones, now and at peaks."""
+    moment = _measure(job)
+    part = _connections(moment, measure_peaks(job.history), thresholds)
+    return _report("Connections", job, moment.snapshot, [part])
 
 
 def long_running(job: Job[DatabaseTarget, NoOptions], thresholds: Thresholds) -> Report:
     """Name statements and transactions that have been open for too long."""
-    snapshot, holders = _measure(job)
-    part = _long_running(snapshot, holders, thresholds)
-    return _report("Long-running statements and transactions", job, snapshot, [part])
+    moment = _measure(job)
+    part = _long_running(moment, thresholds)
+    return _report("Long-running statements and transactions", job, moment.snapshot, [part])
 
 
 def blocking(job: Job[DatabaseTarget, NoOptions], thresholds: Thresholds) -> Report:
     """Name those for whom other sessions wait, with everybody behind them."""
-    snapshot, _ = _measure(job)
+    snapshot = _measure(job).snapshot
     return _report("Blocking", job, snapshot, [_blocking(snapshot, thresholds)])
 
 
-def _measure(job: Job[DatabaseTarget, NoOptions]) -> tuple[ActivitySnapshot, list[XminHolder]]:
+def _measure(job: Job[DatabaseTarget, NoOptions]) -> _Moment:
     with connect(job.target, purpose="activity") as conn:
-        return measure_activity(conn), xmin_holders(conn)
+        snapshot = measure_activity(conn)
+        return _Moment(snapshot, xmin_holders(conn), measure_limits(conn, snapshot.backends))
 
 
-def _connections(snapshot: ActivitySnapshot, thresholds: Thresholds) -> _Part:
-    counts = count_connections(snapshot)
+def _connections(moment: _Moment, peaks: Peaks, thresholds: Thresholds) -> _Part:
+    counts = count_connections(moment.snapshot)
     return _Part(
         clause=connections_in_words(counts),
-        findings=tuple(diagnose_connections(counts, thresholds)),
-        tables=(connections_table(snapshot),),
+        findings=(
+            *diagnose_connections(counts, thresholds),
+            *diagnose_limits(moment.limits),
+            *diagnose_peaks(peaks, counts),
+        ),
+        tables=(connections_table(moment.snapshot), limits_table(moment.limits)),
         samples=connection_samples(counts),
+        facts=peaks.facts(),
     )
 
 
-def _long_running(
-    snapshot: ActivitySnapshot, holders: Sequence[XminHolder], thresholds: Thresholds
-) -> _Part:
+def _long_running(moment: _Moment, thresholds: Thresholds) -> _Part:
+    snapshot, holders = moment.snapshot, moment.holders
     statements = long_statements(snapshot, thresholds)
     idle = idle_transactions(snapshot, thresholds)
     samples = []
@@ -178,7 +203,7 @@ def _report(
         summary=_summary(snapshot, parts),
         findings=tuple(by_seriousness(findings)),
         tables=tuple(table for part in parts for table in part.tables if table.rows),
-        facts=_facts(snapshot),
+        facts=_facts(snapshot, parts),
         samples=tuple(sample for part in parts for sample in part.samples),
     )
 
@@ -190,10 +215,14 @@ def _summary(snapshot: ActivitySnapshot, parts: Sequence[_Part]) -> str:
     return text[:1].upper() + text[1:]
 
 
-def _facts(snapshot: ActivitySnapshot) -> dict[str, Any]:
-    return {
+def _facts(snapshot: ActivitySnapshot, parts: Sequence[_Part]) -> dict[str, Any]:
+    facts: dict[str, Any] = {
         "sessions_seen": len(snapshot.backends),
         "sessions_hidden": snapshot.hidden_count,
         "max_connections": snapshot.max_connections,
         "reserved_connections": snapshot.reserved_connections,
+        "superuser_reserved_connections": snapshot.superuser_reserved_connections,
     }
+    for part in parts:
+        facts.update(part.facts)
+    return facts
