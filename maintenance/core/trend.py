@@ -12,9 +12,10 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from itertools import combinations, pairwise
 from statistics import median
+from typing import Any
 
 from maintenance.core.job import Point
-from maintenance.core.wording import seconds_in_words
+from maintenance.core.wording import day_in_words, forecast_in_words, seconds_in_words
 
 DAY_SECONDS = 86_400.0
 WEEK_SECONDS = 7 * DAY_SECONDS
@@ -75,7 +76,8 @@ class Trend:
         earliest = self._time_until(limit, self.highest_per_second)
         if about is None or earliest is None:
             return None
-        return Forecast(about, earliest, self._time_until(limit, self.lowest_per_second))
+        latest = self._time_until(limit, self.lowest_per_second)
+        return Forecast(self.last.at_epoch_seconds, about, earliest, latest)
 
     def _time_until(self, limit: float, per_second: float) -> float | None:
         missing = limit - self.last.value
@@ -90,12 +92,33 @@ class Trend:
 class Forecast:
     """When something happens, in seconds since the epoch, and the band of that time.
 
-    ``latest_at`` is ``None`` where it may happen beyond the horizon or not at all.
+    ``latest_at`` is ``None`` where it may happen beyond the horizon or not at all;
+    ``measured_at`` is the time of the newest point.
     """
 
+    measured_at: float
     about_at: float
     earliest_at: float
     latest_at: float | None
+
+    @property
+    def seconds_left(self) -> float:
+        """Time from the newest point until then."""
+        return self.about_at - self.measured_at
+
+    @property
+    def in_words(self) -> str:
+        """The date as part of a sentence."""
+        return forecast_in_words(self.about_at, self.earliest_at, self.latest_at)
+
+    def to_json(self, event: str) -> dict[str, Any]:
+        """Return the days under the name of what happens then: ``full_about``, ``full_latest``."""
+        latest = self.latest_at
+        return {
+            f"{event}_about": day_in_words(self.about_at),
+            f"{event}_earliest": day_in_words(self.earliest_at),
+            f"{event}_latest": None if latest is None else day_in_words(latest),
+        }
 
 
 @dataclass(frozen=True, slots=True)
@@ -108,6 +131,10 @@ class Outlook:
     trend: Trend | None
     missing: str
     fell_at: float | None
+
+    def reaches(self, limit: float) -> Forecast | None:
+        """Return what :meth:`Trend.reaches` does; ``None`` also without a trend."""
+        return None if self.trend is None else self.trend.reaches(limit)
 
 
 def outlook_of(stored: Sequence[Point], now: Point) -> Outlook:

@@ -150,7 +150,9 @@ def format_milliseconds(milliseconds: float) -> str:
 
 def format_count(count: float) -> str:
     """Write a number with its digits in groups of three; fractions keep about three digits."""
-    if isinstance(count, int) or count.is_integer():
+    if isinstance(count, int):
+        return f"{count:,}"  # to the last digit, which a float of that size has lost
+    if count.is_integer():
         return _grouped(count, 0)
     size = abs(count)
     if size >= 100:

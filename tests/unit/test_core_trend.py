@@ -138,7 +138,7 @@ def test_a_constant_never_reaches_anything_but_itself(value: int, weeks: int) ->
     assert (trend.lowest_per_second, trend.per_second, trend.highest_per_second) == (0, 0, 0)
     assert trend.reaches(value + 1.0) is None
     now = trend.last.at_epoch_seconds
-    assert trend.reaches(float(value)) == Forecast(now, now, now)
+    assert trend.reaches(float(value)) == Forecast(now, now, now, now)
 
 
 def test_one_bulk_load_does_not_tilt_the_line() -> None:

@@ -119,8 +119,8 @@ def test_a_limit_that_is_met_within_the_quarter_is_a_warning_with_its_date() -> 
     assert finding.sentence == (
         "The database site fills 65 % of its limit of 200 GB and reaches it about 2026-11-09."
     )
-    assert finding.evidence["about"] == "2026-11-09"
-    assert finding.evidence["growth_per_week_bytes"] == pytest.approx(10 * GB)
+    assert finding.evidence["full_about"] == "2026-11-09"
+    assert finding.evidence["weekly_growth_bytes"] == pytest.approx(10 * GB)
 
 
 @pytest.mark.parametrize(

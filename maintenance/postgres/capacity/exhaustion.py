@@ -5,8 +5,8 @@ from typing import Any
 
 from maintenance.core.findings import Severity
 from maintenance.core.job import History, Point
-from maintenance.core.trend import DAY_SECONDS, Outlook, outlook_of
-from maintenance.core.wording import day_in_words, forecast_in_words
+from maintenance.core.trend import DAY_SECONDS, Forecast, Outlook, outlook_of
+from maintenance.core.wording import day_in_words
 
 #: Changing a column to bigint rewrites its table and wants planning: at three quarters there is
 #: time for it, at nine tenths it is the next thing to do.
@@ -36,19 +36,13 @@ def outlooks_of(
 
 def severity_of(used_ratio: float, outlook: Outlook | None) -> Severity | None:
     """Judge a range by what is used of it and by when it ends; ``None`` where there is time."""
-    left = _seconds_left(outlook)
+    end = _end(outlook)
+    left = None if end is None else end.seconds_left
     if used_ratio > USED_CRITICAL_RATIO or (left is not None and left < END_CRITICAL_SECONDS):
         return Severity.CRITICAL
     if used_ratio > USED_WARNING_RATIO or (left is not None and left < END_WARNING_SECONDS):
         return Severity.WARNING
     return None
-
-
-def _seconds_left(outlook: Outlook | None) -> float | None:
-    if outlook is None or outlook.trend is None:
-        return None
-    forecast = outlook.trend.reaches(1.0)
-    return None if forecast is None else forecast.about_at - outlook.trend.last.at_epoch_seconds
 
 
 def numbers_per_day(outlook: Outlook | None, size: int) -> float | None:
@@ -58,12 +52,10 @@ def numbers_per_day(outlook: Outlook | None, size: int) -> float | None:
     return round(outlook.trend.per_second * size * DAY_SECONDS, 1)
 
 
-def end_in_words(outlook: Outlook | None) -> str | None:
-    """Say when the range ends; ``None`` where it is withheld or not within ten years."""
-    forecast = outlook.trend.reaches(1.0) if outlook is not None and outlook.trend else None
-    if forecast is None:
-        return None
-    return forecast_in_words(forecast.about_at, forecast.earliest_at, forecast.latest_at)
+def end_day(outlook: Outlook | None) -> str | None:
+    """Return the day on which the range about ends; ``None`` where it is withheld or far away."""
+    end = _end(outlook)
+    return None if end is None else day_in_words(end.about_at)
 
 
 def date_clause(outlook: Outlook | None, size: int) -> str:
@@ -72,27 +64,24 @@ def date_clause(outlook: Outlook | None, size: int) -> str:
         return ""
     if outlook.trend is None:
         return f"; a date needs {outlook.missing}"
-    per_day = numbers_per_day(outlook, size) or 0.0
-    end = end_in_words(outlook)
+    end = _end(outlook)
     if end is None:
         return "; at its present rate that is more than ten years away"
-    return f"; at {per_day:,.0f} a day that is {end}"
+    return f"; at {numbers_per_day(outlook, size):,.0f} a day that is {end.in_words}"
 
 
 def date_evidence(outlook: Outlook | None, size: int) -> dict[str, Any]:
     """Return rate and date as plain values; nothing where they are withheld."""
-    per_day = numbers_per_day(outlook, size)
-    if outlook is None or outlook.trend is None or per_day is None:
+    if outlook is None or outlook.trend is None:
         return {}
-    evidence: dict[str, Any] = {
-        "numbers_per_day": per_day,
+    end = _end(outlook)
+    return {
+        "numbers_per_day": numbers_per_day(outlook, size),
         "measurements": outlook.trend.points,
         "measured_over_seconds": outlook.trend.span_seconds,
+        **(end.to_json("ends") if end else {}),
     }
-    forecast = outlook.trend.reaches(1.0)
-    if forecast is not None:
-        latest = forecast.latest_at
-        evidence["ends_about"] = day_in_words(forecast.about_at)
-        evidence["ends_earliest"] = day_in_words(forecast.earliest_at)
-        evidence["ends_latest"] = None if latest is None else day_in_words(latest)
-    return evidence
+
+
+def _end(outlook: Outlook | None) -> Forecast | None:
+    return None if outlook is None else outlook.reaches(1.0)

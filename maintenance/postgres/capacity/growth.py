@@ -24,7 +24,6 @@ from maintenance.core.wording import (
     bytes_in_words,
     counted,
     day_in_words,
-    forecast_in_words,
     listed,
     percent,
 )
@@ -144,8 +143,8 @@ def diagnose_database(
         yield replace(finding, advice=f"Leave {TASK} on its schedule: each run adds a measurement.")
     if limit_bytes is None:
         return
-    forecast = outlook.trend.reaches(limit_bytes) if outlook.trend else None
-    severity = _limit_severity(database_bytes / limit_bytes, forecast, outlook, thresholds)
+    forecast = outlook.reaches(limit_bytes)
+    severity = _limit_severity(database_bytes / limit_bytes, forecast, thresholds)
     if severity is None:
         return
     used = (
@@ -161,7 +160,7 @@ def diagnose_database(
             "database_bytes": database_bytes,
             "size_limit_bytes": limit_bytes,
             "used_ratio": database_bytes / limit_bytes,
-            **_forecast_evidence(outlook.trend, forecast),
+            **_evidence(outlook.trend, "full", forecast),
         },
         advice=(
             "Look at the tables that grow most. Delete or archive what is not needed, give back"
@@ -172,11 +171,9 @@ def diagnose_database(
 
 
 def _limit_severity(
-    used_ratio: float, forecast: Forecast | None, outlook: Outlook, thresholds: Thresholds
+    used_ratio: float, forecast: Forecast | None, thresholds: Thresholds
 ) -> Severity | None:
-    left = None
-    if forecast is not None and outlook.trend is not None:
-        left = forecast.about_at - outlook.trend.last.at_epoch_seconds
+    left = None if forecast is None else forecast.seconds_left
     if used_ratio >= thresholds.disk_critical_ratio or (
         left is not None and left <= CRITICAL_SECONDS
     ):
@@ -193,7 +190,7 @@ def _limit_clause(is_reached: bool, forecast: Forecast | None) -> str:
         return ", which it has reached"
     if forecast is None:
         return ""
-    return f" and reaches it {in_words(forecast)}"
+    return f" and reaches it {forecast.in_words}"
 
 
 def diagnose_tables(growths: Sequence[Growth], thresholds: Thresholds) -> Iterator[Finding]:
@@ -210,7 +207,7 @@ def diagnose_tables(growths: Sequence[Growth], thresholds: Thresholds) -> Iterat
         if trend.lowest_per_second <= 0:
             continue  # it may as well have stopped
         doubled = trend.reaches(2.0 * relation.size_bytes)
-        date = f": at that rate it has doubled {in_words(doubled)}" if doubled else ""
+        date = f": at that rate it has doubled {doubled.in_words}" if doubled else ""
         yield Finding(
             code="table-growth",
             severity=Severity.WARNING,
@@ -221,10 +218,10 @@ def diagnose_tables(growths: Sequence[Growth], thresholds: Thresholds) -> Iterat
             ),
             evidence={
                 "size_bytes": relation.size_bytes,
-                "growth_per_week_ratio": ratio,
+                "weekly_growth_ratio": ratio,
                 "limit_ratio": thresholds.table_growth_weekly_ratio,
                 "limit_bytes": thresholds.table_growth_weekly_bytes,
-                **_forecast_evidence(trend, doubled),
+                **_evidence(trend, "doubled", doubled),
             },
             advice=(
                 "Decide how long its rows are needed: delete old ones in batches, or partition it"
@@ -243,26 +240,18 @@ def _locked(relations: Sequence[RelationSize]) -> Iterator[Finding]:
         )
 
 
-def in_words(forecast: Forecast) -> str:
-    """Say when, with its band."""
-    return forecast_in_words(forecast.about_at, forecast.earliest_at, forecast.latest_at)
-
-
-def _forecast_evidence(trend: Trend | None, forecast: Forecast | None) -> dict[str, Any]:
+def _evidence(trend: Trend | None, event: str, forecast: Forecast | None) -> dict[str, Any]:
+    """Return the rate, and when the ``event`` comes, as plain values."""
     if trend is None:
         return {}
-    evidence: dict[str, Any] = {
-        "growth_per_week_bytes": trend.per_second * WEEK_SECONDS,
-        "lowest_growth_per_week_bytes": trend.lowest_per_second * WEEK_SECONDS,
-        "highest_growth_per_week_bytes": trend.highest_per_second * WEEK_SECONDS,
+    return {
+        "weekly_growth_bytes": trend.per_second * WEEK_SECONDS,
+        "lowest_weekly_growth_bytes": trend.lowest_per_second * WEEK_SECONDS,
+        "highest_weekly_growth_bytes": trend.highest_per_second * WEEK_SECONDS,
         "measurements": trend.points,
         "measured_over_seconds": trend.span_seconds,
+        **(forecast.to_json(event) if forecast else {}),
     }
-    if forecast is not None:
-        evidence["about"] = day_in_words(forecast.about_at)
-        evidence["earliest"] = day_in_words(forecast.earliest_at)
-        evidence["latest"] = day_in_words(forecast.latest_at) if forecast.latest_at else None
-    return evidence
 
 
 def _summary(database_bytes: int, outlook: Outlook, limit_bytes: int | None) -> str:
@@ -280,7 +269,7 @@ def _summary(database_bytes: int, outlook: Outlook, limit_bytes: int | None) -> 
     forecast = trend.reaches(limit_bytes)
     if forecast is None:
         return f"{text}; its limit of {bytes_in_words(limit_bytes)} is more than ten years away."
-    return f"{text}: it reaches its limit of {bytes_in_words(limit_bytes)} {in_words(forecast)}."
+    return f"{text}: it reaches its limit of {bytes_in_words(limit_bytes)} {forecast.in_words}."
 
 
 def _weekly_in_words(trend: Trend) -> str:
@@ -296,7 +285,7 @@ def _facts(database_bytes: int, outlook: Outlook, limit_bytes: int | None) -> di
     trend = outlook.trend
     if trend is not None:
         forecast = trend.reaches(limit_bytes) if limit_bytes else None
-        facts.update(_forecast_evidence(trend, forecast))
+        facts.update(_evidence(trend, "full", forecast))
         facts["in_90_days_bytes"] = _in_90_days(trend)
     return facts
 
@@ -321,12 +310,11 @@ def _row(kind: str, growth: Growth) -> Mapping[str, Any]:
     return {
         kind: growth.relation.qualified_name,
         "size_bytes": size,
-        "growth_per_day_bytes": None if weekly is None else weekly / 7,
-        "growth_per_week_bytes": weekly,
-        "growth_per_week_ratio": None if weekly is None or size == 0 else weekly / size,
+        "daily_growth_bytes": None if weekly is None else weekly / 7,
+        "weekly_growth_bytes": weekly,
+        "weekly_growth_ratio": None if weekly is None or size == 0 else weekly / size,
         "in_90_days_bytes": None if trend is None else _in_90_days(trend),
         "shrank_on": day_in_words(growth.outlook.fell_at) if growth.outlook.fell_at else None,
-        "measurements": trend.points if trend else None,
     }
 
 

@@ -23,7 +23,7 @@ from maintenance.postgres.capacity.exhaustion import (
     USED_WARNING_RATIO,
     date_clause,
     date_evidence,
-    end_in_words,
+    end_day,
     numbers_per_day,
     outlooks_of,
     severity_of,
@@ -272,7 +272,7 @@ def narrow_keys_table(keys: Iterable[NarrowKey], outlooks: Mapping[str, Outlook]
                 "end": key.maximum,
                 "used_ratio": key.used_ratio,
                 "numbers_per_day": numbers_per_day(outlooks.get(key.qualified_name), key.maximum),
-                "ends": end_in_words(outlooks.get(key.qualified_name)),
+                "ends_about": end_day(outlooks.get(key.qualified_name)),
             }
             for key in fullest(keys)
         ],

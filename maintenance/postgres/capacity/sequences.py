@@ -18,7 +18,7 @@ from maintenance.postgres.capacity.exhaustion import (
     USED_WARNING_RATIO,
     date_clause,
     date_evidence,
-    end_in_words,
+    end_day,
     numbers_per_day,
     outlooks_of,
     severity_of,
@@ -251,9 +251,8 @@ def sequences_table(sequences: Iterable[SequenceState], outlooks: Mapping[str, O
                 "last_value": s.last_value,
                 "end": s.end,
                 "used_ratio": s.used_ratio,
-                "values_left": s.values_left,
                 "numbers_per_day": numbers_per_day(outlooks.get(s.qualified_name), s.size),
-                "ends": end_in_words(outlooks.get(s.qualified_name)),
+                "ends_about": end_day(outlooks.get(s.qualified_name)),
                 "cycles": s.cycles,
             }
             for s in fullest(sequences)
