@@ -5,7 +5,7 @@ One difference is deliberate: ``autovacuum_enabled = false`` and ``autovacuum = 
 server from acting, not the table from needing it, so that they are not looked at here.
 """
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Collection, Mapping
 from dataclasses import dataclass, replace
 from typing import Any
 
@@ -33,12 +33,14 @@ class AutovacuumRules:
         given = {field: float(settings[name]) for field, name in _NAMES.items() if name in settings}
         return _with(cls(), given)
 
-    def for_table(self, storage_parameters: Iterable[str]) -> "AutovacuumRules":
+    def for_table(self, storage_parameters: Collection[str]) -> "AutovacuumRules":
         """Apply a table's own ``name=value`` storage parameters.
 
         A negative value means "as the server", except for the two thresholds where -1 switches
         a rule off; an age can only be lowered by a table.
         """
+        if not storage_parameters:  # most of ten thousand tables
+            return self
         options = dict(option.split("=", 1) for option in storage_parameters)
         given: dict[str, float] = {}
         for field, name in _NAMES.items():

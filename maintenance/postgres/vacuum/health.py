@@ -31,7 +31,7 @@ from maintenance.postgres.vacuum.overdue import (
     upkeep_of,
 )
 from maintenance.postgres.vacuum.plan import Needs, TableState, plan_vacuum
-from maintenance.postgres.vacuum.run import VacuumMeasurement, measure
+from maintenance.postgres.vacuum.run import VacuumMeasurement, measure, refuse_standby
 from maintenance.postgres.vacuum.table_settings import advise_table_settings
 from maintenance.postgres.vacuum.workers import (
     Pace,
@@ -111,16 +111,19 @@ def report_wraparound(
 ) -> Report:
     """Say how near wraparound is, and when it would come if nothing were frozen."""
     with connect(job.target, purpose="wraparound") as conn:
-        measured = measure(conn)
-        settings, workers = _settings(conn), query(conn, "vacuum_workers")[0]
+        refuse_standby(conn)
+        workers = query(conn, "vacuum_workers")[0]
         wraparound = measure_wraparound(
             conn,
-            measured.tables,
+            (),
             xmin_holders(conn),
-            settings,
+            _settings(conn),
             previous_state=job.previous_state.get("wraparound", {}),
             at_work=frozenset(workers["vacuumed_oids"]),
         )
+        if wraparound.is_behind:
+            # Only then the tables are of interest, and reading ten thousand takes its time.
+            wraparound = replace(wraparound, tables=measure(conn).tables)
     findings = tuple(by_seriousness(diagnose_wraparound(wraparound)))
     clause = wraparound_clause(wraparound)
     return Report(

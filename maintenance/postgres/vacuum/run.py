@@ -89,12 +89,17 @@ def vacuum_analyze(job: Job[DatabaseTarget, VacuumOptions], thresholds: Threshol
     return vacuum_report(plan, outcomes, measurement.window, counts=measurement.counts)
 
 
-def measure(conn: Connection) -> VacuumMeasurement:
-    """Read catalogs and counters; raises :class:`Skipped` on a standby."""
+def refuse_standby(conn: Connection) -> None:
+    """Raise :class:`Skipped` on a standby, which its primary vacuums."""
     if is_standby(conn):
         raise Skipped(
             "The server is a standby: it cannot be vacuumed. Make the primary the target."
         )
+
+
+def measure(conn: Connection) -> VacuumMeasurement:
+    """Read catalogs and counters; raises :class:`Skipped` on a standby."""
+    refuse_standby(conn)
     settings = {row["name"]: row["setting"] for row in query(conn, "autovacuum_settings")}
     rows = query(conn, "table_counters", {"oid": None})
     return VacuumMeasurement(

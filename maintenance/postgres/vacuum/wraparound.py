@@ -88,6 +88,11 @@ class WraparoundState:
         return self.looks[-1].taken_at
 
     @property
+    def is_behind(self) -> bool:
+        """Whether any database is older than autovacuum should let it become."""
+        return any(_is_behind(k, d, self.settings) for k in KINDS for d in self.databases)
+
+    @property
     def oldest_ratio(self) -> float:
         """The greatest age of any database, of either kind, as a share of the limit."""
         ages = [max(d.xid_age, d.multixact_age) for d in self.databases]
