@@ -235,6 +235,12 @@ class Thresholds(Section):
     long_running_seconds: float = Field(default=300, gt=0)
     # Past its trigger a table is due until the next worker comes; at twice the trigger none came.
     autovacuum_overdue_ratio: float = Field(default=2, ge=1)
+    # A gibibyte is max_wal_size by default: as much again as WAL takes in any case.
+    slot_retained_warning_bytes: int = Field(default=1024**3, gt=0)
+    slot_retained_critical_bytes: int = Field(default=16 * 1024**3, gt=0)
+    standby_lag_seconds: float = Field(default=60, gt=0)  # readers notice a minute
+    standby_lag_bytes: int = Field(default=1024**3, gt=0)
+    temporary_files_bytes_per_day: int = Field(default=10 * 1024**3, gt=0)
     autovacuum_large_trigger_rows: int = Field(default=1_000_000, gt=0)  # minutes of work at once
     database_cache_hit_ratio: Ratio = 0.95  # the guide: "> 95% cache hit ratio"
     cache_hit_ratio: Ratio = 0.80  # the guide: "> 80% cache hit rate"

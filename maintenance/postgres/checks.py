@@ -34,6 +34,14 @@ from maintenance.postgres.one_look import one_look
 from maintenance.postgres.queries.review import review_slow_queries
 from maintenance.postgres.queries.rules import SlowQueryOptions
 from maintenance.postgres.queries.slow_log import review_slow_log
+from maintenance.postgres.server.review import (
+    report_checkpoints,
+    report_checksums,
+    report_collations,
+    report_extensions,
+    report_replication,
+    report_temporary_files,
+)
 from maintenance.postgres.time_budget import TimeBudget
 from maintenance.postgres.vacuum.health import report_table_upkeep, report_wraparound
 from maintenance.postgres.vacuum.run import VacuumOptions, vacuum_analyze
@@ -136,6 +144,18 @@ ANALYSES: Mapping[str, Analysis] = {
         "Vacuum health", (Part("review_vacuum_health", report_table_upkeep),)
     ),
     "wraparound": Analysis("Wraparound", (Part("review_vacuum_health", report_wraparound),)),
+    "checkpoints": Analysis(
+        "Checkpoints and WAL", (Part("review_database_server", report_checkpoints),)
+    ),
+    "replication": Analysis(
+        "Replication and conflicts", (Part("review_database_server", report_replication),)
+    ),
+    "temporary-files": Analysis(
+        "Temporary files", (Part("review_database_server", report_temporary_files),)
+    ),
+    "extensions": Analysis("Extensions", (Part("review_database_server", report_extensions),)),
+    "collations": Analysis("Collations", (Part("review_database_server", report_collations),)),
+    "checksums": Analysis("Data checksums", (Part("review_database_server", report_checksums),)),
 }
 
 

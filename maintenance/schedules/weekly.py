@@ -7,6 +7,7 @@ WEEKLY: tuple[Schedule, ...] = (
     Schedule("report_index_bloat", "40 3 * * 1", "Run database performance analysis"),
     Schedule("review_activity", "50 3 * * 1", "Run database performance analysis"),
     Schedule("review_vacuum_health", "55 3 * * 1", "Run database performance analysis"),
+    Schedule("review_database_server", "57 3 * * 1", "Run database performance analysis"),
     Schedule("review_cache_hit_ratios", "0 4 * * 1", "Review cache hit ratios"),
     Schedule("review_database_cache_hit_ratio", "5 4 * * 1", "Review cache hit ratios"),
     Schedule("review_database_growth", "15 4 * * 1", "Run database performance analysis"),

@@ -18,6 +18,7 @@ from maintenance.postgres.indexes.advice import report as index_advice
 from maintenance.postgres.integrity import review as integrity
 from maintenance.postgres.queries import review as queries
 from maintenance.postgres.queries.rules import SlowQueryOptions
+from maintenance.postgres.server import review as server
 from maintenance.postgres.vacuum import health as vacuum_health
 from maintenance.postgres.vacuum import run as vacuum
 
@@ -114,6 +115,12 @@ def review_slow_queries(job: Job[DatabaseTarget, SlowQueryOptions]) -> Report:
 def review_activity(job: Job[DatabaseTarget, NoOptions]) -> Report:
     """Look at connections, long-running statements and who blocks whom."""
     return activity.review_activity(job, configuration().thresholds)
+
+
+@maintenance_task(queue="low", target=TargetKind.DATABASE)
+def review_database_server(job: Job[DatabaseTarget, NoOptions]) -> Report:
+    """Look at checkpoints, replication, temporary files, extensions, collations, checksums."""
+    return server.review_database_server(job, configuration().thresholds)
 
 
 @maintenance_task(queue="medium", target=TargetKind.DATABASE)

@@ -1,0 +1,1 @@
+"""The server around the database: checkpoints, replication, temporary files, versions, checksums."""
