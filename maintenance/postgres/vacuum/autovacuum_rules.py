@@ -42,6 +42,8 @@ class AutovacuumRules:
         if not storage_parameters:  # most of ten thousand tables
             return self
         options = dict(option.split("=", 1) for option in storage_parameters)
+        if not options:  # as of nearly every table
+            return self
         given: dict[str, float] = {}
         for field, name in _NAMES.items():
             if name not in options:

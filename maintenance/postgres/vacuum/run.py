@@ -29,6 +29,7 @@ from maintenance.postgres.connection import (
     server_major,
 )
 from maintenance.postgres.counters import CounterWindow, measure_window
+from maintenance.postgres.one_look import seen_once
 from maintenance.postgres.vacuum.autovacuum_rules import AutovacuumRules
 from maintenance.postgres.vacuum.output import VacuumOutput, parse_vacuum_output
 from maintenance.postgres.vacuum.plan import (
@@ -98,8 +99,15 @@ def refuse_standby(conn: Connection) -> None:
 
 
 def measure(conn: Connection) -> VacuumMeasurement:
-    """Read catalogs and counters; raises :class:`Skipped` on a standby."""
+    """Read catalogs and counters; raises :class:`Skipped` on a standby.
+
+    Analyses of one run share one measurement.
+    """
     refuse_standby(conn)
+    return seen_once(conn, "vacuum", lambda: _measure(conn))
+
+
+def _measure(conn: Connection) -> VacuumMeasurement:
     settings = {row["name"]: row["setting"] for row in query(conn, "autovacuum_settings")}
     rows = query(conn, "table_counters", {"oid": None})
     return VacuumMeasurement(
