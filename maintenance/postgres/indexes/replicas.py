@@ -1,5 +1,6 @@
 """What replicas scan: no server counts the scans of another."""
 
+from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
 
@@ -90,8 +91,11 @@ def with_replica_scans(
     indexes: Sequence[IndexState], replicas: Sequence[ReplicaScans]
 ) -> tuple[IndexState, ...]:
     """Add the scans of all replicas that could be asked to those of the target."""
-    usable = [replica for replica in replicas if not replica.problem]
+    added: Counter[int] = Counter()
+    for replica in replicas:
+        if not replica.problem:
+            added.update(replica.scans)
     return tuple(
-        replace(index, scans=index.scans + sum(r.scans.get(index.oid, 0) for r in usable))
+        replace(index, scans=index.scans + added[index.oid]) if added[index.oid] else index
         for index in indexes
     )
