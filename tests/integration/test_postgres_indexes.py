@@ -18,7 +18,8 @@ from maintenance.postgres.indexes.unused import (
     report_unused_indexes,
 )
 from maintenance.postgres.indexes.usage import report_index_usage
-from tests.postgres_clients import ODD_NAME, ask, major_of, narrow_role
+from tests.polling import eventually
+from tests.postgres_clients import ODD_NAME, Client, ask, major_of, narrow_role
 
 #: A window that has passed by the time of the measurement, so that a verdict is given.
 PASSED = UnusedIndexOptions(minimum_bytes=0, window_seconds=0.000_001)
@@ -261,13 +262,73 @@ def test_an_index_that_failed_to_build_is_named_with_its_cause_and_drop(url: str
     assert "public.t.t_broken" not in subjects(unused(url))
 
 
-def test_a_leftover_of_a_rebuild_is_known_whatever_its_name(url: str) -> None:
-    ask(url, "CREATE INDEX anything ON t (used)")
-    ask(url, "UPDATE pg_index SET indisvalid = false WHERE indexrelid = 'anything'::regclass")
+def interrupt(url: str, statement: str, *, holding: str) -> None:
+    """Let a statement run into a lock timeout behind a transaction that reads a table."""
+    with Client(url) as reader:
+        reader.run(f"BEGIN; SELECT * FROM {holding} LIMIT 1")
+        with Client(url) as client:
+            client.run("SET lock_timeout = '100ms'")
+            with pytest.raises(psycopg2.errors.LockNotAvailable):
+                client.run(statement)
+
+
+def test_a_leftover_of_a_rebuild_is_known_however_long_its_name_is(url: str) -> None:
+    name = "n" * 63
+    ask(url, f"CREATE INDEX {name} ON t (abs(used)) WHERE idle > 3")
+    interrupt(url, f"REINDEX INDEX CONCURRENTLY {name}", holding="t")
     finding = invalid(usage(url))
-    assert "left over from rebuilding public.t.t_used_idx" in finding.sentence
-    assert "every write still keeps it up to date" in finding.sentence
-    assert finding.commands == ('DROP INDEX CONCURRENTLY "public"."anything";',)
+    assert f"left over from rebuilding public.t.{name}" in finding.sentence
+    assert "REINDEX" not in str(finding.commands)
+    ask(url, *finding.commands)
+    assert usage(url).findings == ()
+    assert ask(url, f"SELECT indisvalid FROM pg_index WHERE indexrelid = '{name}'::regclass") == [
+        (True,)
+    ]
+
+
+def test_a_leftover_on_a_toast_table_is_dropped_and_not_made_again(url: str) -> None:
+    ask(url, "CREATE TABLE long (a text); INSERT INTO long VALUES ('a')")
+    interrupt(url, "REINDEX TABLE CONCURRENTLY long", holding="long")
+    findings = usage(url).findings
+    (finding,) = (f for f in findings if f.subject.startswith("pg_toast."))
+    assert "left over from rebuilding the index of this TOAST table" in finding.sentence
+    assert finding.undo == ()
+    for found in findings:
+        ask(url, *found.commands)
+    assert usage(url).findings == ()
+
+
+def test_an_interrupted_drop_of_an_index_in_use_says_that_the_index_is_complete(url: str) -> None:
+    interrupt(url, "DROP INDEX CONCURRENTLY t_used_idx", holding="t")
+    finding = invalid(usage(url))
+    assert finding.subject == "public.t.t_used_idx"
+    assert "the index is complete" in finding.sentence
+    assert "REINDEX INDEX CONCURRENTLY" in finding.advice
+    ask(url, *finding.commands)
+    ask(url, *finding.undo)
+    assert usage(url).findings == ()
+
+
+def test_an_index_that_is_being_dropped_or_built_is_no_fault(url: str) -> None:
+    with Client(url) as writer:
+        writer.run("BEGIN; INSERT INTO t VALUES (1, 1)")
+        with Client(url) as dropper, Client(url) as builder:
+            builder.start("CREATE INDEX CONCURRENTLY t_new ON t (used, idle)")
+            wait_for(url, "SELECT count(*) FROM pg_index WHERE indexrelid = to_regclass('t_new')")
+            assert usage(url).findings == ()
+            ask(url, "SELECT pg_cancel_backend(%s)", builder.pid)
+            wait_for(url, "SELECT 1 + count(*) FROM pg_stat_progress_create_index")
+            dropper.start("DROP INDEX CONCURRENTLY t_idle_idx")
+            wait_for(
+                url,
+                "SELECT count(*) FROM pg_index"
+                " WHERE indexrelid = 't_idle_idx'::regclass AND NOT indisvalid",
+            )
+            assert [f.subject for f in usage(url).findings] == ["public.t.t_new"]
+
+
+def wait_for(url: str, count: str) -> None:
+    eventually(lambda: ask(url, count) == [(1,)], seconds=20, what=count)
 
 
 def test_every_index_is_listed_with_its_scans(url: str) -> None:

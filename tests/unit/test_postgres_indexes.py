@@ -25,6 +25,13 @@ from maintenance.postgres.indexes.guards import (
     supports_partly,
     unread_indexes,
 )
+from maintenance.postgres.indexes.invalid import (
+    CORRUPTING_VERSIONS,
+    Cause,
+    Twins,
+    cause_of,
+    invalid_indexes,
+)
 from maintenance.postgres.indexes.replicas import ReplicaScans
 from maintenance.postgres.indexes.unused import (
     Judgement,
@@ -34,7 +41,7 @@ from maintenance.postgres.indexes.unused import (
     unused_report,
     withheld_because,
 )
-from maintenance.postgres.indexes.usage import bounded_table, invalid_indexes, twin_of
+from maintenance.postgres.indexes.usage import bounded_table
 
 DAY = 86_400.0
 NOW = 1_800_000_000.0
@@ -417,12 +424,65 @@ def test_options_replace_thresholds_and_zero_is_a_value() -> None:
     assert UnusedIndexRules.of(UnusedIndexOptions(minimum_bytes=0), thresholds).minimum_bytes == 0
 
 
+def cause(subject: IndexState, *others: IndexState, may_rebuild: bool = True) -> Cause:
+    return cause_of(subject, Twins((subject, *others)), may_rebuild=may_rebuild)
+
+
+BROKEN = index(9, is_valid=False)
+
+
 def test_a_leftover_is_known_by_structure_and_not_by_name() -> None:
-    valid = index(1, structure="btree | 1 | x")
-    leftover = index(2, structure="btree | 1 | x", is_valid=False)
-    assert twin_of(leftover, (leftover, valid)) == valid
-    assert twin_of(leftover, (leftover, replace(valid, structure="btree | 1 | y"))) is None
-    assert twin_of(leftover, (leftover, replace(valid, table_oid=5))) is None
+    valid = index(1)
+    assert "left over from rebuilding public.t.i1" in cause(BROKEN, valid).sentence
+    for other in (replace(valid, structure="btree | 2"), replace(valid, table_oid=5), BROKEN):
+        assert "left over" not in cause(BROKEN, other).sentence
+
+
+def test_a_leftover_is_dropped_and_never_rebuilt() -> None:
+    for state in ({}, {"is_ready": False}, {"is_live": False}, {"scans": 5}, {"is_unique": True}):
+        found = cause(replace(BROKEN, **state), index(1))
+        assert (found.drop, found.rebuild) == (True, False)
+
+
+def test_an_invalid_index_of_a_toast_table_can_only_be_a_leftover() -> None:
+    found = cause(replace(BROKEN, is_toast=True))
+    assert "left over" in found.sentence
+    assert found.drop
+
+
+@pytest.mark.parametrize(
+    ("state", "words", "drop"),
+    [
+        ({"is_ready": False}, "CREATE INDEX CONCURRENTLY failed before it was built", True),
+        ({"is_live": False, "is_ready": False}, "was interrupted near its end", True),
+        ({"scans": 5}, "It was in use before", True),
+        ({}, "failed, or a DROP INDEX CONCURRENTLY was interrupted", True),
+        ({"has_constraint": True}, "stands behind a constraint", False),
+        ({"is_partitioned": True}, "Not every partition", False),
+    ],
+)
+def test_the_catalog_tells_how_an_index_became_invalid(
+    state: dict[str, Any], words: str, drop: bool
+) -> None:
+    found = cause(replace(BROKEN, **state))
+    assert words in found.sentence
+    assert found.drop is drop
+
+
+def test_what_stands_behind_a_constraint_is_rebuilt_where_the_server_does_it_safely() -> None:
+    needed = replace(BROKEN, has_constraint=True)
+    assert cause(needed).rebuild
+    unsafe = cause(needed, may_rebuild=False)
+    assert not unsafe.rebuild
+    assert "Update PostgreSQL first" in unsafe.advice
+    assert 140_003 in CORRUPTING_VERSIONS
+    assert 140_004 not in CORRUPTING_VERSIONS
+
+
+def test_a_partitioned_index_waits_for_its_invalid_part() -> None:
+    parent = replace(BROKEN, is_partitioned=True)
+    part = index(2, parent_oid=9, is_valid=False)
+    assert "Its part public.t.i2 is invalid" in cause(parent, part).sentence
 
 
 def test_an_index_that_is_being_built_is_not_reported_as_invalid() -> None:

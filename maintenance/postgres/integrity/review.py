@@ -30,7 +30,7 @@ from maintenance.postgres.capacity.sequences import (
 )
 from maintenance.postgres.connection import connect, connection_was_lost, reason_of
 from maintenance.postgres.indexes.catalog import measure_indexes
-from maintenance.postgres.indexes.usage import invalid_index_findings, invalid_indexes
+from maintenance.postgres.indexes.invalid import invalid_index_findings, invalid_indexes
 from maintenance.postgres.integrity.amcheck import Scope, diagnose_verification, verify
 from maintenance.postgres.integrity.constraints import (
     OrphanCount,
