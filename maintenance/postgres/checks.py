@@ -1,6 +1,6 @@
 """The analyses of ``analyze_db_performance`` by their names in the guide."""
 
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from functools import partial
 from typing import Any
@@ -89,10 +89,21 @@ class Part:
 
 @dataclass(frozen=True, slots=True)
 class Analysis:
-    """What one name stands for. Several parts are joined into one report."""
+    """What one name stands for. Several parts are joined into one report.
+
+    An overview ``includes`` other analyses, except those that are asked for by name beside it.
+    """
 
     title: str
     parts: tuple[Part, ...]
+    includes: tuple[str, ...] = ()
+
+    def beside(self, names: Collection[str]) -> "Analysis":
+        """Return the analysis with the parts of what it includes and nobody named."""
+        extra = (
+            part for name in self.includes if name not in names for part in ANALYSES[name].parts
+        )
+        return replace(self, parts=(*self.parts, *extra))
 
 
 #: In the order of the guide. What each does, says the function behind it.
@@ -104,7 +115,11 @@ ANALYSES: Mapping[str, Analysis] = {
         "Slow statements in the server's log",
         (Part("review_slow_queries", review_slow_log, SlowQueryOptions()),),
     ),
-    "indexes": Analysis("Indexes", (Part("report_unused_indexes", report_index_usage),)),
+    "indexes": Analysis(
+        "Indexes",
+        (Part("report_unused_indexes", report_index_usage),),
+        includes=("unused-indexes", "redundant-indexes", "missing-indexes"),
+    ),
     "unused-indexes": Analysis(
         "Unused indexes",
         (Part("report_unused_indexes", report_unused_indexes, UnusedIndexOptions()),),
@@ -171,8 +186,8 @@ def run_analyses(
     Each is compared with what ``earlier`` runs of its task left, with nothing by default.
 
     Each has its own session and time limit; one that cannot be done leaves the others standing,
-    and its report says why. What several read alike is read once. Nothing is changed. Raises :class:`UnknownName` before anything is
-    measured, :class:`TargetUnavailable` where the server is down, and
+    and its report says why. What several read alike is read once. Nothing is changed. Raises
+    :class:`UnknownName` before anything is measured, :class:`TargetUnavailable` where the server is down, and
     :class:`ConfigurationError` where it cannot be used at all.
     """
     for name in names:
@@ -194,7 +209,7 @@ def _reports_of(
     """Yield a report for each name; what was measured before the server went down stays."""
     outage: TargetUnavailable | None = None
     for number, name in enumerate(names):
-        analysis = ANALYSES[name]
+        analysis = ANALYSES[name].beside(names)
         if outage is None:
             try:
                 yield _run(analysis, target_name, measure)

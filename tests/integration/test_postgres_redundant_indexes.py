@@ -6,6 +6,7 @@ from dataclasses import replace
 from maintenance.conf import DatabaseTarget, Thresholds
 from maintenance.core.job import Job
 from maintenance.core.reports import Report
+from maintenance.postgres.checks import run_analyses
 from maintenance.postgres.indexes.redundant import (
     RedundantIndexOptions,
     report_redundant_indexes,
@@ -175,3 +176,16 @@ def test_odd_names_few_rights_and_a_locked_table(make_database: Callable[[], str
     for statement in (*finding.commands, *finding.undo):
         ask(url, statement)
     assert len(redundant(url).findings) == 1
+
+
+def test_the_overview_has_what_nobody_asked_for_by_name(make_database: Callable[[], str]) -> None:
+    target = DatabaseTarget(url=make_database())
+    build(str(target.url), "equal")
+    thresholds = Thresholds(redundant_index_minimum_bytes=0)
+
+    def codes(*names: str) -> list[set[str]]:
+        reports = run_analyses("site", target, names, thresholds)
+        return [{finding.code for finding in report.findings} for report in reports]
+
+    assert codes("indexes") == [{"duplicate-index"}]
+    assert codes("indexes", "redundant-indexes") == [set(), {"duplicate-index"}]
