@@ -1,8 +1,11 @@
 """The trend model: invariances, its band, and what it refuses to say."""
 
 import math
+import random
+from collections.abc import Callable
 from dataclasses import replace
 from datetime import datetime
+from itertools import accumulate
 
 import pytest
 from hypothesis import assume, given
@@ -25,7 +28,7 @@ from maintenance.core.wording import forecast_in_words
 START = 1_790_000_000.0
 TIMES = st.integers(0, 400).map(lambda day: START + day * DAY_SECONDS)
 VALUES = st.integers(0, 10**12).map(float)
-POINTS = st.lists(st.builds(Point, TIMES, VALUES), max_size=40)
+POINTS = st.lists(st.builds(Point, TIMES, VALUES), max_size=20)
 
 #: Points that support a trend.
 SERIES = POINTS.filter(lambda points: trend_of(points) is not None)
@@ -78,7 +81,7 @@ def test_scale_and_shift_of_the_values(points: list[Point], scale: float, shift:
     assert moved.highest_per_second == pytest.approx(trend.highest_per_second * scale, **tolerance)
 
 
-@given(SERIES, st.integers(-1000, 1000), st.permutations(range(40)))
+@given(SERIES, st.integers(-1000, 1000), st.permutations(range(20)))
 def test_neither_the_epoch_nor_the_order_of_the_points_matters(
     points: list[Point], days: int, order: list[int]
 ) -> None:
@@ -171,11 +174,44 @@ def test_what_lies_beyond_the_horizon_is_not_said() -> None:
     assert trend.reaches(103 + 1.01 * weeks) is None
 
 
-def test_with_few_points_the_band_is_as_wide_as_the_pairs() -> None:
+@pytest.mark.parametrize(
+    ("step", "mean"),
+    [
+        (lambda chance: max(0.0, chance.gauss(1, 0.6)), 1.03),  # the mean of what is cut off at 0
+        (lambda chance: chance.expovariate(1), 1.0),
+        (lambda chance: chance.gauss(1, 2), 1.0),
+    ],
+)
+@pytest.mark.parametrize("weeks", [5, 12, 40])
+def test_the_band_holds_the_true_rate_of_what_accumulates(
+    step: Callable[[random.Random], float], mean: float, weeks: int
+) -> None:
+    chance = random.Random(20)
+    held = 0
+    for _ in range(200):
+        values = accumulate((step(chance) for _ in range(weeks)), initial=100.0)
+        trend = some_trend(weekly(*values))
+        rate = mean / (7 * DAY_SECONDS)
+        held += trend.lowest_per_second <= rate <= trend.highest_per_second
+
+    assert held >= 0.85 * 200, "nominally 95 %; few points of a skewed distribution hold it less"
+
+
+def test_the_band_holds_the_true_rate_of_what_scatters_around_a_line() -> None:
+    chance = random.Random(20)
+    held = 0
+    for _ in range(200):
+        trend = some_trend(weekly(*(100 + i + chance.gauss(0, 1) for i in range(12))))
+        held += trend.lowest_per_second <= 1 / (7 * DAY_SECONDS) <= trend.highest_per_second
+
+    assert held >= 0.95 * 200
+
+
+def test_what_never_fell_is_not_said_to_fall_however_few_the_points() -> None:
     trend = some_trend(weekly(0, 1, 2, 9))
 
-    assert trend.lowest_per_second * 7 * DAY_SECONDS == pytest.approx(1)
-    assert trend.highest_per_second * 7 * DAY_SECONDS == pytest.approx(7)
+    assert trend.lowest_per_second == 0
+    assert trend.highest_per_second * 7 * DAY_SECONDS > 7
 
 
 def test_the_band_narrows_with_the_points() -> None:
@@ -183,7 +219,7 @@ def test_the_band_narrows_with_the_points() -> None:
         return some_trend(weekly(*(10.0 * i + (4.0 if i % 2 else -4.0) for i in range(count))))
 
     few, many = noisy(6), noisy(40)
-    assert many.highest_per_second - many.lowest_per_second < 0.2 * (
+    assert many.highest_per_second - many.lowest_per_second < 0.3 * (
         few.highest_per_second - few.lowest_per_second
     )
 
@@ -207,7 +243,7 @@ def test_two_looks_within_a_minute_are_one_point() -> None:
 
     assert trend.points == MINIMUM_POINTS
     assert trend.last == again
-    assert trend.highest_per_second * 7 * DAY_SECONDS == pytest.approx(11, rel=0.01)
+    assert trend.highest_per_second * 7 * DAY_SECONDS < 12, "no rate of one unit a minute"
 
 
 def test_what_went_before_a_repack_does_not_count() -> None:
@@ -216,6 +252,8 @@ def test_what_went_before_a_repack_does_not_count() -> None:
     assert [p.value for p in since_last_fall(points)] == [60, 63, 66]
     assert trend_of(since_last_fall(points)) is None
     assert since_last_fall(weekly(100, 95, 101)) == weekly(100, 95, 101), "a small fall is noise"
+    assert since_last_fall(weekly(100, 120, 101)) == weekly(100, 120, 101), "a spike that has ended"
+    assert [p.value for p in since_last_fall(weekly(100, 120, 60))] == [60]
     assert since_last_fall([]) == []
     assert since_last_fall(weekly(0, 0, 5))[0].value == 0
 

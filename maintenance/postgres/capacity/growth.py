@@ -135,7 +135,10 @@ def diagnose_database(
     limit_bytes: int | None,
     thresholds: Thresholds,
 ) -> Iterator[Finding]:
-    """Judge the database's size against its limit, where one is configured."""
+    """Judge the database's size against its limit, where one is configured.
+
+    By the shares that count for a disk, and by :data:`WARNING_SECONDS` to the date.
+    """
     if outlook.trend is None:
         finding = unavailable(
             "database-growth", name, "how fast the database grows", outlook.missing
