@@ -1,18 +1,11 @@
-"""The packing model of tables and the btree model, as arithmetic."""
+"""The packing model of tables and its interval, as arithmetic."""
 
-import math
 import random
 
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from maintenance.postgres.bloat.btree_model import (
-    KeyGroup,
-    KeyStatistics,
-    bloat_ratio,
-    fresh_pages,
-)
 from maintenance.postgres.bloat.interval import mean_limits, t_quantile
 from maintenance.postgres.bloat.packing import (
     PageSample,
@@ -35,10 +28,6 @@ def page_of(rows: int, tuple_bytes: int) -> PageSample:
 
 def full_page(tuple_bytes: int = 40, fill_percent: int = 100) -> PageSample:
     return page_of(rows_per_page(tuple_bytes, fill_percent), tuple_bytes)
-
-
-def key_statistics(rows: float, keys: float, *, deduplicates: bool = True) -> KeyStatistics:
-    return KeyStatistics((KeyGroup(keys, rows),), 8.0, 0.0, 0.9, deduplicates)
 
 
 @given(
@@ -196,23 +185,3 @@ def test_a_table_of_two_gigabytes_is_read_to_one_per_cent_at_most() -> None:
     two_gigabytes = 2 * 1024**3 // 8192
     assert largest_sample_pages(two_gigabytes) <= two_gigabytes / 100
     assert largest_sample_pages(1000 * two_gigabytes) == largest_sample_pages(two_gigabytes)
-
-
-@given(st.integers(1, 5_000_000), st.floats(0.0001, 1.0))
-def test_deduplication_never_makes_an_index_larger(rows: int, share: float) -> None:
-    keys = max(1.0, rows * share)
-    with_it = fresh_pages(key_statistics(rows, keys))
-    without = fresh_pages(key_statistics(rows, keys, deduplicates=False))
-    assert 1 <= with_it <= math.ceil(without * 1.01) + 1
-
-
-@given(st.integers(1, 1_000_000), st.integers(1, 1_000_000))
-def test_more_rows_never_need_fewer_pages(one: int, other: int) -> None:
-    few, many = sorted((one, other))
-    assert fresh_pages(key_statistics(few, few)) <= fresh_pages(key_statistics(many, many))
-
-
-def test_an_empty_index_is_one_page_and_its_other_pages_are_bloat() -> None:
-    empty = key_statistics(0, 0)
-    assert fresh_pages(empty) == 1
-    assert bloat_ratio(10, empty) == pytest.approx(0.9)

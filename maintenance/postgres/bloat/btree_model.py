@@ -1,59 +1,46 @@
 """How large a freshly built btree would be: a model that knows deduplication.
 
-Pure arithmetic. Layout and limits are those of the PostgreSQL documentation, "B-Tree
-Implementation" and "Deduplication", and of ``nbtree.h``.
+Pure arithmetic over a sample of the entries. Layout and limits are those of the PostgreSQL
+documentation, "B-Tree Implementation" and "Deduplication", and of ``nbtsort.c`` and ``nbtree.h``.
 """
 
 import math
+import random
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 
 BLOCK_BYTES = 8192
-#: A page without its header (24) and the btree's special space (16).
-USABLE_PAGE_BYTES = BLOCK_BYTES - 24 - 16
 LINE_POINTER_BYTES = 4
+#: A page without its header (24), the btree's special space (16) and the high key's line pointer.
+USABLE_PAGE_BYTES = BLOCK_BYTES - 24 - 16 - LINE_POINTER_BYTES
 TUPLE_HEADER_BYTES = 8
 TUPLE_HEADER_WITH_NULLS_BYTES = 16
 #: A posting list keeps 6 bytes for each row that shares the key.
 TID_BYTES = 6
-#: CREATE INDEX ends a posting tuple at a tenth of a page: 812 bytes, of which 808 are aligned.
-LARGEST_POSTING_BYTES = 808
-#: Up to so many rows a key their spread matters; beyond, alignment and rests even out.
-MOST_SPREAD_ROWS = 50
+#: CREATE INDEX ends a posting tuple at a tenth of a page (``maxpostingsize`` in ``nbtsort.c``).
+LARGEST_POSTING_BYTES = BLOCK_BYTES // 10 // 8 * 8 - LINE_POINTER_BYTES
+#: What must stay free for the heap TID that a high key may need.
+HIGH_KEY_TID_BYTES = 8
+#: So many pages are filled with the sampled entries: what a page leaves unused then comes out.
+PAGES_FILLED = 20
+#: A key of more rows is as good as several of so many full posting tuples.
+LARGEST_KEY_POSTINGS = 16
 #: Inner pages are filled to 70 % (BTREE_NONLEAF_FILLFACTOR).
-INNER_FILL_RATIO = 0.7
+INNER_FILL_PERCENT = 70
 
 
 @dataclass(frozen=True, slots=True)
-class KeyGroup:
-    """Keys that are about equally frequent: ``rows`` entries over ``keys`` distinct keys.
+class Entry:
+    """One row's entry: the padded bytes of its index tuple, and how many rows share its key."""
 
-    ``spread`` says that the rows fall on the keys by chance, as references do, rather than evenly.
-    """
-
-    keys: float
-    rows: float
-    spread: bool = True
+    tuple_bytes: int
+    rows_of_key: float = 1.0
 
 
-@dataclass(frozen=True, slots=True)
-class KeyStatistics:
-    """What the model needs to know of an index.
-
-    ``groups`` hold all its entries by how often their keys occur; ``key_bytes`` is the mean size of
-    a key's values, aligned, without the tuple header; ``null_ratio`` the share of rows with a
-    null among the columns; ``fill_ratio`` the fillfactor as 0 to 1.
-    """
-
-    groups: tuple[KeyGroup, ...]
-    key_bytes: float
-    null_ratio: float
-    fill_ratio: float
-    deduplicates: bool
-
-    @property
-    def rows(self) -> float:
-        """All entries."""
-        return sum(group.rows for group in self.groups)
+def index_tuple_bytes(key_bytes: float, *, has_null: bool) -> int:
+    """Return the padded size of an index tuple whose values take ``key_bytes``."""
+    header = TUPLE_HEADER_WITH_NULLS_BYTES if has_null else TUPLE_HEADER_BYTES
+    return align(header + key_bytes)
 
 
 def align(size_bytes: float) -> int:
@@ -61,82 +48,113 @@ def align(size_bytes: float) -> int:
     return math.ceil(size_bytes / 8) * 8
 
 
-def fresh_pages(keys: KeyStatistics) -> int:
-    """Return the pages of a newly built index: one meta page, leaves, and inner pages."""
-    if keys.rows < 1:
+def fresh_pages(
+    entries: Sequence[Entry], rows: float, fill_percent: int = 90, *, deduplicates: bool = True
+) -> int:
+    """Return the pages of a newly built index of ``rows`` entries, of which ``entries`` are a sample.
+
+    One meta page, leaves, and inner pages.
+    """
+    if rows < 1 or not entries:
         return 1
-    item_bytes = _mean_item_bytes(keys)
-    # Each leaf but the last repeats the first key of the next one as its high key.
-    room = USABLE_PAGE_BYTES * keys.fill_ratio - item_bytes
-    leaf_bytes = _leaf_bytes(keys, item_bytes)
-    leaves = max(1, math.ceil(leaf_bytes / max(room, item_bytes)))
-    return 1 + leaves + _inner_pages(leaves, item_bytes)
+    leaves = max(
+        1, math.ceil(rows * leaves_per_row(entries, fill_percent, deduplicates=deduplicates))
+    )
+    mean_item = sum(entry.tuple_bytes for entry in entries) / len(entries) + LINE_POINTER_BYTES
+    return 1 + leaves + _inner_pages(leaves, mean_item)
 
 
-def _mean_item_bytes(keys: KeyStatistics) -> float:
-    """The mean size of a plain index tuple with its line pointer."""
-    without = align(TUPLE_HEADER_BYTES + keys.key_bytes)
-    with_nulls = align(TUPLE_HEADER_WITH_NULLS_BYTES + keys.key_bytes)
-    mean = without * (1 - keys.null_ratio) + with_nulls * keys.null_ratio
-    return mean + LINE_POINTER_BYTES
+def leaves_per_row(
+    entries: Sequence[Entry], fill_percent: int = 90, *, deduplicates: bool = True
+) -> float:
+    """Return the leaf pages that one row takes, by filling pages with the sampled entries."""
+    if not deduplicates:
+        all_bytes = sum(entry.tuple_bytes for entry in entries)
+        times = math.ceil(PAGES_FILLED * BLOCK_BYTES / all_bytes)
+        singles = [(entry.tuple_bytes, 0, 1.0) for entry in entries] * times
+        return _filled_pages_per_row(singles, fill_percent)
+    # Keys of very many rows fill pages of their own.
+    frequent = [entry for entry in entries if _is_frequent(entry)]
+    others = [entry for entry in entries if not _is_frequent(entry)]
+    return sum(
+        len(part)
+        / len(entries)
+        * _filled_pages_per_row(_keys_in_turn(part), fill_percent, pages=PAGES_FILLED)
+        for part in (others, frequent)
+        if part
+    )
 
 
-def _leaf_bytes(keys: KeyStatistics, item_bytes: float) -> float:
-    if not keys.deduplicates:
-        return keys.rows * item_bytes
-    return sum(_group_bytes(group, item_bytes) for group in keys.groups if group.rows >= 1)
+def _filled_pages_per_row(
+    items: Iterable[tuple[int, int, float]], fill_percent: int, pages: float = math.inf
+) -> float:
+    """Fill pages as ``_bt_buildadd`` does with (bytes, bytes of its posting list, rows) of items.
+
+    A page ends when the next item finds no room, or the fillfactor's reserve is reached, for which
+    the last posting list does not count: the last item moves to the next page, and its key alone
+    stays behind as the high key.
+    """
+    reserve = BLOCK_BYTES * (100 - fill_percent) // 100
+    closed = closed_bytes = used = last = last_posting = 0
+    rows = 0.0
+    for size, posting_bytes, item_rows in items:
+        free = USABLE_PAGE_BYTES - used - LINE_POINTER_BYTES
+        if used > last and (free < size + HIGH_KEY_TID_BYTES or free + last_posting < reserve):
+            closed += 1
+            closed_bytes += used - last
+            used = last
+            if closed == pages:
+                break
+        rows += item_rows
+        used += size + LINE_POINTER_BYTES
+        last, last_posting = size + LINE_POINTER_BYTES, posting_bytes
+    if closed:
+        return (closed + used / (closed_bytes / closed)) / rows
+    return used / _leaf_room_bytes(fill_percent) / rows
 
 
-def _group_bytes(group: KeyGroup, item_bytes: float) -> float:
-    distinct = max(1.0, min(group.keys, group.rows))
-    rows_per_key = group.rows / distinct
-    if group.spread and 1 < rows_per_key <= MOST_SPREAD_ROWS:
-        return distinct * _expected_key_bytes(rows_per_key, item_bytes)
-    return distinct * _key_bytes(rows_per_key, item_bytes)
+def _keys_in_turn(entries: Sequence[Entry]) -> Iterator[tuple[int, int, float]]:
+    """Yield index tuples of keys without end: a key of many rows has many entries, and one turn."""
+    rng = random.Random(len(entries))  # noqa: S311 - the same entries fill the same pages
+    weights = [1 / max(1.0, entry.rows_of_key) for entry in entries]
+    while True:
+        for entry in rng.choices(entries, weights, k=500):
+            most = _rows_per_posting(entry.tuple_bytes)
+            rows = min(round(entry.rows_of_key), LARGEST_KEY_POSTINGS * most)
+            yield from _posting_tuples(entry.tuple_bytes, max(1, rows), most)
 
 
-def _expected_key_bytes(rows_per_key: float, item_bytes: float) -> float:
-    """Return the mean size of a key whose number of rows is a zero-truncated Poisson variable."""
-    rate = _truncated_poisson_rate(rows_per_key)
-    probability = rate * math.exp(-rate) / -math.expm1(-rate)  # of exactly one row
-    expected, mass, count = 0.0, 0.0, 1
-    while mass < 1 - 1e-6 and count < 20 * MOST_SPREAD_ROWS:
-        expected += probability * _key_bytes(count, item_bytes)
-        mass += probability
-        count += 1
-        probability *= rate / count
-    return expected
+def _is_frequent(entry: Entry) -> bool:
+    most = _rows_per_posting(entry.tuple_bytes)
+    return most > 1 and entry.rows_of_key >= LARGEST_KEY_POSTINGS * most
 
 
-def _truncated_poisson_rate(mean: float) -> float:
-    """Solve ``rate / (1 - exp(-rate)) = mean`` for a mean above 1, by bisection."""
-    low, high = 0.0, mean
-    for _step in range(50):
-        rate = (low + high) / 2
-        if rate / -math.expm1(-rate) < mean:
-            low = rate
-        else:
-            high = rate
-    return (low + high) / 2
+def _posting_tuples(size: int, rows: int, most: int) -> Iterator[tuple[int, int, float]]:
+    while rows > 0:
+        here = min(rows, most)
+        whole = align(size + here * TID_BYTES) if here > 1 else size
+        yield whole, whole - size, float(here)
+        rows -= here
 
 
-def _key_bytes(rows: float, item_bytes: float) -> float:
-    """Return what one key with ``rows`` entries takes: full posting tuples and the rest."""
-    tuple_bytes = item_bytes - LINE_POINTER_BYTES
-    rows_per_posting = math.floor((LARGEST_POSTING_BYTES - tuple_bytes) / TID_BYTES)
-    if rows < 2 or rows_per_posting < 2:
-        return rows * item_bytes
-    full = math.floor(rows / rows_per_posting)
-    rest = rows - full * rows_per_posting
-    size = full * (align(tuple_bytes + rows_per_posting * TID_BYTES) + LINE_POINTER_BYTES)
-    if rest >= 2:
-        return size + align(tuple_bytes + rest * TID_BYTES) + LINE_POINTER_BYTES
-    return size + rest * item_bytes
+def _rows_per_posting(tuple_bytes: int) -> int:
+    return max(1, (LARGEST_POSTING_BYTES // 8 * 8 - tuple_bytes) // TID_BYTES)
+
+
+def bytes_per_row(entry: Entry) -> float:
+    """Return about what one row takes in a leaf when its key is deduplicated."""
+    rows, most = max(1.0, entry.rows_of_key), _rows_per_posting(entry.tuple_bytes)
+    if rows < 2 or most < 2:
+        return float(entry.tuple_bytes + LINE_POINTER_BYTES)
+    # As if all posting tuples were full but the last, whose padding is left out.
+    postings = math.ceil(rows / most)
+    return TID_BYTES + postings * (entry.tuple_bytes + LINE_POINTER_BYTES) / rows
 
 
 def _inner_pages(leaves: int, item_bytes: float) -> int:
     """Pages above the leaves: each holds a key and a downlink for every page below it."""
-    fan_out = max(2, math.floor(USABLE_PAGE_BYTES * INNER_FILL_RATIO / item_bytes))
+    room = USABLE_PAGE_BYTES - BLOCK_BYTES * (100 - INNER_FILL_PERCENT) // 100
+    fan_out = max(2, math.floor(room / item_bytes))
     pages, level = 0, leaves
     while level > 1:
         level = math.ceil(level / fan_out)
@@ -144,8 +162,23 @@ def _inner_pages(leaves: int, item_bytes: float) -> int:
     return pages
 
 
-def bloat_ratio(pages: int, keys: KeyStatistics) -> float:
-    """Return the share of ``pages`` that a rebuild would give back, 0 to 1."""
-    if pages < 1:
-        return 0.0
-    return max(0.0, 1 - fresh_pages(keys) / pages)
+def fresh_pages_by_density(leaf_pages: int, density_ratio: float, fill_percent: int = 90) -> int:
+    """Return the pages of a rebuilt index from how full its leaves are now, as pgstatindex says."""
+    if leaf_pages < 1:
+        return 1
+    usable = USABLE_PAGE_BYTES + LINE_POINTER_BYTES
+    used = leaf_pages * density_ratio * usable
+    high_key = TUPLE_HEADER_BYTES * 2 + LINE_POINTER_BYTES
+    leaves = max(1, math.ceil(used / (_leaf_room_bytes(fill_percent) + high_key)))
+    return 1 + leaves + _inner_pages(leaves, high_key)
+
+
+def _leaf_room_bytes(fill_percent: int) -> int:
+    """What items of a fresh leaf take before the next leaf is begun."""
+    reserve = BLOCK_BYTES * (100 - fill_percent) // 100
+    return USABLE_PAGE_BYTES - LINE_POINTER_BYTES - reserve
+
+
+def bloat_ratio(pages: int, fresh: int) -> float:
+    """Return the share of ``pages`` that a rebuild to ``fresh`` pages would give back, 0 to 1."""
+    return max(0.0, 1 - fresh / pages) if pages > 0 else 0.0

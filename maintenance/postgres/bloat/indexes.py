@@ -1,100 +1,244 @@
-"""Index bloat: how much smaller each btree would be after a rebuild."""
+"""Index bloat: how much smaller each index would be after a rebuild."""
 
+import math
+import random
 from collections import defaultdict
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
+import psycopg2.errors
 from psycopg2 import sql
 from psycopg2.extensions import connection as Connection  # noqa: N812 - it is a class
 
 from maintenance.conf import DatabaseTarget, Thresholds
-from maintenance.core.findings import Finding, Severity, by_seriousness, unavailable
-from maintenance.core.job import Job
-from maintenance.core.reports import Report, Sample, Table
-from maintenance.core.wording import bytes_in_words, counted, listed, percent
+from maintenance.core.job import Job, Progress
+from maintenance.core.reports import Report
+from maintenance.postgres.bloat import index_baselines
 from maintenance.postgres.bloat.btree_model import (
     BLOCK_BYTES,
-    KeyGroup,
-    KeyStatistics,
     bloat_ratio,
     fresh_pages,
+    fresh_pages_by_density,
 )
+from maintenance.postgres.bloat.exact import LARGEST_RELATIONS, ExactReader, named
+from maintenance.postgres.bloat.index_baselines import Baseline, known_baselines, next_baseline
+from maintenance.postgres.bloat.index_report import IndexBloat, Source, diagnose
+from maintenance.postgres.bloat.index_sample import IndexSample, KeyReader, can_be_read
+from maintenance.postgres.bloat.index_statistics import (
+    entries_by_statistics,
+    has_statistics,
+    rows_by_catalog,
+)
+from maintenance.postgres.bloat.interval import Z
 from maintenance.postgres.connection import connect, query
 
-TITLE = "Index bloat"
-CODE = "index-bloat"
-#: An expression's avg_width counts the header of a short value as four bytes, not one.
-EXPRESSION_EXCESS_BYTES = 3
-SHORT_VALUE_BYTES = 127
+#: The share of keys with values that an index compresses, above which their size is not known.
+MOST_COMPRESSED_RATIO = 0.05
+
+#: An ANALYZE that saw other rows than there are makes no interval; the model was within this.
+STATISTICS_ERROR_RATIO = 0.05
+
+NEEDS_WHOLE = (
+    "the exact mode (extension pgstattuple): an index compresses values of more than 508 bytes,"
+    " and how well cannot be seen from its table"
+)
+NEEDS_NEXT_REVIEW = (
+    "the next review: its size a row was noted today as the baseline, and there is no model for its"
+    " access method"
+)
 
 
 @dataclass(frozen=True, slots=True)
 class IndexBloatOptions:
-    """Takes nothing but a target; what is measured follows from the thresholds."""
+    """``indexes`` limits the report to indexes by name, whatever their size.
 
+    ``exact`` reads these, or the largest btrees, whole (extension pgstattuple), for at most
+    ``exact_time_limit_seconds`` in all. ``seed`` repeats a choice of pages.
+    """
 
-@dataclass(frozen=True, slots=True)
-class IndexBloat:
-    """One index with its estimate. ``missing`` says what it needs where there is none."""
-
-    subject: str
-    table: str
-    method: str
-    size_bytes: int
-    fresh_bytes: int | None
-    ratio: float | None
-    rebuild: str
-    missing: str = ""
-
-    @property
-    def bloat_bytes(self) -> int:
-        """What a rebuild would give back."""
-        return 0 if self.fresh_bytes is None else max(0, self.size_bytes - self.fresh_bytes)
+    indexes: tuple[str, ...] = ()
+    seed: int | None = None
+    exact: bool = False
+    exact_time_limit_seconds: float = 600.0
 
 
 def report_index_bloat(
     job: Job[DatabaseTarget, IndexBloatOptions], thresholds: Thresholds
 ) -> Report:
-    """Estimate the bloat of every btree of at least ``thresholds.minimum_bloat_bytes``.
+    """Estimate the bloat of every index of at least ``thresholds.minimum_bloat_bytes``.
 
-    Reads catalogs and statistics only: work grows with the number of indexes, not with their size.
+    Rows are counted on a few hundred pages of the index's table and some keys looked up, so that
+    work grows with the number of indexes, not with their size; only ``exact`` reads whole indexes.
+    Raises :class:`UnknownName` for an index that does not exist, and what :func:`connect` raises.
     """
+    options = job.options
     with connect(job.target, purpose="index-bloat") as conn:
         rows = [
             row
             for row in query(conn, "bloat_indexes")
-            if row["schema"] not in job.target.exclude_schemas and row["valid"]
+            if row["schema"] not in job.target.exclude_schemas
         ]
-        large = [
-            row for row in rows if row["pages"] * BLOCK_BYTES >= thresholds.minimum_bloat_bytes
-        ]
-        keys = _keys(conn, [row["oid"] for row in large])
-        indexes = [_measure(conn, row, keys.get(row["oid"], ())) for row in large]
-    job.progress.update(len(large), len(large), phase="measured", unit="indexes")
-    return diagnose(indexes, len(rows) - len(large), thresholds)
+        chosen = (
+            named("index", rows, options.indexes) if options.indexes else _large(rows, thresholds)
+        )
+        reader = None
+        if options.exact:
+            reader = ExactReader.open(
+                conn,
+                "pgstatindex",
+                options.exact_time_limit_seconds,
+                job.target.statement_timeout_seconds,
+            )
+        meter = _Meter(
+            conn,
+            options,
+            reader,
+            random.Random(options.seed),  # noqa: S311 - a sample, not a secret
+            job.target.statement_timeout_seconds,
+            known_baselines(job.previous_state),
+        )
+        indexes = list(meter.measure(chosen, job.progress))
+    listed = {row["oid"] for row in rows}
+    baselines = {oid: kept for oid, kept in meter.baselines.items() if oid in listed}
+    too_small = 0 if options.indexes else len(rows) - len(chosen)
+    report = diagnose(indexes, too_small, thresholds, reader.missing if reader else "")
+    return replace(report, state=index_baselines.to_state(baselines))
 
 
-def _keys(conn: Connection, oids: Sequence[int]) -> Mapping[int, Sequence[Mapping[str, Any]]]:
-    keys: defaultdict[int, list[Mapping[str, Any]]] = defaultdict(list)
-    for row in query(conn, "index_keys", {"oids": list(oids)}):
-        keys[row["oid"]].append(row)
-    return keys
+def _large(rows: Sequence[dict[str, Any]], thresholds: Thresholds) -> list[dict[str, Any]]:
+    return [row for row in rows if row["pages"] * BLOCK_BYTES >= thresholds.minimum_bloat_bytes]
 
 
-def _measure(
-    conn: Connection, row: Mapping[str, Any], columns: Sequence[Mapping[str, Any]]
-) -> IndexBloat:
-    size_bytes = row["pages"] * BLOCK_BYTES
-    fresh_bytes, ratio, missing = None, None, ""
-    if row["method"] != "btree":
-        missing = "a size from after its last rebuild: there is no model for this access method"
-    elif any(column["mean_bytes"] is None for column in columns):
-        missing = f"ANALYZE of {row['table_name']} and the right to SELECT from it"
-    else:
-        statistics = key_statistics(row, columns)
-        ratio = bloat_ratio(row["pages"], statistics)
-        fresh_bytes = min(size_bytes, fresh_pages(statistics) * BLOCK_BYTES)
+@dataclass(frozen=True, slots=True)
+class _Meter:
+    """Measures indexes one by one in one session, and keeps the ``baselines`` up to date."""
+
+    conn: Connection
+    options: IndexBloatOptions
+    reader: ExactReader | None
+    rng: random.Random
+    statement_limit_seconds: float
+    baselines: dict[int, Baseline]
+
+    def measure(self, rows: Sequence[dict[str, Any]], progress: Progress) -> Iterator[IndexBloat]:
+        """Yield one measurement a row of ``sql/bloat_indexes.sql``; dropped ones are left out."""
+        keys: defaultdict[int, list[Mapping[str, Any]]] = defaultdict(list)
+        for column in query(self.conn, "index_keys", {"oids": [row["oid"] for row in rows]}):
+            keys[column["oid"]].append(column)
+        for number, row in enumerate(rows):
+            index = _unmeasured(row, self.conn)
+            progress.update(number, len(rows), phase=f"measuring {index.subject}", unit="indexes")
+            whole = bool(self.options.indexes) or number < LARGEST_RELATIONS
+            if not keys[row["oid"]]:
+                continue  # dropped since it was listed
+            try:
+                yield self._measured(index, row, keys[row["oid"]], whole=whole)
+            except psycopg2.errors.UndefinedTable:
+                continue  # dropped since it was listed
+            except (psycopg2.errors.LockNotAvailable, psycopg2.errors.QueryCanceled):
+                yield replace(index, missing="a moment without a long exclusive lock on its table")
+        progress.update(len(rows), len(rows), phase="measured", unit="indexes")
+
+    def _measured(
+        self,
+        index: IndexBloat,
+        row: dict[str, Any],
+        columns: Sequence[Mapping[str, Any]],
+        *,
+        whole: bool,
+    ) -> IndexBloat:
+        if row["hidden_by_policy"]:
+            needs = "a role that row-level security does not restrict (BYPASSRLS)"
+            index = replace(index, missing=needs)
+        elif not row["readable"]:
+            needs = f"GRANT SELECT ON {row['qualified_table_name']} or GRANT pg_read_all_data"
+            index = replace(index, missing=needs)
+        elif row["method"] == "btree":
+            index = self._modelled(index, row, columns)
+        else:
+            return self._against_baseline(index, row, columns)
+        if self.reader is None or self.reader.missing or not whole or row["method"] != "btree":
+            return index
+        found = self.reader.read("exact_index", row["oid"])
+        if isinstance(found, str):
+            return replace(index, not_exact=found)
+        return _with_density(index, row, found)
+
+    def _modelled(
+        self, index: IndexBloat, row: dict[str, Any], columns: Sequence[Mapping[str, Any]]
+    ) -> IndexBloat:
+        sample, source = self._sample(row, columns)
+        if sample is None:
+            return replace(index, missing=f"ANALYZE {row['qualified_table_name']}")
+        if sample.compressed_ratio > MOST_COMPRESSED_RATIO:
+            return replace(index, missing=NEEDS_WHOLE)
+        fresh = fresh_pages(
+            sample.entries, sample.rows, row["fill_percent"], deduplicates=row["deduplicates"]
+        )
+        margin = Z * sample.error_ratio * fresh / row["pages"] + 1 / row["pages"]
+        ratio = bloat_ratio(row["pages"], fresh)
+        return replace(
+            index,
+            fresh_bytes=min(index.size_bytes, fresh * BLOCK_BYTES),
+            ratio=ratio,
+            low_ratio=max(0.0, ratio - margin),
+            high_ratio=min(1.0, ratio + margin),
+            sampled_pages=sample.sampled_pages,
+            source=source,
+        )
+
+    def _sample(
+        self, row: dict[str, Any], columns: Sequence[Mapping[str, Any]]
+    ) -> tuple[IndexSample | None, Source]:
+        """Read keys from the table; where that must not be or takes too long, take statistics."""
+        keys = self._key_reader(row, columns)
+        if can_be_read(row, columns):
+            try:
+                return keys.sample(), Source.SAMPLE
+            except psycopg2.errors.QueryCanceled:
+                if not has_statistics(columns):
+                    raise
+        if not has_statistics(columns):
+            return None, Source.STATISTICS
+        rows, error, pages = rows_by_catalog(row), STATISTICS_ERROR_RATIO, 0
+        if keys.can_count:
+            rows, count_error, pages = keys.count()
+            error = math.hypot(error, count_error)
+        entries = entries_by_statistics(columns, rows, self.rng)
+        return IndexSample(rows, entries, error, pages), Source.STATISTICS
+
+    def _against_baseline(
+        self, index: IndexBloat, row: dict[str, Any], columns: Sequence[Mapping[str, Any]]
+    ) -> IndexBloat:
+        keys = self._key_reader(row, columns)
+        rows, error, pages = rows_by_catalog(row), STATISTICS_ERROR_RATIO, 0
+        if keys.can_count:
+            rows, error, pages = keys.count()
+        known = self.baselines.get(row["oid"])
+        baseline = next_baseline(known, row["file_node"], index.size_bytes, rows)
+        if baseline is not None:
+            self.baselines[row["oid"]] = baseline
+        if baseline is None or known is None or known.file_node != row["file_node"]:
+            return replace(index, missing=NEEDS_NEXT_REVIEW)
+        fresh = index_baselines.fresh_bytes(baseline, index.size_bytes, rows)
+        ratio = 1 - fresh / index.size_bytes
+        margin = Z * error * fresh / index.size_bytes
+        return replace(
+            index,
+            fresh_bytes=fresh,
+            ratio=ratio,
+            low_ratio=max(0.0, ratio - margin),
+            high_ratio=min(1.0, ratio + margin),
+            sampled_pages=pages,
+            source=Source.BASELINE,
+        )
+
+    def _key_reader(self, row: dict[str, Any], columns: Sequence[Mapping[str, Any]]) -> KeyReader:
+        return KeyReader(self.conn, row, columns, self.rng, self.statement_limit_seconds)
+
+
+def _unmeasured(row: dict[str, Any], conn: Connection) -> IndexBloat:
     rebuild = sql.SQL("REINDEX INDEX CONCURRENTLY {}").format(
         sql.Identifier(row["schema"], row["name"])
     )
@@ -102,189 +246,30 @@ def _measure(
         subject=f"{row['table_name']}.{row['name']}",
         table=row["table_name"],
         method=row["method"],
-        size_bytes=size_bytes,
-        fresh_bytes=fresh_bytes,
-        ratio=ratio,
+        size_bytes=row["pages"] * BLOCK_BYTES,
         rebuild=rebuild.as_string(conn),
-        missing=missing,
     )
 
 
-def key_statistics(row: Mapping[str, Any], columns: Sequence[Mapping[str, Any]]) -> KeyStatistics:
-    """Join catalog and statistics of one index into what the model needs.
+def _with_density(
+    index: IndexBloat, row: Mapping[str, Any], found: Mapping[str, Any]
+) -> IndexBloat:
+    """Take the index's own leaf density, which counts entries of dead rows as used.
 
-    ``row`` is one of ``sql/bloat_indexes.sql``, ``columns`` those of ``sql/index_keys.sql``.
+    Where the model's whole interval needs less, that is what dead rows still hold: then the model
+    stands.
     """
-    rows = _entries(row)
-    key_bytes = 0.0
-    without_null = 1.0
-    for column in columns:
-        key_bytes = _end_of(column, key_bytes)
-        without_null *= 1 - column["null_ratio"]
-    return KeyStatistics(
-        groups=_key_groups(rows, columns),
-        key_bytes=key_bytes,
-        null_ratio=1 - without_null,
-        fill_ratio=row["fill_percent"] / 100,
-        deduplicates=row["deduplicates"],
+    density = (found["leaf_density_percent"] or 0.0) / 100
+    fresh = fresh_pages_by_density(found["leaf_pages"], density, row["fill_percent"])
+    ratio = bloat_ratio(found["pages"], fresh)
+    if index.ratio is not None and ratio < index.low_ratio:
+        return index
+    return replace(
+        index,
+        fresh_bytes=min(index.size_bytes, fresh * BLOCK_BYTES),
+        ratio=ratio,
+        low_ratio=ratio,
+        high_ratio=ratio,
+        source=Source.WHOLE,
+        missing="",
     )
-
-
-def _key_groups(rows: float, columns: Sequence[Mapping[str, Any]]) -> tuple[KeyGroup, ...]:
-    """Group the entries by how often their keys occur.
-
-    Of one column, null and the most common values are keys of their own, and the other values share
-    the rest. Of several, only the product of their distinct values is known.
-    """
-    if len(columns) > 1:
-        distinct = 1.0
-        for column in columns:
-            distinct *= _distinct(column, rows) + (1.0 if column["null_ratio"] > 0 else 0.0)
-        return (KeyGroup(min(distinct, rows), rows),)
-    column = columns[0]
-    common = [float(share) for share in column["common_ratios"] or ()]
-    rest_rows = max(0.0, rows * (1 - column["null_ratio"] - sum(common)))
-    rest_keys = max(1.0, _distinct(column, rows) - len(common))
-    return (
-        KeyGroup(1, rows * column["null_ratio"], spread=False),
-        *(KeyGroup(1, rows * share, spread=False) for share in common),
-        # ANALYZE lists common values only where some are more frequent than the others.
-        KeyGroup(rest_keys, rest_rows, spread=bool(common)),
-    )
-
-
-def _distinct(column: Mapping[str, Any], rows: float) -> float:
-    """Return the number of distinct values; negative ones are shares of the rows (pg_stats)."""
-    values = float(column["distinct_values"])
-    return max(1.0, -values * rows if values < 0 else values)
-
-
-def _entries(row: Mapping[str, Any]) -> float:
-    """Rows that the index must hold now: live ones, of a partial index its share of them."""
-    live, known = row["live_rows"], row["table_rows"]
-    if not row["partial"]:
-        # The counter is lost in a crash; then the catalog's count is all there is.
-        return float(live if live > 0 else max(known, 0.0))
-    entries = max(row["entries"], 0.0)
-    return float(entries * live / known) if live > 0 and known > 0 else float(entries)
-
-
-def _end_of(column: Mapping[str, Any], offset: float) -> float:
-    """Add one value to the mean size of a key: fixed-length and long values are aligned."""
-    mean = column["mean_bytes"]
-    if column["is_expression"] and column["length_bytes"] < 0:
-        mean = max(1, mean - EXPRESSION_EXCESS_BYTES)
-    aligned = column["length_bytes"] >= 0 or mean > SHORT_VALUE_BYTES
-    alignment = column["alignment_bytes"] if aligned else 1
-    padded: float = -(-offset // alignment) * alignment
-    mean_when_present: float = mean * (1 - column["null_ratio"])
-    return padded + mean_when_present
-
-
-def diagnose(indexes: Sequence[IndexBloat], too_small: int, thresholds: Thresholds) -> Report:
-    """Turn estimates into findings. ``too_small`` indexes were not measured."""
-    measured = [index for index in indexes if index.ratio is not None]
-    bloated = [finding for index in measured for finding in _finding(index, thresholds)]
-    wasted_bytes = sum(finding.evidence["bloat_bytes"] for finding in bloated)
-    return Report(
-        title=TITLE,
-        summary=_summary(indexes, measured, bloated, wasted_bytes, thresholds),
-        findings=tuple(by_seriousness([*bloated, *_unavailable(indexes)])),
-        tables=(_table(measured),),
-        facts={
-            "indexes_measured": len(measured),
-            "indexes_too_small": too_small,
-            "indexes_without_a_model": sum(index.method != "btree" for index in indexes),
-            "reclaimable_bytes": wasted_bytes,
-        },
-        samples=tuple(_samples(measured)),
-    )
-
-
-def _finding(index: IndexBloat, thresholds: Thresholds) -> Iterator[Finding]:
-    ratio = index.ratio or 0.0
-    if ratio < thresholds.index_bloat_warning_ratio:
-        return
-    if index.bloat_bytes < thresholds.minimum_bloat_bytes:
-        return
-    critical = ratio >= thresholds.index_bloat_critical_ratio
-    yield Finding(
-        code=CODE,
-        severity=Severity.CRITICAL if critical else Severity.WARNING,
-        subject=index.subject,
-        sentence=(
-            f"{index.subject} is {percent(ratio)} bloat: a rebuild would give back"
-            f" {bytes_in_words(index.bloat_bytes)} of {bytes_in_words(index.size_bytes)}."
-        ),
-        evidence={
-            "table": index.table,
-            "size_bytes": index.size_bytes,
-            "bloat_bytes": index.bloat_bytes,
-            "bloat_ratio": round(ratio, 4),
-        },
-        advice=(
-            "Rebuild it beside the application, at a quiet hour: it needs free disk for a second"
-            " copy, and waits for transactions that are older than itself. Set no lock_timeout"
-            " for it: an interrupted rebuild leaves an invalid index behind."
-        ),
-        commands=(index.rebuild,),
-    )
-
-
-def _unavailable(indexes: Sequence[IndexBloat]) -> Iterator[Finding]:
-    """One finding a reason: a hundred indexes without statistics have one cause."""
-    reasons: defaultdict[str, list[str]] = defaultdict(list)
-    for index in indexes:
-        if index.ratio is None and index.method == "btree":
-            reasons[index.missing].append(index.subject)
-    for missing, subjects in sorted(reasons.items()):
-        yield unavailable(CODE, listed(subjects), "its bloat", missing)
-
-
-def _summary(
-    indexes: Sequence[IndexBloat],
-    measured: Sequence[IndexBloat],
-    bloated: Sequence[Finding],
-    wasted_bytes: int,
-    thresholds: Thresholds,
-) -> str:
-    if not indexes:
-        return (
-            f"No index is larger than {bytes_in_words(thresholds.minimum_bloat_bytes)}:"
-            " there is no bloat worth measuring."
-        )
-    if not measured:
-        return (
-            f"unavailable: none of {counted(len(indexes), 'index', 'indexes')} could be measured."
-        )
-    among = counted(len(measured), "btree index", "btree indexes")
-    if not bloated:
-        return f"No bloat worth a rebuild in {among}."
-    names = listed([finding.subject for finding in by_seriousness(bloated)], 3)
-    verb = "is" if len(bloated) == 1 else "are"
-    return (
-        f"{len(bloated)} of {among} {verb} bloated ({names});"
-        f" rebuilding would give back {bytes_in_words(wasted_bytes)}."
-    )
-
-
-def _table(measured: Sequence[IndexBloat]) -> Table:
-    return Table.of(
-        "Indexes by bloat",
-        [
-            {
-                "index": index.subject,
-                "table": index.table,
-                "size_bytes": index.size_bytes,
-                "bloat_bytes": index.bloat_bytes,
-                "bloat_ratio": round(index.ratio or 0.0, 4),
-            }
-            for index in sorted(measured, key=lambda index: -index.bloat_bytes)
-        ],
-    )
-
-
-def _samples(measured: Sequence[IndexBloat]) -> Iterator[Sample]:
-    for index in measured:
-        yield Sample("index_bloat_bytes", float(index.bloat_bytes), index.subject)
-        yield Sample("index_size_bytes", float(index.size_bytes), index.subject)

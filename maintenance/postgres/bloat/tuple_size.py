@@ -21,13 +21,17 @@ TOAST_VALUE_BYTES = 24
 #: Up to here a variable-length value has a header of one byte and no alignment.
 SHORT_VALUE_BYTES = 127
 TUPLE_HEADER_BYTES = 23
+#: ``attlen`` of text that ends with a zero byte.
+CSTRING = -2
 
 
 @dataclass(frozen=True, slots=True)
 class Column:
     """One column; ``length_bytes`` is -1 or -2 for variable length, ``storage`` as in the catalog.
 
-    A column that is not ``stored`` is dropped or virtual: null in every tuple.
+    A column that is not ``stored`` is dropped or virtual: null in every tuple. Of an index,
+    ``expression`` is what it holds, in the server's own quoting; a ``computed`` one is not in the
+    table, and is measured before it is stored.
     """
 
     name: str
@@ -35,6 +39,9 @@ class Column:
     alignment_bytes: int
     storage: str
     stored: bool = True
+    expression: str = ""
+    computed: bool = False
+    is_text: bool = False
 
     @property
     def may_be_toasted(self) -> bool:
@@ -43,7 +50,9 @@ class Column:
 
     @property
     def value(self) -> sql.Composable:
-        """The column of the table named ``t``."""
+        """The column of the table named ``t``, or the index's expression over it."""
+        if self.expression:
+            return sql.SQL("(" + self.expression + ")")
         return sql.SQL("t.{}").format(sql.Identifier(self.name))
 
 
@@ -109,9 +118,7 @@ def _whole_size(
 ) -> sql.Composable:
     """Compose header, null bitmap and values, not yet padded."""
     with_nulls = _aligned_header(len(columns))
-    data: sql.Composable = sql.SQL("0")
-    for column in stored:
-        data = _end_of(column, data, toasted=toasted)
+    data = values_size(stored, toasted=toasted)
     if len(stored) < len(columns) or not stored:
         header: sql.Composable = sql.Literal(with_nulls if columns else _aligned_header(0))
     else:
@@ -122,11 +129,29 @@ def _whole_size(
     return sql.SQL("({} + {})").format(header, data)
 
 
+def values_size(columns: Sequence[Column], *, toasted: bool) -> sql.Composable:
+    """Compose the bytes of the values with their alignment."""
+    data: sql.Composable = sql.SQL("0")
+    for column in columns:
+        data = _end_of(column, data, toasted=toasted)
+    return data
+
+
 def _aligned_header(bitmap_columns: int) -> int:
     return (TUPLE_HEADER_BYTES + (bitmap_columns + 7) // 8 + 7) // 8 * 8
 
 
 def _column_size(column: Column) -> sql.Composable:
+    if column.length_bytes == CSTRING:  # a btree keeps a name without its padding
+        return sql.SQL("(pg_catalog.octet_length(({})::text) + 1)").format(column.value)
+    if column.computed and column.length_bytes == -1:
+        whole = "pg_catalog.pg_column_size({v})"
+        if column.is_text:
+            whole = "(pg_catalog.octet_length(({v})::text) + 4)"
+        # Stored, a short value has a header of one byte instead of four.
+        return sql.SQL(
+            f"({whole} - CASE WHEN {whole} <= {SHORT_VALUE_BYTES + 3} THEN 3 ELSE 0 END)"
+        ).format(v=column.value)
     return sql.SQL("pg_catalog.pg_column_size({})").format(column.value)
 
 

@@ -1,19 +1,30 @@
 -- Every index with what the btree model needs: size, entries, fillfactor, and whether it may
 -- deduplicate (PostgreSQL documentation, "Deduplication": not unique, no INCLUDE columns, operator
 -- classes whose equality is byte equality, which only deterministic collations have).
+-- An index that somebody locks exclusively, or waits to, is left out: pg_relation_size would queue.
+WITH locked AS MATERIALIZED (
+    SELECT l.relation
+    FROM pg_locks AS l
+    WHERE l.locktype = 'relation' AND l.mode = 'AccessExclusiveLock'
+        AND l.database = (SELECT oid FROM pg_database WHERE datname = current_database())
+)
 SELECT
     c.oid::bigint AS oid,
     n.nspname AS schema,
     c.relname AS name,
+    quote_ident(n.nspname) || '.' || quote_ident(c.relname) AS qualified_name,
     tn.nspname || '.' || t.relname AS table_name,
+    tn.nspname AS table_schema,
+    t.relname AS table_relname,
+    quote_ident(tn.nspname) || '.' || quote_ident(t.relname) AS qualified_table_name,
     i.indrelid::bigint AS table_oid,
     am.amname AS method,
     pg_relation_size(c.oid) / 8192 AS pages,
+    c.relfilenode::bigint AS file_node,
     c.reltuples::float8 AS entries,
     t.reltuples::float8 AS table_rows,
     pg_stat_get_live_tuples(t.oid)::float8 AS live_rows,
     i.indpred IS NOT NULL AS partial,
-    i.indisvalid AND i.indisready AS valid,
     coalesce(
         (
             SELECT o.option_value::int
@@ -22,6 +33,8 @@ SELECT
         ),
         90
     ) AS fill_percent,
+    has_table_privilege(t.oid, 'SELECT') AND has_schema_privilege(tn.oid, 'USAGE') AS readable,
+    t.relrowsecurity AND row_security_active(t.oid) AS hidden_by_policy,
     NOT i.indisunique
     AND i.indnkeyatts = i.indnatts
     AND coalesce(
@@ -57,13 +70,11 @@ JOIN pg_class AS t ON t.oid = i.indrelid
 JOIN pg_namespace AS tn ON tn.oid = t.relnamespace
 JOIN pg_am AS am ON am.oid = c.relam
 WHERE c.relkind = 'i'
-    AND c.relpersistence = 'p'
     AND t.relkind IN ('r', 'm')
+    AND i.indisvalid AND i.indisready
+    -- A standby cannot read unlogged tables.
+    AND (c.relpersistence = 'p' OR c.relpersistence = 'u' AND NOT pg_is_in_recovery())
     AND n.nspname NOT IN ('pg_catalog', 'information_schema')
-    -- An index that somebody locks exclusively is not waited for.
-    AND NOT EXISTS (
-        SELECT FROM pg_locks AS l
-        WHERE l.relation = c.oid AND l.mode = 'AccessExclusiveLock' AND l.granted
-            AND l.database = (SELECT oid FROM pg_database WHERE datname = current_database())
-    )
+    AND c.oid NOT IN (SELECT relation FROM locked)
+    AND t.oid NOT IN (SELECT relation FROM locked)
 ORDER BY pages DESC, n.nspname, c.relname

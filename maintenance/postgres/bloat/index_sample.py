@@ -1,0 +1,313 @@
+"""Entries of an index as its table's rows would make them: sizes, nulls, rows that share a key.
+
+SELECT on the table is the only privilege it needs. Nothing is evaluated that somebody wrote: an
+index whose expressions or predicate call other than built-in functions is left to its statistics.
+"""
+
+import math
+import random
+from collections import Counter, defaultdict
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from statistics import fmean, stdev
+from typing import Any, NamedTuple
+
+from psycopg2 import sql
+from psycopg2.extensions import connection as Connection  # noqa: N812 - it is a class
+
+from maintenance.postgres.bloat.btree_model import (
+    TUPLE_HEADER_BYTES,
+    TUPLE_HEADER_WITH_NULLS_BYTES,
+    Entry,
+    bytes_per_row,
+)
+from maintenance.postgres.bloat.page_sample import random_blocks, read_blocks, rows_of_block
+from maintenance.postgres.bloat.tables import FIRST_SAMPLE_PAGES, largest_sample_pages
+from maintenance.postgres.bloat.tuple_size import Column, values_size
+from maintenance.postgres.connection import MARKER, query
+
+#: Rows whose keys are read: their sizes and nulls are then known to a per cent or so.
+WANTED_KEYS = 3000
+#: More pages are counted while the rows of the table are known to less than this, as a share of
+#: what its fullest page would make of it.
+WANTED_ERROR_RATIO = 0.01
+#: A key met on so many pages has so many rows that its exact number is of no matter.
+FREQUENT_PAGES = 10
+#: Other keys are looked up, these many at a time, to see how many rows share them.
+PROBES_FIRST, PROBES_MOST = 50, 800
+#: From this many rows on, a key takes the same room a row, to a few per cent.
+ROWS_COUNTED = 200
+#: Rows that all look-ups of one index may touch, and how long they may take: dead rows are not
+#: counted, but passed over.
+PROBED_ROWS = 4000
+PROBE_TIME_LIMIT_MS = 1000
+#: A longer value is compressed in an index (TOAST_INDEX_TARGET); how well, only the index knows.
+COMPRESSED_FROM_BYTES = 508
+
+
+class Key(NamedTuple):
+    """One row's key: where the row lies, the padded bytes of its index tuple, and what equal keys
+    share."""
+
+    block: int
+    offset: int
+    tuple_bytes: int
+    has_null: int
+    digest: int
+
+
+@dataclass(frozen=True, slots=True)
+class IndexSample:
+    """What the table says of an index. ``rows`` it must hold, of which ``entries`` are a sample.
+
+    ``error_ratio`` is the standard error of the rows and of their sizes together, as a share.
+    ``compressed_ratio`` is the share of keys with a value that an index compresses.
+    """
+
+    rows: float
+    entries: Sequence[Entry]
+    error_ratio: float
+    sampled_pages: int
+    compressed_ratio: float = 0.0
+
+
+@dataclass(frozen=True, slots=True)
+class KeyReader:
+    """Reads one index's keys from its table, in one session."""
+
+    conn: Connection
+    row: Mapping[str, Any]
+    columns: Sequence[Mapping[str, Any]]
+    rng: random.Random
+    normal_limit_seconds: float
+    _values: tuple[Column, ...] = field(init=False)
+
+    def __post_init__(self) -> None:
+        object.__setattr__(self, "_values", tuple(_column(c) for c in self.columns))
+
+    @property
+    def table(self) -> tuple[str, str]:
+        """Schema and name."""
+        return self.row["table_schema"], self.row["table_relname"]
+
+    @property
+    def _predicate(self) -> sql.Composable:
+        text = self.columns[0]["predicate"]
+        return sql.SQL(f" AND ({text})") if text else sql.SQL("")
+
+    @property
+    def can_count(self) -> bool:
+        """Whether its rows can be counted on pages of the table, with built-in means alone."""
+        first = self.columns[0]
+        return (
+            bool(first["table_pages"])
+            and self.row["readable"]
+            and not self.row["hidden_by_policy"]
+            and (not self.row["partial"] or (first["is_built_in"] and first["predicate"]))
+        )
+
+    def count(self) -> tuple[float, float, int]:
+        """Return the rows that the index must hold, their error as a share, and the pages read."""
+        counts = self._count_rows()
+        return (*self._estimated_rows(counts), len(counts))
+
+    def sample(self) -> IndexSample:
+        """Count rows on random pages, read the keys of some, and look up how often keys occur."""
+        counts = self._count_rows()
+        total = sum(counts.values())
+        rows, row_error = self._estimated_rows(counts)
+        if not total:
+            return IndexSample(0.0, (), 0.0, len(counts))
+        filled = math.ceil(WANTED_KEYS / max(1.0, total / len(counts)))
+        blocks = list(counts)
+        if filled < len(blocks):
+            blocks = sorted(self.rng.sample(blocks, max(filled, 30)))
+        keys, compressed = self._read_keys(blocks)
+        if not keys:
+            return IndexSample(0.0, (), 0.0, len(counts))
+        entries, probe_error = [Entry(key.tuple_bytes) for key in keys], 0.0
+        if self.row["deduplicates"]:
+            entries, probe_error = self._with_rows_of_keys(keys, rows)
+        sizes = [bytes_per_row(entry) for entry in entries]
+        size_error = stdev(sizes) / fmean(sizes) / math.sqrt(len(sizes)) if len(sizes) > 1 else 1.0
+        error = math.hypot(row_error, size_error, probe_error)
+        return IndexSample(rows, entries, error, len(counts), compressed / len(keys))
+
+    def _estimated_rows(self, counts: Mapping[int, int]) -> tuple[float, float]:
+        """Return the rows of all pages, and their standard error as a share."""
+        mean, pages = fmean(counts.values()), self.columns[0]["table_pages"]
+        error = _error_of_mean(list(counts.values()), pages)
+        return mean * pages, error / mean if mean else 0.0
+
+    def _count_rows(self) -> dict[int, int]:
+        """Return how many rows of the index each of some random pages has."""
+        table_pages = self.columns[0]["table_pages"]
+        inner = sql.SQL("SELECT pg_catalog.count(*) FROM {rows}{predicate}").format(
+            rows=rows_of_block(self.table), predicate=self._predicate
+        )
+        counts: dict[int, int] = {}
+        wanted = min(FIRST_SAMPLE_PAGES, table_pages)
+        while wanted > 0:
+            blocks = random_blocks(table_pages, wanted, set(counts), self.rng)
+            counts.update(read_blocks(self.conn, inner, blocks))
+            error = _error_of_mean(list(counts.values()), table_pages)
+            if error <= WANTED_ERROR_RATIO * max(counts.values()):
+                break
+            left = min(largest_sample_pages(table_pages), table_pages) - len(counts)
+            wanted = min(len(counts), left)
+        return counts
+
+    def _read_keys(self, blocks: Sequence[int]) -> tuple[list[Key], int]:
+        """Return the keys of all rows on ``blocks``, and how many of them an index compresses."""
+        nulls = _any_of("{} IS NULL", self._values)
+        digest: sql.Composable = sql.SQL("0")
+        if self.row["deduplicates"]:
+            values = sql.SQL(", ").join(column.value for column in self._values)
+            digest = sql.SQL("pg_catalog.hashtextextended(ROW({})::text, 0)").format(values)
+        long = [c for c in self._values if c.length_bytes == -1 and c.storage in {"x", "m"}]
+        compressed = _any_of(
+            f"(pg_catalog.pg_column_size({{0}}) > {COMPRESSED_FROM_BYTES}"
+            " AND pg_catalog.pg_column_compression({0}) IS NULL)",
+            long,
+        )
+        inner = sql.SQL(
+            "SELECT pg_catalog.array_agg(ARRAY[(t.ctid::text::point)[1]::bigint,"
+            " (CASE WHEN {nulls} THEN {with_nulls} ELSE {without} END + {size} + 7) / 8 * 8,"
+            " ({nulls})::int, {digest}, ({compressed})::int]) FROM {rows}{predicate}"
+        ).format(
+            size=values_size(self._values, toasted=False),
+            nulls=nulls,
+            with_nulls=sql.Literal(TUPLE_HEADER_WITH_NULLS_BYTES),
+            without=sql.Literal(TUPLE_HEADER_BYTES),
+            digest=digest,
+            compressed=compressed,
+            rows=rows_of_block(self.table),
+            predicate=self._predicate,
+        )
+        found = read_blocks(self.conn, inner, blocks)
+        keys, compressed_count = [], 0
+        for block in blocks:
+            for *key, is_compressed in found[block] or ():
+                keys.append(Key(block, *key))
+                compressed_count += is_compressed
+        return keys, compressed_count
+
+    def _with_rows_of_keys(self, keys: Sequence[Key], rows: float) -> tuple[list[Entry], float]:
+        """Say for each sampled row how many rows share its key, and how sure the looked up are."""
+        met, pages = Counter(key.digest for key in keys), defaultdict(set)
+        for key in keys:
+            pages[key.digest].add(key.block)
+        scale = max(1.0, rows / len(keys))
+        rare: list[Key] = []
+        entries: list[Entry] = []
+        for key in keys:
+            seen = met[key.digest]
+            if scale == 1 or len(pages[key.digest]) >= FREQUENT_PAGES:
+                entries.append(Entry(key.tuple_bytes, seen * scale))
+            elif key.has_null:  # cannot be looked up
+                entries.append(Entry(key.tuple_bytes, seen * scale if seen > 1 else 1.0))
+            else:
+                rare.append(key)
+        error = 0.0
+        if rare:
+            found, error = self._probe(rare)
+            error *= len(rare) / len(keys)
+            drawn = self.rng.choices(found, k=len(rare))
+            entries += [Entry(key.tuple_bytes, n) for key, n in zip(rare, drawn, strict=True)]
+        self.rng.shuffle(entries)
+        return entries, error
+
+    def _probe(self, keys: Sequence[Key]) -> tuple[list[int], float]:
+        """Look up random keys; return the rows of each and the error of their mean size a row."""
+        order = self.rng.sample(keys, min(PROBES_MOST, len(keys)))
+        found: list[int] = []
+        error, done = 1.0, 0
+        size = round(fmean(key.tuple_bytes for key in keys))
+        while done < len(order) and sum(found) < PROBED_ROWS:
+            batch = order[done : max(PROBES_FIRST, 2 * done)]
+            done += len(batch)
+            found += self._rows_of_keys(batch)
+            sizes = [bytes_per_row(Entry(size, rows)) for rows in found]
+            error = stdev(sizes) / fmean(sizes) / math.sqrt(len(sizes)) if len(sizes) > 1 else 1.0
+            if error <= WANTED_ERROR_RATIO:
+                break
+        return found, error
+
+    def _rows_of_keys(self, keys: Sequence[Key]) -> list[int]:
+        """Return how many rows have the key of each of these rows, counted up to a limit."""
+        pairs = list(enumerate(self.columns))
+        same = sql.SQL(" AND ").join(
+            sql.SQL(f"({column['expression']}) OPERATOR(pg_catalog.{column['equality']}) s.k{n}")
+            for n, column in pairs
+        )
+        values = sql.SQL(", ").join(
+            sql.SQL(f"({column['expression']}) AS k{n}") for n, column in pairs
+        )
+        tids = [f"({key.block},{key.offset})" for key in keys]
+        statement = sql.SQL(
+            "{marker} SELECT (SELECT pg_catalog.count(*) FROM ("
+            "SELECT FROM ONLY {table} WHERE {same}{predicate} LIMIT {most}) AS found)"
+            " FROM (SELECT {values} FROM ONLY {table} AS t WHERE t.ctid = ANY({tids}::tid[])"
+            " OFFSET 0) AS s"
+        ).format(
+            marker=sql.SQL(MARKER),
+            table=sql.Identifier(*self.table),
+            same=same,
+            predicate=self._predicate,
+            most=sql.Literal(ROWS_COUNTED),
+            values=values,
+            tids=sql.Literal(tids),
+        )
+        with self._looking_up(), self.conn.cursor() as cursor:
+            cursor.execute(statement)
+            return [max(1, rows) for (rows,) in cursor.fetchall()]
+
+    @contextmanager
+    def _looking_up(self) -> Iterator[None]:
+        """Have keys looked up by index, within a short time."""
+        limits = {"scans": "off", "milliseconds": PROBE_TIME_LIMIT_MS}
+        query(self.conn, "index_probe_settings", limits)
+        try:
+            yield
+        finally:
+            normal = {"scans": "on", "milliseconds": round(self.normal_limit_seconds * 1000)}
+            query(self.conn, "index_probe_settings", normal)
+
+
+def can_be_read(row: Mapping[str, Any], columns: Sequence[Mapping[str, Any]]) -> bool:
+    """Tell whether the index's keys can be taken from its table, with built-in means alone."""
+    return (
+        row["readable"]
+        and not row["hidden_by_policy"]
+        and all(c["is_built_in"] and c["expression"] is not None for c in columns)
+        and (not row["partial"] or columns[0]["predicate"] is not None)
+        and bool(columns[0]["table_pages"])
+        and (not row["deduplicates"] or all(column["equality"] for column in columns))
+    )
+
+
+def _column(row: Mapping[str, Any]) -> Column:
+    return Column(
+        name="",
+        length_bytes=row["length_bytes"],
+        alignment_bytes=row["alignment_bytes"],
+        storage=row["storage"],
+        expression=row["expression"],
+        computed=row["is_expression"],
+        is_text=row["is_text"],
+    )
+
+
+def _any_of(template: str, columns: Sequence[Column]) -> sql.Composable:
+    if not columns:
+        return sql.SQL("false")
+    return sql.SQL(" OR ").join(sql.SQL(template).format(column.value) for column in columns)
+
+
+def _error_of_mean(counts: Sequence[int], population: int) -> float:
+    """Return the standard error of the mean, with the finite population correction."""
+    if len(counts) < 2:
+        return 0.0 if len(counts) >= population else math.inf
+    unseen = max(0.0, 1 - len(counts) / population)
+    return stdev(counts) * math.sqrt(unseen / len(counts))
