@@ -49,6 +49,9 @@ from maintenance.postgres.vacuum.run import VacuumOptions, vacuum_analyze
 #: How long one analysis may take: somebody waits for it at a terminal.
 ANALYSIS_SECONDS = 120.0
 
+#: Of these, so many may go to reading tables, and as many to reading indexes, whole.
+EXACT_SECONDS = 90.0
+
 _TOO_SLOW = "Run it while the server is quieter, or raise statement_timeout_seconds of this target."
 
 #: A report on one database.
@@ -180,10 +183,13 @@ def run_analyses(
     names: Sequence[str],
     thresholds: Thresholds,
     earlier: EarlierRuns | None = None,
+    *,
+    exact: bool = False,
 ) -> tuple[Report, ...]:
     """Run the named analyses and return one report each, in the order of ``names``.
 
     Each is compared with what ``earlier`` runs of its task left, with nothing by default.
+    ``exact`` has bloat measured by reading the largest tables and indexes whole.
 
     Each has its own session and time limit; one that cannot be done leaves the others standing,
     and its report says why. What several read alike is read once. Nothing is changed. Raises
@@ -198,6 +204,7 @@ def run_analyses(
         target=target,
         thresholds=thresholds,
         earlier=earlier or NoEarlierRuns(),
+        exact=exact,
     )
     with one_look():
         return tuple(_reports_of(names, target_name, measure))
@@ -239,6 +246,7 @@ def _measured(
     target: DatabaseTarget,
     thresholds: Thresholds,
     earlier: EarlierRuns,
+    exact: bool,
 ) -> Report:
     """Return a part's report, or one that says why there is none.
 
@@ -247,7 +255,7 @@ def _measured(
     job = Job(
         target_name,
         limited(target),
-        part.options,
+        reading_whole(part.options) if exact else part.options,
         progress=Deadline(),
         previous_state=earlier.previous_state(part.task, target_name),
         history=earlier.history(target_name),
@@ -267,6 +275,13 @@ def _measured(
         return _not_measured(subject, f"PostgreSQL ended it: {reason_of(error)}.", _TOO_SLOW)
     except psycopg2.Error as error:
         return _not_measured(subject, f"PostgreSQL ended it: {reason_of(error)}.")
+
+
+def reading_whole(options: Any) -> Any:
+    """Return the options with the exact mode, where they have one, within an analysis' time."""
+    if not isinstance(options, TableBloatOptions | IndexBloatOptions):
+        return options
+    return replace(options, exact=True, exact_time_limit_seconds=EXACT_SECONDS)
 
 
 def limited(target: DatabaseTarget) -> DatabaseTarget:

@@ -2,16 +2,21 @@
 
 from collections.abc import Callable, Iterator
 from contextlib import closing, contextmanager
+from dataclasses import replace
 from typing import Any
+from urllib.parse import urlsplit
 
 import psycopg2
 import pytest
+from psycopg2 import sql
 
 from maintenance.conf import DatabaseTarget, Thresholds
+from maintenance.core.errors import UnknownName
 from maintenance.core.job import Job
 from maintenance.core.reports import Report
 from maintenance.postgres.bloat.indexes import IndexBloatOptions, report_index_bloat
 from maintenance.postgres.bloat.tables import TableBloatOptions, report_table_bloat
+from tests.postgres_clients import ODD_NAME, narrow_role
 
 SMALL = Thresholds(minimum_bloat_bytes=64 * 1024)
 
@@ -41,7 +46,7 @@ def session(url: str) -> Iterator[Callable[..., list[tuple[Any, ...]]]]:
     with closing(psycopg2.connect(url)) as connection:
         connection.autocommit = True
 
-        def run(statement: str, *parameters: Any) -> list[tuple[Any, ...]]:
+        def run(statement: str | sql.Composable, *parameters: Any) -> list[tuple[Any, ...]]:
             with connection.cursor() as cursor:
                 cursor.execute(statement, parameters or None)
                 return cursor.fetchall() if cursor.description else []
@@ -150,20 +155,36 @@ def test_without_rights_a_number_is_withheld_and_the_grant_is_named(
         run("CREATE TABLE secret AS SELECT i, md5(i::text) m FROM generate_series(1, 30000) i")
         run("CREATE INDEX ON secret (m)")
         run("ANALYZE secret")
-        run("DROP ROLE IF EXISTS bloat_reader")
-        run("CREATE ROLE bloat_reader LOGIN PASSWORD 'narrow' IN ROLE pg_monitor")
-    narrow = url.replace(url.split("//")[1].split("@")[0], "bloat_reader:narrow")
-    try:
+    with narrow_role(url, "pg_monitor") as narrow:
         tables, indexes = table_report(narrow), index_report(narrow)
-    finally:
         with session(url) as run:
-            run("DROP ROLE bloat_reader")
+            # Pages are chosen by ctid, which single columns do not include.
+            run(f"GRANT SELECT (i, m) ON secret TO {urlsplit(narrow).username}")
+        columns_alone = table_report(narrow)
 
-    assert tables.summary.startswith("unavailable")
-    assert "GRANT SELECT ON public.secret" in tables.findings[0].sentence
-    assert not tables.findings[0].measured
+    for report in (tables, columns_alone):
+        assert report.summary.startswith("unavailable")
+        assert "GRANT SELECT ON public.secret" in report.findings[0].sentence
+        assert not report.findings[0].measured
     assert indexes.summary.startswith("unavailable")
+    assert "GRANT SELECT ON public.secret" in indexes.findings[0].sentence
     assert all(not finding.measured for finding in indexes.findings)
+
+
+def test_rows_that_a_policy_hides_are_not_counted_as_bloat(
+    make_database: Callable[[], str],
+) -> None:
+    url = make_database()
+    with session(url) as run:
+        run("CREATE TABLE guarded AS SELECT i, md5(i::text) m FROM generate_series(1, 30000) i")
+        run("CREATE INDEX ON guarded (m)")
+        run("ALTER TABLE guarded ENABLE ROW LEVEL SECURITY")
+        run("CREATE POLICY few ON guarded USING (i < 10)")
+    with narrow_role(url, "pg_read_all_data") as narrow:
+        findings = [*table_report(narrow).findings, *index_report(narrow).findings]
+
+    assert [finding.measured for finding in findings] == [False, False]
+    assert all("BYPASSRLS" in finding.sentence for finding in findings)
 
 
 def test_a_locked_table_is_left_out_and_nothing_waits(make_database: Callable[[], str]) -> None:
@@ -176,6 +197,147 @@ def test_a_locked_table_is_left_out_and_nothing_waits(make_database: Callable[[]
         report = table_report(url, lock_timeout_seconds=0.1)
 
     assert set(ratios(report, "bloat_ratio")) == {"public.free"}
+
+
+def truth_of(run: Callable[..., list[tuple[Any, ...]]], relation: str, table: str) -> float:
+    """Return the share of ``relation`` that rewriting ``table`` gives back."""
+    size = "SELECT pg_relation_size(%s::regclass)"
+    before: int = run(size, relation)[0][0]
+    run(f"VACUUM FULL {table}")
+    after: int = run(size, relation)[0][0]
+    return 1 - after / before
+
+
+def test_columns_that_a_rewrite_changes_are_counted_as_it_writes_them(
+    make_database: Callable[[], str],
+) -> None:
+    url = make_database()
+    with session(url) as run:
+        run("CREATE TABLE altered (id int, gone text, kept text, spare bigint)")
+        run("ALTER TABLE altered SET (autovacuum_enabled = off)")
+        run(
+            "INSERT INTO altered SELECT i, repeat('g', 100), md5(i::text), i"
+            " FROM generate_series(1, 30000) i"
+        )
+        run("ALTER TABLE altered DROP COLUMN gone, DROP COLUMN spare")
+        run("ALTER TABLE altered ADD added text DEFAULT 'fifteen letters'")
+        if run("SELECT current_setting('server_version_num')::int >= 180000")[0][0]:
+            run("ALTER TABLE altered ADD seen int GENERATED ALWAYS AS (1 / (id - id)) VIRTUAL")
+        run("CREATE UNLOGGED TABLE scratch AS SELECT i FROM generate_series(1, 30000) i")
+        run("CREATE MATERIALIZED VIEW seen_before AS SELECT i FROM generate_series(1, 30000) i")
+        report = table_report(url)
+        estimated = ratios(report, "bloat_ratio")["public.altered"]
+
+        assert estimated == pytest.approx(truth_of(run, "altered", "altered"), abs=0.02)
+    assert {"public.scratch", "public.seen_before"} <= set(ratios(report, "bloat_ratio"))
+
+
+def test_toast_tables_and_partitions_are_measured_and_summed_up(
+    make_database: Callable[[], str],
+) -> None:
+    url = make_database()
+    with session(url) as run:
+        run("CREATE TABLE letters (id int, body text) WITH (autovacuum_enabled = off)")
+        run("ALTER TABLE letters ALTER body SET STORAGE EXTERNAL")
+        run("INSERT INTO letters SELECT i, repeat('x', 5000) FROM generate_series(1, 2000) i")
+        run("DELETE FROM letters WHERE id % 2 = 0")
+        run("VACUUM letters")
+        run("CREATE TABLE logs (id int, day int) PARTITION BY LIST (day)")
+        for day in (1, 2):
+            run(f"CREATE TABLE logs_{day} PARTITION OF logs FOR VALUES IN ({day})")
+        run("INSERT INTO logs SELECT i, 1 + i % 2 FROM generate_series(1, 60000) i")
+        run("DELETE FROM logs WHERE day = 1 AND id % 10 <> 0")
+        report = table_report(url)
+        toast = run("SELECT reltoastrelid::regclass::text FROM pg_class WHERE relname = 'letters'")
+        finding = next(f for f in report.findings if f.subject.startswith("TOAST"))
+        truth = truth_of(run, toast[0][0], "letters")
+    assert finding.subject == "TOAST table of public.letters"
+    assert finding.evidence["bloat_ratio"] == pytest.approx(truth, abs=0.03)
+    assert finding.commands == ("VACUUM (FULL, ANALYZE) public.letters",)
+
+    whole = report.tables[1]
+    assert whole.title == "Partitioned tables"
+    row = dict(zip(whole.columns, whole.rows[0], strict=True))
+    assert (row["table"], row["partitions_sampled"]) == ("public.logs", 2)
+    assert row["low_ratio"] <= row["bloat_ratio"] <= row["high_ratio"]
+    assert row["bloat_ratio"] == pytest.approx(0.40, abs=0.03)
+
+
+@pytest.mark.parametrize(
+    ("name", "columns", "rows", "lost"),
+    [
+        ("a stretch", "i, repeat('x', 60)", 110_000, "i BETWEEN 40000 AND 70000"),
+        ("a few survivors", "i, repeat('x', 60)", 160_000, "i % 997 <> 0"),
+        ("long rows of all sizes", "i, repeat('x', i % 1800)", 20_000, "i % 3 = 0"),
+    ],
+)
+def test_the_interval_covers_the_truth_for_twenty_seeds(
+    make_database: Callable[[], str], name: str, columns: str, rows: int, lost: str
+) -> None:
+    url = make_database()
+    with session(url) as run:
+        run("CREATE TABLE sampled (i int, body text) WITH (autovacuum_enabled = off)")
+        run("ALTER TABLE sampled ALTER body SET STORAGE PLAIN")
+        run(f"INSERT INTO sampled SELECT {columns} FROM generate_series(1, {rows}) i")
+        run(f"DELETE FROM sampled WHERE {lost}")
+        target = DatabaseTarget(url=url)
+        found = []
+        for seed in range(20):
+            options = TableBloatOptions(sample_pages=100, seed=seed, tables=("sampled",))
+            report = report_table_bloat(Job("site", target, options), SMALL)
+            found.append(dict(zip(report.tables[0].columns, report.tables[0].rows[0], strict=True)))
+        truth = truth_of(run, "sampled", "sampled")
+
+    assert sum(row["low_ratio"] <= truth <= row["high_ratio"] for row in found) >= 18, name
+    assert max(abs(row["bloat_ratio"] - truth) for row in found) < 0.06, name
+    assert any(row["sampled_pages"] < row["size_bytes"] // 8192 for row in found), name
+
+
+def test_the_exact_mode_counts_rows_or_says_what_it_needs(
+    make_database: Callable[[], str],
+) -> None:
+    url = make_database()
+    options = TableBloatOptions(seed=1, exact=True)
+    with session(url) as run:
+        run("CREATE TABLE hollow (i int, m text) WITH (autovacuum_enabled = off)")
+        run("INSERT INTO hollow SELECT i, md5(i::text) FROM generate_series(1, 100000) i")
+        run("DELETE FROM hollow WHERE i % 4 <> 0")
+        job = Job("site", DatabaseTarget(url=url), options)
+        without = report_table_bloat(job, SMALL)
+        run("CREATE EXTENSION pgstattuple")
+        exact = report_table_bloat(job, SMALL)
+        late = report_table_bloat(
+            Job("site", DatabaseTarget(url=url), replace(options, exact_time_limit_seconds=0)),
+            SMALL,
+        )
+        with narrow_role(url, "pg_stat_scan_tables") as narrow:
+            unread = report_table_bloat(Job("site", DatabaseTarget(url=narrow), options), SMALL)
+        truth = truth_of(run, "hollow", "hollow")
+
+    assert any("CREATE EXTENSION pgstattuple" in finding.sentence for finding in without.findings)
+    assert ratios(without, "read_whole") == {"public.hollow": False}
+    assert ratios(exact, "read_whole") == {"public.hollow": True}
+    assert ratios(exact, "bloat_ratio")["public.hollow"] == pytest.approx(truth, abs=0.003)
+    assert "its rows were counted" in exact.findings[0].sentence
+    assert any("more time" in finding.sentence for finding in late.findings)
+    # The extension needs no right to read the rows themselves.
+    assert ratios(unread, "bloat_ratio")["public.hollow"] == pytest.approx(truth, abs=0.01)
+
+
+def test_an_unknown_table_is_answered_with_the_nearest_name(
+    make_database: Callable[[], str],
+) -> None:
+    url = make_database()
+    with session(url) as run:
+        run(sql.SQL("CREATE TABLE {} AS SELECT 1 AS i").format(sql.Identifier(ODD_NAME)))
+        run("CREATE TABLE books (i int)")
+        run("INSERT INTO books VALUES (1)")
+    target = DatabaseTarget(url=url)
+    with pytest.raises(UnknownName, match=r"public\.books"):
+        report_table_bloat(Job("site", target, TableBloatOptions(tables=("bokks",))), SMALL)
+
+    odd = report_table_bloat(Job("site", target, TableBloatOptions(tables=(ODD_NAME,))), SMALL)
+    assert set(ratios(odd, "bloat_ratio")) == {f"public.{ODD_NAME}"}
 
 
 def test_an_empty_database_has_nothing_worth_measuring(make_database: Callable[[], str]) -> None:

@@ -10,6 +10,8 @@ from maintenance.postgres.bloat.interval import mean_limits, t_quantile
 from maintenance.postgres.bloat.packing import (
     PageSample,
     counted_size,
+    fill_of,
+    gaps_matter,
     pack,
     packed_size,
     page_room_bytes,
@@ -64,7 +66,7 @@ def test_the_same_pages_again_make_the_interval_narrower(
 
 @given(st.lists(page_samples, min_size=1, max_size=50))
 def test_packing_leaves_no_room_unused_and_overfills_none(samples: list[PageSample]) -> None:
-    packed = pack(samples).pages
+    packed = pack(samples)
     needed_bytes = sum(sample.used_bytes for sample in samples)
 
     # No page is more than full, and any two in a row hold more than one page's worth.
@@ -90,6 +92,20 @@ def test_long_rows_do_not_share_the_gaps_they_leave() -> None:
     # Three rows of 2,400 bytes fill a page to 88 %: a rewrite cannot do better.
     assert packed_size([page_of(3, 2400)] * 50, 1000).bloat_ratio == 0
     assert packed_size([page_of(1, 2400)] * 51, 1000).bloat_ratio == pytest.approx(2 / 3, abs=0.01)
+
+
+def test_gaps_behind_long_rows_are_learned_from_neighbouring_pages() -> None:
+    # Sizes change along the table: pages drawn here and there would share gaps they never share.
+    long_page, longer_page = page_of(3, 2400), page_of(2, 3600)
+    samples = [long_page, longer_page] * 50
+    runs = [[long_page] * 12] * 8 + [[longer_page] * 12] * 8
+
+    assert gaps_matter(samples)
+    assert not gaps_matter([page_of(3, 2400)] * 9)
+    assert packed_size(samples, 10_000, runs=runs).bloat_ratio == pytest.approx(0, abs=0.005)
+    assert (
+        fill_of(samples, runs).error_ratio > fill_of(samples, [[long_page] * 12] * 16).error_ratio
+    )
 
 
 def test_a_low_fillfactor_is_not_called_bloat() -> None:

@@ -10,7 +10,7 @@ import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from maintenance.postgres.bloat.interval import Z, mean_limits, t_quantile
+from maintenance.postgres.bloat.interval import mean_limits, t_quantile
 
 BLOCK_BYTES = 8192
 #: What rows and their line pointers share on a page: the block without its header.
@@ -18,6 +18,11 @@ USABLE_PAGE_BYTES = BLOCK_BYTES - 24
 LINE_POINTER_BYTES = 4
 #: A heap page holds at most this many tuples (MaxHeapTuplesPerPage for 8 kB blocks).
 MOST_TUPLES_PER_PAGE = 291
+#: Gaps on fresh pages are looked at where a row may leave more than this share of a page unused.
+LARGEST_IGNORED_GAP_RATIO = 0.05
+#: Fewer runs of pages say nothing about their spread.
+FEWEST_RUNS = 4
+RUN_REPEATS = 3
 
 
 @dataclass(frozen=True, slots=True)
@@ -77,65 +82,98 @@ def rows_per_page(mean_tuple_bytes: float, fill_percent: int = 100) -> int:
     return max(1, min(MOST_TUPLES_PER_PAGE, fitting))
 
 
-@dataclass(frozen=True, slots=True)
-class Packing:
-    """Sampled rows on fresh pages. ``pages`` counts the last one for the share that is full.
-
-    ``error_ratio`` is the standard error of ``pages`` from how unequally fresh pages fill, as a
-    share of them: long rows leave gaps whose size is a matter of chance.
-    """
-
-    pages: float
-    error_ratio: float
-
-
-def pack(samples: Sequence[PageSample], fill_percent: int = 100) -> Packing:
-    """Put the sampled rows on fresh pages, in their order."""
+def pack(samples: Sequence[PageSample], fill_percent: int = 100) -> float:
+    """Return how many fresh pages the rows fill in their order; the last counts for its share."""
     room = page_room_bytes(fill_percent)
-    closed = closed_bytes = squares = used = on_page = 0
+    closed = closed_bytes = used = on_page = 0
     for sample in samples:
         for size in sample.tuple_bytes:
             item = size + LINE_POINTER_BYTES
             if on_page and (used + item > room or on_page == MOST_TUPLES_PER_PAGE):
                 closed += 1
                 closed_bytes += used
-                squares += used * used
                 used = on_page = 0
             used += item
             on_page += 1
     if closed:
-        mean = closed_bytes / closed
-        variance = max(0.0, squares / closed - mean * mean)
-        return Packing(closed + used / mean, math.sqrt(variance / closed) / mean)
+        return closed + used / (closed_bytes / closed)
     if not on_page:
-        return Packing(0.0, 0.0)
+        return 0.0
     # Less than a page was seen: of rows of this size so many would fit.
     fitting = rows_per_page(used / on_page - LINE_POINTER_BYTES, fill_percent)
-    return Packing(on_page / fitting, 0.0)
+    return on_page / fitting
 
 
-def packed_size(samples: Sequence[PageSample], pages: int, fill_percent: int = 100) -> PackedSize:
+@dataclass(frozen=True, slots=True)
+class Fill:
+    """How well fresh pages fill: pages for each byte of rows, and its error as a share.
+
+    The error is at the confidence of the interval, not one standard error.
+    """
+
+    pages_per_byte: float
+    error_ratio: float = 0.0
+
+
+def gaps_matter(samples: Sequence[PageSample]) -> bool:
+    """Tell whether fresh pages are left with gaps that depend on which rows are neighbours.
+
+    Rows of one size leave the same gap everywhere, and gaps behind short rows are small.
+    """
+    sizes = {size for sample in samples for size in sample.tuple_bytes}
+    return len(sizes) > 1 and max(sizes) > USABLE_PAGE_BYTES * LARGEST_IGNORED_GAP_RATIO
+
+
+def fill_of(
+    samples: Sequence[PageSample],
+    runs: Sequence[Sequence[PageSample]] = (),
+    fill_percent: int = 100,
+) -> Fill:
+    """Return how fresh pages fill with rows as they follow each other in ``runs`` of pages.
+
+    Without runs the pages of the sample are packed one after the other, which is right where
+    neighbours are alike or gaps are small: see :func:`gaps_matter`.
+    """
+    filled = [run for run in runs if any(sample.rows for sample in run)]
+    if len(filled) < FEWEST_RUNS:
+        all_bytes = sum(sample.used_bytes for sample in samples)
+        return Fill(pack(samples, fill_percent) / all_bytes if all_bytes else 0.0)
+    # A run of few rows is packed over and over, or its last page would decide.
+    pages = [pack([*run] * RUN_REPEATS, fill_percent) / RUN_REPEATS for run in filled]
+    used = [sum(sample.used_bytes for sample in run) for run in filled]
+    per_byte = sum(pages) / sum(used)
+    residuals = [p - per_byte * size for p, size in zip(pages, used, strict=True)]
+    spread = math.sqrt(sum(r * r for r in residuals) * len(filled) / (len(filled) - 1))
+    return Fill(per_byte, t_quantile(len(filled) - 1) * spread / sum(pages))
+
+
+def packed_size(
+    samples: Sequence[PageSample],
+    pages: int,
+    fill_percent: int = 100,
+    runs: Sequence[Sequence[PageSample]] = (),
+) -> PackedSize:
     """Estimate the table from ``samples`` of its ``pages``.
 
     A sampled page's rows fill a share of a fresh page; the mean of these shares is what the table
-    needs of its size. The interval is that of the mean, see :func:`mean_limits`, wider by how
-    unequally fresh pages fill and by one page, because a table has whole pages.
-    Raises ``ValueError`` for an empty sample.
+    needs of its size. The interval is that of the mean, see :func:`mean_limits`, wider by what
+    ``runs`` of neighbouring pages say of the gaps on fresh pages, and by one page, because a table
+    has whole pages. Raises ``ValueError`` for an empty sample.
     """
     if not samples or pages < 1:
         raise ValueError("An estimate needs at least one sampled page.")
     count = len(samples)
     rows = sum(sample.rows for sample in samples)
-    packing = pack(samples, fill_percent)
-    needed_ratio = packing.pages / count
+    used = [sample.used_bytes for sample in samples]
+    whole = count >= pages
+    fill = fill_of(samples, () if whole else runs, fill_percent)
+    needed_ratio = sum(used) * fill.pages_per_byte / count
     needed = min(pages, math.ceil(round(needed_ratio * pages, 6)))
     ratio = 1 - needed / pages
     low, high = ratio, ratio
-    if count < pages:
-        used = [sample.used_bytes for sample in samples]
-        a_byte = packing.pages / sum(used) if rows else 0.0
-        least, most = mean_limits([size * a_byte for size in used], population=pages)
-        uneven = Z * packing.error_ratio * needed_ratio * math.sqrt(1 - count / pages)
+    if not whole:
+        least, most = mean_limits([size * fill.pages_per_byte for size in used], population=pages)
+        uneven = fill.error_ratio * needed_ratio
         low = 1 - needed_ratio - math.hypot(most - needed_ratio, uneven) - 1 / pages
         high = 1 - needed_ratio + math.hypot(needed_ratio - least, uneven)
     return PackedSize(
@@ -146,12 +184,16 @@ def packed_size(samples: Sequence[PageSample], pages: int, fill_percent: int = 1
         bloat_ratio=ratio,
         low_ratio=min(ratio, max(0.0, low)),
         high_ratio=max(ratio, min(1.0, high)),
-        sampled_pages=count,
+        sampled_pages=count + sum(len(run) for run in runs),
     )
 
 
 def counted_size(
-    samples: Sequence[PageSample], pages: int, live_rows: int, fill_percent: int = 100
+    samples: Sequence[PageSample],
+    pages: int,
+    live_rows: int,
+    fill_percent: int = 100,
+    runs: Sequence[Sequence[PageSample]] = (),
 ) -> PackedSize:
     """Estimate a table whose rows were counted: only their sizes come from ``samples``.
 
@@ -166,14 +208,15 @@ def counted_size(
             pages, least, live_rows, 0.0, 1 - least / pages, 0.0, 1 - least / pages, count
         )
     all_bytes = sum(sample.used_bytes for sample in samples)
-    pages_a_row = pack(samples, fill_percent).pages / rows
-    needed_pages = live_rows * pages_a_row
+    fill = fill_of(samples, runs, fill_percent)
+    needed_pages = live_rows * all_bytes / rows * fill.pages_per_byte
     margin = 0.0
     if 1 < count < pages:
         mean_bytes = all_bytes / rows
         spread = sum((s.used_bytes - mean_bytes * s.rows) ** 2 for s in samples) / (count - 1)
         error = math.sqrt(spread * count * (1 - count / pages)) / all_bytes
-        margin = t_quantile(count - 1) * error * needed_pages / pages
+        doubt = math.hypot(t_quantile(count - 1) * error, fill.error_ratio)
+        margin = doubt * needed_pages / pages
     needed = min(pages, math.ceil(round(needed_pages, 6)))
     ratio = 1 - needed / pages
     return PackedSize(

@@ -1,7 +1,7 @@
 """Table bloat: how much of each table a rewrite would give back, with a confidence interval."""
 
 import random
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, replace
 from typing import Any
 
@@ -16,6 +16,7 @@ from maintenance.postgres.bloat.packing import (
     BLOCK_BYTES,
     PageSample,
     counted_size,
+    gaps_matter,
     packed_size,
 )
 from maintenance.postgres.bloat.page_sample import random_blocks, sample_pages
@@ -32,6 +33,10 @@ WANTED_UNCERTAINTY_RATIO = 0.02
 LARGEST_SAMPLE_OF_SMALL_PAGES = 1000
 LARGEST_SAMPLE_RATIO = 0.01
 LARGEST_SAMPLE_PAGES = 2600
+
+#: Runs of neighbouring pages: rows next to each other share fresh pages.
+RUNS = 16
+RUN_PAGES = 12
 
 
 @dataclass(frozen=True, slots=True)
@@ -124,15 +129,16 @@ class _Sampler:
     def _measured(self, table: TableBloat, row: dict[str, Any], *, whole: bool) -> TableBloat:
         missing = _missing(row)
         samples: list[PageSample] = []
+        runs: list[list[PageSample]] = []
         if not missing:
             try:
-                samples = self._sample(row)
+                samples, runs = self._sample(row)
             except psycopg2.errors.InsufficientPrivilege:
                 missing = _missing_right(row)
             except (psycopg2.errors.LockNotAvailable, psycopg2.errors.QueryCanceled):
                 missing = "a moment without a long exclusive lock on it"
         if samples:
-            estimate = packed_size(samples, row["pages"], row["fill_percent"])
+            estimate = packed_size(samples, row["pages"], row["fill_percent"], runs)
             table = replace(table, estimate=estimate)
         else:
             table = replace(table, missing=missing)
@@ -142,27 +148,41 @@ class _Sampler:
         if isinstance(found, str):
             return replace(table, not_exact=found)
         sizes = samples or _alike(found["tuple_count"], found["tuple_bytes"])
-        counted = counted_size(sizes, row["pages"], found["tuple_count"], row["fill_percent"])
+        counted = counted_size(sizes, row["pages"], found["tuple_count"], row["fill_percent"], runs)
         return replace(table, estimate=counted, missing="", exact=True)
 
-    def _sample(self, row: dict[str, Any]) -> list[PageSample]:
-        """Read pages until the interval is narrow enough or the sample as large as it may be."""
-        columns = table_columns(self.conn, row["oid"])
-        target = (row["toast_target_bytes"] or TOAST_TUPLE_BYTES) if row["has_toast"] else None
-        table, pages = (row["schema"], row["name"]), row["pages"]
+    def _sample(self, row: dict[str, Any]) -> tuple[list[PageSample], list[list[PageSample]]]:
+        """Read pages until the interval is narrow enough or the sample as large as it may be.
+
+        Where rows are long enough to leave gaps, runs of neighbouring pages are read as well.
+        """
+        read = self._reader_of(row)
+        pages = row["pages"]
         largest = max(self.options.sample_pages, largest_sample_pages(pages))
         samples: list[PageSample] = []
+        runs: list[list[PageSample]] = []
         seen: set[int] = set()
         wanted = min(max(1, self.options.sample_pages), pages)
         while wanted > 0:
             blocks = random_blocks(pages, wanted, seen, self.rng)
             seen.update(blocks)
-            samples += sample_pages(self.conn, table, columns, blocks, target)
-            estimate = packed_size(samples, pages, row["fill_percent"])
+            samples += read(blocks)
+            if not runs and pages > RUNS * RUN_PAGES and gaps_matter(samples):
+                starts = random_blocks(pages // RUN_PAGES, RUNS, set(), self.rng)
+                runs = [read(range(start * RUN_PAGES, (start + 1) * RUN_PAGES)) for start in starts]
+                largest -= RUNS * RUN_PAGES
+            estimate = packed_size(samples, pages, row["fill_percent"], runs)
             if estimate.uncertainty_ratio <= WANTED_UNCERTAINTY_RATIO:
                 break
             wanted = min(len(seen), largest - len(seen), pages - len(seen))
-        return samples
+        return samples, runs
+
+    def _reader_of(self, row: dict[str, Any]) -> Callable[[Sequence[int]], list[PageSample]]:
+        """Return what reads blocks of one table."""
+        columns = table_columns(self.conn, row["oid"])
+        target = (row["toast_target_bytes"] or TOAST_TUPLE_BYTES) if row["has_toast"] else None
+        table = row["schema"], row["name"]
+        return lambda blocks: sample_pages(self.conn, table, columns, blocks, target)
 
 
 def largest_sample_pages(pages: int) -> int:
