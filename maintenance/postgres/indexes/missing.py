@@ -1,7 +1,7 @@
 """Indexes that are missing: behind foreign keys, and where tables are read from end to end."""
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from psycopg2.extensions import connection as Connection  # noqa: N812 - it is a class
 
@@ -11,6 +11,7 @@ from maintenance.core.job import Job
 from maintenance.core.reports import Report, Sample, Table
 from maintenance.core.wording import counted
 from maintenance.postgres.connection import connect
+from maintenance.postgres.django_models import models_by_table
 from maintenance.postgres.indexes.catalog import Definition, IndexMeasurement, measure_indexes
 from maintenance.postgres.indexes.creation import new_index
 from maintenance.postgres.indexes.foreign_keys import (
@@ -19,6 +20,7 @@ from maintenance.postgres.indexes.foreign_keys import (
     foreign_key_finding,
     unsupported_keys,
 )
+from maintenance.postgres.indexes.migrations import keys_named_by_model
 from maintenance.postgres.indexes.sequential import (
     SequentialRules,
     read_sequentially,
@@ -57,9 +59,12 @@ def report_missing_indexes(
         job.progress.update(1, 2, phase="judging", unit="steps")
         keys = by_weight(unsupported_keys(measurement, tables, minimum_bytes))
         definitions = _definitions(conn, keys, measurement, tables)
+        owners = models_by_table(conn, job.target)
     scanned = read_sequentially(tables.tops, measurement.window, SequentialRules.of(thresholds))
     job.progress.update(2, 2, phase="done", unit="steps")
-    return missing_report(measurement, keys, definitions, scanned)
+    report = missing_report(measurement, keys, definitions, scanned)
+    findings = keys_named_by_model(report.findings, keys, owners)
+    return replace(report, findings=tuple(findings))
 
 
 def _definitions(

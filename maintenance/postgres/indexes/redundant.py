@@ -1,7 +1,7 @@
 """Indexes that another index of the same table makes superfluous: duplicates and prefixes."""
 
 from collections.abc import Collection, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from maintenance.conf import DatabaseTarget, Thresholds
 from maintenance.core.findings import Finding, Severity, by_seriousness
@@ -9,6 +9,7 @@ from maintenance.core.job import Job
 from maintenance.core.reports import Report, Sample, Table
 from maintenance.core.wording import bytes_in_words, counted
 from maintenance.postgres.connection import connect
+from maintenance.postgres.django_models import models_by_table
 from maintenance.postgres.indexes.catalog import (
     Definition,
     IndexMeasurement,
@@ -17,6 +18,7 @@ from maintenance.postgres.indexes.catalog import (
     measure_indexes,
 )
 from maintenance.postgres.indexes.guards import Families, unread_indexes
+from maintenance.postgres.indexes.migrations import declared_indexes, drops_named_by_model
 from maintenance.postgres.indexes.structure import covers, included_of, is_usable, key_of
 from maintenance.postgres.indexes.usage import bounded_table
 
@@ -65,24 +67,34 @@ def report_redundant_indexes(
         job.progress.update(0, 2, phase="measuring", unit="steps")
         measurement = measure_indexes(conn, job.target)
         job.progress.update(1, 2, phase="judging", unit="steps")
+        owners = models_by_table(conn, job.target)
+        declared = declared_indexes(measurement.indexes, owners)
         redundant = [
-            entry for entry in redundant_indexes(measurement) if entry.size_bytes >= minimum_bytes
+            entry
+            for entry in redundant_indexes(measurement, declared)
+            if entry.size_bytes >= minimum_bytes
         ]
         wanted = [entry.index for entry in redundant if not entry.kept_because]
         definitions = definitions_of(conn, wanted, measurement.indexes)
     job.progress.update(2, 2, phase="done", unit="steps")
-    return redundant_report(measurement, redundant, definitions)
+    report = redundant_report(measurement, redundant, definitions)
+    named = drops_named_by_model(report.findings, measurement.indexes, owners)
+    return replace(report, findings=tuple(named))
 
 
-def redundant_indexes(measurement: IndexMeasurement) -> tuple[RedundantIndex, ...]:
+def redundant_indexes(
+    measurement: IndexMeasurement, declared: Collection[int] = ()
+) -> tuple[RedundantIndex, ...]:
     """Return the indexes that another one covers, each with the cover that is to stay.
+
+    ``declared`` are the oids of those that a Django model declares.
 
     Whoever drops all that are not kept loses nothing: an index gives way only to one of higher
     rank, and the highest of its covers gives way to none. An index that nobody reads and that may
     go as unused covers none that is read, so that both reports can be followed together.
     """
     found = []
-    judge = _Judge(measurement)
+    judge = _Judge(measurement, declared)
     for group in _comparable(measurement.indexes):
         for index in group:
             covering = [
@@ -114,7 +126,8 @@ def _comparable(indexes: Sequence[IndexState]) -> Collection[list[IndexState]]:
 class _Judge:
     """Decides between indexes, partitioned ones as a family."""
 
-    def __init__(self, measurement: IndexMeasurement) -> None:
+    def __init__(self, measurement: IndexMeasurement, declared: Collection[int]) -> None:
+        self._declared = declared
         self._families = Families(measurement.indexes)
         self._unread = {
             entry.index.oid
@@ -122,7 +135,7 @@ class _Judge:
             if not entry.kept_because
         }
 
-    def rank(self, index: IndexState) -> tuple[int, int, int, bool, bool, int]:
+    def rank(self, index: IndexState) -> tuple[int, int, int, bool, bool, bool, int]:
         """Order indexes that could stand in for one another; the highest stays.
 
         A partition's part of an index cannot go alone, and so stands above one beside it.
@@ -135,6 +148,7 @@ class _Judge:
             max(importance_of(member) for member in members),
             top is not index,
             any(member.scans for member in members),
+            top.oid in self._declared,
             -top.oid,
         )
 
@@ -171,6 +185,8 @@ class _Judge:
             return f"the other one is part of {self._families.top_of(cover).qualified_name}"
         if theirs[4] != ours[4]:
             return "the other one is the one that queries use"
+        if theirs[5] != ours[5]:
+            return "a Django model declares the other one"
         return "nothing tells the two apart, and it was made or rebuilt last"
 
 

@@ -9,6 +9,7 @@ from maintenance.core.job import Job
 from maintenance.core.reports import Report, Sample, Table
 from maintenance.core.wording import bytes_in_words, counted, seconds_in_words
 from maintenance.postgres.connection import connect
+from maintenance.postgres.django_models import models_by_table
 from maintenance.postgres.indexes.age import KnownAge, measure_horizons
 from maintenance.postgres.indexes.catalog import (
     Definition,
@@ -22,6 +23,7 @@ from maintenance.postgres.indexes.guards import (
     rarely_read_indexes,
     unread_indexes,
 )
+from maintenance.postgres.indexes.migrations import drops_named_by_model
 from maintenance.postgres.indexes.replicas import (
     ReplicaScans,
     measure_replicas,
@@ -118,9 +120,12 @@ def report_unused_indexes(
         named = [*judgement.loose, *judgement.rarely_read]
         wanted = [entry.index for entry in named if not judgement.withheld_of(entry)]
         definitions = definitions_of(conn, wanted, measurement.indexes)
+        owners = models_by_table(conn, job.target)
     job.progress.update(3, 3, phase="done", unit="steps")
     report = unused_report(judgement, definitions)
-    return replace(report, state=age.state_of(entry.index for entry in named))
+    findings = drops_named_by_model(report.findings, measurement.indexes, owners)
+    state = age.state_of(entry.index for entry in named)
+    return replace(report, findings=tuple(findings), state=state)
 
 
 def judge(
