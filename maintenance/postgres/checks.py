@@ -16,7 +16,13 @@ from maintenance.core.options import NoOptions
 from maintenance.core.reports import Report, joined
 from maintenance.core.suggestions import require_known
 from maintenance.core.wording import seconds_in_words
-from maintenance.postgres.activity.review import blocking, connections, long_running
+from maintenance.postgres.activity.review import (
+    blocking,
+    connections,
+    idle_in_transaction,
+    long_running,
+    xmin,
+)
 from maintenance.postgres.bloat.indexes import IndexBloatOptions, report_index_bloat
 from maintenance.postgres.bloat.tables import TableBloatOptions, report_table_bloat
 from maintenance.postgres.capacity.cache_hit_ratio import review_database_cache_hit_ratio
@@ -145,6 +151,10 @@ ANALYSES: Mapping[str, Analysis] = {
     "long-running": Analysis(
         "Long-running statements and transactions", (Part("review_activity", long_running),)
     ),
+    "idle-in-transaction": Analysis(
+        "Idle transactions", (Part("review_activity", idle_in_transaction),)
+    ),
+    "xmin": Analysis("What holds back VACUUM", (Part("review_activity", xmin),)),
     "blocking": Analysis("Blocking", (Part("review_activity", blocking),)),
     "connections": Analysis("Connections", (Part("review_activity", connections),)),
     "cache-hit": Analysis(

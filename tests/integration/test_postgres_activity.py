@@ -105,7 +105,7 @@ def test_an_idle_transaction_that_wrote_is_named_with_what_it_holds_back(
     idle.run(f"BEGIN; UPDATE shelf SET name = '{SECRET}' WHERE id = 1")
 
     def named() -> list[Finding]:
-        report = activity.long_running(job(url), IMPATIENT)
+        report = activity.idle_in_transaction(job(url), IMPATIENT)
         return of_code(report, "idle-in-transaction")
 
     eventually(lambda: len(named()) == 1, 5, "the idle transaction is named")
@@ -129,7 +129,7 @@ def test_an_aborted_transaction_shows_no_more_than_its_command(
         broken.run("SELECT correct_horse")
 
     def named() -> list[Finding]:
-        return of_code(activity.long_running(job(url), IMPATIENT), "idle-in-transaction")
+        return of_code(activity.idle_in_transaction(job(url), IMPATIENT), "idle-in-transaction")
 
     eventually(lambda: len(named()) == 1, 5, "the aborted transaction is named")
     (finding,) = named()
@@ -179,7 +179,10 @@ def test_a_quiet_database_has_nothing_to_do(url: str) -> None:
     report = activity.review_activity(job(url), Thresholds())
     assert report.findings == ()
     assert report.summary.startswith("Nothing to do: ")
-    assert "no statement or transaction runs long; no session waits for another." in report.summary
+    assert report.summary.endswith(
+        "no statement or transaction runs long; no session sits idle in a transaction;"
+        " nothing holds back VACUUM for long; no session waits for another."
+    )
     metrics = {sample.metric: sample.value for sample in report.samples}
     assert metrics["blocked_sessions_count"] == 0
     assert metrics["active_connections_count"] >= 0
@@ -201,6 +204,57 @@ def test_connections_are_counted_by_state(url: str, clients: Callable[[str], Cli
     report = activity.connections(job(url), limits)
     assert [f.code for f in report.findings] == ["connections-active"]
     assert report.facts["max_connections"] == int(ask(url, "SHOW max_connections")[0][0])
+
+
+def test_an_idle_reader_holds_back_nothing_and_an_idle_writer_does(
+    url: str, clients: Callable[[str], Client]
+) -> None:
+    reader, writer = clients("reader"), clients("writer")
+    reader.run("BEGIN; SELECT * FROM shelf")
+    writer.run("BEGIN; UPDATE shelf SET name = 'b' WHERE id = 1")
+
+    def idle() -> dict[str, str]:
+        report = activity.idle_in_transaction(job(url), IMPATIENT)
+        return {f.subject: f.sentence for f in of_code(report, "idle-in-transaction")}
+
+    eventually(lambda: len(idle()) == 2, 5, "both are named")
+    assert "keeps VACUUM" not in idle()[f"process {reader.pid}"]
+    assert "keeps VACUUM" in idle()[f"process {writer.pid}"]
+    report = activity.xmin(job(url), IMPATIENT)
+    assert [f.subject for f in of_code(report, "xmin-held")] == [f"session {writer.pid}"]
+    assert report.summary.startswith("VACUUM cannot yet remove rows that died in the last ")
+    (finding,) = of_code(report, "xmin-held")
+    assert ask(url, finding.commands[-1]) == [(True,)]
+    eventually(
+        lambda: not of_code(activity.xmin(job(url), IMPATIENT), "xmin-held"), 5, "it is let go"
+    )
+
+
+def test_a_waiting_change_of_a_table_is_named_as_the_one_to_cancel(
+    url: str, clients: Callable[[str], Client]
+) -> None:
+    reader, change, *visitors = (clients(name) for name in ("reader", "change", "a", "b"))
+    reader.run("BEGIN; SELECT * FROM shelf")
+    change.start("ALTER TABLE shelf ADD COLUMN shape text")
+    eventually(lambda: is_waiting(url, change.pid), 5, "the change waits")
+    for visitor in visitors:
+        visitor.start("SELECT count(*) FROM shelf")
+        eventually(lambda v=visitor: is_waiting(url, v.pid), 5, "the visitor waits")  # type: ignore[misc]
+    (finding,) = of_code(activity.blocking(job(url), IMPATIENT), "blocking")
+    assert finding.subject == f"process {reader.pid}"
+    assert (
+        f"2 sessions could go on at once if process {change.pid} (AccessExclusiveLock on"
+        in finding.sentence
+    )
+    assert [row["because"] for row in finding.evidence["tree"]] == [
+        "holds the lock",
+        "queued ahead",
+        "queued ahead",
+    ]
+    assert ask(url, finding.commands[0]) == [(True,)]
+    eventually(
+        lambda: not any(is_waiting(url, visitor.pid) for visitor in visitors), 5, "both go on"
+    )
 
 
 # --- rights -----------------------------------------------------------------------------------

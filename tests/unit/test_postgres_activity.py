@@ -12,14 +12,8 @@ from maintenance.conf import Thresholds
 from maintenance.core.findings import Severity
 from maintenance.core.job import Point
 from maintenance.postgres.activity.backends import ActivitySnapshot, Backend, visibility_findings
-from maintenance.postgres.activity.blocking import (
-    BlockingTree,
-    Wait,
-    blocking_table,
-    blocking_trees,
-    diagnose_blocking,
-    trees_of,
-)
+from maintenance.postgres.activity.blocking import BlockingTree, Wait, blocking_trees, trees_of
+from maintenance.postgres.activity.blocking_findings import blocking_table, diagnose_blocking
 from maintenance.postgres.activity.connection_limits import (
     ConnectionLimit,
     Peaks,
@@ -32,8 +26,11 @@ from maintenance.postgres.activity.connections import (
     count_connections,
     diagnose_connections,
 )
+from maintenance.postgres.activity.idle import diagnose_idle
+from maintenance.postgres.activity.locks import Lock, conflict
 from maintenance.postgres.activity.long_running import diagnose_long_running
 from maintenance.postgres.activity.sessions import XminHolder
+from maintenance.postgres.activity.xmin import diagnose_holders
 
 THRESHOLDS = Thresholds()
 
@@ -196,10 +193,94 @@ def test_the_longest_wait_decides_how_serious_it_is(
     assert finding.severity is severity
 
 
-def test_a_working_root_is_cancelled_not_ended() -> None:
+def test_a_working_root_is_cancelled_first_and_ended_second() -> None:
     now = snapshot(backend(1), waiting(2, 1))
     (finding,) = diagnose_blocking(trees_of(now), now, THRESHOLDS)
-    assert finding.commands == (backend(1).cancel_command(),)
+    assert finding.commands == (backend(1).cancel_command(), backend(1).terminate_command())
+    assert "Cancelling loses the statement's work so far" in finding.advice
+
+
+@pytest.mark.parametrize(
+    ("query", "advice"),
+    [
+        ("autovacuum: VACUUM public.t", "gives way by itself"),
+        ("autovacuum: VACUUM public.t (to prevent wraparound)", "gives way to nobody"),
+    ],
+)
+def test_an_autovacuum_at_the_root_is_never_ended_but_cancelled(query: str, advice: str) -> None:
+    root = backend(1, backend_type="autovacuum worker", query=query)
+    now = snapshot(root, waiting(2, 1))
+    (finding,) = diagnose_blocking(trees_of(now), now, THRESHOLDS)
+    assert advice in finding.advice
+    assert finding.commands == (root.cancel_command(),)
+
+
+def test_one_that_only_queues_ahead_of_others_is_the_first_to_cancel() -> None:
+    reader = backend(1, state="idle in transaction")
+    change = waiting(2, 1)
+    now = replace(
+        snapshot(reader, change, waiting(3, 2), waiting(4, 2)),
+        locks=(
+            Lock("t", 1, None, "AccessShareLock", granted=True),
+            Lock("t", 2, None, "AccessExclusiveLock", granted=False),
+            Lock("t", 3, None, "AccessShareLock", granted=False),
+            Lock("t", 4, None, "AccessShareLock", granted=False),
+        ),
+    )
+    (finding,) = diagnose_blocking(trees_of(now), now, THRESHOLDS)
+    assert "2 sessions could go on at once if process 2" in finding.sentence
+    assert finding.commands == (change.cancel_command(), reader.terminate_command())
+    assert finding.advice.startswith("Cancel what process 2 waits to do")
+    assert [row["because"] for row in finding.evidence["tree"]] == [
+        "holds the lock",
+        "queued ahead",
+        "queued ahead",
+    ]
+
+
+def test_lock_modes_exclude_each_other_both_ways() -> None:
+    modes = [
+        "AccessShare",
+        "RowShare",
+        "RowExclusive",
+        "ShareUpdateExclusive",
+        "Share",
+        "ShareRowExclusive",
+    ]
+    modes += ["Exclusive", "AccessExclusive"]
+    for one in modes:
+        assert conflict(f"{one}Lock", "AccessExclusiveLock")
+        assert not conflict("AccessShareLock", f"{one}Lock") or one == "AccessExclusive"
+        for other in modes:
+            assert conflict(one, other) == conflict(other, one)
+    pairs = sum(conflict(one, other) for one in modes for other in modes)
+    assert pairs == 38  # the crosses of the documentation's table
+    assert conflict("SIReadLock", "ShareLock")
+
+
+def test_a_deep_chain_and_a_wide_queue_cost_little() -> None:
+    chain = blocking_trees({pid: [pid - 1] for pid in range(2, 3000)})
+    assert [len(tree.waits) for tree in chain] == [2998]
+    assert chain[0].waits[-1].depth == 2998
+    # Everybody waits for all ahead, as at the lock of one row.
+    queue = blocking_trees({pid: range(1, pid) for pid in range(2, 600)})
+    assert [len(tree.waits) for tree in queue] == [598]
+    circle = blocking_trees({pid: [pid % 2000 + 1] for pid in range(1, 2001)})
+    assert [tree.is_deadlock for tree in circle] == [True]
+
+
+def test_a_wide_tree_is_drawn_in_part_and_counted_whole() -> None:
+    now = snapshot(backend(1), *(waiting(pid, 1) for pid in range(2, 202)))
+    (finding,) = diagnose_blocking(trees_of(now), now, THRESHOLDS)
+    drawn = finding.evidence["drawn"]
+    assert drawn[0] == backend(1).in_words
+    assert drawn[1] == (
+        "  process 2 waits for 5 seconds: ShareLock on transactionid;"
+        " UPDATE t SET a = ? WHERE id = ?"
+    )
+    assert drawn[-1] == "... and 150 more"
+    assert finding.evidence["waiting_sessions"] == 200
+    assert len(blocking_table(trees_of(now), now).rows) == 201
 
 
 def test_a_prepared_transaction_at_the_root_is_called_so() -> None:
@@ -208,6 +289,17 @@ def test_a_prepared_transaction_at_the_root_is_called_so() -> None:
     assert finding.sentence.startswith("A prepared transaction keeps 1 session waiting")
     assert "ROLLBACK PREPARED" in finding.advice
     assert finding.commands == ()
+    named = replace(
+        now,
+        locks=(
+            Lock("t", None, "it's", "RowExclusiveLock", granted=True),
+            Lock("t", None, "other", "AccessShareLock", granted=True),
+            Lock("t", 2, None, "ShareLock", granted=False),
+        ),
+    )
+    (finding,) = diagnose_blocking(trees_of(named), named, THRESHOLDS)
+    assert finding.sentence.startswith('The prepared transaction "it\'s" keeps 1 session waiting')
+    assert "'it''s'" in finding.advice
 
 
 def test_a_worker_of_a_parallel_query_waits_as_its_leader() -> None:
@@ -243,10 +335,11 @@ def holder(name: str, **changes: Any) -> XminHolder:
 
 def test_a_statement_over_the_limit_is_a_warning_with_a_guarded_command() -> None:
     slow = backend(1, statement_seconds=301.0)
-    (finding,) = diagnose_long_running(snapshot(slow, backend(2)), [], THRESHOLDS)
+    (finding,) = diagnose_long_running(snapshot(slow, backend(2)), {}, THRESHOLDS)
     assert (finding.code, finding.severity) == ("long-running", Severity.WARNING)
     assert "has run one statement for 5 minutes: UPDATE t SET a = ?" in finding.sentence
-    assert finding.commands == (slow.cancel_command(),)
+    assert finding.commands == (slow.cancel_command(), slow.terminate_command())
+    assert "takes back its whole transaction (open for 3 seconds)" in finding.advice
 
 
 @pytest.mark.parametrize(
@@ -255,7 +348,7 @@ def test_a_statement_over_the_limit_is_a_warning_with_a_guarded_command() -> Non
 )
 def test_upkeep_may_take_long(changes: dict[str, str]) -> None:
     slow = backend(1, statement_seconds=5000.0, **changes)
-    (finding,) = diagnose_long_running(snapshot(slow), [], THRESHOLDS)
+    (finding,) = diagnose_long_running(snapshot(slow), {}, THRESHOLDS)
     assert finding.severity is Severity.INFO
     assert finding.commands == ()
 
@@ -268,12 +361,12 @@ def test_idle_sessions_parallel_workers_and_senders_are_no_long_statements() -> 
         backend(3, backend_type="walsender", **old),
         backend(4, here=False, **old),
     ]
-    assert list(diagnose_long_running(snapshot(*others), [], THRESHOLDS)) == []
+    assert list(diagnose_long_running(snapshot(*others), {}, THRESHOLDS)) == []
 
 
 def test_an_idle_transaction_is_named_with_what_it_holds_back() -> None:
     idle = backend(4, state="idle in transaction", state_seconds=61.0)
-    found = list(diagnose_long_running(snapshot(idle), [holder("4", xid_age=1234)], THRESHOLDS))
+    found = list(diagnose_idle(snapshot(idle), {"4": holder("4", xid_age=1234)}, THRESHOLDS))
     assert [f.code for f in found] == ["idle-in-transaction"]
     assert "has done nothing for 1 minute" in found[0].sentence
     assert "rows that died in the last 1,234 transactions" in found[0].sentence
@@ -283,7 +376,7 @@ def test_an_idle_transaction_is_named_with_what_it_holds_back() -> None:
 
 def test_a_transaction_that_was_idle_for_a_moment_is_none() -> None:
     idle = backend(4, state="idle in transaction", state_seconds=59.0)
-    assert list(diagnose_long_running(snapshot(idle), [], THRESHOLDS)) == []
+    assert list(diagnose_idle(snapshot(idle), {}, THRESHOLDS)) == []
 
 
 def test_what_holds_back_vacuum_without_being_a_long_statement_is_named_by_itself() -> None:
@@ -298,7 +391,7 @@ def test_what_holds_back_vacuum_without_being_a_long_statement_is_named_by_itsel
         holder("gid", kind="prepared transaction", transaction_seconds=400.0),
         holder("5", transaction_seconds=20.0),
     ]
-    found = list(diagnose_long_running(snapshot(), holders, THRESHOLDS))
+    found = list(diagnose_holders(holders, {}, THRESHOLDS))
     assert [f.subject for f in found] == ["replication slot standby", "prepared transaction gid"]
     assert {f.severity for f in found} == {Severity.WARNING}
     assert found[0].sentence == (
@@ -309,8 +402,51 @@ def test_what_holds_back_vacuum_without_being_a_long_statement_is_named_by_itsel
 
 def test_a_holder_that_keeps_freezing_from_working_is_critical() -> None:
     slot = holder("s", kind="replication slot", transaction_seconds=None, xid_age=200_000_000)
-    (finding,) = diagnose_long_running(snapshot(), [slot], THRESHOLDS)
+    (finding,) = diagnose_holders([slot], {}, THRESHOLDS)
     assert finding.severity is Severity.CRITICAL
+
+
+def test_a_slot_names_what_it_keeps() -> None:
+    slot = holder(
+        "sync",
+        kind="replication slot",
+        state="inactive",
+        transaction_seconds=None,
+        xid_age=5_000_000,
+        catalogs_only=True,
+        kept_wal_bytes=3 * 1024**3,
+        inactive_seconds=7200.0,
+    )
+    (finding,) = diagnose_holders([slot], {}, THRESHOLDS)
+    assert finding.sentence == (
+        'The inactive replication slot "sync", inactive for 2 hours keeps VACUUM from removing rows'
+        " of the system catalogs that died in the last 5,000,000 transactions, and 3.0 GB of WAL"
+        " from being removed."
+    )
+
+
+def test_a_holder_that_was_named_is_not_named_again() -> None:
+    old = holder("5", transaction_seconds=400.0)
+    backends = {5: backend(5, transaction_seconds=400.0)}
+    (finding,) = diagnose_holders([old], backends, THRESHOLDS)
+    assert finding.commands == (backends[5].cancel_command(), backends[5].terminate_command())
+    assert not list(diagnose_holders([old], backends, THRESHOLDS, named={"process 5"}))
+
+
+def test_a_transaction_of_short_statements_is_named_by_its_age() -> None:
+    busy = backend(1, transaction_seconds=301.0)
+    short_pause = backend(
+        2, state="idle in transaction", state_seconds=1.0, transaction_seconds=400.0
+    )
+    others = [
+        backend(3, statement_seconds=500.0, transaction_seconds=500.0),
+        backend(4, state="idle in transaction", state_seconds=90.0, transaction_seconds=900.0),
+        backend(5, transaction_seconds=299.0),
+    ]
+    found = list(diagnose_long_running(snapshot(busy, short_pause, *others), {}, THRESHOLDS))
+    named = [f.subject for f in found if f.code == "long-transaction"]
+    assert named == ["process 2", "process 1"]
+    assert [f.subject for f in found if f.code == "long-running"] == ["process 3"]
 
 
 # --- connections ------------------------------------------------------------------------------

@@ -8,6 +8,7 @@ from psycopg2.extensions import connection as Connection  # noqa: N812 - it is a
 
 from maintenance.core.findings import Finding, unavailable
 from maintenance.core.wording import counted
+from maintenance.postgres.activity.locks import Lock
 from maintenance.postgres.activity.sessions import session_in_words
 from maintenance.postgres.connection import query
 from maintenance.postgres.queries.statement_text import command_of, without_literals
@@ -77,6 +78,16 @@ class Backend:
         return ours or (not self.hidden and self.backend_type != CLIENT)
 
     @property
+    def is_autovacuum(self) -> bool:
+        """Whether it is a worker of autovacuum."""
+        return not self.hidden and self.backend_type == "autovacuum worker"
+
+    @property
+    def prevents_wraparound(self) -> bool:
+        """Whether it is an autovacuum that gives way to nobody, by the server's own mark."""
+        return self.is_autovacuum and self.statement.endswith("(to prevent wraparound)")
+
+    @property
     def subject(self) -> str:
         """Name it in a finding."""
         return f"process {self.pid}"
@@ -126,7 +137,8 @@ class ActivitySnapshot:
 
     ``reserved_connections`` of ``max_connections`` are kept, of which
     ``superuser_reserved_connections`` for superusers and the others for members of
-    pg_use_reserved_connections. ``role_name`` is our role, quoted.
+    pg_use_reserved_connections. ``role_name`` is our role, quoted. ``locks``
+    are those that somebody waits for.
     """
 
     backends: tuple[Backend, ...]
@@ -134,6 +146,7 @@ class ActivitySnapshot:
     reserved_connections: int
     role_name: str
     superuser_reserved_connections: int = 0
+    locks: tuple[Lock, ...] = ()
 
     @property
     def hidden_count(self) -> int:
@@ -155,7 +168,10 @@ def measure_activity(conn: Connection) -> ActivitySnapshot:
     """Take the snapshot."""
     limits = query(conn, "connection_limits")[0]
     backends = tuple(Backend.from_row(row) for row in query(conn, "backends"))
-    return ActivitySnapshot(backends=backends, **limits)
+    locks: tuple[Lock, ...] = ()
+    if any(backend.blocked_by for backend in backends):
+        locks = tuple(Lock(**row) for row in query(conn, "lock_queue"))
+    return ActivitySnapshot(backends=backends, locks=locks, **limits)
 
 
 def visibility_findings(snapshot: ActivitySnapshot) -> list[Finding]:

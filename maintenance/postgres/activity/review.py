@@ -1,6 +1,6 @@
 """What goes on in the server at this moment: connections, long transactions, who blocks whom."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -16,11 +16,11 @@ from maintenance.postgres.activity.backends import (
     measure_activity,
     visibility_findings,
 )
-from maintenance.postgres.activity.blocking import (
+from maintenance.postgres.activity.blocking import trees_of
+from maintenance.postgres.activity.blocking_findings import (
     blocking_table,
     diagnose_blocking,
     longest_wait_seconds,
-    trees_of,
 )
 from maintenance.postgres.activity.connection_limits import (
     ConnectionLimit,
@@ -38,15 +38,24 @@ from maintenance.postgres.activity.connections import (
     count_connections,
     diagnose_connections,
 )
-from maintenance.postgres.activity.long_running import (
-    diagnose_long_running,
-    holders_table,
+from maintenance.postgres.activity.idle import (
+    diagnose_idle,
     idle_limit_seconds,
     idle_transactions,
-    long_statements,
-    sessions_table,
 )
+from maintenance.postgres.activity.long_running import (
+    diagnose_long_running,
+    long_statements,
+    long_transactions,
+)
+from maintenance.postgres.activity.session_rows import sessions_table
 from maintenance.postgres.activity.sessions import XminHolder, xmin_holders
+from maintenance.postgres.activity.xmin import (
+    diagnose_holders,
+    holders_table,
+    holds_for_long,
+    sessions_among,
+)
 from maintenance.postgres.connection import connect
 
 
@@ -82,9 +91,15 @@ def review_activity(job: Job[DatabaseTarget, NoOptions], thresholds: Thresholds)
     :func:`connect` raises.
     """
     moment = _measure(job)
-    parts = [
+    before = [
         _connections(moment, measure_peaks(job.history), thresholds),
         _long_running(moment, thresholds),
+        _idle(moment, thresholds),
+    ]
+    named = {finding.subject for part in before for finding in part.findings}
+    parts = [
+        *before,
+        _xmin(moment, thresholds, named),
         _blocking(moment.snapshot, thresholds),
     ]
     return _report("Activity", job, moment.snapshot, parts)
@@ -98,10 +113,22 @@ def connections(job: Job[DatabaseTarget, NoOptions], thresholds: Thresholds) -> 
 
 
 def long_running(job: Job[DatabaseTarget, NoOptions], thresholds: Thresholds) -> Report:
-    """Name statements and transactions that have been open for too long."""
+    """Name statements and transactions that have been at work for too long."""
     moment = _measure(job)
     part = _long_running(moment, thresholds)
     return _report("Long-running statements and transactions", job, moment.snapshot, [part])
+
+
+def idle_in_transaction(job: Job[DatabaseTarget, NoOptions], thresholds: Thresholds) -> Report:
+    """Name sessions that do nothing in an open transaction."""
+    moment = _measure(job)
+    return _report("Idle transactions", job, moment.snapshot, [_idle(moment, thresholds)])
+
+
+def xmin(job: Job[DatabaseTarget, NoOptions], thresholds: Thresholds) -> Report:
+    """Name what keeps VACUUM from removing dead rows: sessions, slots, standbys and others."""
+    moment = _measure(job)
+    return _report("What holds back VACUUM", job, moment.snapshot, [_xmin(moment, thresholds)])
 
 
 def blocking(job: Job[DatabaseTarget, NoOptions], thresholds: Thresholds) -> Report:
@@ -113,7 +140,11 @@ def blocking(job: Job[DatabaseTarget, NoOptions], thresholds: Thresholds) -> Rep
 def _measure(job: Job[DatabaseTarget, NoOptions]) -> _Moment:
     with connect(job.target, purpose="activity") as conn:
         snapshot = measure_activity(conn)
-        return _Moment(snapshot, xmin_holders(conn), measure_limits(conn, snapshot.backends))
+        return _Moment(
+            snapshot,
+            xmin_holders(conn, with_catalogs=True),
+            measure_limits(conn, snapshot.backends),
+        )
 
 
 def _connections(moment: _Moment, peaks: Peaks, thresholds: Thresholds) -> _Part:
@@ -134,39 +165,69 @@ def _connections(moment: _Moment, peaks: Peaks, thresholds: Thresholds) -> _Part
 def _long_running(moment: _Moment, thresholds: Thresholds) -> _Part:
     snapshot, holders = moment.snapshot, moment.holders
     statements = long_statements(snapshot, thresholds)
-    idle = idle_transactions(snapshot, thresholds)
-    samples = []
-    if snapshot.shows_everything:
-        samples = [
-            Sample("long_running_statements_count", len(statements)),
-            Sample("oldest_xmin_age", max((holder.xid_age for holder in holders), default=0)),
-        ]
+    transactions = long_transactions(snapshot, thresholds)
+    limit = seconds_in_words(thresholds.long_running_seconds)
+    found = [
+        f"{counted(len(backends), noun)}{_seen(snapshot)}"
+        f" {'has' if len(backends) == 1 else 'have'} run for more than {limit}"
+        for backends, noun in ((statements, "statement"), (transactions, "transaction"))
+        if backends
+    ]
+    none = f"no statement or transaction{_seen(snapshot)} runs long"
     return _Part(
-        clause=_long_running_clause(snapshot, len(statements), len(idle), thresholds),
-        findings=tuple(diagnose_long_running(snapshot, holders, thresholds)),
+        clause=" and ".join(found) or none,
+        findings=tuple(diagnose_long_running(snapshot, sessions_among(holders), thresholds)),
         tables=(
             sessions_table("Statements that run long", statements),
-            sessions_table("Sessions idle in a transaction", idle),
-            holders_table(holders),
+            sessions_table("Transactions that run long", transactions),
         ),
-        samples=tuple(samples),
+        samples=_if_seen(snapshot, Sample("long_running_statements_count", len(statements))),
     )
 
 
-def _long_running_clause(
-    snapshot: ActivitySnapshot, statements: int, idle: int, thresholds: Thresholds
-) -> str:
-    seen = "" if snapshot.shows_everything else " that may be seen"
-    found = []
-    if statements:
-        limit = seconds_in_words(thresholds.long_running_seconds)
-        verb = "has" if statements == 1 else "have"
-        found.append(f"{counted(statements, 'statement')}{seen} {verb} run for more than {limit}")
+def _idle(moment: _Moment, thresholds: Thresholds) -> _Part:
+    snapshot, holders = moment.snapshot, moment.holders
+    idle = idle_transactions(snapshot, thresholds)
+    limit = seconds_in_words(idle_limit_seconds(thresholds))
+    clause = f"no session{_seen(snapshot)} sits idle in a transaction"
     if idle:
-        limit = seconds_in_words(idle_limit_seconds(thresholds))
-        verb = "sits" if idle == 1 else "sit"
-        found.append(f"{counted(idle, 'session')}{seen} {verb} idle in a transaction for {limit}")
-    return " and ".join(found) or f"no statement or transaction{seen} runs long"
+        clause = (
+            f"{counted(len(idle), 'session')}{_seen(snapshot)} {'sits' if len(idle) == 1 else 'sit'}"
+            f" idle in a transaction for {limit}"
+        )
+    return _Part(
+        clause=clause,
+        findings=tuple(diagnose_idle(snapshot, sessions_among(holders), thresholds)),
+        tables=(sessions_table("Sessions idle in a transaction", idle),),
+        samples=(),
+    )
+
+
+def _xmin(moment: _Moment, thresholds: Thresholds, named: Collection[str] = ()) -> _Part:
+    snapshot, holders = moment.snapshot, moment.holders
+    of_tables = [holder.xid_age for holder in holders if not holder.catalogs_only]
+    oldest = max(of_tables, default=0)
+    clause = f"nothing{_seen(snapshot)} holds back VACUUM for long"
+    if any(holds_for_long(holder, thresholds) for holder in holders):
+        clause = (
+            f"VACUUM cannot yet remove rows that died in the last {counted(oldest, 'transaction')}"
+        )
+    backends = by_pid(snapshot.backends)
+    return _Part(
+        clause=clause,
+        findings=tuple(diagnose_holders(holders, backends, thresholds, named=named)),
+        tables=(holders_table(holders),),
+        samples=_if_seen(snapshot, Sample("oldest_xmin_age", oldest)),
+    )
+
+
+def _seen(snapshot: ActivitySnapshot) -> str:
+    return "" if snapshot.shows_everything else " that may be seen"
+
+
+def _if_seen(snapshot: ActivitySnapshot, *samples: Sample) -> tuple[Sample, ...]:
+    """Return the samples, none where a session that may not be seen could change them."""
+    return samples if snapshot.shows_everything else ()
 
 
 def _blocking(snapshot: ActivitySnapshot, thresholds: Thresholds) -> _Part:

@@ -6,7 +6,7 @@ from typing import Any
 
 from psycopg2.extensions import connection as Connection  # noqa: N812 - it is a class
 
-from maintenance.core.wording import seconds_in_words
+from maintenance.core.wording import counted, seconds_in_words
 from maintenance.postgres.connection import query
 
 
@@ -15,7 +15,9 @@ class XminHolder:
     """Something that keeps VACUUM from removing rows that died after it began.
 
     ``kind`` is ``session``, ``standby``, ``prepared transaction`` or ``replication slot``; ``name``
-    is its process id, transaction identifier or slot name.
+    is its process id, transaction identifier or slot name. ``catalogs_only`` holders (a slot of
+    logical replication) keep rows of the system catalogs alone. ``kept_wal_bytes`` is the WAL that
+    a slot keeps; ``inactive_seconds`` is known from 17 on.
     """
 
     kind: str
@@ -25,12 +27,17 @@ class XminHolder:
     state: str | None
     transaction_seconds: float | None
     xid_age: int
+    catalogs_only: bool = False
+    kept_wal_bytes: int | None = None
+    inactive_seconds: float | None = None
 
     @property
     def in_words(self) -> str:
         """Name it so that a person can find it."""
         if self.kind == "replication slot":
-            return f'the {self.state} replication slot "{self.name}"'
+            since = self.inactive_seconds
+            ago = "" if since is None else f", inactive for {seconds_in_words(since)}"
+            return f'the {self.state} replication slot "{self.name}"{ago}'
         if self.kind == "prepared transaction":
             return f'the prepared transaction "{self.name}"{_by(self.user_name)}{self._for}'
         if self.kind == "standby":
@@ -80,12 +87,24 @@ def session_in_words(
     return f"process {pid} ({', '.join(who)})" if who else f"process {pid}"
 
 
-def xmin_holders(conn: Connection) -> list[XminHolder]:
+def held_clause(holder: XminHolder | None) -> str:
+    """Say what a session holds back, as the end of a sentence about it."""
+    if holder is None:
+        return ""
+    return (
+        " and keeps VACUUM from removing rows that died in the last"
+        f" {counted(holder.xid_age, 'transaction')}"
+    )
+
+
+def xmin_holders(conn: Connection, *, with_catalogs: bool = False) -> list[XminHolder]:
     """Return what holds back VACUUM in this database, the oldest first.
 
-    The oldest one decides: until it ends, rows that died after its start stay.
+    The oldest one decides: until it ends, rows that died after its start stay. Those that keep rows
+    of the system catalogs only are among them ``with_catalogs``.
     """
-    return [XminHolder(**row) for row in query(conn, "xmin_holders")]
+    holders = [XminHolder(**row) for row in query(conn, "xmin_holders")]
+    return [holder for holder in holders if with_catalogs or not holder.catalogs_only]
 
 
 def lock_holder_in_words(row: Mapping[str, Any]) -> str:

@@ -1,5 +1,6 @@
 -- What keeps VACUUM from removing dead rows of this database, oldest first.
 -- Running VACUUMs are left out: their snapshots hold nothing back.
+-- A slot's catalog_xmin keeps rows of system catalogs only, and those of every database.
 SELECT h.*
 FROM (
     SELECT
@@ -9,7 +10,10 @@ FROM (
         a.application_name,
         a.state,
         extract(epoch FROM clock_timestamp() - a.xact_start)::float8 AS transaction_seconds,
-        greatest(age(a.backend_xmin), age(a.backend_xid)) AS xid_age
+        greatest(age(a.backend_xmin), age(a.backend_xid)) AS xid_age,
+        false AS catalogs_only,
+        NULL::bigint AS kept_wal_bytes,
+        NULL::float8 AS inactive_seconds
     FROM pg_stat_activity AS a
     WHERE a.pid <> pg_backend_pid()
         AND coalesce(a.backend_xmin, a.backend_xid) IS NOT NULL
@@ -18,14 +22,27 @@ FROM (
     UNION ALL
     SELECT
         'prepared transaction', p.gid, p.owner::text, '', 'prepared',
-        extract(epoch FROM clock_timestamp() - p.prepared)::float8, age(p.transaction)
+        extract(epoch FROM clock_timestamp() - p.prepared)::float8, age(p.transaction),
+        false, NULL, NULL
     FROM pg_prepared_xacts AS p
     WHERE p.database = current_database()
     UNION ALL
     SELECT
         'replication slot', s.slot_name::text, '', '',
-        CASE WHEN s.active THEN 'active' ELSE 'inactive' END, NULL, age(s.xmin)
+        CASE WHEN s.active THEN 'active' ELSE 'inactive' END, NULL, age(x.held),
+        x.catalogs_only,
+        pg_wal_lsn_diff(
+            CASE
+                WHEN pg_is_in_recovery() THEN pg_last_wal_replay_lsn()
+                ELSE pg_current_wal_lsn()
+            END,
+            s.restart_lsn
+        )::bigint,
+        extract(epoch FROM clock_timestamp() - s.inactive_since)::float8  -- if >= 17
+        NULL::float8  -- if < 17
     FROM pg_replication_slots AS s
-    WHERE s.xmin IS NOT NULL
+    CROSS JOIN LATERAL (VALUES (s.xmin, false), (s.catalog_xmin, true)) AS x (held, catalogs_only)
+    WHERE x.held IS NOT NULL
+        AND s.wal_status IS DISTINCT FROM 'lost'  -- if >= 16
 ) AS h
 ORDER BY h.xid_age DESC, h.transaction_seconds DESC NULLS LAST
