@@ -13,6 +13,7 @@ from maintenance.core.job import Job
 from maintenance.core.plans import Outcome, Verdict
 from maintenance.core.reports import Report
 from maintenance.postgres.vacuum.run import VacuumOptions, vacuum_analyze
+from tests.postgres_clients import narrow_role
 
 Run = Callable[..., list[tuple[Any, ...]]]
 
@@ -186,3 +187,12 @@ def test_nothing_to_do_is_said(make_database: Callable[[], str]) -> None:
     url = make_database()
     vacuum(url, mode="all")
     assert vacuum(url).summary.startswith("Nothing to do")
+
+
+def test_a_table_that_may_not_be_read_is_not_called_unanalyzed(url: str) -> None:
+    with session(url) as run:
+        run("SELECT pg_stat_reset()")  # only pg_stats still knows of the ANALYZE
+    with narrow_role(url, "pg_monitor") as narrow:
+        report = vacuum(narrow)
+    assert not [f for f in report.findings if "clean" in f.sentence]
+    assert "never analyzed" not in str(report.to_json())

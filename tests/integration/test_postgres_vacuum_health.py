@@ -80,6 +80,7 @@ def test_a_database_in_order_is_healthy_in_one_sentence(url: str) -> None:
     counted(url, "tidy", "n_tup_ins", 500)
     with session(url) as run:
         run("VACUUM ANALYZE tidy")
+    counted(url, "tidy", "analyze_count", 1)
     report = review(url)
 
     assert [f for f in report.findings if f.measured] == []
@@ -145,6 +146,7 @@ def test_large_tables_get_settings_of_their_own_and_the_undo_restores_them(url: 
     counted(url, "large", "n_tup_del", 1)
     with session(url) as run:
         run("VACUUM ANALYZE large, inserted")
+    counted(url, "inserted", "analyze_count", 1)
     advised = of_code(review(url), "autovacuum-table-settings")
     # That a table is only inserted into takes a week to tell; its statistics can be judged now.
     assert advised["public.inserted"].commands == (
@@ -178,6 +180,7 @@ def test_columns_without_statistics_are_named_where_the_role_would_see_them(url:
         run(f"ALTER TABLE grown ADD COLUMN {QUOTED} int DEFAULT 1")
         run("ALTER TABLE grown ADD COLUMN plain int")
         run("ALTER TABLE grown ALTER COLUMN plain SET STATISTICS 0")
+    counted(url, "grown", "analyze_count", 1)
 
     missing = of_code(review(url), "statistics-missing")
     assert set(missing) == {"public.grown"}
@@ -203,6 +206,8 @@ def test_a_partitioned_table_is_named_once_it_has_rows(url: str) -> None:
     assert finding.subject == "public.log"
     with session(url) as run:
         run(finding.commands[0])
+    counted(url, "log_1", "n_mod_since_analyze", 0)
+    counted(url, "log", "analyze_count", 1)
     assert of_code(review(url), "partitioned-table-statistics") == {}
 
 
