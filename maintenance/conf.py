@@ -66,6 +66,20 @@ class Section(BaseModel):
     model_config = ConfigDict(extra="forbid", frozen=True)
 
 
+class ServerFacts(Section):
+    """What the machine of a PostgreSQL server has, for advice on its settings.
+
+    Memory and processors are what the server may use, a container's limits where it has some; they
+    are read from the machine if the server provably runs on this one. ``dedicated`` is whether
+    nothing else needs the memory.
+    """
+
+    memory_bytes: int | None = Field(default=None, gt=0)
+    cpu_count: int | None = Field(default=None, gt=0)
+    storage: Literal["ssd", "hdd"] | None = None
+    dedicated: bool | None = None
+
+
 class DatabaseTarget(Section):
     """A PostgreSQL database to look after: a Django connection ``alias`` or a ``url``.
 
@@ -86,6 +100,7 @@ class DatabaseTarget(Section):
     lock_timeout_seconds: float = Field(default=2, gt=0)
     log_directory: str = ""
     exclude_schemas: tuple[str, ...] = ()
+    server: ServerFacts = Field(default_factory=ServerFacts)
     size_limit_bytes: int | None = Field(
         default=None, gt=0
     )  # what its disk or plan holds; if known

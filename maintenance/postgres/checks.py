@@ -29,6 +29,7 @@ from maintenance.postgres.capacity.cache_hit_ratio import review_database_cache_
 from maintenance.postgres.capacity.growth import report_growth
 from maintenance.postgres.capacity.review import report_sequences
 from maintenance.postgres.connection import connect, reason_of
+from maintenance.postgres.indexes.advice.report import report_index_advice
 from maintenance.postgres.indexes.missing import MissingIndexOptions, report_missing_indexes
 from maintenance.postgres.indexes.redundant import (
     RedundantIndexOptions,
@@ -48,6 +49,7 @@ from maintenance.postgres.server.review import (
     report_replication,
     report_temporary_files,
 )
+from maintenance.postgres.settings.review import review_database_settings
 from maintenance.postgres.time_budget import TimeBudget
 from maintenance.postgres.vacuum.health import report_table_upkeep, report_wraparound
 from maintenance.postgres.vacuum.run import VacuumOptions, vacuum_analyze
@@ -139,7 +141,10 @@ ANALYSES: Mapping[str, Analysis] = {
     ),
     "missing-indexes": Analysis(
         "Missing indexes",
-        (Part("report_missing_indexes", report_missing_indexes, MissingIndexOptions()),),
+        (
+            Part("report_missing_indexes", report_missing_indexes, MissingIndexOptions()),
+            Part("report_missing_indexes", report_index_advice, MissingIndexOptions()),
+        ),
     ),
     "bloat": Analysis(
         "Bloat",
@@ -184,6 +189,7 @@ ANALYSES: Mapping[str, Analysis] = {
     "extensions": Analysis("Extensions", (Part("review_database_server", report_extensions),)),
     "collations": Analysis("Collations", (Part("review_database_server", report_collations),)),
     "checksums": Analysis("Data checksums", (Part("review_database_server", report_checksums),)),
+    "settings": Analysis("Settings", (Part("review_database_settings", review_database_settings),)),
 }
 
 

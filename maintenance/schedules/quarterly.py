@@ -5,6 +5,11 @@ from maintenance.schedules.model import Schedule
 QUARTERLY: tuple[Schedule, ...] = (
     Schedule("run_load_test", "0 3 2 1,4,7,10 *", "Load testing"),
     Schedule("review_capacity", "30 3 2 1,4,7,10 *", "Capacity planning review"),
+    Schedule(
+        "review_database_settings",
+        "45 3 2 1,4,7,10 *",
+        "Infrastructure scaling assessment",
+    ),
     Schedule("assess_scaling", "40 3 2 1,4,7,10 *", "Infrastructure scaling assessment"),
     Schedule(
         "review_performance_targets",

@@ -19,6 +19,7 @@ from maintenance.postgres.integrity import review as integrity
 from maintenance.postgres.queries import review as queries
 from maintenance.postgres.queries.rules import SlowQueryOptions
 from maintenance.postgres.server import review as server
+from maintenance.postgres.settings import review as settings
 from maintenance.postgres.vacuum import health as vacuum_health
 from maintenance.postgres.vacuum import run as vacuum
 
@@ -139,3 +140,9 @@ def review_database_growth(job: Job[DatabaseTarget, NoOptions]) -> Report:
 def check_data_integrity(job: Job[DatabaseTarget, integrity.IntegrityOptions]) -> Report:
     """Look for corruption, broken constraints, orphans, duplicates, and sequences in trouble."""
     return integrity.check_data_integrity(job, configuration().thresholds)
+
+
+@maintenance_task(queue="low", target=TargetKind.DATABASE)
+def review_database_settings(job: Job[DatabaseTarget, NoOptions]) -> Report:
+    """Compare the server's settings with its memory, processors, storage and load."""
+    return settings.review_database_settings(job, configuration().thresholds)

@@ -1,0 +1,1 @@
+"""Settings of the server: what would change something, and why."""

@@ -1,0 +1,14 @@
+-- The server's settings as a new session starts with them: what this one has set is left out.
+-- Without pg_read_all_settings some rows, and the files, are hidden.
+SELECT
+    name,
+    reset_val AS value,
+    unit,
+    vartype AS kind,
+    context,
+    source,
+    sourcefile AS source_file,
+    boot_val AS default,
+    pending_restart AS is_pending
+FROM pg_settings
+WHERE reset_val IS NOT NULL
