@@ -310,6 +310,8 @@ def test_a_collation_whose_version_changed_names_the_indexes_in_its_order(url: s
     ask(url, sql.SQL("CREATE TABLE t (a text COLLATE {}, b int PRIMARY KEY)").format(odd))
     ask(url, sql.SQL("CREATE INDEX {} ON t (a)").format(odd))
     ask(url, "CREATE INDEX plain ON t (b)")
+    ask(url, "CREATE INDEX pattern ON t (a text_pattern_ops)")
+    ask(url, "CREATE INDEX hashed ON t USING hash (a)")
     assert of_code(look(url), "collation-version").keys() <= {"the database's own collation"}
     ask(url, "UPDATE pg_collation SET collversion = 'old' WHERE collname = %s", ODD_NAME)
 

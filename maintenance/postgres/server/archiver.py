@@ -21,6 +21,7 @@ class Archiver:
     """pg_stat_archiver; ``waiting_files`` is ``None`` where the role may not list them."""
 
     mode: str
+    in_recovery: bool
     has_destination: bool
     archived_count: int
     failed_count: int
@@ -33,8 +34,8 @@ class Archiver:
 
     @property
     def is_on(self) -> bool:
-        """Whether WAL is to be archived at all."""
-        return self.mode != "off"
+        """Whether this server is to archive WAL at all; a standby is with ``always`` only."""
+        return self.mode == "always" or (self.mode == "on" and not self.in_recovery)
 
     @property
     def is_failing(self) -> bool:
@@ -55,7 +56,7 @@ def examine_archiver(
     waiting = query(conn, "wal_to_archive")[0]["waiting_files"] if may_list else None
     archiver = Archiver(**row, waiting_files=waiting)
     if not archiver.is_on:
-        clause = "WAL is not archived"
+        clause = "WAL is not archived here"
     elif archiver.is_failing:
         clause = "archiving fails"
     else:

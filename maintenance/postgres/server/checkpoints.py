@@ -57,7 +57,8 @@ class CheckpointPeriod:
     """The checkpoints of a period. ``by_wal`` were requested because WAL was written.
 
     The counters do not tell these from those of CHECKPOINT, a base backup or CREATE DATABASE; no
-    more than the WAL accounts for are counted as ``by_wal``.
+    more than the WAL accounts for are counted as ``by_wal``. ``is_exact`` tells whether the present
+    max_wal_size held all the time, so that the rest can be laid to commands.
     """
 
     timed: int
@@ -65,6 +66,7 @@ class CheckpointPeriod:
     by_wal: int
     wal_bytes: int
     wal_bytes_per_second: float | None
+    is_exact: bool
 
     @property
     def total(self) -> int:
@@ -84,6 +86,7 @@ def checkpoint_period(period: Period, settings: CheckpointSettings) -> Checkpoin
         by_wal=min(requested, moved // settings.distance_bytes),
         wal_bytes=wal_bytes,
         wal_bytes_per_second=period.per_second("wal_bytes"),
+        is_exact=period.since_last_look,
     )
 
 
@@ -100,7 +103,8 @@ def examine_checkpoints(
     now = Counted(
         {name: int(row[name]) for name in _COUNTERS},
         CounterWindow(max(starts), row["measured_at"]),
-        row["system_identifier"],
+        # Another max_wal_size is another regime: its checkpoints are not counted with these.
+        f"{row['system_identifier']}/{row['max_wal_size_bytes']}",
     )
     period = period_between(Counted.from_state(previous), now)
     if not period.since_last_look and max(starts) - min(starts) > SAME_RESET_SECONDS:
@@ -145,7 +149,11 @@ def diagnose_checkpoints(
     if seen.by_wal >= MINIMUM_REQUESTED and seen.by_wal > REQUESTED_RATIO * seen.total:
         yield _too_small(seen, settings, in_words)
     by_command = seen.requested - seen.by_wal
-    if by_command >= MINIMUM_REQUESTED and by_command > REQUESTED_RATIO * seen.total:
+    if (
+        seen.is_exact
+        and by_command >= MINIMUM_REQUESTED
+        and by_command > REQUESTED_RATIO * seen.total
+    ):
         yield Finding(
             code="checkpoints-by-command",
             severity=Severity.INFO,

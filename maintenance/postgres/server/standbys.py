@@ -25,7 +25,10 @@ CRITICAL_FACTOR = 10
 
 @dataclass(frozen=True, slots=True)
 class Standby:
-    """One that streams from here. ``lag_seconds`` is ``None`` while nothing is on its way."""
+    """One that streams from here. ``lag_seconds`` is ``None`` while nothing is on its way.
+
+    ``slot_kind`` is ``physical``, ``logical``, or ``None`` for one without a slot.
+    """
 
     pid: int
     application_name: str | None
@@ -35,12 +38,13 @@ class Standby:
     lag_bytes: int | None
     unsent_bytes: int | None
     lag_seconds: float | None
-    has_slot: bool
+    slot_kind: str | None
 
     @property
     def in_words(self) -> str:
         """Name it by its application, else by its address."""
-        return f'standby "{self.application_name or self.client_address or self.pid}"'
+        what = "subscriber" if self.slot_kind == "logical" else "standby"
+        return f'{what} "{self.application_name or self.client_address or self.pid}"'
 
 
 @dataclass(frozen=True, slots=True)
@@ -126,7 +130,7 @@ def diagnose_standby(
                 " queries there that hold replay up."
             ),
         )
-    if not standby.has_slot and role.wal_keep_mb == 0:
+    if standby.slot_kind is None and role.wal_keep_mb == 0:
         yield Finding(
             code="standby-without-slot",
             severity=Severity.INFO,
@@ -200,7 +204,7 @@ def _evidence(standby: Standby) -> dict[str, Any]:
         "lag_bytes": standby.lag_bytes,
         "unsent_bytes": standby.unsent_bytes,
         "lag_seconds": standby.lag_seconds,
-        "has_slot": standby.has_slot,
+        "slot_kind": standby.slot_kind,
     }
 
 

@@ -38,7 +38,10 @@ def examine_temporary_files(
         ),
         findings=tuple(
             diagnose_temporary_files(
-                period, row["work_mem"], thresholds.temporary_files_bytes_per_day
+                period,
+                row["work_mem"],
+                thresholds.temporary_files_bytes_per_day,
+                are_logged=row["log_temp_files"] != "-1",
             )
         ),
         facts={"temporary_files": files, "temporary_files_bytes": size},
@@ -48,7 +51,7 @@ def examine_temporary_files(
 
 
 def diagnose_temporary_files(
-    period: Period, work_mem: str, limit_bytes_per_day: int
+    period: Period, work_mem: str, limit_bytes_per_day: int, *, are_logged: bool
 ) -> Iterator[Finding]:
     """Warn where more is written than the limit allows in the period, which counts as a day at least."""
     files, size = period.increase["temp_files"], period.increase["temp_bytes"]
@@ -73,10 +76,14 @@ def diagnose_temporary_files(
             "work_mem": work_mem,
         },
         advice=(
-            "Find the statements first (analysis queries shows their temporary blocks; log_temp_files"
-            " = 0 logs each file), then give work_mem to their role alone: every sort of every"
+            "Find the statements first (analysis queries shows their temporary blocks, the server's log"
+            " each file that log_temp_files is set for), then give work_mem to their role alone: every sort of every"
             " connection may take that much. A sort needs several times its file's size in memory."
         ),
-        commands=("ALTER SYSTEM SET log_temp_files = '10MB';", "SELECT pg_reload_conf();"),
-        undo=("ALTER SYSTEM RESET log_temp_files;", "SELECT pg_reload_conf();"),
+        commands=()
+        if are_logged
+        else ("ALTER SYSTEM SET log_temp_files = '10MB';", "SELECT pg_reload_conf();"),
+        undo=()
+        if are_logged
+        else ("ALTER SYSTEM SET log_temp_files = -1;", "SELECT pg_reload_conf();"),
     )

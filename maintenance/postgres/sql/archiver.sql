@@ -2,6 +2,7 @@
 -- there is one.
 SELECT
     current_setting('archive_mode') AS mode,
+    pg_is_in_recovery() AS in_recovery,
     current_setting('archive_command') NOT IN ('', '(disabled)')
         OR current_setting('archive_library') <> ''  -- if >= 15
     AS has_destination,

@@ -1,6 +1,6 @@
 -- Collations that sort by other rules now than when they were recorded, with the indexes in their
--- order. The database's own is tracked from 15 on. Indexes on the C collation, whose rules do not
--- change, have no version and so never differ.
+-- order. The database's own is tracked from 15 on. The C collation, whose rules do not change, has no
+-- version and so never differs; hash indexes and pattern operator classes do not sort by rules.
 WITH used AS (
     SELECT DISTINCT k.collation_oid
     FROM pg_index AS i, unnest(i.indcollation::oid[]) AS k (collation_oid)
@@ -43,7 +43,16 @@ SELECT
         JOIN pg_class AS c ON c.oid = i.indexrelid AND c.relkind = 'i' AND c.relpersistence <> 't'
         JOIN pg_class AS t ON t.oid = i.indrelid
         JOIN pg_namespace AS n ON n.oid = c.relnamespace
-        WHERE d.oid = ANY (i.indcollation::oid[])
+        JOIN pg_am AS m ON m.oid = c.relam AND m.amname <> 'hash'
+        WHERE EXISTS (
+            SELECT
+            FROM unnest(i.indcollation::oid[], i.indclass::oid[]) AS k (collation_oid, class_oid)
+            JOIN pg_opclass AS o ON o.oid = k.class_oid
+            WHERE k.collation_oid = d.oid
+                AND o.opcname NOT IN (
+                    'text_pattern_ops', 'varchar_pattern_ops', 'bpchar_pattern_ops'
+                )
+        )
         ORDER BY t.relpages DESC, n.nspname, c.relname
     ) AS indexes
 FROM differing AS d

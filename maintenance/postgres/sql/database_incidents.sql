@@ -12,6 +12,7 @@ SELECT
     extract(epoch FROM d.checksum_last_failure)::float8 AS checksum_last_failure_at,
     (SELECT system_identifier::text FROM pg_control_system()) || '/' || d.datid AS identity,
     current_setting('work_mem') AS work_mem,
+    current_setting('log_temp_files') AS log_temp_files,
     pg_is_in_recovery() AS in_recovery
 FROM pg_stat_database AS d
 JOIN pg_stat_database_conflicts AS c ON c.datid = d.datid

@@ -9,7 +9,7 @@ SELECT
     pg_wal_lsn_diff(here.lsn, r.replay_lsn)::bigint AS lag_bytes,
     pg_wal_lsn_diff(here.lsn, r.sent_lsn)::bigint AS unsent_bytes,
     extract(epoch FROM r.replay_lag)::float8 AS lag_seconds,
-    EXISTS (SELECT FROM pg_replication_slots AS s WHERE s.active_pid = r.pid) AS has_slot
+    (SELECT s.slot_type::text FROM pg_replication_slots AS s WHERE s.active_pid = r.pid) AS slot_kind
 FROM pg_stat_replication AS r
 CROSS JOIN (
     SELECT
