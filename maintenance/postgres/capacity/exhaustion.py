@@ -18,6 +18,9 @@ USED_CRITICAL_RATIO = 0.90
 END_WARNING_SECONDS = 180 * DAY_SECONDS
 END_CRITICAL_SECONDS = 30 * DAY_SECONDS
 
+#: What has hardly begun is not worth a row in a table.
+SHOWN_FROM_RATIO = 0.01
+
 #: Largest values (PostgreSQL documentation, "Numeric Types"); other types hold any sequence.
 TYPE_MAXIMUM = {"smallint": 2**15 - 1, "integer": 2**31 - 1, "bigint": 2**63 - 1}
 

@@ -1,7 +1,7 @@
 """How fast the database, its tables and its indexes grow, and when that meets a limit."""
 
 import time
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
 from typing import Any
 
@@ -304,10 +304,16 @@ def _tables(growths: Sequence[Growth]) -> Iterator[Table]:
             (g for g in growths if g.relation.kind == kind),
             key=lambda g: (-(g.weekly_bytes or 0.0), -g.relation.size_bytes),
         )
-        yield Table.of(title, [_row(kind, growth) for growth in ranked[:ROWS_SHOWN]])
+        shown = ranked[:ROWS_SHOWN]
+        rows = [_row(kind, growth) for growth in shown]
+        if any(growth.outlook.fell_at for growth in shown):
+            for row, growth in zip(rows, shown, strict=True):
+                fell_at = growth.outlook.fell_at
+                row["shrank_on"] = None if fell_at is None else day_in_words(fell_at)
+        yield Table.of(title, rows)
 
 
-def _row(kind: str, growth: Growth) -> Mapping[str, Any]:
+def _row(kind: str, growth: Growth) -> dict[str, Any]:
     trend, size = growth.outlook.trend, growth.relation.size_bytes
     weekly = growth.weekly_bytes
     return {
@@ -317,7 +323,6 @@ def _row(kind: str, growth: Growth) -> Mapping[str, Any]:
         "weekly_growth_bytes": weekly,
         "weekly_growth_ratio": None if weekly is None or size == 0 else weekly / size,
         "in_90_days_bytes": None if trend is None else _in_90_days(trend),
-        "shrank_on": day_in_words(growth.outlook.fell_at) if growth.outlook.fell_at else None,
     }
 
 

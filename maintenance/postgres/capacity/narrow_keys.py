@@ -19,6 +19,7 @@ from maintenance.core.trend import Outlook
 from maintenance.core.wording import counted, listed, percent
 from maintenance.postgres.batches import read_in_batches
 from maintenance.postgres.capacity.exhaustion import (
+    SHOWN_FROM_RATIO,
     TYPE_MAXIMUM,
     USED_WARNING_RATIO,
     date_clause,
@@ -36,8 +37,8 @@ from maintenance.postgres.time_budget import TimeBudget
 #: the last page of an index.
 KEYS_READ = 200
 
-#: Rows of the report's table and samples a run: the fullest ones.
-KEYS_SHOWN = 50
+#: Samples a run, and rows of the report's table at most: the fullest ones.
+KEYS_STORED = 50
 
 #: The share used of each, over time.
 METRIC = "key_used_ratio"
@@ -239,7 +240,7 @@ def _forgotten_references(keys: Sequence[NarrowKey]) -> Finding:
             f"{counted(len(keys), 'foreign key column')} {verb} of a narrower type than the key"
             f" referred to: {listed([key.qualified_name for key in keys])}{so_far}."
         ),
-        evidence={"columns": [key.qualified_name for key in keys[:KEYS_SHOWN]]},
+        evidence={"columns": [key.qualified_name for key in keys[:KEYS_STORED]]},
         advice="Give them the type of the key with the next change of these tables.",
     )
 
@@ -256,7 +257,7 @@ def fullest(keys: Iterable[NarrowKey]) -> list[NarrowKey]:
     """Return the keys that have used most of their numbers, the fullest first."""
     known = [key for key in keys if key.used_ratio is not None]
     known.sort(key=lambda key: (-(key.used_ratio or 0.0), key.qualified_name))
-    return known[:KEYS_SHOWN]
+    return known[:KEYS_STORED]
 
 
 def narrow_keys_table(keys: Iterable[NarrowKey], outlooks: Mapping[str, Outlook]) -> Table:
@@ -266,7 +267,6 @@ def narrow_keys_table(keys: Iterable[NarrowKey], outlooks: Mapping[str, Outlook]
         [
             {
                 "column": key.qualified_name,
-                "type": key.type_name,
                 "refers_to": key.referenced.qualified_name if key.referenced else None,
                 "highest": key.highest,
                 "end": key.maximum,
@@ -275,6 +275,7 @@ def narrow_keys_table(keys: Iterable[NarrowKey], outlooks: Mapping[str, Outlook]
                 "ends_about": end_day(outlooks.get(key.qualified_name)),
             }
             for key in fullest(keys)
+            if (key.used_ratio or 0.0) >= SHOWN_FROM_RATIO
         ],
     )
 

@@ -14,6 +14,7 @@ from maintenance.core.reports import Sample, Table
 from maintenance.core.trend import Outlook
 from maintenance.core.wording import counted, listed, percent
 from maintenance.postgres.capacity.exhaustion import (
+    SHOWN_FROM_RATIO,
     TYPE_MAXIMUM,
     USED_WARNING_RATIO,
     date_clause,
@@ -25,8 +26,8 @@ from maintenance.postgres.capacity.exhaustion import (
 )
 from maintenance.postgres.connection import query
 
-#: Rows of the report's table and samples a run: the fullest ones. The others do not matter.
-SEQUENCES_SHOWN = 50
+#: Samples a run, and rows of the report's table at most: the fullest ones.
+SEQUENCES_STORED = 50
 
 #: The share used of each, over time.
 METRIC = "sequence_used_ratio"
@@ -152,7 +153,7 @@ def sequence_outlooks(
     sequences: Iterable[SequenceState], history: History, now: float
 ) -> dict[str, Outlook]:
     """Return what is to be expected of the fullest sequences, by name, ``now`` being the time."""
-    ratios = {s.qualified_name: s.used_ratio for s in _stored(sequences) if s.used_ratio}
+    ratios = {s.qualified_name: s.used_ratio for s in fullest(sequences) if s.used_ratio}
     return outlooks_of(ratios, METRIC, history, now)
 
 
@@ -234,10 +235,13 @@ def unreadable_sequences(sequences: Iterable[SequenceState]) -> Iterator[Finding
 
 
 def fullest(sequences: Iterable[SequenceState]) -> list[SequenceState]:
-    """Return the sequences that have used most of their numbers, the fullest first."""
-    known = [s for s in sequences if s.used_ratio is not None]
+    """Return the sequences that have used most of their numbers, the fullest first.
+
+    One that begins again at its end has no end.
+    """
+    known = [s for s in sequences if s.used_ratio is not None and not s.cycles]
     known.sort(key=lambda s: (-(s.used_ratio or 0.0), s.qualified_name))
-    return known[:SEQUENCES_SHOWN]
+    return known[:SEQUENCES_STORED]
 
 
 def sequences_table(sequences: Iterable[SequenceState], outlooks: Mapping[str, Outlook]) -> Table:
@@ -247,15 +251,14 @@ def sequences_table(sequences: Iterable[SequenceState], outlooks: Mapping[str, O
         [
             {
                 "sequence": s.qualified_name,
-                "columns": ", ".join(column.qualified_name for column in s.columns),
                 "last_value": s.last_value,
                 "end": s.end,
                 "used_ratio": s.used_ratio,
                 "numbers_per_day": numbers_per_day(outlooks.get(s.qualified_name), s.size),
                 "ends_about": end_day(outlooks.get(s.qualified_name)),
-                "cycles": s.cycles,
             }
             for s in fullest(sequences)
+            if (s.used_ratio or 0.0) >= SHOWN_FROM_RATIO
         ],
     )
 
@@ -263,9 +266,5 @@ def sequences_table(sequences: Iterable[SequenceState], outlooks: Mapping[str, O
 def sequence_samples(sequences: Iterable[SequenceState]) -> tuple[Sample, ...]:
     """Return the shares used of the fullest sequences, from which their end is foretold."""
     return tuple(
-        Sample(METRIC, s.used_ratio, s.qualified_name) for s in _stored(sequences) if s.used_ratio
+        Sample(METRIC, s.used_ratio, s.qualified_name) for s in fullest(sequences) if s.used_ratio
     )
-
-
-def _stored(sequences: Iterable[SequenceState]) -> list[SequenceState]:
-    return [s for s in fullest(sequences) if not s.cycles]
