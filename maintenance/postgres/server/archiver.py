@@ -79,8 +79,8 @@ def diagnose_archiver(archiver: Archiver) -> Iterator[Finding]:
     evidence = {
         "failed_count": archiver.failed_count,
         "archived_count": archiver.archived_count,
-        "last_failed_at": archiver.last_failed_at,
-        "last_archived_at": archiver.last_archived_at,
+        "last_failed_seconds_ago": _seconds_ago(archiver, archiver.last_failed_at),
+        "last_archived_seconds_ago": _seconds_ago(archiver, archiver.last_archived_at),
         "waiting_files": archiver.waiting_files,
     }
     if not archiver.has_destination:
@@ -114,3 +114,7 @@ def diagnose_archiver(archiver: Archiver) -> Iterator[Finding]:
             evidence=evidence,
             advice="Read the server's log for the archive command's own words, and mend its target.",
         )
+
+
+def _seconds_ago(archiver: Archiver, moment: float | None) -> float | None:
+    return None if moment is None else max(0.0, archiver.measured_at - moment)

@@ -70,7 +70,7 @@ def diagnose_checksums(
                 f" {'its checksum' if damaged.failures == 1 else 'their checksums'} when read{when}:"
                 " the disk, its driver or the memory has changed data."
             ),
-            evidence={"failures": damaged.failures, "last_failure_at": damaged.last_failure_at},
+            evidence={"failures": damaged.failures},
             advice=(
                 "Take a backup of what is readable now, beside the older ones, and keep all of them."
                 " The server's log names the files; check disk and memory, then restore the table or"

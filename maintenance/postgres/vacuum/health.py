@@ -303,26 +303,23 @@ def _summary(
     notes = len(measured) - faults
     parts = [counted(faults, "fault")] if faults else []
     parts += [counted(notes, "note")] if notes else []
-    return f"Vacuuming: {' and '.join(parts)} about {tables}{oldest}."
+    return f"Vacuuming needs a look: {' and '.join(parts)}; {tables}{oldest}."
 
 
 def _tables(health: VacuumHealth) -> tuple[Table, ...]:
-    due = sorted(
-        (u for u in health.upkeep if u.due or u.is_switched_off),
-        key=lambda u: (-u.worst_ratio, u.subject),
-    )
+    due = sorted((u for u in health.upkeep if u.due), key=lambda u: (-u.worst_ratio, u.subject))
     rows: list[dict[str, Any]] = []
     for upkeep in due[:TABLES_SHOWN]:
         table = upkeep.table
+        statements = dict.fromkeys(t.rule.statement for t in upkeep.due)
         rows.append(
             {
                 "table": upkeep.subject,
-                "live_rows": table.live_rows,
+                "due": ", ".join(statements),
+                "times_over": round(upkeep.worst_ratio, 1),
                 "dead_rows": table.dead_rows,
                 "inserted_rows": table.inserted_since_vacuum,
                 "changed_rows": table.modified_since_analyze,
-                "due": "; ".join(t.rule.value for t in upkeep.due),
-                "times_the_trigger": round(upkeep.worst_ratio, 1),
                 "autovacuum": "off" if upkeep.is_switched_off else "on",
             }
         )

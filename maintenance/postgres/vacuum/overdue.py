@@ -123,7 +123,7 @@ def diagnose_overdue(late: Sequence[Upkeep], circumstances: Circumstances) -> It
                 f"{upkeep.subject} has {'; '.join(t.in_words for t in due)};"
                 f" {_history(upkeep, due, circumstances.window)}{again}."
             ),
-            evidence=_evidence(upkeep, due),
+            evidence=_evidence(upkeep, circumstances.window),
             advice=(
                 "If it stays so: look for what keeps autovacuum from it (a lock, workers that are"
                 " all busy, an old transaction), or run the command."
@@ -166,7 +166,7 @@ def diagnose_switched_off(
                 f"Autovacuum is switched off for {upkeep.subject}, where it would come only against"
                 f" wraparound: {state}."
             ),
-            evidence=_evidence(upkeep, due),
+            evidence=_evidence(upkeep, circumstances.window),
             advice="Switch it on again, unless a job of yours vacuums and analyzes this table.",
             **_switching_on(upkeep, behind.get(upkeep.table.oid)),
         )
@@ -210,7 +210,7 @@ def diagnose_partitioned(
                 f"The statistics of the partitioned table {table.qualified_name} need ANALYZE:"
                 f" {needs[table.oid].in_words}."
             ),
-            evidence={"last_analyze_at": table.last_analyze_at},
+            evidence={"was_analyzed": table.has_statistics},
             advice="Analyze it after each larger change of its partitions; vacuum_analyze does so.",
             commands=(f"ANALYZE {table.qualified_name};",),
         )
@@ -238,26 +238,22 @@ def _history(upkeep: Upkeep, due: Sequence[Trigger], window: CounterWindow) -> s
     return f"it was last {word} {seconds_in_words(max(0.0, window.measured_at - last))} ago"
 
 
-def _evidence(upkeep: Upkeep, due: Iterable[Trigger]) -> dict[str, object]:
+def _evidence(upkeep: Upkeep, window: CounterWindow) -> dict[str, Any]:
     table = upkeep.table
-    return {
+    evidence: dict[str, Any] = {
         "live_rows": table.live_rows,
-        "dead_rows": table.dead_rows,
-        "inserted_since_vacuum_rows": table.inserted_since_vacuum,
-        "modified_since_analyze_rows": table.modified_since_analyze,
-        "last_vacuum_at": table.last_vacuum_at,
-        "last_analyze_at": table.last_analyze_at,
-        "due": [
-            {
-                "rule": t.rule.value,
-                "rows": t.rows,
-                "due_above_rows": t.due_above,
-                "setting": t.setting,
-                "is_own_setting": t.is_own,
-            }
-            for t in due
-        ],
+        "last_vacuum_seconds_ago": _seconds_ago(table.last_vacuum_at, window),
+        "last_analyze_seconds_ago": _seconds_ago(table.last_analyze_at, window),
     }
+    for trigger in upkeep.triggers:
+        name = trigger.rule.value.replace(" ", "_")
+        evidence[name] = trigger.rows
+        evidence[f"{name}_due_above"] = trigger.due_above
+    return evidence
+
+
+def _seconds_ago(moment: float | None, window: CounterWindow) -> float | None:
+    return None if moment is None else max(0.0, window.measured_at - moment)
 
 
 def _commands(upkeep: Upkeep, due: Sequence[Trigger]) -> tuple[str, ...]:
@@ -277,5 +273,5 @@ def _rest(code: str, what: str, rest: Sequence[Upkeep]) -> Finding:
         subject="other tables",
         sentence=f"{counted(len(rest), 'other table')} {what}: {listed(names)}.",
         evidence={"tables": names[:1000]},
-        advice="The table of this report lists them with their numbers.",
+        advice="The evidence names them; vacuum_analyze takes up what is due.",
     )

@@ -173,8 +173,11 @@ def diagnose_wraparound(state: WraparoundState) -> Iterator[Finding]:
     """Name each database that autovacuum does not keep young, with the cause where it shows."""
     for kind in KINDS:
         behind = [d for d in state.databases if _is_behind(kind, d, state.settings)]
-        for database in behind:
-            yield _behind(kind, database, state)
+        here = [d for d in behind if d.is_here]
+        elsewhere = [d for d in behind if not d.is_here]
+        yield from (_behind(kind, database, state) for database in here)
+        if elsewhere:
+            yield _behind_elsewhere(kind, elsewhere, state)
         if behind and rate_of(state.looks, kind.counter) is None:
             withheld = unavailable(
                 f"{kind.code}-forecast",
@@ -195,8 +198,8 @@ def _behind(kind: IdKind, database: DatabaseAge, state: WraparoundState) -> Find
     age, due = kind.age(database), kind.due_age(state.settings)
     failsafe = kind.failsafe_age(state.settings)
     rate = rate_of(state.looks, kind.counter)
-    forecast, dates = _forecast(rate, WRAPAROUND_IDS - REFUSED_BEFORE_LIMIT - age, state.now)
-    cause = _cause(kind, database, state)
+    forecast, dates = _forecast(rate, _remaining(age), state.now)
+    cause = _cause(kind, state)
     return Finding(
         code=kind.code,
         severity=Severity.CRITICAL if age >= failsafe else Severity.WARNING,
@@ -215,6 +218,35 @@ def _behind(kind: IdKind, database: DatabaseAge, state: WraparoundState) -> Find
         },
         advice=cause.advice,
         commands=cause.commands,
+    )
+
+
+def _behind_elsewhere(
+    kind: IdKind, databases: Sequence[DatabaseAge], state: WraparoundState
+) -> Finding:
+    """Name other databases of the server, whose causes show only from inside them."""
+    oldest = max(kind.age(database) for database in databases)
+    names = [f'"{database.name}"' for database in databases]
+    critical = oldest >= kind.failsafe_age(state.settings)
+    return Finding(
+        code=kind.code,
+        severity=Severity.CRITICAL if critical else Severity.WARNING,
+        subject="other databases",
+        sentence=(
+            f"{counted(len(names), 'other database')} of this server"
+            f" {'is' if len(names) == 1 else 'are'} up to {oldest:,} {kind.noun}s old,"
+            f" {percent(oldest / WRAPAROUND_IDS)} of the way to wraparound: {listed(names)}. The"
+            " cause shows only from inside each of them."
+        ),
+        evidence={
+            "oldest_age": oldest,
+            "freeze_max_age": kind.due_age(state.settings),
+            "databases": [database.name for database in databases],
+        },
+        advice=(
+            "Make them targets, too, or look there for old transactions and run VACUUM (FREEZE);"
+            " one that takes no connections is left to autovacuum."
+        ),
     )
 
 
@@ -244,14 +276,8 @@ class _Cause:
     commands: tuple[str, ...] = ()
 
 
-def _cause(kind: IdKind, database: DatabaseAge, state: WraparoundState) -> _Cause:
-    """Say what keeps the database old, as far as it shows from here."""
-    if not database.is_here:
-        return _Cause(
-            "Its cause shows only from inside that database.",
-            f'Add "{database.name}" as a target, or look there for old transactions and run'
-            " VACUUM (FREEZE).",
-        )
+def _cause(kind: IdKind, state: WraparoundState) -> _Cause:
+    """Say what keeps this database old, as far as it shows."""
     held = _held_back(kind, state)
     if held is not None:
         return held
@@ -336,15 +362,27 @@ def wraparound_table(state: WraparoundState) -> Table:
     for database in state.databases:
         row: dict[str, Any] = {"database": database.name}
         for kind in KINDS:
-            age = kind.age(database)
-            rate = rate_of(state.looks, kind.counter)
-            remaining = WRAPAROUND_IDS - REFUSED_BEFORE_LIMIT - age
-            dates = dates_in_words(*rate.seconds_left(remaining), state.now) if rate else "withheld"
-            row[f"{kind.noun}_age"] = age
-            row[f"{kind.noun}_wraparound_ratio"] = age / WRAPAROUND_IDS
-            row[f"{kind.noun}_end_if_nothing_is_frozen"] = dates
-        rows.append(row)
+            row[f"{kind.noun}_age"] = kind.age(database)
+            row[f"{kind.noun}_limit_ratio"] = kind.age(database) / WRAPAROUND_IDS
+        rows.append({**row, "soonest_end": _soonest_end(database, state)})
     return Table.of("Age by database", rows)
+
+
+def _soonest_end(database: DatabaseAge, state: WraparoundState) -> str:
+    """Return the first date that either kind could run out on, if nothing is frozen meanwhile."""
+    rates = {kind: rate_of(state.looks, kind.counter) for kind in KINDS}
+    ends = [
+        rate.seconds_left(_remaining(kind.age(database)))[0]
+        for kind, rate in rates.items()
+        if rate is not None
+    ]
+    if not ends:
+        return "withheld"
+    return dates_in_words(min((e for e in ends if e is not None), default=None), None, state.now)
+
+
+def _remaining(age: int) -> int:
+    return WRAPAROUND_IDS - REFUSED_BEFORE_LIMIT - age
 
 
 def wraparound_facts(state: WraparoundState) -> dict[str, Any]:
