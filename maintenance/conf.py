@@ -101,9 +101,7 @@ class DatabaseTarget(Section):
     log_directory: str = ""
     exclude_schemas: tuple[str, ...] = ()
     server: ServerFacts = Field(default_factory=ServerFacts)
-    size_limit_bytes: int | None = Field(
-        default=None, gt=0
-    )  # what its disk or plan holds; if known
+    size_limit_bytes: int | None = Field(default=None, gt=0)  # of its disk or plan, if known
 
     @model_validator(mode="after")
     def _one_source(self) -> Self:

@@ -152,8 +152,7 @@ def outlook_of(stored: Sequence[Point], now: Point) -> Outlook:
 
 
 def needed_for_trend(points: Sequence[Point]) -> str:
-    """Say what a trend needs beyond these points, as :func:`~maintenance.core.findings.unavailable`
-    takes it."""
+    """Say what a trend needs and what there is, as part of a sentence."""
     known = spaced(points)
     span = known[-1].at_epoch_seconds - known[0].at_epoch_seconds if known else 0.0
     there = f"there {'is' if len(known) == 1 else 'are'} {len(known)}"

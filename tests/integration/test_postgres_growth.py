@@ -245,6 +245,19 @@ def test_a_locked_key_is_not_waited_for(numbered: str) -> None:
     assert "public.by_hand.id" not in by_subject(report)
 
 
+def test_numbers_that_cannot_be_measured_leave_the_sizes_standing(url: str) -> None:
+    with Client(url) as client:
+        client.run("BEGIN; LOCK TABLE pg_catalog.pg_sequence")
+        report = review_database_growth(job(url), Thresholds())
+
+    assert by_subject(report)["sequences and keys"].sentence == (
+        "unavailable: the check of sequences and keys needs another attempt: PostgreSQL ended it"
+        " (canceling statement due to lock timeout)"
+    )
+    assert report.facts["database_bytes"] > 0
+    assert [s.metric for s in report.samples] == ["database_bytes"]
+
+
 # --- With the history of a real ledger ---
 
 

@@ -1,14 +1,15 @@
 """What will run out inside the database: space by its growth, numbers by their use."""
 
 import time
-from collections.abc import Sequence
-from dataclasses import replace
+from collections.abc import Callable, Mapping, Sequence
+
+import psycopg2
 
 from maintenance.conf import DatabaseTarget, Thresholds
-from maintenance.core.findings import Finding, by_seriousness
+from maintenance.core.findings import Finding, by_seriousness, unavailable
 from maintenance.core.job import Job
 from maintenance.core.options import NoOptions
-from maintenance.core.reports import Report
+from maintenance.core.reports import Report, joined
 from maintenance.core.wording import counted
 from maintenance.postgres.capacity.growth import report_growth
 from maintenance.postgres.capacity.narrow_keys import (
@@ -30,7 +31,7 @@ from maintenance.postgres.capacity.sequences import (
     sequences_table,
     unreadable_sequences,
 )
-from maintenance.postgres.connection import connect
+from maintenance.postgres.connection import connect, reason_of
 from maintenance.postgres.time_budget import TimeBudget
 
 #: The largest value of an indexed column takes a fraction of a millisecond; what takes much longer
@@ -48,21 +49,26 @@ def review_database_growth(job: Job[DatabaseTarget, NoOptions], thresholds: Thre
     """Foretell when space and numbers run out, from what earlier runs stored.
 
     A run stores at most 201 samples: the database, 50 tables and 50 indexes, 50 sequences and 50
-    other keys. Raises what :func:`connect` raises.
+    other keys. What cannot be measured leaves the rest standing. Raises what :func:`connect`
+    raises.
     """
-    job.progress.update(0, 2, phase="growth", unit="subjects")
-    growth = report_growth(job, thresholds)
-    job.progress.update(1, 2, phase="sequences", unit="subjects")
-    numbers = report_sequences(job, thresholds)
-    job.progress.update(2, 2, phase="done", unit="subjects")
-    return replace(
-        growth,
-        title=f"Growth and sequences of {job.target_name}",
-        summary=f"{growth.summary} {numbers.summary}",
-        findings=tuple(by_seriousness((*growth.findings, *numbers.findings))),
-        tables=(*growth.tables, *numbers.tables),
-        facts={**growth.facts, **numbers.facts},
-        samples=(*growth.samples, *numbers.samples),
+    reports = []
+    for number, (subject, measure) in enumerate(_SUBJECTS.items()):
+        job.progress.update(number, len(_SUBJECTS), phase=subject, unit="subjects")
+        try:
+            reports.append(measure(job, thresholds))
+        except psycopg2.Error as error:
+            reports.append(_not_measured(subject, reason_of(error)))
+    job.progress.update(len(_SUBJECTS), len(_SUBJECTS), phase="done", unit="subjects")
+    return joined(f"Growth and sequences of {job.target_name}", reports)
+
+
+def _not_measured(subject: str, reason: str) -> Report:
+    needs = f"another attempt: PostgreSQL ended it ({reason})"
+    return Report(
+        title=subject,
+        summary=f"{subject.capitalize()} could not be measured.",
+        findings=(unavailable("capacity", subject, f"the check of {subject}", needs),),
     )
 
 
@@ -106,6 +112,13 @@ def report_sequences(job: Job[DatabaseTarget, NoOptions], thresholds: Thresholds
         },
         samples=(*sequence_samples(sequences), *narrow_key_samples(narrow.keys)),
     )
+
+
+#: In order, by what progress and a failure call them.
+_SUBJECTS: Mapping[str, Callable[[Job[DatabaseTarget, NoOptions], Thresholds], Report]] = {
+    "growth": report_growth,
+    "sequences and keys": report_sequences,
+}
 
 
 def _summary(
