@@ -33,6 +33,9 @@ IDLE_IN_TRANSACTION_SECONDS = 60.0
 #: How soon the server notices that our process died and drops its query (PostgreSQL 14 and later).
 CLIENT_CHECK_MS = 1000
 
+# Our marker and the comments of a file of sql/, in front of a statement's first word.
+_MARKED_START = re.compile(rf"\A{re.escape(MARKER)}\s*(?:--[^\n]*\n\s*)*(?P<word>\w+)")
+
 # "... -- if >= 17" at the end of a line keeps that line for these versions only.
 _VERSION_PRAGMA = re.compile(r"--\s*if\s*(?P<operator>>=|<)\s*(?P<version>\d+)\s*$")
 
@@ -82,6 +85,24 @@ def connect(
         conn.close()
 
 
+class _MarkedCursor(psycopg2.extensions.cursor):
+    """Puts the marker behind a statement's first word.
+
+    From 18 on pg_stat_statements keeps no comment that stands before a statement.
+    """
+
+    def execute(
+        self,
+        query: str | bytes | sql.Composable,
+        vars: Any = None,  # noqa: A002 - psycopg2's name
+    ) -> None:
+        """Run a statement."""
+        text = query.as_string(self.connection) if isinstance(query, sql.Composable) else query
+        if isinstance(text, str):
+            text = _MARKED_START.sub(rf"\g<word> {MARKER}", text)
+        super().execute(text, vars)
+
+
 def _given_or(given: float | None, default: float) -> float:
     return default if given is None else given
 
@@ -89,6 +110,7 @@ def _given_or(given: float | None, default: float) -> float:
 def _open(target: DatabaseTarget, purpose: str) -> Connection:
     parameters = dict(target.connection_parameters())
     parameters["application_name"] = f"maintenance:{purpose}"
+    parameters["cursor_factory"] = _MarkedCursor
     parameters.setdefault("connect_timeout", target.connect_timeout_seconds)
     try:
         conn: Connection = psycopg2.connect(**parameters)

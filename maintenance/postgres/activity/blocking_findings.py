@@ -76,7 +76,6 @@ def diagnose_blocking(
     scene = _Scene.of(snapshot)
     for tree in trees:
         longest = longest_wait_seconds([tree], scene.backends)
-        shown = tree.waits[:DRAWN_WAITS]
         yield Finding(
             code="blocking",
             severity=_severity(longest, thresholds),
@@ -86,8 +85,7 @@ def diagnose_blocking(
                 "waiting_sessions": len(tree.waits),
                 "longest_wait_seconds": longest,
                 "deepest": max(wait.depth for wait in tree.waits),
-                "drawn": _drawn(tree, shown, scene),
-                "tree": [_row(wait, tree, scene) for wait in shown],
+                "tree": _drawn(tree, scene),
             },
             advice=_advice(tree, scene),
             commands=_commands(tree, scene),
@@ -177,8 +175,8 @@ def _about_root(root: Backend) -> str:
         return "Autovacuum gives way by itself after deadlock_timeout."
     if root.is_idle_in_transaction:
         return (
-            "It waits for its application, not for the database: find out why the transaction was"
-            " left open, and end the session if nobody will."
+            f"{root.subject.capitalize()} waits for its application, not for the database: find out"
+            " why the transaction was left open, and end the session if nobody will."
         )
     return "Let its statement end, or cancel it; the others go on by themselves."
 
@@ -196,10 +194,10 @@ def _commands(tree: BlockingTree, scene: _Scene) -> tuple[str, ...]:
     return first + (ending_commands(root) if root else ())
 
 
-def _drawn(tree: BlockingTree, shown: Iterable[Wait], scene: _Scene) -> list[str]:
+def _drawn(tree: BlockingTree, scene: _Scene) -> list[str]:
     """Draw the tree, a line for each session."""
     lines = [_in_words(tree, scene)]
-    for wait in shown:
+    for wait in tree.waits[:DRAWN_WAITS]:
         backend = scene.backends.get(wait.pid)
         words = f"process {wait.pid}"
         if backend is not None:

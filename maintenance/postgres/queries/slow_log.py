@@ -14,7 +14,7 @@ from maintenance.postgres.queries.rules import SlowQueryOptions, SlowQueryRules
 from maintenance.postgres.queries.server_log import ServerLogReading, read_server_log
 from maintenance.postgres.queries.server_log_events import LoggedStatement, LogTally
 from maintenance.postgres.queries.server_log_position import Reading
-from maintenance.postgres.queries.statement_text import shape_of
+from maintenance.postgres.queries.statement_text import NORMALISED, command_of, shape_of
 
 TITLE = "Slow statements in the server's log"
 
@@ -61,7 +61,11 @@ def statement_findings(log: ServerLogReading, rules: SlowQueryRules) -> Iterator
             "which statements are slow by the server's log",
             f"log_min_duration_statement = {rules.minimum_mean_ms:g} (ms; no restart)",
         )
-    slow = [s for s in _costliest(tally) if s.worst_ms >= rules.minimum_mean_ms]
+    slow = [
+        statement
+        for statement in _costliest(tally)
+        if statement.worst_ms >= rules.minimum_mean_ms and command_of(statement.text) in NORMALISED
+    ]
     for statement in slow[: rules.limit]:
         yield _statement_finding(statement)
     if tally.untold_durations:
@@ -157,15 +161,16 @@ def event_findings(log: ServerLogReading) -> Iterator[Finding]:
 
 def _cancellations_finding(tally: LogTally) -> Finding:
     ordered = sorted(tally.cancellations.items(), key=lambda item: (-item[1], item[0]))
-    reasons = ", ".join(f"{reason} {count:,}" for reason, count in ordered)
+    reasons = ", ".join(f"{count:,} for {reason}" for reason, count in ordered)
+    total = sum(tally.cancellations.values())
     by_limit = any(reason.startswith(_TIMEOUTS) for reason in tally.cancellations)
     return Finding(
         code="statements-cancelled",
         severity=Severity.WARNING if by_limit else Severity.INFO,
         subject="cancelled statements",
         sentence=(
-            f"{counted(sum(tally.cancellations.values()), 'statement')}"
-            f" ended before the time{_between(tally)}: {reasons}."
+            f"{counted(total, 'statement')} {'was' if total == 1 else 'were'} cancelled"
+            f"{_between(tally)}: {reasons}."
         ),
         evidence={"by_reason": dict(ordered)},
         advice=(
