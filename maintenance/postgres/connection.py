@@ -216,6 +216,7 @@ def _limit(
         # A policy must raise an error: rows that it hides would be counted as bloat.
         "row_security": "off",
         "jit": "off",  # compiling costs more than any of these queries
+        "max_parallel_workers_per_gather": "0",  # the other cores are the site's
         "client_encoding": "UTF8",
         "client_min_messages": "notice",  # VACUUM says in a WARNING what it skipped
     }

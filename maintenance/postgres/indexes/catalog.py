@@ -103,7 +103,8 @@ class ForeignKey:
 
 
 def _frozen(row: Mapping[str, Any]) -> dict[str, Any]:
-    return {name: tuple(v) if isinstance(v, list) else v for name, v in row.items()}
+    lists = {name: tuple(value) for name, value in row.items() if isinstance(value, list)}
+    return {**row, **lists}
 
 
 @dataclass(frozen=True, slots=True)

@@ -67,6 +67,7 @@ class Prover:
         self._standing = 0
         self.probes = 0
         self._run("SET plan_cache_mode = force_generic_plan")
+        self._run("RESET max_parallel_workers_per_gather")  # the site's sessions have them
         # Only a superuser may keep our plans out of the site's statistics.
         self._run(
             "SELECT pg_catalog.set_config('pg_stat_statements.track', 'none', false)"
