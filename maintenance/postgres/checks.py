@@ -1,5 +1,6 @@
 """The analyses of ``analyze_db_performance`` by their names in the guide."""
 
+import logging
 from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from functools import partial
@@ -9,10 +10,16 @@ import psycopg2
 import psycopg2.errors
 
 from maintenance.conf import DatabaseTarget, Thresholds
-from maintenance.core.errors import MissingRights, Skipped, TargetUnavailable
+from maintenance.core.errors import (
+    ConfigurationError,
+    MissingRights,
+    Skipped,
+    TargetUnavailable,
+)
 from maintenance.core.findings import Finding, Severity
 from maintenance.core.job import EarlierRuns, Job, NoEarlierRuns
 from maintenance.core.options import NoOptions
+from maintenance.core.redaction import redact
 from maintenance.core.reports import Report, joined
 from maintenance.core.suggestions import require_known
 from maintenance.core.wording import seconds_in_words
@@ -50,31 +57,32 @@ from maintenance.postgres.server.review import (
     report_temporary_files,
 )
 from maintenance.postgres.settings.review import review_database_settings
-from maintenance.postgres.time_budget import TimeBudget
+from maintenance.postgres.time_budget import OutOfTime, TimeBudget, queries_within
 from maintenance.postgres.vacuum.health import report_table_upkeep, report_wraparound
 from maintenance.postgres.vacuum.run import VacuumOptions, vacuum_analyze
 
-#: How long one analysis may take: somebody waits for it at a terminal.
+#: How long one analysis may take: somebody waits for it at a terminal. Once it has passed, no
+#: further statement begins; the one at work ends by its own statement timeout.
 ANALYSIS_SECONDS = 120.0
 
 #: Of these, so many may go to reading tables, and as many to reading indexes, whole.
 EXACT_SECONDS = 90.0
 
 _TOO_SLOW = "Run it while the server is quieter, or raise statement_timeout_seconds of this target."
+_TRY_AGAIN = "Remove the reason, then run this analysis again."
+_FAULT = "Please report it, with the traceback that stands in the log of this program."
+
+logger = logging.getLogger(__name__)
 
 #: A report on one database.
 Measure = Callable[[Job[DatabaseTarget, Any], Thresholds], Report]
-
-
-class OutOfTime(Exception):
-    """An analysis has used up its time."""
 
 
 @dataclass(frozen=True, slots=True)
 class Deadline:
     """Progress that nobody watches, and that ends an analysis between two steps."""
 
-    budget: TimeBudget = field(default_factory=lambda: TimeBudget(ANALYSIS_SECONDS))
+    budget: TimeBudget
 
     def update(
         self,
@@ -85,8 +93,7 @@ class Deadline:
         unit: str = "",  # noqa: ARG002
     ) -> None:
         """Raise :class:`OutOfTime` once the time is used up."""
-        if self.budget.is_spent:
-            raise OutOfTime
+        self.budget.require_more()
 
 
 @dataclass(frozen=True, slots=True)
@@ -207,10 +214,10 @@ def run_analyses(
     Each is compared with what ``earlier`` runs of its task left, with nothing by default.
     ``exact`` has bloat measured by reading the largest tables and indexes whole.
 
-    Each has its own session and time limit; one that cannot be done leaves the others standing,
-    and its report says why. What several read alike is read once. Nothing is changed. Raises
-    :class:`UnknownName` before anything is measured, :class:`TargetUnavailable` where the server is down, and
-    :class:`ConfigurationError` where it cannot be used at all.
+    Each has its own session and time limit; one that cannot be done, or that fails, leaves the
+    others standing, and its report says why. What several read alike is read once. Nothing is
+    changed. Raises :class:`UnknownName` before anything is measured, :class:`TargetUnavailable`
+    where the server is down, and :class:`ConfigurationError` where it cannot be used at all.
     """
     for name in names:
         require_known("analysis", name, ANALYSES)
@@ -268,29 +275,49 @@ def _measured(
 
     Raises :class:`TargetUnavailable` only if the server does not answer the next question either.
     """
-    job = Job(
-        target_name,
-        limited(target),
-        reading_whole(part.options) if exact else part.options,
-        progress=Deadline(),
-        previous_state=earlier.previous_state(part.task, target_name),
-        history=earlier.history(target_name),
-    )
+    budget = TimeBudget(ANALYSIS_SECONDS)
     try:
-        return part.measure(job, thresholds)
-    except (MissingRights, Skipped) as error:
+        job = Job(
+            target_name,
+            limited(target),
+            reading_whole(part.options) if exact else part.options,
+            progress=Deadline(budget),
+            previous_state=earlier.previous_state(part.task, target_name),
+            history=earlier.history(target_name),
+        )
+        with queries_within(budget):
+            return part.measure(job, thresholds)
+    except ConfigurationError:
+        raise
+    except Exception as error:  # noqa: BLE001 - whatever one analysis meets, the others stand
+        return _explained(error, subject, target_name, target)
+
+
+def _explained(error: Exception, subject: str, target_name: str, target: DatabaseTarget) -> Report:
+    """Return the report of an analysis that ``error`` ended."""
+    if isinstance(error, MissingRights | Skipped):
         return _not_measured(subject, str(error), severity=Severity.INFO)
-    except OutOfTime:
+    if isinstance(error, OutOfTime):
         limit = seconds_in_words(ANALYSIS_SECONDS)
         return _not_measured(subject, f"The analysis did not end within {limit}.", _TOO_SLOW)
-    except TargetUnavailable as error:
+    if isinstance(error, TargetUnavailable):
+        _require_answer(target)
+        return _not_measured(subject, str(error))
+    if isinstance(error, psycopg2.Error):
+        advice = _TOO_SLOW if isinstance(error, psycopg2.errors.QueryCanceled) else _TRY_AGAIN
+        return _not_measured(subject, f"PostgreSQL ended it: {reason_of(error)}.", advice)
+    logger.error("The analysis %r of %s failed.", subject, target_name, exc_info=error)
+    fault = redact(f"{type(error).__name__}: {error}")
+    return _not_measured(subject, f"The analysis failed by a fault of its own ({fault}).", _FAULT)
+
+
+def _require_answer(target: DatabaseTarget) -> None:
+    """Raise :class:`TargetUnavailable` unless the server answers: only a session was ended then."""
+    try:
         with connect(target, purpose="answering"):
-            # The server stands, so that somebody ended this session alone.
-            return _not_measured(subject, str(error))
-    except psycopg2.errors.QueryCanceled as error:
-        return _not_measured(subject, f"PostgreSQL ended it: {reason_of(error)}.", _TOO_SLOW)
-    except psycopg2.Error as error:
-        return _not_measured(subject, f"PostgreSQL ended it: {reason_of(error)}.")
+            return
+    except (MissingRights, psycopg2.Error):
+        return  # an answer, too
 
 
 def reading_whole(options: Any) -> Any:
@@ -301,7 +328,7 @@ def reading_whole(options: Any) -> Any:
 
 
 def limited(target: DatabaseTarget) -> DatabaseTarget:
-    """Return the target with a statement timeout that no analysis can outlast."""
+    """Return the target with a statement timeout of no more than an analysis may take in all."""
     seconds = target.statement_timeout_seconds or ANALYSIS_SECONDS
     return target.model_copy(update={"statement_timeout_seconds": min(seconds, ANALYSIS_SECONDS)})
 
@@ -309,7 +336,7 @@ def limited(target: DatabaseTarget) -> DatabaseTarget:
 def _not_measured(
     subject: str,
     reason: str,
-    advice: str = "Remove the reason, then run this analysis again.",
+    advice: str = _TRY_AGAIN,
     *,
     severity: Severity = Severity.WARNING,
 ) -> Report:

@@ -20,6 +20,7 @@ from psycopg2.extensions import connection as Connection  # noqa: N812 - it is a
 from maintenance.conf import DatabaseTarget
 from maintenance.core.errors import ConfigurationError, MissingRights, TargetUnavailable
 from maintenance.core.redaction import redact
+from maintenance.postgres.time_budget import require_time_for_a_query
 
 #: Begins every statement of ours, so that reports on slow queries can leave us out.
 MARKER = "/* maintenance */"
@@ -267,7 +268,9 @@ def query(
 
     ``parameters`` fill ``%(name)s``; ``identifiers`` fill ``{name}`` as quoted identifiers.
     ``version`` chooses the lines with a version pragma, by default the server's major version.
+    Raises :class:`OutOfTime` where the time given by :func:`queries_within` is used up.
     """
+    require_time_for_a_query()
     text = load_sql(name, server_major(conn) if version is None else version)
     statement: sql.Composable = sql.SQL(text)
     if identifiers is not None:

@@ -1,7 +1,14 @@
 """Time that several statements share."""
 
 import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from contextvars import ContextVar
 from dataclasses import dataclass, field
+
+
+class OutOfTime(Exception):
+    """The time that was given is used up."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -20,3 +27,28 @@ class TimeBudget:
     def is_spent(self) -> bool:
         """Whether nothing is left."""
         return self.left_seconds <= 0
+
+    def require_more(self) -> None:
+        """Raise :class:`OutOfTime` where nothing is left."""
+        if self.is_spent:
+            raise OutOfTime
+
+
+_of_queries: ContextVar[TimeBudget | None] = ContextVar("time budget of queries", default=None)
+
+
+@contextmanager
+def queries_within(budget: TimeBudget) -> Iterator[None]:
+    """In the body, :func:`~maintenance.postgres.connection.query` keeps to ``budget``."""
+    token = _of_queries.set(budget)
+    try:
+        yield
+    finally:
+        _of_queries.reset(token)
+
+
+def require_time_for_a_query() -> None:
+    """Raise :class:`OutOfTime` where the budget of the queries, if there is one, is spent."""
+    budget = _of_queries.get()
+    if budget is not None:
+        budget.require_more()

@@ -119,10 +119,10 @@ class KeyReader:
         rows, row_error = self._estimated_rows(counts)
         if not total:
             return IndexSample(0.0, (), 0.0, len(counts))
-        filled = math.ceil(WANTED_KEYS / max(1.0, total / len(counts)))
+        filled = max(30, math.ceil(WANTED_KEYS / max(1.0, total / len(counts))))
         blocks = list(counts)
         if filled < len(blocks):
-            blocks = sorted(self.rng.sample(blocks, max(filled, 30)))
+            blocks = sorted(self.rng.sample(blocks, filled))
         keys, compressed = self._read_keys(blocks)
         if not keys:
             return IndexSample(0.0, (), 0.0, len(counts))

@@ -34,6 +34,10 @@ LARGEST_SAMPLE_OF_SMALL_PAGES = 1000
 LARGEST_SAMPLE_RATIO = 0.01
 LARGEST_SAMPLE_PAGES = 2600
 
+#: The size of a row is one expression, nested as deep as the table has columns: of more, building
+#: it and running it would exceed what Python and PostgreSQL (max_stack_depth) allow.
+MOST_COLUMNS = 400
+
 #: Runs of neighbouring pages: rows next to each other share fresh pages.
 RUNS = 16
 RUN_PAGES = 12
@@ -214,6 +218,8 @@ def _missing(row: dict[str, Any]) -> str:
         return f"a model of its access method {row['method']}: only heap is known"
     if row["hidden_by_policy"]:
         return "a role that row-level security does not restrict (BYPASSRLS)"
+    if row["column_count"] > MOST_COLUMNS:
+        return f"a table of no more than {MOST_COLUMNS} columns (it has {row['column_count']:,})"
     return "" if row["readable"] else _missing_right(row)
 
 

@@ -31,6 +31,7 @@ from maintenance.postgres.capacity.exhaustion import (
 )
 from maintenance.postgres.capacity.sequences import SequenceState
 from maintenance.postgres.connection import query
+from maintenance.postgres.exclusive_use import NEEDS, tables_in_exclusive_use
 from maintenance.postgres.time_budget import TimeBudget
 
 #: Primary keys whose largest value is looked up, the tables with most rows first; each look reads
@@ -142,8 +143,11 @@ def _highest_values(
 ) -> tuple[dict[str, int | None], dict[str, tuple[str, ...]]]:
     needs: dict[str, list[str]] = {}
     readable: list[Column] = []
+    in_use = tables_in_exclusive_use(conn)
     for column in columns:
         missing = _missing(column)
+        if not missing and (column.schema, column.table) in in_use:
+            missing = NEEDS
         if missing:
             needs.setdefault(missing, []).append(column.qualified_name)
         else:

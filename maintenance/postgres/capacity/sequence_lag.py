@@ -12,6 +12,7 @@ from maintenance.core.wording import counted, listed
 from maintenance.postgres.batches import read_in_batches
 from maintenance.postgres.capacity.exhaustion import TYPE_MAXIMUM
 from maintenance.postgres.capacity.sequences import SequenceColumn, SequenceState
+from maintenance.postgres.exclusive_use import NEEDS, tables_in_exclusive_use
 from maintenance.postgres.time_budget import TimeBudget
 
 # Beyond, last_value plus an increment may not fit into a bigint.
@@ -57,11 +58,14 @@ def measure_lag(
     """
     needs: dict[str, list[str]] = {}
     pairs: list[Pair] = []
+    in_use = tables_in_exclusive_use(conn)
     for sequence in sequences:
         for column in sequence.columns:
             if column.type_name not in TYPE_MAXIMUM or sequence.cycles:
                 continue
             missing = _missing_for_comparison(sequence, column)
+            if not missing and (column.schema, column.table) in in_use:
+                missing = NEEDS
             if missing:
                 needs.setdefault(missing, []).append(sequence.qualified_name)
             else:

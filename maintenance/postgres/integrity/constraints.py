@@ -15,6 +15,7 @@ from maintenance.core.findings import Finding, Severity, unavailable
 from maintenance.core.reports import Table
 from maintenance.core.wording import counted
 from maintenance.postgres.connection import MARKER, connection_was_lost, query, reason_of
+from maintenance.postgres.exclusive_use import NEEDS, tables_in_exclusive_use
 from maintenance.postgres.time_budget import TimeBudget
 
 #: Counting stops here: whether ten thousand or a million rows are wrong changes nothing in what
@@ -157,6 +158,9 @@ def count_orphans(conn: Connection, key: UnprovedConstraint, budget: TimeBudget)
         )
     if budget.is_spent:
         return OrphanCount(None, needs=f"more than {budget.seconds:.0f} seconds for all keys")
+    tables = {(key.schema, key.owner_name), (key.referenced_schema, key.referenced_table)}
+    if tables & tables_in_exclusive_use(conn):
+        return OrphanCount(None, needs=NEEDS)
     statement = sql.SQL("{} SELECT count(*) FROM (SELECT {} LIMIT {}) AS orphans").format(
         sql.SQL(MARKER), orphan_condition(key), sql.Literal(ORPHANS_COUNTED + 1)
     )
@@ -178,7 +182,7 @@ def _needs(key: UnprovedConstraint, error: psycopg2.Error) -> str:
     if isinstance(error, psycopg2.errors.QueryCanceled):
         return f"more time ({reason_of(error)})"
     if isinstance(error, psycopg2.errors.LockNotAvailable):
-        return "a lock on its tables, which somebody else holds or awaits"
+        return NEEDS
     return f"another attempt ({reason_of(error)})"
 
 

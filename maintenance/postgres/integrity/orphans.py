@@ -12,6 +12,7 @@ from maintenance.core.findings import Finding, Severity, unavailable
 from maintenance.core.job import Progress
 from maintenance.core.wording import counted
 from maintenance.postgres.connection import MARKER, connection_was_lost, reason_of
+from maintenance.postgres.exclusive_use import NEEDS, tables_in_exclusive_use
 from maintenance.postgres.integrity.model_relations import Destination, ModelRelation
 from maintenance.postgres.time_budget import TimeBudget
 
@@ -79,6 +80,8 @@ def _count(
     tables = [relation.table, *(destination.table for destination in relation.destinations)]
     if any(table.is_row_security_active for table in tables):
         return ModelOrphans(relation, needs="a role with BYPASSRLS, because policies hide rows")
+    if tables_in_exclusive_use(conn) & {(table.schema, table.name) for table in tables}:
+        return ModelOrphans(relation, needs=NEEDS)
     rows, orphans, last_key = count.rows, count.orphans, count.last_key
     while not budget.is_spent:
         progress.update(rows, phase=f"rows of {relation.qualified_column}", unit="rows")
@@ -105,7 +108,7 @@ def _needs(relation: ModelRelation, error: psycopg2.Error) -> str:
         tables |= {destination.table.qualified_name for destination in relation.destinations}
         return f"GRANT SELECT ON {', '.join(sorted(tables))} (or GRANT pg_read_all_data)"
     if isinstance(error, psycopg2.errors.LockNotAvailable):
-        return "a lock on its tables, which somebody else holds or awaits"
+        return NEEDS
     return f"another attempt ({reason_of(error)})"
 
 

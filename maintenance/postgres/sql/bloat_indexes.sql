@@ -1,10 +1,12 @@
 -- Every index with what the btree model needs: size, entries, fillfactor, and whether it may
 -- deduplicate (PostgreSQL documentation, "Deduplication": not unique, no INCLUDE columns, operator
 -- classes whose equality is byte equality, which only deterministic collations have).
--- An index that somebody locks exclusively, or waits to, is left out: pg_relation_size would queue.
+-- Left out is what somebody locks exclusively, or waits to: an index, for which pg_relation_size
+-- would queue, and all indexes of its table, as a query opens them all to be planned.
 WITH locked AS MATERIALIZED (
-    SELECT l.relation
+    SELECT unnest(ARRAY[l.relation, coalesce(i.indrelid, l.relation)]) AS relation
     FROM pg_locks AS l
+    LEFT JOIN pg_index AS i ON i.indexrelid = l.relation
     WHERE l.locktype = 'relation' AND l.mode = 'AccessExclusiveLock'
         AND l.database = (SELECT oid FROM pg_database WHERE datname = current_database())
 )

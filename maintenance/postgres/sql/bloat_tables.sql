@@ -1,9 +1,11 @@
 -- Every table, materialized view and TOAST table with what the packing model needs to sample it.
 -- Sizes come from the file system; a relation that is dropped meanwhile has none and is left out, and
--- so is one that somebody locks exclusively or waits to: pg_relation_size would queue behind them.
+-- so is one that somebody locks exclusively or waits to, itself or an index of it: pg_relation_size
+-- would queue behind them, and so would a query, which opens all indexes to be planned.
 WITH locked AS MATERIALIZED (
-    SELECT l.relation
+    SELECT unnest(ARRAY[l.relation, coalesce(i.indrelid, l.relation)]) AS relation
     FROM pg_locks AS l
+    LEFT JOIN pg_index AS i ON i.indexrelid = l.relation
     WHERE l.locktype = 'relation' AND l.mode = 'AccessExclusiveLock'
         AND l.database = (SELECT oid FROM pg_database WHERE datname = current_database())
 )
@@ -30,6 +32,7 @@ FROM (
             WHERE o.option_name = 'toast_tuple_target'
         ) AS toast_target_bytes,
         c.reltoastrelid <> 0 AS has_toast,
+        c.relnatts::int AS column_count,
         pg_relation_size(c.oid) / 8192 AS pages,
         has_table_privilege(c.oid, 'SELECT') AND has_schema_privilege(n.oid, 'USAGE') AS readable,
         c.relrowsecurity AND row_security_active(c.oid) AS hidden_by_policy,
