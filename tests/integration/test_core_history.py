@@ -12,18 +12,19 @@ import pytest
 from django.db import connection
 from django.utils import timezone
 
-from maintenance.commands.earlier import earlier_runs, job_after
+from maintenance.commands.earlier import ReachableRuns, job_after
 from maintenance.conf import DatabaseTarget, Thresholds
 from maintenance.core import ledger, registry
 from maintenance.core.history import LedgerHistory, LedgerRuns
 from maintenance.core.in_process import work_here
-from maintenance.core.job import POINTS_PER_SERIES, Job, NoEarlierRuns, NoHistory
+from maintenance.core.job import POINTS_PER_SERIES, Job, NoEarlierRuns
 from maintenance.core.ledger import Origin
 from maintenance.core.options import NoOptions
 from maintenance.core.registry import task_named
 from maintenance.core.reports import Report, Sample
 from maintenance.models import SUBJECT_LENGTH, Run, RunState, StoredSample, Trigger
 from maintenance.postgres.checks import run_analyses
+from tests.command_line import Shell, ledger_url
 
 pytestmark = pytest.mark.django_db(transaction=True)
 
@@ -185,25 +186,51 @@ def test_a_command_gets_the_state_and_history_of_its_task() -> None:
     finished_run(Report("Sizes", "Measured.", state={"seen": 3}))
     notes: list[str] = []
 
-    job = job_after(earlier_runs(notes.append), TASK, "site", None, NoOptions())
+    job = job_after(ReachableRuns(notes.append), TASK, "site", None, NoOptions())
 
     assert notes == []
     assert job.previous_state == {"seen": 3}
     assert values_of(job.history.series("table_bytes", "public.shelf")) == [30]
 
 
-def test_without_a_ledger_a_command_compares_with_nothing_and_says_so() -> None:
+def test_without_a_ledger_a_command_compares_with_nothing_and_says_so_once() -> None:
+    notes: list[str] = []
+    store([(1, 30)])
+    job = job_after(ReachableRuns(notes.append), TASK, "site", None, NoOptions())
+    assert values_of(job.history.series("table_bytes", "public.shelf")) == [30]
     with connection.cursor() as cursor:
         cursor.execute("ALTER TABLE maintenance_storedsample RENAME TO elsewhere")
-    notes: list[str] = []
     try:
-        job = job_after(earlier_runs(notes.append), TASK, "site", None, NoOptions())
+        answers = (
+            job.history.series("table_bytes", "public.shelf"),
+            job.history.series_by_subject("table_bytes"),
+            job.history.highest("table_bytes", "public.shelf"),
+        )
     finally:
         with connection.cursor() as cursor:
             cursor.execute("ALTER TABLE elsewhere RENAME TO maintenance_storedsample")
 
-    assert isinstance(job.history, NoHistory)
-    assert job.previous_state == {}
+    assert answers == ((), {}, None)
     (note,) = notes
     assert note.startswith("Nothing is compared with earlier runs. The ledger at ")
     assert "manage.py migrate" in note
+
+
+def test_the_command_line_compares_with_the_last_run_and_stores_nothing(tmp_path: Path) -> None:
+    shell = Shell(
+        {
+            "DJANGO_SETTINGS_MODULE": "service.settings",
+            "DATABASE_URL": ledger_url(),
+            "MAINTENANCE_STATE": str(tmp_path),
+        }
+    )
+    look = ("analyze_db_performance", "--analysis", "cache-hit", "--format", "json")
+    before = shell(*look)
+    shell("maintenance", "run", "review_database_cache_hit_ratio", "--target", "own", "--now")
+    stored = Run.objects.count(), StoredSample.objects.count()
+    after = shell(*look)
+
+    assert "since the last look" not in before.out
+    assert "since the last look" in after.out
+    assert stored[0] == 1
+    assert (Run.objects.count(), StoredSample.objects.count()) == stored

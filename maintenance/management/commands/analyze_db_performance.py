@@ -7,7 +7,7 @@ from django.core.management.base import CommandParser
 from maintenance.commands import arguments, exit_codes
 from maintenance.commands.arguments import OutputChoice
 from maintenance.commands.base import MaintenanceCommand
-from maintenance.commands.earlier import earlier_runs
+from maintenance.commands.earlier import ReachableRuns
 from maintenance.commands.exit_codes import ExitCode
 from maintenance.commands.measuring import chosen_databases, contained
 from maintenance.conf import configuration
@@ -58,7 +58,7 @@ class Command(MaintenanceCommand):
             raise InvalidOptions("--exact is for bloat: add bloat to --analysis, or leave it out.")
         databases = chosen_databases(configuration(), options["database"])
         thresholds = configuration().thresholds
-        earlier = earlier_runs(self.note)
+        earlier = ReachableRuns(self.note)
         answers: dict[str, tuple[Report, ...]] = dict.fromkeys(names, ())
         reports: list[Report] = []
         for target_name, target in databases.items():

@@ -7,7 +7,7 @@ from django.core.management.base import CommandParser
 from maintenance.commands import arguments, exit_codes
 from maintenance.commands.arguments import OutputChoice
 from maintenance.commands.base import MaintenanceCommand
-from maintenance.commands.earlier import earlier_runs, job_after
+from maintenance.commands.earlier import ReachableRuns, job_after
 from maintenance.commands.exit_codes import ExitCode
 from maintenance.commands.measuring import chosen_databases, contained
 from maintenance.conf import configuration
@@ -61,7 +61,7 @@ class Command(MaintenanceCommand):
         databases = chosen_databases(configuration(), options["database"])
         thresholds = configuration().thresholds
         chosen = IntegrityOptions(amcheck=options["amcheck"], reading_seconds=options["seconds"])
-        earlier = earlier_runs(self.note)
+        earlier = ReachableRuns(self.note)
         reports = [
             report
             for name, target in databases.items()

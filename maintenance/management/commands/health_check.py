@@ -8,7 +8,7 @@ from django.core.management.base import CommandParser
 from maintenance.commands import arguments, exit_codes
 from maintenance.commands.arguments import OutputChoice
 from maintenance.commands.base import MaintenanceCommand
-from maintenance.commands.earlier import earlier_runs
+from maintenance.commands.earlier import ReachableRuns
 from maintenance.commands.exit_codes import ExitCode
 from maintenance.commands.health.registry import CHECKS, run_checks
 from maintenance.commands.health.scope import Scope
@@ -58,7 +58,7 @@ class Command(MaintenanceCommand):
         fail_on = arguments.fail_on(options)
         names = arguments.known_names("check", options["check"], list(CHECKS))
         databases = chosen_databases(configuration(), options["database"])
-        scope = Scope(configuration(), databases, earlier_runs(self.note))
+        scope = Scope(configuration(), databases, ReachableRuns(self.note))
         answers = run_checks(names, scope)
         reports = [report for found in answers.values() for report in found]
         if choice.format_name == "text" and options["verbosity"] < 2:
