@@ -14,10 +14,11 @@ from maintenance.core.findings import Finding, Severity
 from maintenance.core.job import Job
 from maintenance.core.options import NoOptions
 from maintenance.core.reports import Report
+from maintenance.postgres.server.review import review_database_server
 from maintenance.postgres.vacuum.health import report_wraparound, review_vacuum_health
 from service.embedded.postgres import EmbeddedPostgres
 from tests.polling import eventually
-from tests.postgres_clients import ODD_NAME, ask, narrow_role
+from tests.postgres_clients import ODD_NAME, Client, ask, narrow_role
 from tests.servers import FAST_POSTGRES
 
 QUOTED = '"' + ODD_NAME.replace('"', '""') + '"'
@@ -209,6 +210,19 @@ def test_a_partitioned_table_is_named_once_it_has_rows(url: str) -> None:
     counted(url, "log_1", "n_mod_since_analyze", 0)
     counted(url, "log", "analyze_count", 1)
     assert of_code(review(url), "partitioned-table-statistics") == {}
+
+
+def test_nothing_waits_for_a_lock(url: str) -> None:
+    with session(url) as run:
+        run("CREATE TABLE locked AS SELECT generate_series(1, 1000) AS id")
+    with Client(url) as holder:
+        holder.run("BEGIN; LOCK TABLE locked IN ACCESS EXCLUSIVE MODE")
+        # Waiting would end in an error after a tenth of a second.
+        target = DatabaseTarget(url=url, lock_timeout_seconds=0.1)
+        impatient = Job("site", target, NoOptions())
+        assert "tables_examined" in review_vacuum_health(impatient, SMALL_SITE).facts
+        findings = review_database_server(impatient, SMALL_SITE).findings
+        assert not [f for f in findings if f.code.endswith("-failed")]
 
 
 @pytest.fixture(scope="module")
