@@ -3,15 +3,17 @@
 import json
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
+from pathlib import Path
 from typing import Any
 
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from maintenance.core.errors import MissingRights
 from maintenance.postgres.queries import server_log_formats
 from maintenance.postgres.queries.server_log_events import LogTally
-from maintenance.postgres.queries.server_log_files import LogFile, of_format
+from maintenance.postgres.queries.server_log_files import FolderLog, LogFile, of_format
 from maintenance.postgres.queries.server_log_formats import (
     RECORD_BYTES,
     LogEntry,
@@ -512,6 +514,27 @@ def test_lines_that_never_match_cost_little() -> None:
     for _ in range(1000):
         with pytest.raises(MalformedRecord):
             parser.parse(line)
+
+
+def test_a_folder_is_read_by_name_or_by_pattern(tmp_path: Path) -> None:
+    for name in ("main.log", "main.log.1", "other.log", ".hidden.log"):
+        (tmp_path / name).write_bytes(b"0123456789")
+    (tmp_path / "main.log.d").mkdir()
+
+    def names(location: Path) -> set[str]:
+        return {file.name for file in FolderLog(str(location)).files()}
+
+    assert names(tmp_path) == {"main.log", "main.log.1", "other.log"}
+    assert names(tmp_path / "main.log*") == {"main.log", "main.log.1"}
+    folder = FolderLog(str(tmp_path))
+    assert folder.read("main.log", 3, 4) == b"3456"
+    assert folder.read("main.log", 8, 100) == b"89"
+    assert folder.read("gone.log", 0, 100) == b""
+
+
+def test_a_folder_that_cannot_be_read_says_so(tmp_path: Path) -> None:
+    with pytest.raises(MissingRights, match="cannot be read: no such file or directory"):
+        FolderLog(str(tmp_path / "missing")).files()
 
 
 def test_files_are_told_apart_by_their_endings() -> None:

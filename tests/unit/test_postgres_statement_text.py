@@ -6,7 +6,12 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from maintenance.postgres.queries.statement_text import command_of, without_literals
+from maintenance.postgres.queries.statement_text import (
+    command_of,
+    shape_of,
+    shown_text,
+    without_literals,
+)
 
 
 @pytest.mark.parametrize(
@@ -87,14 +92,58 @@ def _escaped(text: str) -> str:
     return "E'" + text.replace("\\", "\\\\").replace("'", "\\'") + "'"
 
 
+def _unicode(text: str) -> str:
+    return "U&" + _quoted(text.replace("\\", "\\\\"))
+
+
+def _dollar_quoted(text: str, tag: str) -> str:
+    return f"${tag}${text}${tag}$"
+
+
+# Digits that no name, parameter or other number of the statement contains.
+SECRET_NUMBER = "7340917"
+_AROUND = st.text("ab'\"$ \\\n/*-", max_size=8)
+
 _LITERALS = st.one_of(
     st.builds(lambda a, b: _quoted(a + SECRET + b), _ANYTHING, _ANYTHING),
     st.builds(lambda a, b: _escaped(a + SECRET + b), _ANYTHING, _ANYTHING),
+    st.builds(lambda a, b: _unicode(a + SECRET + b), _ANYTHING, _ANYTHING),
+    st.builds(lambda a: f"N{_quoted(a + SECRET)}", _ANYTHING),
+    # A string goes on in the next line, with the rules of its beginning.
+    st.builds(lambda a: f"{_escaped(a)}\n{_escaped(SECRET)[1:]}", _ANYTHING),
+    st.builds(lambda a: f"'a'\n{_quoted(a + SECRET)}", _ANYTHING),
     st.builds(
-        lambda a, b: f"$x${a}{SECRET}{b}$x$", _ANYTHING.filter(lambda t: "$" not in t), st.just("")
+        lambda a, tag: _dollar_quoted(a + SECRET, tag),
+        _ANYTHING.filter(lambda t: "$" not in t),
+        st.sampled_from(["", "x", "tag_1", "Ünï"]),
+    ),
+    st.builds(
+        lambda a: _dollar_quoted(f"{_dollar_quoted(a, 'in')}{SECRET}", "out"),
+        _AROUND.filter(lambda t: "$" not in t),
     ),
     st.builds(lambda a: f"/*{a}{SECRET}*/ 1", st.text(alphabet="ab'\"$ ", max_size=8)),
+    st.builds(lambda a: f"/* /*{a}*/ {SECRET} */ 1", st.text(alphabet="ab'\"$ ", max_size=8)),
     st.builds(lambda a: f"1 --{a}{SECRET}\n", st.text(alphabet="ab'\"$/* ", max_size=8)),
+    st.sampled_from(
+        [
+            SECRET_NUMBER,
+            f"-{SECRET_NUMBER}.5",
+            f".{SECRET_NUMBER}",
+            f"1.{SECRET_NUMBER}e-{SECRET_NUMBER}",
+            f"1e+{SECRET_NUMBER}",
+            f"0x{SECRET_NUMBER}",
+            f"{SECRET_NUMBER}::bigint",
+            f"'{SECRET_NUMBER}'::int4",
+            f"CAST({SECRET_NUMBER} AS text)",
+            f"date '{SECRET_NUMBER}'",
+            f"interval'{SECRET}'",
+            f"B'{SECRET_NUMBER}'",
+            f"x'{SECRET_NUMBER}'",
+            f"ARRAY[{SECRET_NUMBER}, {SECRET_NUMBER}]",
+            f"a[{SECRET_NUMBER}:{SECRET_NUMBER}]",
+            f"f(b => {SECRET_NUMBER})",
+        ]
+    ),
 )
 _BETWEEN = st.sampled_from(
     [" ", ", ", " = ", " AND a$b = ", ' "Na""me" ', " u1 ", "\n", " || ", " $1 ", "("]
@@ -107,8 +156,35 @@ def test_no_literal_and_no_comment_is_ever_shown(
 ) -> None:
     statement = "SELECT" + "".join(between + literal for between, literal in pieces)
     cut = data.draw(st.integers(min_value=0, max_value=len(statement)))
-    assert SECRET not in without_literals(statement)
-    assert SECRET not in without_literals(statement[:cut])
+    for text in (statement, statement[:cut]):
+        for shown in (without_literals(text, 10_000), shown_text(text), shape_of(shown_text(text))):
+            assert SECRET not in shown
+            assert SECRET_NUMBER not in shown
+
+
+@pytest.mark.parametrize(
+    "texts",
+    [
+        ("SELECT a FROM t WHERE b IN (1)", "SELECT a FROM t WHERE b IN (1, 2, 3)"),
+        ("SELECT a FROM t WHERE b IN ($1 /*, ... */)", "SELECT a FROM t WHERE b IN ($1, $2)"),
+        ("SELECT a FROM t WHERE b = $1", "SELECT a\nFROM t WHERE b = 'x' -- y"),
+        ("INSERT INTO t VALUES (1, 'a')", "INSERT INTO t VALUES (2, 'b'), (3, 'c'), (4, 'd')"),
+    ],
+)
+def test_statements_that_differ_in_their_values_have_one_shape(texts: tuple[str, str]) -> None:
+    one, other = (shape_of(without_literals(text)) for text in texts)
+    assert one == other
+
+
+def test_statements_of_other_tables_or_conditions_have_other_shapes() -> None:
+    texts = (
+        "SELECT a FROM t WHERE b IN (1)",
+        "SELECT a FROM u WHERE b IN (1)",
+        "SELECT a FROM t WHERE c IN (1)",
+        "SELECT a FROM t WHERE b = 1",
+        "SELECT a FROM t WHERE b = c",
+    )
+    assert len({shape_of(without_literals(text)) for text in texts}) == len(texts)
 
 
 @given(st.text(max_size=60))

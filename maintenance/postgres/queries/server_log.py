@@ -9,6 +9,7 @@ from psycopg2.extensions import connection as Connection  # noqa: N812 - it is a
 from maintenance.conf import DatabaseTarget
 from maintenance.core.errors import MissingRights
 from maintenance.postgres.connection import query
+from maintenance.postgres.one_look import seen_once
 from maintenance.postgres.queries.server_log_events import LogTally
 from maintenance.postgres.queries.server_log_files import (
     FolderLog,
@@ -113,7 +114,15 @@ def read_server_log(
     """Read what the server has logged since the run that left ``previous_state``.
 
     Reads in the target's ``log_directory`` where it is configured, through the server otherwise.
+    Analyses of one run that read on from the same place read once.
     """
+    what = ("server log", target.log_directory, repr(previous_state))
+    return seen_once(conn, what, lambda: _read(conn, target, previous_state))
+
+
+def _read(
+    conn: Connection, target: DatabaseTarget, previous_state: Mapping[str, Any]
+) -> ServerLogReading:
     settings = LogSettings(**query(conn, "server_log_settings")[0])
     tally = LogTally(settings.database_name)
     needs = settings.needs(folder=target.log_directory)
