@@ -232,9 +232,9 @@ class Thresholds(Section):
     minimum_bloat_bytes: int = Field(default=8 * 1024**2, ge=0)  # below, a rewrite gains nothing
     unused_index_window_seconds: float = Field(default=30 * 86_400, gt=0)  # a month's jobs have run
     unused_index_minimum_bytes: int = Field(default=1024**2, ge=0)
-    # A write costs a page access, a scan saves at most a reading of the whole table: an index with
-    # more writes than pages saved costs more than it can have brought.
-    rare_index_writes_per_page_saved: float = Field(default=1, gt=0)
+    # A scan saves at most a reading of the whole table. A page holds dozens of rows and somebody
+    # waits for it, an entry more is one step down a tree: ten of these weigh as much.
+    rare_index_writes_per_page_saved: float = Field(default=10, gt=0)
     redundant_index_minimum_bytes: int = Field(default=64 * 1024, ge=0)  # below, nobody feels it
     # Below, a deleted row costs a millisecond: less than keeping an index up to date is worth.
     missing_index_minimum_bytes: int = Field(default=1024**2, ge=0)

@@ -353,16 +353,16 @@ def test_the_verdict_is_withheld_for_a_stated_reason(
     assert bool(withheld) is bool(words)
 
 
-RARE = {"scans": 3, "table_pages": 100, "writes": 301}
+RARE = {"scans": 3, "table_pages": 100, "writes": 3001}
 
 
 def rare(*indexes: IndexState, keys: tuple[ForeignKey, ...] = ()) -> list[int]:
-    return [entry.index.oid for entry in rarely_read_indexes(indexes, keys, 1.0)]
+    return [entry.index.oid for entry in rarely_read_indexes(indexes, keys, 10.0)]
 
 
 def test_an_index_with_more_writes_than_pages_saved_costs_more_than_it_brings() -> None:
     assert rare(index(**RARE)) == [1]
-    assert rare(index(**{**RARE, "writes": 300})) == []
+    assert rare(index(**{**RARE, "writes": 3000})) == []
     assert rare(index(**{**RARE, "scans": 0})) == []
 
 
@@ -375,6 +375,29 @@ def test_a_rarely_read_index_with_a_duty_is_not_named() -> None:
     assert rare(index(**RARE), unread, keys=(foreign_key(1),)) == []
 
 
+def test_what_another_index_may_be_dropped_in_favour_of_is_not_named() -> None:
+    wide = index(2, **RARE, key_count=2, columns=(1, 2), operator_classes=(1978, 1978))
+    both = {"collations": (0, 0), "sort_options": (0, 0), "column_names": ("a", "b")}
+    used = index(scans=9000)
+    assert judged(measurement(used, replace(wide, **both))).rarely_read == ()
+    other = index(scans=9000, columns=(2,))
+    assert len(judged(measurement(other, replace(wide, **both))).rarely_read) == 1
+
+
+@given(some_indexes, some_keys)
+def test_whoever_drops_the_unused_and_the_rarely_read_keeps_foreign_keys_supported(
+    indexes: tuple[IndexState, ...], keys: tuple[ForeignKey, ...]
+) -> None:
+    unused = {e.index.oid for e in unread_indexes(indexes, keys) if not e.kept_because}
+    gone = unused | set(rare(*(replace(i, table_pages=0) for i in indexes), keys=keys))
+    left = [i for i in indexes if i.oid not in gone]
+    for key in keys:
+        for supports in (supports_fully, supports_partly):
+            before = any(i.table_oid == key.table_oid and supports(i, key) for i in indexes)
+            after = any(i.table_oid == key.table_oid and supports(i, key) for i in left)
+            assert after or not before
+
+
 def test_rarely_read_indexes_are_named_once_the_window_is_long_and_their_age_known() -> None:
     assert judged(measurement(index(**RARE), window_days=3)).rarely_read == ()
     assert judged(measurement(index(**RARE)), known_days=3).rarely_read == ()
@@ -382,7 +405,7 @@ def test_rarely_read_indexes_are_named_once_the_window_is_long_and_their_age_kno
     (finding,) = report.findings
     assert (finding.code, finding.severity) == ("rarely-used-index", Severity.INFO)
     assert "3 scans in 60 days" in finding.sentence
-    assert "saved the reading of 300 pages at most, and 301 writes had" in finding.sentence
+    assert "saved the reading of 300 pages at most, and 3,001 writes had" in finding.sentence
     assert "1 is read too rarely" in report.summary
 
 

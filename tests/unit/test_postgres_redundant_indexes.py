@@ -60,7 +60,12 @@ def test_of_two_equal_indexes_the_newer_goes() -> None:
 def test_of_two_equal_indexes_the_one_that_queries_use_stays() -> None:
     (entry,) = judged(on(1, 5, scans=0), on(2, 5, scans=9))
     assert (entry.index.oid, entry.cover.oid) == (1, 2)
-    assert entry.chosen_because == "the other one is the one that queries use"
+    assert entry.chosen_because == "queries use the other one"
+
+
+def test_of_two_equal_indexes_the_one_that_a_model_declares_stays() -> None:
+    (entry,) = redundant_indexes(measurement(on(1, 5), on(2, 5)), {2})
+    assert (entry.index.oid, entry.chosen_because) == (1, "a Django model declares the other one")
 
 
 def test_an_index_on_the_first_columns_of_another_is_redundant() -> None:

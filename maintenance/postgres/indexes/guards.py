@@ -59,51 +59,57 @@ def unread_indexes(
     """
     families = Families(indexes)
     unread = [entry for entry in _entries(indexes, families) if not entry.scans]
-    return _supporting_kept(unread, unread, indexes, foreign_keys, families)
+    return _supporting_kept(unread, indexes, foreign_keys, families)
 
 
 def rarely_read_indexes(
     indexes: Sequence[IndexState],
-    foreign_keys: Iterable[ForeignKey],
+    foreign_keys: Collection[ForeignKey],
     writes_per_page_saved: float,
 ) -> tuple[UnreadIndex, ...]:
     """Return the indexes that took more writes than their scans can have saved pages.
 
-    Those that must stay for another reason are left out.
+    Those that must stay for another reason are left out. The unused ones count as gone, so that a
+    person who drops both kinds does not end without an index that a foreign key needs.
     """
     families = Families(indexes)
+    unused = unread_indexes(indexes, foreign_keys)
+    gone = _members(unused, families)
+    left = [index for index in indexes if index.oid not in gone]
+    families = Families(left)
     few = [
         entry
-        for entry in _entries(indexes, families)
-        if not entry.scans or entry.writes > entry.pages_saved * writes_per_page_saved
+        for entry in _entries(left, families)
+        if entry.scans and entry.writes > entry.pages_saved * writes_per_page_saved
     ]
-    kept = _supporting_kept(
-        [entry for entry in few if entry.scans], few, indexes, foreign_keys, families
-    )
+    kept = _supporting_kept(few, left, foreign_keys, families)
     return tuple(entry for entry in kept if not entry.kept_because)
 
 
 def _supporting_kept(
     entries: Sequence[UnreadIndex],
-    droppable: Sequence[UnreadIndex],
     indexes: Sequence[IndexState],
     foreign_keys: Iterable[ForeignKey],
     families: Families,
 ) -> tuple[UnreadIndex, ...]:
-    """Return the entries; those that alone support a foreign key once all droppable go are kept."""
-    gone = {
-        member.oid
-        for entry in droppable
-        if not entry.kept_because
-        for member in families.members_of(entry.index)
-    }
-    support = _kept_for_foreign_keys(indexes, foreign_keys, gone, families)
+    """Return the entries; of those that alone support a foreign key one is kept."""
+    support = _kept_for_foreign_keys(indexes, foreign_keys, _members(entries, families), families)
     return tuple(
         replace(entry, kept_because=support[entry.index.oid])
         if not entry.kept_because and entry.index.oid in support
         else entry
         for entry in entries
     )
+
+
+def _members(entries: Iterable[UnreadIndex], families: Families) -> set[int]:
+    """Return the oids of what goes if all entries go that nothing speaks for."""
+    return {
+        member.oid
+        for entry in entries
+        if not entry.kept_because
+        for member in families.members_of(entry.index)
+    }
 
 
 def _entries(indexes: Sequence[IndexState], families: Families) -> Iterator[UnreadIndex]:

@@ -184,7 +184,7 @@ class _Judge:
         if theirs[3] != ours[3]:
             return f"the other one is part of {self._families.top_of(cover).qualified_name}"
         if theirs[4] != ours[4]:
-            return "the other one is the one that queries use"
+            return "queries use the other one"
         if theirs[5] != ours[5]:
             return "a Django model declares the other one"
         return "nothing tells the two apart, and it was made or rebuilt last"

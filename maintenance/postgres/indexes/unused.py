@@ -1,6 +1,6 @@
 """Which indexes nobody reads, and which cost more than they bring."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass, replace
 
 from maintenance.conf import DatabaseTarget, Thresholds
@@ -13,7 +13,9 @@ from maintenance.postgres.django_models import models_by_table
 from maintenance.postgres.indexes.age import KnownAge, measure_horizons
 from maintenance.postgres.indexes.catalog import (
     Definition,
+    ForeignKey,
     IndexMeasurement,
+    IndexState,
     definitions_of,
     measure_indexes,
 )
@@ -29,6 +31,7 @@ from maintenance.postgres.indexes.replicas import (
     measure_replicas,
     with_replica_scans,
 )
+from maintenance.postgres.indexes.structure import covers
 from maintenance.postgres.indexes.usage import bounded_table, uncounted
 
 TITLE = "Unused indexes"
@@ -48,7 +51,7 @@ class UnusedIndexRules:
 
     minimum_bytes: int
     window_seconds: float
-    writes_per_page_saved: float = 1.0
+    writes_per_page_saved: float = 10.0
 
     @classmethod
     def of(cls, options: UnusedIndexOptions, thresholds: Thresholds) -> "UnusedIndexRules":
@@ -139,11 +142,7 @@ def judge(
     families = Families(indexes)
     withheld = withheld_because(measurement, replicas, rules)
     unread = unread_indexes(indexes, measurement.foreign_keys)
-    rarely_read = (
-        ()
-        if withheld
-        else rarely_read_indexes(indexes, measurement.foreign_keys, rules.writes_per_page_saved)
-    )
+    rarely_read = () if withheld else _rarely_read(indexes, measurement.foreign_keys, rules)
     known = {
         entry.index.oid: age.seconds(entry.index, families.members_of(entry.index))
         for entry in (*unread, *rarely_read)
@@ -161,6 +160,22 @@ def judge(
         ),
         withheld_because=withheld,
         too_young=young,
+    )
+
+
+def _rarely_read(
+    indexes: Sequence[IndexState], foreign_keys: Collection[ForeignKey], rules: UnusedIndexRules
+) -> tuple[UnreadIndex, ...]:
+    """Return what is read too rarely, without what another index may be dropped in favour of."""
+    by_table: dict[int, list[IndexState]] = {}
+    for index in indexes:
+        by_table.setdefault(index.table_oid, []).append(index)
+    return tuple(
+        entry
+        for entry in rarely_read_indexes(indexes, foreign_keys, rules.writes_per_page_saved)
+        if not any(
+            other.scans and covers(entry.index, other) for other in by_table[entry.index.table_oid]
+        )
     )
 
 
@@ -265,7 +280,7 @@ def _rare_finding(
         subject=index.qualified_name,
         sentence=(
             f"{index.qualified_name} ({bytes_in_words(entry.size_bytes)}) costs more than it"
-            f" brings: {counted(entry.scans, 'scan')} in {_where(judgement)} saved the reading of"
+            f" can have saved: {counted(entry.scans, 'scan')} in {_where(judgement)} saved the reading of"
             f" {counted(entry.pages_saved, 'page')} at most, and {counted(entry.writes, 'write')}"
             " had to follow it."
         ),
