@@ -47,7 +47,19 @@ class Declaration:
         return (self.field.name,) if self.field is not None else ()
 
 
-def models_by_table(conn: Connection, target: DatabaseTarget) -> dict[int, type[Model]]:
+@dataclass(frozen=True, slots=True)
+class OwnedTable:
+    """A table of a model; ``columns`` are the names of its columns by their numbers."""
+
+    model: type[Model]
+    columns: Mapping[int, str]
+
+
+#: The owned tables of a target by their oids.
+Owners = Mapping[int, OwnedTable]
+
+
+def models_by_table(conn: Connection, target: DatabaseTarget) -> dict[int, OwnedTable]:
     """Return the model that owns each table, by the table's oid.
 
     Empty for a target that is no Django connection. Tables are found as the role of the target
@@ -61,8 +73,11 @@ def models_by_table(conn: Connection, target: DatabaseTarget) -> dict[int, type[
         if not model._meta.proxy and router.allow_migrate_model(target.alias, model)
     }
     parameters = {"names": sorted(models), "exclude_schemas": list(target.exclude_schemas)}
-    rows = query(conn, "tables_of_models", parameters)
-    return {row["oid"]: models[row["name"]] for row in rows}
+    tables = {row["oid"]: row["name"] for row in query(conn, "tables_of_models", parameters)}
+    columns: dict[int, dict[int, str]] = {oid: {} for oid in tables}
+    for row in query(conn, "columns_by_number", {"oids": list(tables)}):
+        columns[row["table_oid"]][row["number"]] = row["name"]
+    return {oid: OwnedTable(models[name], columns[oid]) for oid, name in tables.items()}
 
 
 def fields_of(model: type[Model], columns: Sequence[str]) -> list["Field[Any, Any]"] | None:
@@ -105,6 +120,3 @@ def migrations_are_own(model: type[Model]) -> bool:
         and not model._meta.auto_created
         and not _PACKAGES.intersection(path.parts)
     )
-
-
-Owners = Mapping[int, type[Model]]

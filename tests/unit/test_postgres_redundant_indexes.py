@@ -33,7 +33,6 @@ def on(oid: int, *columns: int, included: tuple[int, ...] = (), **changes: Any) 
         "scans": 1,
         "key_count": count,
         "columns": (*columns, *included),
-        "column_names": tuple(f"c{c}" for c in (*columns, *included) if c),
         "operator_classes": (1978,) * count,
         "collations": (0,) * count,
         "sort_options": (0,) * count,

@@ -1,6 +1,6 @@
 """Indexes as the catalogs and counters show them, and how one is dropped and made again."""
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Hashable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -25,9 +25,8 @@ class IndexState:
 
     ``columns`` are attribute numbers, 0 for an expression, the first ``key_count`` of them key
     columns with an entry each in ``operator_classes``, ``collations`` and ``sort_options`` (1
-    descending, 2 nulls first; src/include/access/amapi.h). ``column_names`` leaves expressions out.
-    ``expressions`` and ``predicate`` are trees as the catalog keeps them. ``structure`` is equal
-    for an index and its rebuilt copy.
+    descending, 2 nulls first; src/include/access/amapi.h).
+    ``expressions`` and ``predicate`` are trees as the catalog keeps them.
     """
 
     oid: int
@@ -63,13 +62,11 @@ class IndexState:
     is_in_work: bool
     key_count: int
     columns: tuple[int, ...]
-    column_names: tuple[str, ...]
     operator_classes: tuple[int, ...]
     collations: tuple[int, ...]
     sort_options: tuple[int, ...]
     storage_parameters: tuple[str, ...]
     operator_class_options: str
-    structure: str
     expressions: str | None
     predicate: str | None
 
@@ -77,6 +74,23 @@ class IndexState:
     def from_row(cls, row: Mapping[str, Any]) -> "IndexState":
         """Build from a row of ``sql/indexes.sql``."""
         return cls(**_frozen(row))
+
+    @property
+    def structure(self) -> Hashable:
+        """What a rebuilt index shares with the one it was copied from."""
+        return (
+            self.access_method,
+            self.is_unique,
+            self.nulls_not_distinct,
+            self.is_exclusion,
+            self.columns,
+            self.key_count,
+            self.operator_classes,
+            self.collations,
+            self.sort_options,
+            self.expressions,
+            self.predicate,
+        )
 
 
 @dataclass(frozen=True, slots=True)

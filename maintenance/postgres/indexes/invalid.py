@@ -5,7 +5,7 @@ The steps of CREATE, DROP and REINDEX INDEX CONCURRENTLY leave their marks in pg
 was being dropped, and one that was ever scanned has once been valid.
 """
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Hashable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 
 from psycopg2 import sql
@@ -71,7 +71,7 @@ class Twins:
 
     def __init__(self, indexes: Iterable[IndexState]) -> None:
         indexes = tuple(indexes)
-        self._valid: dict[tuple[int, str], IndexState] = {}
+        self._valid: dict[tuple[int, Hashable], IndexState] = {}
         self._children: Mapping[int, Sequence[IndexState]] = children_of(indexes)
         for index in indexes:
             if index.is_valid:

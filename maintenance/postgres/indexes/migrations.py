@@ -37,8 +37,10 @@ def declared_indexes(indexes: Iterable[IndexState], owners: Owners) -> frozenset
 
 
 def _declaration(index: IndexState, owners: Owners) -> Declaration:
-    columns = () if index.expressions or index.predicate else index.column_names
-    return declaration_of(owners[index.table_oid], index.name, columns)
+    table = owners[index.table_oid]
+    is_plain = index.expressions is None and index.predicate is None
+    columns = [table.columns[number] for number in index.columns if number > 0] if is_plain else ()
+    return declaration_of(table.model, index.name, columns)
 
 
 def drops_named_by_model(
@@ -123,7 +125,9 @@ def keys_named_by_model(
     }
     return [
         _key_named(
-            finding, by_subject[finding.subject], owners[by_subject[finding.subject].table.oid]
+            finding,
+            by_subject[finding.subject],
+            owners[by_subject[finding.subject].table.oid].model,
         )
         if finding.subject in by_subject
         else finding

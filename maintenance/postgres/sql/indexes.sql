@@ -88,19 +88,11 @@ SELECT
     ) AS is_in_work,
     i.indnkeyatts::int AS key_count,
     i.indkey::int2[]::int4[] AS columns,
-    a.names AS column_names,
     i.indclass::oid[]::int8[] AS operator_classes,
     i.indcollation::oid[]::int8[] AS collations,
     i.indoption::int2[]::int4[] AS sort_options,
     coalesce(c.reloptions, '{}') AS storage_parameters,
     coalesce(o.text, '') AS operator_class_options,
-    -- What a rebuilt index shares with the one it was copied from.
-    concat_ws(
-        ' | ', am.amname, i.indisunique, i.indkey, i.indnkeyatts, i.indclass, i.indcollation,
-        i.indoption, e.expressions, e.predicate,
-        i.indnullsnotdistinct,  -- if >= 15
-        i.indisexclusion
-    ) AS structure,
     e.expressions AS expressions,
     e.predicate AS predicate
 FROM pg_index AS i
@@ -118,11 +110,6 @@ CROSS JOIN LATERAL (
         regexp_replace(i.indexprs::text, ' :(location|\w*format) -?\d+', '', 'g') AS expressions,
         regexp_replace(i.indpred::text, ' :(location|\w*format) -?\d+', '', 'g') AS predicate
 ) AS e
-CROSS JOIN LATERAL (
-    SELECT coalesce(array_agg(a.attname::text ORDER BY u.position), '{}') AS names
-    FROM unnest(i.indkey::int2[]) WITH ORDINALITY AS u (attnum, position)
-    JOIN pg_attribute AS a ON a.attrelid = i.indrelid AND a.attnum = u.attnum
-) AS a
 WHERE c.relpersistence <> 't'
     AND n.nspname NOT IN ('pg_catalog', 'information_schema')
     AND (n.nspname <> 'pg_toast' OR NOT i.indisvalid)
