@@ -143,17 +143,29 @@ def test_everything_that_is_odd(zoo: str, work: Callable[[DatabaseTarget], Repor
         require_sound(work(DatabaseTarget(url=zoo)))
 
 
+@pytest.fixture(
+    scope="module", params=[(), ("pg_monitor",)], ids=["without-rights", "with-pg_monitor"]
+)
+def narrow(zoo: str, request: pytest.FixtureRequest) -> Iterator[str]:
+    with narrow_role(zoo, *request.param) as url:
+        yield url
+
+
 @each
-@pytest.mark.parametrize("memberships", [(), ("pg_monitor",)], ids=["no-rights", "pg_monitor"])
-def test_few_rights(
-    zoo: str, work: Callable[[DatabaseTarget], Report], memberships: tuple[str, ...]
-) -> None:
-    with narrow_role(zoo, *memberships) as narrow:
-        report = refused(work, DatabaseTarget(url=narrow), MissingRights, "GRANT")
-    if report is None:
-        return
-    require_sound(report)
-    require_no_other_ratio(report, work(DatabaseTarget(url=zoo)))
+def test_few_rights(zoo: str, narrow: str, work: Callable[[DatabaseTarget], Report]) -> None:
+    report = refused(work, DatabaseTarget(url=narrow), MissingRights, "GRANT")
+    if report is not None:
+        require_sound(report)
+        require_no_other_ratio(report, work(DatabaseTarget(url=zoo)))
+
+
+def test_shares_are_not_said_to_be_of_what_a_role_cannot_see(zoo: str) -> None:
+    with narrow_role(zoo) as narrow:
+        ask(narrow, "SELECT pg_sleep(0.3)")
+        report = analyze(DatabaseTarget(url=narrow), "queries")
+    (finding,) = [f for f in report.findings if "pg_sleep" in f.sentence]
+    assert "of the time of the statements that this role may see" in finding.sentence
+    assert any(f.code == "hidden-queries" and not f.measured for f in report.findings)
 
 
 def require_no_other_ratio(narrow: Report, whole: Report) -> None:

@@ -120,7 +120,7 @@ def _finding(
         subject=f"query {cost.query_id}",
         sentence=(
             f"{beginning}, {counted(cost.calls, 'call')} in {seconds_in_words(use.seconds)},"
-            f" {percent(cost.time_ratio)} of all statement time: {shown}"
+            f" {percent(cost.time_ratio)} of {use.whole}: {shown}"
         ),
         evidence={
             "query": cost.text,

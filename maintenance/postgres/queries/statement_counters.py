@@ -123,7 +123,8 @@ class StatementUse:
 
     ``follows_previous`` is false where there was nothing to compare with, and everything since
     ``started_at`` counts. ``unknown`` is how many statements were left out, because the previous
-    state had no room for them.
+    state had no room for them. ``whole`` names what shares are shares of: a role that may not see
+    the statements of others knows no more than its own.
     """
 
     statements: tuple[StatementCounters, ...]
@@ -132,6 +133,7 @@ class StatementUse:
     follows_previous: bool
     evictions: int
     unknown: int = 0
+    whole: str = "all statement time"
 
     @property
     def seconds(self) -> float:
