@@ -271,6 +271,25 @@ def test_what_the_role_needs_is_named_step_by_step(
         assert "cannot be read: no such file" in need(url, log_directory="/nowhere/at/all")
 
 
+def test_a_log_that_cannot_be_opened_leaves_the_rest_of_the_review_standing(
+    logging_server: EmbeddedPostgres, url: str
+) -> None:
+    ask(url, "CREATE EXTENSION pg_stat_statements")
+    ask(url, "SELECT 1 AS seen")
+    files = list(Path(log_folder(logging_server)).iterdir())
+    modes = [file.stat().st_mode for file in files]
+    try:
+        for file in files:
+            file.chmod(0)
+        report = review_slow_queries(job(url, {"log": {"kept": True}}), Thresholds())
+    finally:
+        for file, mode in zip(files, modes, strict=True):
+            file.chmod(mode)
+    assert report.facts["statements_seen"] > 0
+    assert "a log that the server can read itself" in report.facts["log"]
+    assert report.state["log"] == {"kept": True}
+
+
 def test_a_server_that_collects_no_log_is_told_how(make_database: Callable[[], str]) -> None:
     report = review_slow_log(job(make_database()), Thresholds())
     (finding,) = report.findings

@@ -424,7 +424,7 @@ def test_a_slot_names_what_it_keeps() -> None:
     )
     (finding,) = diagnose_holders([slot], {}, THRESHOLDS)
     assert finding.sentence == (
-        'The inactive replication slot "sync", inactive for 2 hours keeps VACUUM from removing rows'
+        'The replication slot "sync" (inactive for 2 hours) keeps VACUUM from removing rows'
         " of the system catalogs that died in the last 5,000,000 transactions, and 3.0 GB of WAL"
         " from being removed."
     )

@@ -35,9 +35,10 @@ class XminHolder:
     def in_words(self) -> str:
         """Name it so that a person can find it."""
         if self.kind == "replication slot":
-            since = self.inactive_seconds
-            ago = "" if since is None else f", inactive for {seconds_in_words(since)}"
-            return f'the {self.state} replication slot "{self.name}"{ago}'
+            if self.inactive_seconds is None:
+                return f'the {self.state} replication slot "{self.name}"'
+            since = seconds_in_words(self.inactive_seconds)
+            return f'the replication slot "{self.name}" (inactive for {since})'
         if self.kind == "prepared transaction":
             return f'the prepared transaction "{self.name}"{_by(self.user_name)}{self._for}'
         if self.kind == "standby":

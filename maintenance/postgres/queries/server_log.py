@@ -4,11 +4,12 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
+import psycopg2
 from psycopg2.extensions import connection as Connection  # noqa: N812 - it is a class
 
 from maintenance.conf import DatabaseTarget
 from maintenance.core.errors import MissingRights
-from maintenance.postgres.connection import query
+from maintenance.postgres.connection import connection_was_lost, query, reason_of
 from maintenance.postgres.one_look import seen_once
 from maintenance.postgres.queries.server_log_events import LogTally
 from maintenance.postgres.queries.server_log_files import (
@@ -139,8 +140,14 @@ def _read(
         reading = read_log(source, log_format, parser, tally, previous_state)
     except MissingRights as error:
         needs = f"a folder that the worker may read: {error}"
-        return ServerLogReading(settings, needs, tally, None, previous_state)
-    return ServerLogReading(settings, "", tally, reading, reading.state)
+    except psycopg2.Error as error:
+        if connection_was_lost(conn, error):
+            raise
+        needs = f"a log that the server can read itself: {reason_of(error)}"
+    else:
+        return ServerLogReading(settings, "", tally, reading, reading.state)
+    # What was counted before it failed is counted by the next run.
+    return ServerLogReading(settings, needs, LogTally(settings.database_name), None, previous_state)
 
 
 def _format(source: LogSource, settings: LogSettings) -> LogFormat:
