@@ -62,7 +62,7 @@ def test_stale_statistics_and_unvacuumed_deletes_do_not_mislead(
     make_database: Callable[[], str],
 ) -> None:
     url = make_database()
-    quietly(url, "orders", "id int, owner int, low int, word text, spare int")
+    quietly(url, "orders", "id int, owner int, low int, word text, spare int, half int, nick text")
     for definition in (
         "UNIQUE INDEX o_id ON orders (id)",
         "INDEX o_owner ON orders (owner)",
@@ -75,12 +75,14 @@ def test_stale_statistics_and_unvacuumed_deletes_do_not_mislead(
         "INDEX o_loose ON orders (id) WITH (fillfactor = 60)",
         "INDEX o_plain ON orders (low) WITH (deduplicate_items = off)",
         "INDEX o_null ON orders (spare)",
+        "INDEX o_nulls ON orders (half, owner)",
+        "INDEX o_some ON orders (nick)",
     ):
         ask(url, f"CREATE {definition}")
     ask(
         url,
         "INSERT INTO orders SELECT i, (random() * 15000)::int, i % 7, repeat('w', i % 30) || i,"
-        " CASE WHEN random() < 0.3 THEN i END FROM generate_series(1, 40000) i",
+        " CASE WHEN random() < 0.3 THEN i END, CASE WHEN i % 2 = 0 THEN i % 5 END, CASE WHEN i % 3 = 0 THEN 'word' || i % 99 END FROM generate_series(1, 40000) i",
     )
     ask(url, "ANALYZE orders")
     ask(url, "DELETE FROM orders WHERE random() < 0.7")

@@ -7,7 +7,8 @@ documentation, "B-Tree Implementation" and "Deduplication", and of ``nbtsort.c``
 import math
 import random
 from collections.abc import Iterable, Iterator, Sequence
-from dataclasses import dataclass
+from functools import cache, lru_cache
+from typing import NamedTuple
 
 BLOCK_BYTES = 8192
 LINE_POINTER_BYTES = 4
@@ -22,15 +23,14 @@ LARGEST_POSTING_BYTES = BLOCK_BYTES // 10 // 8 * 8 - LINE_POINTER_BYTES
 #: What must stay free for the heap TID that a high key may need.
 HIGH_KEY_TID_BYTES = 8
 #: So many pages are filled with the sampled entries: what a page leaves unused then comes out.
-PAGES_FILLED = 20
+PAGES_FILLED = 12
 #: A key of more rows is as good as several of so many full posting tuples.
 LARGEST_KEY_POSTINGS = 16
 #: Inner pages are filled to 70 % (BTREE_NONLEAF_FILLFACTOR).
 INNER_FILL_PERCENT = 70
 
 
-@dataclass(frozen=True, slots=True)
-class Entry:
+class Entry(NamedTuple):
     """One row's entry: the padded bytes of its index tuple, and how many rows share its key."""
 
     tuple_bytes: int
@@ -74,8 +74,10 @@ def leaves_per_row(
         singles = [(entry.tuple_bytes, 0, 1.0) for entry in entries] * times
         return _filled_pages_per_row(singles, fill_percent)
     # Keys of very many rows fill pages of their own.
-    frequent = [entry for entry in entries if _is_frequent(entry)]
-    others = [entry for entry in entries if not _is_frequent(entry)]
+    frequent: list[Entry] = []
+    others: list[Entry] = []
+    for entry in entries:
+        (frequent if _is_frequent(entry) else others).append(entry)
     return sum(
         len(part)
         / len(entries)
@@ -137,10 +139,12 @@ def _posting_tuples(size: int, rows: int, most: int) -> Iterator[tuple[int, int,
         rows -= here
 
 
+@cache
 def _rows_per_posting(tuple_bytes: int) -> int:
     return max(1, (LARGEST_POSTING_BYTES // 8 * 8 - tuple_bytes) // TID_BYTES)
 
 
+@lru_cache(maxsize=4096)
 def bytes_per_row(entry: Entry) -> float:
     """Return about what one row takes in a leaf when its key is deduplicated."""
     rows, most = max(1.0, entry.rows_of_key), _rows_per_posting(entry.tuple_bytes)

@@ -10,7 +10,7 @@ from collections import Counter, defaultdict
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
-from statistics import fmean, stdev
+from statistics import fmean
 from typing import Any, NamedTuple
 
 from psycopg2 import sql
@@ -28,7 +28,7 @@ from maintenance.postgres.bloat.tuple_size import Column, values_size
 from maintenance.postgres.connection import MARKER, query
 
 #: Rows whose keys are read: their sizes and nulls are then known to a per cent or so.
-WANTED_KEYS = 3000
+WANTED_KEYS = 2500
 #: More pages are counted while the rows of the table are known to less than this, as a share of
 #: what its fullest page would make of it.
 WANTED_ERROR_RATIO = 0.01
@@ -47,13 +47,13 @@ COMPRESSED_FROM_BYTES = 508
 
 
 class Key(NamedTuple):
-    """One row's key: where the row lies, the padded bytes of its index tuple, and what equal keys
-    share."""
+    """One row's key: where the row lies, the padded bytes of its index tuple, which of its columns
+    are null (a bit each), and what equal keys share."""
 
     block: int
     offset: int
     tuple_bytes: int
-    has_null: int
+    nulls: int
     digest: int
 
 
@@ -130,7 +130,7 @@ class KeyReader:
         if self.row["deduplicates"]:
             entries, probe_error = self._with_rows_of_keys(keys, rows)
         sizes = [bytes_per_row(entry) for entry in entries]
-        size_error = stdev(sizes) / fmean(sizes) / math.sqrt(len(sizes)) if len(sizes) > 1 else 1.0
+        size_error = _error_of_mean(sizes, math.inf) / fmean(sizes)
         error = math.hypot(row_error, size_error, probe_error)
         return IndexSample(rows, entries, error, len(counts), compressed / len(keys))
 
@@ -160,21 +160,24 @@ class KeyReader:
 
     def _read_keys(self, blocks: Sequence[int]) -> tuple[list[Key], int]:
         """Return the keys of all rows on ``blocks``, and how many of them an index compresses."""
-        nulls = _any_of("{} IS NULL", self._values)
+        nulls = sql.SQL(" + ").join(
+            sql.SQL("({} IS NULL)::int * {}").format(column.value, sql.Literal(1 << number))
+            for number, column in enumerate(self._values)
+        )
         digest: sql.Composable = sql.SQL("0")
         if self.row["deduplicates"]:
             values = sql.SQL(", ").join(column.value for column in self._values)
             digest = sql.SQL("pg_catalog.hashtextextended(ROW({})::text, 0)").format(values)
         long = [c for c in self._values if c.length_bytes == -1 and c.storage in {"x", "m"}]
         compressed = _any_of(
-            f"(pg_catalog.pg_column_size({{0}}) > {COMPRESSED_FROM_BYTES}"
+            f"({{0}} IS NOT NULL AND pg_catalog.pg_column_size({{0}}) > {COMPRESSED_FROM_BYTES}"
             " AND pg_catalog.pg_column_compression({0}) IS NULL)",
             long,
         )
         inner = sql.SQL(
             "SELECT pg_catalog.array_agg(ARRAY[(t.ctid::text::point)[1]::bigint,"
-            " (CASE WHEN {nulls} THEN {with_nulls} ELSE {without} END + {size} + 7) / 8 * 8,"
-            " ({nulls})::int, {digest}, ({compressed})::int]) FROM {rows}{predicate}"
+            " (CASE WHEN {nulls} > 0 THEN {with_nulls} ELSE {without} END + {size} + 7) / 8 * 8,"
+            " {nulls}, {digest}, ({compressed})::int]) FROM {rows}{predicate}"
         ).format(
             size=values_size(self._values, toasted=False),
             nulls=nulls,
@@ -205,8 +208,6 @@ class KeyReader:
             seen = met[key.digest]
             if scale == 1 or len(pages[key.digest]) >= FREQUENT_PAGES:
                 entries.append(Entry(key.tuple_bytes, seen * scale))
-            elif key.has_null:  # cannot be looked up
-                entries.append(Entry(key.tuple_bytes, seen * scale if seen > 1 else 1.0))
             else:
                 rare.append(key)
         error = 0.0
@@ -229,23 +230,38 @@ class KeyReader:
             done += len(batch)
             found += self._rows_of_keys(batch)
             sizes = [bytes_per_row(Entry(size, rows)) for rows in found]
-            error = stdev(sizes) / fmean(sizes) / math.sqrt(len(sizes)) if len(sizes) > 1 else 1.0
+            error = _error_of_mean(sizes, math.inf) / fmean(sizes)
             if error <= WANTED_ERROR_RATIO:
                 break
         return found, error
 
     def _rows_of_keys(self, keys: Sequence[Key]) -> list[int]:
         """Return how many rows have the key of each of these rows, counted up to a limit."""
-        pairs = list(enumerate(self.columns))
+        alike: defaultdict[int, list[str]] = defaultdict(list)
+        for key in keys:
+            alike[key.nulls].append(f"({key.block},{key.offset})")
+        found: list[int] = []
+        with self._looking_up(), self.conn.cursor() as cursor:
+            for nulls, tids in alike.items():
+                cursor.execute(self._look_up(nulls, tids))
+                found += [max(1, rows) for (rows,) in cursor.fetchall()]
+        return found
+
+    def _look_up(self, nulls: int, tids: Sequence[str]) -> sql.Composable:
+        """Compose the count of rows with the keys of these rows, whose ``nulls`` are the same."""
         same = sql.SQL(" AND ").join(
-            sql.SQL(f"({column['expression']}) OPERATOR(pg_catalog.{column['equality']}) s.k{n}")
-            for n, column in pairs
+            sql.SQL(
+                f"({column['expression']}) IS NULL"
+                if nulls & 1 << number
+                else f"({column['expression']}) OPERATOR(pg_catalog.{column['equality']}) s.k{number}"
+            )
+            for number, column in enumerate(self.columns)
         )
         values = sql.SQL(", ").join(
-            sql.SQL(f"({column['expression']}) AS k{n}") for n, column in pairs
+            sql.SQL(f"({column['expression']}) AS k{number}")
+            for number, column in enumerate(self.columns)
         )
-        tids = [f"({key.block},{key.offset})" for key in keys]
-        statement = sql.SQL(
+        return sql.SQL(
             "{marker} SELECT (SELECT pg_catalog.count(*) FROM ("
             "SELECT FROM ONLY {table} WHERE {same}{predicate} LIMIT {most}) AS found)"
             " FROM (SELECT {values} FROM ONLY {table} AS t WHERE t.ctid = ANY({tids}::tid[])"
@@ -257,11 +273,8 @@ class KeyReader:
             predicate=self._predicate,
             most=sql.Literal(ROWS_COUNTED),
             values=values,
-            tids=sql.Literal(tids),
+            tids=sql.Literal(list(tids)),
         )
-        with self._looking_up(), self.conn.cursor() as cursor:
-            cursor.execute(statement)
-            return [max(1, rows) for (rows,) in cursor.fetchall()]
 
     @contextmanager
     def _looking_up(self) -> Iterator[None]:
@@ -305,9 +318,11 @@ def _any_of(template: str, columns: Sequence[Column]) -> sql.Composable:
     return sql.SQL(" OR ").join(sql.SQL(template).format(column.value) for column in columns)
 
 
-def _error_of_mean(counts: Sequence[int], population: int) -> float:
+def _error_of_mean(values: Sequence[float], population: float) -> float:
     """Return the standard error of the mean, with the finite population correction."""
-    if len(counts) < 2:
-        return 0.0 if len(counts) >= population else math.inf
-    unseen = max(0.0, 1 - len(counts) / population)
-    return stdev(counts) * math.sqrt(unseen / len(counts))
+    count = len(values)
+    if count < 2:
+        return 0.0 if count >= population else 1.0
+    mean = fmean(values)
+    variance = sum((value - mean) ** 2 for value in values) / (count - 1)
+    return math.sqrt(variance / count * max(0.0, 1 - count / population))

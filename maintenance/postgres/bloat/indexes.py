@@ -76,7 +76,9 @@ def report_index_bloat(
     with connect(job.target, purpose="index-bloat") as conn:
         rows = [
             row
-            for row in query(conn, "bloat_indexes")
+            for row in query(
+                conn, "bloat_indexes", {"minimum_bytes": thresholds.minimum_bloat_bytes}
+            )
             if row["schema"] not in job.target.exclude_schemas
         ]
         chosen = (
@@ -123,15 +125,18 @@ class _Meter:
 
     def measure(self, rows: Sequence[dict[str, Any]], progress: Progress) -> Iterator[IndexBloat]:
         """Yield one measurement a row of ``sql/bloat_indexes.sql``; dropped ones are left out."""
+        oids = [row["oid"] for row in rows]
+        layouts = {row["oid"]: row for row in query(self.conn, "index_layout", {"oids": oids})}
         keys: defaultdict[int, list[Mapping[str, Any]]] = defaultdict(list)
-        for column in query(self.conn, "index_keys", {"oids": [row["oid"] for row in rows]}):
+        for column in query(self.conn, "index_keys", {"oids": oids}):
             keys[column["oid"]].append(column)
-        for number, row in enumerate(rows):
+        for number, listed in enumerate(rows):
+            row = {**listed, **layouts.get(listed["oid"], {})}
+            if "method" not in row or not keys[row["oid"]] or not row["pages"]:
+                continue  # dropped or locked since it was listed
             index = _unmeasured(row, self.conn)
             progress.update(number, len(rows), phase=f"measuring {index.subject}", unit="indexes")
             whole = bool(self.options.indexes) or number < LARGEST_RELATIONS
-            if not keys[row["oid"]]:
-                continue  # dropped since it was listed
             try:
                 yield self._measured(index, row, keys[row["oid"]], whole=whole)
             except psycopg2.errors.UndefinedTable:

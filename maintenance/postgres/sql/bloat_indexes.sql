@@ -1,82 +1,41 @@
--- Every index with what the btree model needs: size, entries, fillfactor, and whether it may
--- deduplicate (PostgreSQL documentation, "Deduplication": not unique, no INCLUDE columns, operator
--- classes whose equality is byte equality, which only deterministic collations have).
--- Left out is what somebody locks exclusively, or waits to: an index, for which pg_relation_size
--- would queue, and all indexes of its table, as a query opens them all to be planned.
+-- Every index with its size in pages.
+-- To open an index only for its size is what costs on a server with tens of thousands of them: where
+-- neither the catalog nor the present size of its table says that it may be large, the catalog's
+-- size stands. Left out is what somebody locks exclusively, or waits to: an index, for which
+-- pg_relation_size would queue, and all indexes of its table, as a query opens them all to be planned.
 WITH locked AS MATERIALIZED (
     SELECT unnest(ARRAY[l.relation, coalesce(i.indrelid, l.relation)]) AS relation
     FROM pg_locks AS l
     LEFT JOIN pg_index AS i ON i.indexrelid = l.relation
     WHERE l.locktype = 'relation' AND l.mode = 'AccessExclusiveLock'
         AND l.database = (SELECT oid FROM pg_database WHERE datname = current_database())
+),
+tables AS MATERIALIZED (
+    SELECT t.oid, n.nspname, t.relname, pg_relation_size(t.oid) AS size_bytes
+    FROM pg_class AS t
+    JOIN pg_namespace AS n ON n.oid = t.relnamespace
+    WHERE t.relkind IN ('r', 'm')
+        AND t.relhasindex
+        -- A standby cannot read unlogged tables.
+        AND (t.relpersistence = 'p' OR t.relpersistence = 'u' AND NOT pg_is_in_recovery())
+        AND n.nspname NOT IN ('pg_catalog', 'information_schema')
+        AND t.oid NOT IN (SELECT relation FROM locked)
 )
 SELECT
     c.oid::bigint AS oid,
     n.nspname AS schema,
     c.relname AS name,
     quote_ident(n.nspname) || '.' || quote_ident(c.relname) AS qualified_name,
-    tn.nspname || '.' || t.relname AS table_name,
-    tn.nspname AS table_schema,
-    t.relname AS table_relname,
-    quote_ident(tn.nspname) || '.' || quote_ident(t.relname) AS qualified_table_name,
-    i.indrelid::bigint AS table_oid,
-    am.amname AS method,
-    pg_relation_size(c.oid) / 8192 AS pages,
-    c.relfilenode::bigint AS file_node,
-    c.reltuples::float8 AS entries,
-    t.reltuples::float8 AS table_rows,
-    pg_stat_get_live_tuples(t.oid)::float8 AS live_rows,
-    i.indpred IS NOT NULL AS partial,
-    coalesce(
-        (
-            SELECT o.option_value::int
-            FROM pg_options_to_table(c.reloptions) AS o
-            WHERE o.option_name = 'fillfactor'
-        ),
-        90
-    ) AS fill_percent,
-    has_table_privilege(t.oid, 'SELECT') AND has_schema_privilege(tn.oid, 'USAGE') AS readable,
-    t.relrowsecurity AND row_security_active(t.oid) AS hidden_by_policy,
-    NOT i.indisunique
-    AND i.indnkeyatts = i.indnatts
-    AND coalesce(
-        (
-            SELECT o.option_value::bool
-            FROM pg_options_to_table(c.reloptions) AS o
-            WHERE o.option_name = 'deduplicate_items'
-        ),
-        true
-    )
-    AND NOT EXISTS (
-        SELECT FROM unnest(i.indclass) AS k (opclass)
-        WHERE NOT EXISTS (
-            -- Support function 4 of btree is "equalimage".
-            SELECT
-            FROM pg_opclass AS o
-            JOIN pg_amproc AS p
-                ON p.amprocfamily = o.opcfamily
-                AND p.amproclefttype = o.opcintype
-                AND p.amprocnum = 4
-            WHERE o.oid = k.opclass
-        )
-    )
-    AND NOT EXISTS (
-        SELECT FROM unnest(i.indcollation) AS k (collation_oid)
-        JOIN pg_collation AS l ON l.oid = k.collation_oid
-        WHERE NOT l.collisdeterministic
-    ) AS deduplicates
-FROM pg_index AS i
+    t.nspname || '.' || t.relname AS table_name,
+    CASE
+        WHEN c.relpages * 8192::bigint >= %(minimum_bytes)s / 2 OR t.size_bytes >= %(minimum_bytes)s / 8
+        THEN pg_relation_size(c.oid) / 8192
+        ELSE c.relpages
+    END AS pages
+FROM tables AS t
+JOIN pg_index AS i ON i.indrelid = t.oid
 JOIN pg_class AS c ON c.oid = i.indexrelid
 JOIN pg_namespace AS n ON n.oid = c.relnamespace
-JOIN pg_class AS t ON t.oid = i.indrelid
-JOIN pg_namespace AS tn ON tn.oid = t.relnamespace
-JOIN pg_am AS am ON am.oid = c.relam
-WHERE c.relkind = 'i'
-    AND t.relkind IN ('r', 'm')
-    AND i.indisvalid AND i.indisready
-    -- A standby cannot read unlogged tables.
-    AND (c.relpersistence = 'p' OR c.relpersistence = 'u' AND NOT pg_is_in_recovery())
-    AND n.nspname NOT IN ('pg_catalog', 'information_schema')
+WHERE i.indisvalid AND i.indisready
     AND c.oid NOT IN (SELECT relation FROM locked)
-    AND t.oid NOT IN (SELECT relation FROM locked)
 ORDER BY pages DESC, n.nspname, c.relname
