@@ -166,6 +166,10 @@ def test_a_toast_table_without_parameters_follows_its_table() -> None:
     ("table", "because"),
     [
         (replace(TABLE, dead_rows=4_000), "due, but not twice over"),
+        (
+            replace(TABLE, dead_rows=9_000, storage_parameters=("autovacuum_enabled=off",)),
+            "switched off, which has a finding of its own",
+        ),
         (replace(TABLE, last_vacuum_at=None, vacuum_count=0), "never vacuumed and never changed"),
         (replace(TABLE, kind=TableKind.PARTITIONED, dead_rows=10**6), "partitioned"),
         (replace(TABLE, tuples=-1, live_rows=40, inserted_since_vacuum=40), "young and small"),
