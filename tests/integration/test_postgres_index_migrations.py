@@ -89,18 +89,20 @@ def test_an_index_of_meta_is_removed_by_its_operation_and_added_again(before: Pr
 def test_the_index_of_a_field_is_dropped_with_its_db_index_in_the_state(
     before: ProjectState,
 ) -> None:
-    finding = of("author", "db_index")
-    assert "Django made it for db_index of testapp.Book.author." in finding.sentence
-    assert "Set db_index=False on testapp.Book.author." in finding.advice
+    finding = of("name", "db_index")
+    assert "Django made it for db_index of testapp.Author.name." in finding.sentence
+    assert "Set db_index=False on testapp.Author.name." in finding.advice
+    assert "Its index for LIKE searches stays" in finding.advice
     after = apply(finding, before)
     assert finding.subject not in unused()
-    assert after.models["testapp", "book"].fields["author"].db_index is False
+    assert after.models["testapp", "author"].fields["name"].db_index is False
     unapply(finding, before)
     assert finding.subject in unused()
 
 
-def test_both_indexes_of_a_text_field_are_told_apart(before: ProjectState) -> None:
-    assert "db_index of testapp.Author.name" in of("name", "db_index").sentence
+def test_the_index_for_like_searches_is_dropped_in_the_database_alone(
+    before: ProjectState,
+) -> None:
     finding = of("name", "LIKE searches")
     assert finding.subject.endswith("_like")
     assert "makes it again in new databases" in finding.advice
@@ -108,6 +110,14 @@ def test_both_indexes_of_a_text_field_are_told_apart(before: ProjectState) -> No
     assert finding.subject not in unused()
     unapply(finding, before)
     assert finding.subject in unused()
+
+
+def test_the_only_index_behind_a_foreign_key_that_django_alone_knows_stays() -> None:
+    job = Job("site", TARGET, UnusedIndexOptions(minimum_bytes=0))
+    (table,) = report_unused_indexes(job, Thresholds()).tables
+    verdicts = {row[0]: row[-1] for row in table.rows}
+    (verdict,) = (v for name, v in verdicts.items() if "testapp_book_author_id" in name)
+    assert verdict == 'kept: no other index supports the foreign key "testapp.Book.author"'
 
 
 def test_a_foreign_key_without_an_index_gets_one_of_meta(before: ProjectState) -> None:

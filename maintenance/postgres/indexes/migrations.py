@@ -6,12 +6,14 @@ made there is unknown to it: so the model is named, and a migration is printed i
 
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import replace
+from typing import Any
 
 from django.contrib.postgres.operations import AddIndexConcurrently, RemoveIndexConcurrently
 from django.db.migrations import AlterField, RunSQL, SeparateDatabaseAndState
 from django.db.migrations.operations.base import Operation
 from django.db.migrations.writer import OperationWriter
-from django.db.models import Index, Model
+from django.db.models import CharField, Field, Index, Model, TextField
+from django.db.models import ForeignKey as ModelForeignKey
 
 from maintenance.core.findings import Finding
 from maintenance.postgres.django_models import (
@@ -23,7 +25,7 @@ from maintenance.postgres.django_models import (
     is_indexed,
     migrations_are_own,
 )
-from maintenance.postgres.indexes.catalog import IndexState
+from maintenance.postgres.indexes.catalog import ForeignKey, IndexState
 from maintenance.postgres.indexes.foreign_keys import UnsupportedKey
 
 
@@ -41,6 +43,24 @@ def _declaration(index: IndexState, owners: Owners) -> Declaration:
     is_plain = index.expressions is None and index.predicate is None
     columns = [table.columns[number] for number in index.columns if number > 0] if is_plain else ()
     return declaration_of(table.model, index.name, columns)
+
+
+def unenforced_keys(owners: Owners) -> tuple[ForeignKey, ...]:
+    """Return the foreign keys that Django alone knows (``db_constraint=False``).
+
+    Its own deletes look up the referencing rows as the server does for those that it enforces.
+    """
+    found = []
+    for oid, table in owners.items():
+        numbers = {name: number for number, name in table.columns.items()}
+        for field in table.model._meta.local_concrete_fields:
+            if isinstance(field, ModelForeignKey) and not getattr(field, "db_constraint", True):
+                name = f"{table.model._meta.label}.{field.name}"
+                columns = (numbers[field.column],) if field.column in numbers else ()
+                if columns:
+                    names = (field.column,)
+                    found.append(ForeignKey(0, None, name, oid, 0, columns, names, names))
+    return tuple(found)
 
 
 def drops_named_by_model(
@@ -106,7 +126,7 @@ def drop_operation(
             SeparateDatabaseAndState(
                 database_operations=[in_database], state_operations=[in_state]
             ),
-            f"Set db_index=False on {model._meta.label}.{field.name}.",
+            f"Set db_index=False on {model._meta.label}.{field.name}.{_left_for_like(field)}",
         )
     if declaration.origin is Origin.LIKE:
         return (
@@ -114,6 +134,12 @@ def drop_operation(
             "Django makes it again in new databases and when the field's type changes.",
         )
     return in_database, "The model stays as it is."
+
+
+def _left_for_like(field: "Field[Any, Any]") -> str:
+    if not isinstance(field, CharField | TextField):
+        return ""
+    return " Its index for LIKE searches stays in the database, where Django no longer knows it."
 
 
 def keys_named_by_model(

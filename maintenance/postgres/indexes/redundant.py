@@ -18,7 +18,11 @@ from maintenance.postgres.indexes.catalog import (
     measure_indexes,
 )
 from maintenance.postgres.indexes.guards import Families, unread_indexes
-from maintenance.postgres.indexes.migrations import declared_indexes, drops_named_by_model
+from maintenance.postgres.indexes.migrations import (
+    declared_indexes,
+    drops_named_by_model,
+    unenforced_keys,
+)
 from maintenance.postgres.indexes.structure import covers, included_of, is_usable, key_of
 from maintenance.postgres.indexes.usage import bounded_table
 
@@ -68,6 +72,8 @@ def report_redundant_indexes(
         measurement = measure_indexes(conn, job.target)
         job.progress.update(1, 2, phase="judging", unit="steps")
         owners = models_by_table(conn, job.target)
+        keys = (*measurement.foreign_keys, *unenforced_keys(owners))
+        measurement = replace(measurement, foreign_keys=keys)
         declared = declared_indexes(measurement.indexes, owners)
         redundant = [
             entry

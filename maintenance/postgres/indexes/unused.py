@@ -25,7 +25,7 @@ from maintenance.postgres.indexes.guards import (
     rarely_read_indexes,
     unread_indexes,
 )
-from maintenance.postgres.indexes.migrations import drops_named_by_model
+from maintenance.postgres.indexes.migrations import drops_named_by_model, unenforced_keys
 from maintenance.postgres.indexes.replicas import (
     ReplicaScans,
     measure_replicas,
@@ -115,6 +115,9 @@ def report_unused_indexes(
         measurement = measure_indexes(conn, job.target)
         if not measurement.counts:
             return Report(TITLE, "The server counts no index scans.", (uncounted(),))
+        owners = models_by_table(conn, job.target)
+        keys = (*measurement.foreign_keys, *unenforced_keys(owners))
+        measurement = replace(measurement, foreign_keys=keys)
         age = KnownAge(measurement.window.measured_at, measure_horizons(conn), job.previous_state)
         job.progress.update(1, 3, phase="asking replicas", unit="steps")
         replicas = measure_replicas(conn, job.target)
@@ -123,7 +126,6 @@ def report_unused_indexes(
         named = [*judgement.loose, *judgement.rarely_read]
         wanted = [entry.index for entry in named if not judgement.withheld_of(entry)]
         definitions = definitions_of(conn, wanted, measurement.indexes)
-        owners = models_by_table(conn, job.target)
     job.progress.update(3, 3, phase="done", unit="steps")
     report = unused_report(judgement, definitions)
     findings = drops_named_by_model(report.findings, measurement.indexes, owners)
