@@ -4,7 +4,7 @@ import secrets
 from collections.abc import Iterator
 from contextlib import closing, contextmanager
 from typing import Any, Self
-from urllib.parse import urlsplit, urlunsplit
+from urllib.parse import quote, urlsplit, urlunsplit
 
 import psycopg2
 from psycopg2 import sql
@@ -55,9 +55,9 @@ def major_of(url: str) -> int:
 
 
 @contextmanager
-def narrow_role(url: str, *memberships: str) -> Iterator[str]:
+def narrow_role(url: str, *memberships: str, prefix: str = "narrow_") -> Iterator[str]:
     """Yield the URL of a new role that may connect and is a member of ``memberships`` alone."""
-    name, password = f"narrow_{secrets.token_hex(6)}", secrets.token_hex(16)
+    name, password = prefix + secrets.token_hex(6), secrets.token_hex(16)
     role = sql.Identifier(name)
     ask(url, sql.SQL("CREATE ROLE {} LOGIN PASSWORD {}").format(role, sql.Literal(password)))
     for membership in memberships:
@@ -65,7 +65,7 @@ def narrow_role(url: str, *memberships: str) -> Iterator[str]:
     parts = urlsplit(url)
     address = parts.netloc.rpartition("@")[2]
     try:
-        yield urlunsplit(parts._replace(netloc=f"{name}:{password}@{address}"))
+        yield urlunsplit(parts._replace(netloc=f"{quote(name, safe='')}:{password}@{address}"))
     finally:
         ask(url, sql.SQL("DROP OWNED BY {}").format(role))
         ask(url, sql.SQL("DROP ROLE {}").format(role))

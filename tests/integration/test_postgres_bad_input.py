@@ -147,7 +147,7 @@ def test_everything_that_is_odd(zoo: str, work: Callable[[DatabaseTarget], Repor
     scope="module", params=[(), ("pg_monitor",)], ids=["without-rights", "with-pg_monitor"]
 )
 def narrow(zoo: str, request: pytest.FixtureRequest) -> Iterator[str]:
-    with narrow_role(zoo, *request.param) as url:
+    with narrow_role(zoo, *request.param, prefix=ODD_NAME[:-12]) as url:
         yield url
 
 
