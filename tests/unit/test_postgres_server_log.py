@@ -2,7 +2,7 @@
 
 import json
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
@@ -12,6 +12,7 @@ from hypothesis import strategies as st
 
 from maintenance.core.errors import MissingRights
 from maintenance.postgres.queries import server_log_formats
+from maintenance.postgres.queries.server_log import LogSettings
 from maintenance.postgres.queries.server_log_events import LogTally
 from maintenance.postgres.queries.server_log_files import FolderLog, LogFile, of_format
 from maintenance.postgres.queries.server_log_formats import (
@@ -547,3 +548,56 @@ def test_files_are_told_apart_by_their_endings() -> None:
     assert of(LogFormat.CSV) == ["b.csv", "b.csv.2"]
     assert of(LogFormat.JSON) == ["c.json"]
     assert of(LogFormat.STDERR) == ["a.log", "a.log.1", "pg-16", "plain"]
+
+
+# --- what is needed ------------------------------------------------------------------------------
+
+READABLE = LogSettings(
+    is_collected=True,
+    destinations="stderr",
+    directory="log",
+    line_prefix=PREFIX,
+    message_locale="en_US.UTF-8",
+    minimum_ms=250.0,
+    sample_minimum_ms=-1.0,
+    logs_lock_waits=False,
+    may_list=True,
+    may_read=True,
+    database_name="site",
+    role_name='"Crew"',
+)
+
+
+@pytest.mark.parametrize(
+    "changes",
+    [{}, {"message_locale": "C.UTF-8"}, {"message_locale": ""}, {"destinations": "syslog, csvlog"}],
+)
+def test_nothing_is_needed_where_everything_is_there(changes: dict[str, Any]) -> None:
+    assert replace(READABLE, **changes).needs(folder="") == ""
+
+
+@pytest.mark.parametrize(
+    ("changes", "needs"),
+    [
+        ({"is_collected": False}, "logging_collector = on"),
+        ({"directory": None}, 'GRANT pg_monitor TO "Crew"'),
+        ({"may_list": False}, 'GRANT pg_monitor TO "Crew"'),
+        ({"may_read": False}, 'boolean) TO "Crew"'),
+        ({"destinations": "syslog"}, "log_destination = 'csvlog'"),
+        ({"message_locale": "cs_CZ.UTF-8"}, "lc_messages = 'C'"),
+        ({"message_locale": "de_DE"}, "messages in de_DE are not understood"),
+        ({"line_prefix": "[%p] "}, "log_line_prefix = '%m [%p] %q%u@%d '"),
+    ],
+)
+def test_what_is_missing_is_named(changes: dict[str, Any], needs: str) -> None:
+    assert needs in replace(READABLE, **changes).needs(folder="")
+
+
+def test_a_folder_needs_no_right_on_the_server() -> None:
+    closed = replace(READABLE, is_collected=False, directory=None, may_list=False, may_read=False)
+    assert closed.needs(folder="/var/log/postgresql") == ""
+
+
+def test_the_format_that_says_most_comes_first() -> None:
+    settings = replace(READABLE, destinations="stderr,csvlog,jsonlog")
+    assert settings.formats == (LogFormat.JSON, LogFormat.CSV, LogFormat.STDERR)

@@ -59,11 +59,16 @@ class LogSettings:
         """Whether slow statements are logged at all (for this role; others may differ)."""
         return self.minimum_ms >= 0 or self.sample_minimum_ms >= 0
 
+    @property
+    def is_in_english(self) -> bool:
+        """Whether messages are written as they stand in the server's source."""
+        language = (self.message_locale or "C").partition(".")[0].lower()
+        return language in {"c", "posix"} or language.startswith("en")
+
     def needs(self, *, folder: str) -> str:
         """Say what must be set or granted before the log can be read; empty where nothing is."""
         by_server = not folder
         has_time = any(f"%{letter}" in (self.line_prefix or "") for letter in "mtn")
-        language = (self.message_locale or "C").lower()
         needed = (
             (
                 by_server and self.is_collected is False,
@@ -86,7 +91,7 @@ class LogSettings:
             ),
             (not self.formats, "log_destination = 'csvlog' (or stderr, or jsonlog)"),
             (
-                not language.startswith(("c", "posix", "en")),
+                not self.is_in_english,
                 f"lc_messages = 'C': messages in {self.message_locale} are not understood",
             ),
             (
