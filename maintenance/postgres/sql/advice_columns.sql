@@ -26,11 +26,16 @@ JOIN pg_class AS c ON c.oid = a.attrelid
 JOIN pg_namespace AS n ON n.oid = c.relnamespace
 JOIN pg_type AS t ON t.oid = a.atttypid
 LEFT JOIN pg_type AS b ON b.oid = t.typbasetype
-LEFT JOIN pg_stats AS s
-    ON s.schemaname = n.nspname
-    AND s.tablename = c.relname
-    AND s.attname = a.attname
-    AND s.inherited = (c.relkind = 'p')
+-- OFFSET 0 has each column looked up, rather than the whole view read.
+LEFT JOIN LATERAL (
+    SELECT p.n_distinct, p.null_frac, p.avg_width, p.most_common_vals, p.most_common_freqs
+    FROM pg_stats AS p
+    WHERE p.schemaname = n.nspname
+        AND p.tablename = c.relname
+        AND p.attname = a.attname
+        AND p.inherited = (c.relkind = 'p')
+    OFFSET 0
+) AS s ON true
 WHERE a.attrelid = ANY(%(oids)s::bigint[]::oid[])
     AND a.attnum > 0
     AND NOT a.attisdropped

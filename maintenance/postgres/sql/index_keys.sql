@@ -54,10 +54,15 @@ JOIN pg_class AS t ON t.oid = i.indrelid
 CROSS JOIN unnest(i.indkey) WITH ORDINALITY AS k (number, position)
 JOIN pg_attribute AS a ON a.attrelid = i.indexrelid AND a.attnum = k.position
 LEFT JOIN pg_attribute AS ta ON ta.attrelid = i.indrelid AND ta.attnum = k.number AND k.number > 0
-LEFT JOIN pg_stats AS s
-    ON s.schemaname = n.nspname
-    AND s.tablename = CASE WHEN k.number = 0 THEN c.relname ELSE t.relname END
-    AND s.attname = CASE WHEN k.number = 0 THEN a.attname ELSE ta.attname END
-    AND NOT s.inherited
+-- OFFSET 0 has each column looked up: joined, the view is read as a whole for every column.
+LEFT JOIN LATERAL (
+    SELECT p.avg_width, p.null_frac, p.n_distinct, p.most_common_freqs
+    FROM pg_stats AS p
+    WHERE p.schemaname = n.nspname
+        AND p.tablename = CASE WHEN k.number = 0 THEN c.relname ELSE t.relname END
+        AND p.attname = CASE WHEN k.number = 0 THEN a.attname ELSE ta.attname END
+        AND NOT p.inherited
+    OFFSET 0
+) AS s ON true
 WHERE i.indexrelid = ANY(%(oids)s::oid[])
 ORDER BY i.indexrelid, k.position
