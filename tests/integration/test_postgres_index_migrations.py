@@ -1,5 +1,6 @@
 """Indexes of tables that Django models own: the printed migration is carried out, both ways."""
 
+from collections.abc import Iterator
 from dataclasses import replace
 from typing import Any
 
@@ -12,9 +13,11 @@ from django.db.migrations.state import ProjectState
 from maintenance.conf import DatabaseTarget, Thresholds
 from maintenance.core.findings import Finding
 from maintenance.core.job import Job
+from maintenance.postgres.indexes.advice.report import report_index_advice
 from maintenance.postgres.indexes.missing import MissingIndexOptions, report_missing_indexes
 from maintenance.postgres.indexes.redundant import RedundantIndexOptions, report_redundant_indexes
 from maintenance.postgres.indexes.unused import UnusedIndexOptions, report_unused_indexes
+from tests.testapp.models import Author, Book
 
 pytestmark = pytest.mark.django_db(transaction=True)
 
@@ -172,3 +175,60 @@ def test_a_target_by_url_knows_no_models() -> None:
     finding = by_subject["public.testapp_book.translator_id"]
     assert finding.commands[0].startswith("CREATE INDEX CONCURRENTLY")
     assert "model" not in finding.evidence
+
+
+@pytest.fixture
+def queried() -> Iterator[None]:
+    """Rows, and queries of the ORM that no index serves."""
+    authors = Author.objects.bulk_create(Author(name=f"Name {n}") for n in range(2000))
+    Book.objects.bulk_create(
+        Book(title=f"Title {n}", author=authors[0], translator=authors[n % 2000])
+        for n in range(20_000)
+    )
+    with connection.cursor() as cursor:
+        cursor.execute("ANALYZE testapp_book, testapp_author")
+        cursor.execute("CREATE EXTENSION pg_stat_statements")
+        cursor.execute("SELECT pg_stat_statements_reset()")
+        list(Book.objects.filter(translator=authors[5]))
+        list(Author.objects.filter(name__iexact="name 7"))
+        yield
+        cursor.execute("DROP EXTENSION pg_stat_statements")
+
+
+def indexes() -> set[str]:
+    with connection.cursor() as cursor:
+        cursor.execute("SELECT indexname FROM pg_indexes WHERE tablename LIKE 'testapp%'")
+        return {name for (name,) in cursor.fetchall()}
+
+
+def advised() -> dict[str, Finding]:
+    job = Job("site", TARGET, MissingIndexOptions(minimum_bytes=0))
+    return {f.subject: f for f in report_index_advice(job, Thresholds()).findings if f.measured}
+
+
+@pytest.mark.usefixtures("queried")
+def test_an_index_for_queries_of_the_orm_is_added_to_meta(before: ProjectState) -> None:
+    finding = advised()["public.testapp_book (translator_id)"]
+    assert "Its table belongs to the Django model testapp.Book." in finding.sentence
+    assert finding.evidence["fields"] == "translator"
+    assert "operations.AddIndexConcurrently(" in finding.commands[0]
+    there = indexes()
+    after = apply(finding, before)
+    assert len(indexes()) == len(there) + 1
+    assert finding.subject not in advised()
+    assert len(after.models["testapp", "book"].options["indexes"]) == 2
+    unapply(finding, before)
+    assert indexes() == there
+
+
+@pytest.mark.usefixtures("queried")
+def test_an_index_that_fields_cannot_say_is_made_by_its_statement(before: ProjectState) -> None:
+    finding = advised()["public.testapp_author (upper(name))"]
+    assert "migrations.RunSQL(" in finding.commands[0]
+    assert "The database alone gets it" in finding.advice
+    there = indexes()
+    apply(finding, before)
+    assert len(indexes()) == len(there) + 1
+    assert finding.subject not in advised()
+    unapply(finding, before)
+    assert indexes() == there

@@ -5,6 +5,7 @@ from dataclasses import replace
 from typing import Any
 
 import pytest
+from django.db.models import Q
 from hypothesis import given
 from hypothesis import strategies as st
 
@@ -32,7 +33,9 @@ from maintenance.postgres.indexes.advice.reads import Cost, TableRead
 from maintenance.postgres.indexes.advice.report import advice_finding
 from maintenance.postgres.indexes.advice.statements import parse, read_tables
 from maintenance.postgres.indexes.catalog import Definition
+from maintenance.postgres.indexes.migrations import index_of_model
 from maintenance.postgres.queries.statement_counters import StatementUse
+from tests.testapp.models import Book
 
 
 def column(name: str, type_name: str = "int4", category: str = "N", **stated: Any) -> Column:
@@ -445,7 +448,7 @@ def test_an_unproven_index_is_a_note_and_says_what_a_proof_needs() -> None:
     finding = advice_finding(a_proposal(), Proof(reason="needs HypoPG"), DEFINITION, USE)
     assert finding.severity is Severity.INFO
     assert "Not proven: needs HypoPG." in finding.sentence
-    assert "about 1,000,000 rows at each look-up, 200 with it" in finding.sentence
+    assert "about 1,000,000 rows are read now, 200 at each look-up with it" in finding.sentence
     assert finding.commands == DEFINITION.create
     assert finding.undo == DEFINITION.drop
 
@@ -468,3 +471,31 @@ def test_no_literal_reaches_the_finding() -> None:
 def test_a_text_that_could_be_two_statements_is_never_planned(text: str) -> None:
     assert not is_surely_one_statement(text)
     assert is_surely_one_statement('SELECT "a" FROM t WHERE b = $1 AND c = $12')
+
+
+@pytest.mark.parametrize(
+    ("shape", "fields", "condition"),
+    [
+        (btree("translator_id"), ["translator"], None),
+        (
+            IndexShape("btree", (IndexKey("title", True, True),), ("translator_id IS NULL",)),
+            ["-title"],
+            Q(translator__isnull=True),
+        ),
+        (IndexShape("gin", (IndexKey("title"),)), ["title"], None),
+        (IndexShape("btree", (IndexKey("title", True, False),)), None, None),
+        (IndexShape("gin", (IndexKey("title", operator_class="gin_trgm_ops"),)), None, None),
+        (btree("lower(title)"), None, None),
+        (btree("author_id"), None, None),  # declared by the field itself
+        (btree("title", conditions=("NOT gone",)), None, None),
+    ],
+)
+def test_a_model_declares_an_index_with_its_fields_where_it_can(
+    shape: IndexShape, fields: list[str] | None, condition: Q | None
+) -> None:
+    books = table(
+        "testapp_book", *(column(c) for c in ("id", "title", "author_id", "translator_id"))
+    )
+    index = index_of_model(Proposal(books, shape, ()), Book)
+    assert (index.fields if index else None) == fields
+    assert index is None or index.condition == condition

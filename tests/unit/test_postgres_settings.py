@@ -9,10 +9,11 @@ from hypothesis import strategies as st
 
 from maintenance.conf import ServerFacts
 from maintenance.core.findings import Severity
+from maintenance.postgres.server.checkpoints import CheckpointReading, read_checkpoints
 from maintenance.postgres.settings.dangers import dangers
 from maintenance.postgres.settings.machine import machine_of
 from maintenance.postgres.settings.model import GB, MB, Load, Machine, Server, Setting, size_text
-from maintenance.postgres.settings.review import changes_of, load_since, settings_report
+from maintenance.postgres.settings.review import changes_of, load_of, settings_report
 from maintenance.postgres.settings.rules import recommended
 from maintenance.postgres.settings.statements import alter_system, fragment, undo_of
 
@@ -42,13 +43,9 @@ DEFAULTS = (
     ("password_encryption", "scram-sha-256", None, "enum", "user"),
     ("log_min_duration_statement", "-1", "ms", "integer", "superuser"),
 )
-LOADED = {
-    "role": "maintenance",
-    "measured_at": 1_800_000_000.0,
-    "timed_checkpoints": 0,
-    "requested_checkpoints": 0,
-    "counted_since": 0.0,
-}
+
+
+SEEN: dict[str, Any] = {"role": "maintenance", "measured_at": 1_800_000_000.0}
 
 
 def setting(name: str, value: str | None = None, **changes: Any) -> Setting:
@@ -159,15 +156,11 @@ def test_a_disk_keeps_its_page_cost() -> None:
     assert "random_page_cost" not in advised(server(Machine(storage="hdd")))
 
 
-@pytest.mark.parametrize(
-    ("timed", "requested", "wanted"),
-    [(70, 30, "2GB"), (80, 20, None), (0, 9, None), (None, None, None)],
-)
-def test_wal_size_follows_counted_checkpoints(
-    timed: int | None, requested: int | None, wanted: str | None
-) -> None:
-    load = Load(timed_checkpoints=timed, requested_checkpoints=requested)
-    assert advised(server(load=load)).get("max_wal_size") == wanted
+def test_wal_size_is_what_the_counted_checkpoints_ask_for() -> None:
+    assert "max_wal_size" not in advised(server())
+    load = Load(max_wal_size_bytes=4 * GB, early_checkpoint_ratio=0.75)
+    assert advised(server(load=load))["max_wal_size"] == "4GB"
+    assert "max_wal_size" not in advised(server(load=load, max_wal_size="8192"))
 
 
 @pytest.mark.parametrize(("databases", "wanted"), [(1, "10s"), (20, "20s"), (40, None)])
@@ -275,7 +268,7 @@ def test_the_lines_say_what_was_and_put_what_needs_a_restart_last() -> None:
 
 
 def finding_of(of: Server, name: str) -> Any:
-    (finding,) = [f for f in settings_report(of, LOADED).findings if f.subject == name]
+    (finding,) = [f for f in settings_report(of, **SEEN).findings if f.subject == name]
     return finding
 
 
@@ -299,7 +292,7 @@ def test_a_managed_server_gets_lines_but_no_alter_system() -> None:
 def test_what_waits_for_a_restart_is_said_and_not_advised_again() -> None:
     of = server(Machine(8 * GB))
     pending = {**of.settings, "shared_buffers": setting("shared_buffers", is_pending=True)}
-    report = settings_report(Server(17, pending, of.machine, Load()), LOADED)
+    report = settings_report(Server(17, pending, of.machine, Load()), **SEEN)
     assert "shared_buffers" not in {f.subject for f in report.findings}
     assert any(
         f.code == "settings-await-restart" and "shared_buffers was changed" in f.sentence
@@ -310,7 +303,7 @@ def test_what_waits_for_a_restart_is_said_and_not_advised_again() -> None:
 def test_what_is_not_known_is_said_to_be_unavailable() -> None:
     of = server()
     visible = {n: s for n, s in of.settings.items() if n != "shared_preload_libraries"}
-    report = settings_report(Server(17, visible, Machine(), Load()), LOADED)
+    report = settings_report(Server(17, visible, Machine(), Load()), **SEEN)
     needs = " ".join(f.sentence for f in report.findings if not f.measured)
     for words in (
         "server.memory_bytes",
@@ -321,34 +314,42 @@ def test_what_is_not_known_is_said_to_be_unavailable() -> None:
         assert words in needs
 
 
-COUNTS = {
-    "databases": 1,
-    "timed_checkpoints": 50,
-    "requested_checkpoints": 40,
-    "counted_since": 100.0,
-    "loaded_at": 90.0,
-    "measured_at": 1000.0,
-}
+def checkpoints(*, comparable: bool = True, timed: int = 10) -> CheckpointReading:
+    """Return 50 early checkpoints in the thousand seconds up to the time 2000."""
+    row = {
+        "timed": timed,
+        "requested": 50,
+        "wal_bytes": 100 * GB,
+        "wal_position": 100 * GB,
+        "checkpoints_since": 1000.0,
+        "wal_since": 1000.0 if comparable else 10.0,
+        "measured_at": 2000.0,
+        "system_identifier": "1",
+        "max_wal_size_bytes": GB,
+        "max_wal_size": "1GB",
+        "wal_segment_bytes": 16 * MB,
+        "timeout_seconds": 300.0,
+        "completion_target": 0.9,
+    }
+    return read_checkpoints(row, {})
 
 
 @pytest.mark.parametrize(
-    ("previous", "changes", "expected"),
+    ("reading", "loaded_at", "says_more"),
     [
-        ({}, {}, (50, 40)),
-        ({}, {"loaded_at": 200.0}, (None, None)),
-        ({}, {"counted_since": None}, (None, None)),
-        ({"measured_at": 300.0, "counted_since": 100.0}, {"loaded_at": 200.0}, (40, 35)),
-        ({"measured_at": 300.0, "counted_since": 100.0}, {"loaded_at": 400.0}, (None, None)),
-        ({"measured_at": 300.0, "counted_since": 99.0}, {}, (50, 40)),
+        (checkpoints(), 900.0, True),
+        (checkpoints(), 1500.0, False),
+        (checkpoints(comparable=False), 900.0, False),
+        (checkpoints(timed=1000), 900.0, False),
+        (None, 900.0, False),
     ],
 )
 def test_checkpoints_count_under_the_settings_of_today_alone(
-    previous: dict[str, Any], changes: dict[str, Any], expected: tuple[int | None, int | None]
+    reading: CheckpointReading | None, loaded_at: float, *, says_more: bool
 ) -> None:
-    if previous:
-        previous = {"timed_checkpoints": 10, "requested_checkpoints": 5, **previous}
-    load = load_since(previous, {**COUNTS, **changes})
-    assert (load.timed_checkpoints, load.requested_checkpoints) == expected
+    load = load_of(3, reading, loaded_at)
+    assert load.databases == 3
+    assert (load.max_wal_size_bytes is not None) is says_more
 
 
 def a_machine(root: Path, *, command: str = "postgres", group_limit: int | None = None) -> Path:

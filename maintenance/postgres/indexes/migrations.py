@@ -8,11 +8,12 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import replace
 from typing import Any
 
+from django.contrib.postgres.indexes import GinIndex
 from django.contrib.postgres.operations import AddIndexConcurrently, RemoveIndexConcurrently
 from django.db.migrations import AlterField, RunSQL, SeparateDatabaseAndState
 from django.db.migrations.operations.base import Operation
 from django.db.migrations.writer import OperationWriter
-from django.db.models import CharField, Field, Index, Model, TextField
+from django.db.models import CharField, Field, Index, Model, Q, TextField
 from django.db.models import ForeignKey as ModelForeignKey
 
 from maintenance.core.findings import Finding
@@ -25,6 +26,7 @@ from maintenance.postgres.django_models import (
     is_indexed,
     migrations_are_own,
 )
+from maintenance.postgres.indexes.advice.proposals import Proposal
 from maintenance.postgres.indexes.catalog import ForeignKey, IndexState
 from maintenance.postgres.indexes.foreign_keys import UnsupportedKey
 
@@ -188,6 +190,76 @@ def _key_named(finding: Finding, missing: UnsupportedKey, model: type[Model]) ->
     change = f'Add models.Index(fields={names}, name="{index.name}") to Meta.indexes of {label}.'
     add = AddIndexConcurrently(model_name=str(model._meta.model_name), index=index)
     return _with_migration(named, model, add, change, name)
+
+
+def proposal_named_by_model(finding: Finding, proposal: Proposal, owners: Owners) -> Finding:
+    """Name the model, and print a migration, in a finding that proposes an index."""
+    owned = owners.get(proposal.table.oid)
+    if owned is None:
+        return finding
+    model = owned.model
+    by_text = {column.quoted: column.name for column in proposal.table.columns.values()}
+    columns = [by_text[key.text] for key in proposal.shape.keys if key.text in by_text]
+    names = [field.name for field in fields_of(model, columns) or ()]
+    named = replace(
+        finding,
+        sentence=f"{finding.sentence} Its table belongs to the Django model {model._meta.label}.",
+        evidence={**finding.evidence, **_evidence(model, names)},
+    )
+    if not migrations_are_own(model):
+        return replace(named, advice=f"{finding.advice} {_foreign(model)}")
+    name = f"index_{'_'.join(names) or model._meta.model_name}"
+    index = index_of_model(proposal, model)
+    if index is None:
+        in_database = RunSQL(list(finding.commands), reverse_sql=list(finding.undo))
+        change = (
+            "The database alone gets it: the model declares it already, or cannot say the same."
+        )
+        return _with_migration(named, model, in_database, change, name)
+    add = AddIndexConcurrently(model_name=str(model._meta.model_name), index=index)
+    change = f'Add the same index, "{index.name}", to Meta.indexes of {model._meta.label}.'
+    return _with_migration(named, model, add, change, name)
+
+
+def index_of_model(proposal: Proposal, model: type[Model]) -> Index | None:
+    """Return a proposed index as a model would declare it.
+
+    ``None`` where fields cannot say it, and where the model declares it already.
+    """
+    by_text: dict[str, Field[Any, Any]] = {}
+    for column in proposal.table.columns.values():
+        found = fields_of(model, [column.name])
+        if found:
+            by_text[column.quoted] = found[0]
+    keys = proposal.shape.keys
+    is_plain = all(
+        key.text in by_text and key.nulls_first == key.is_descending and not key.operator_class
+        for key in keys
+    )
+    names = {text: field.name for text, field in by_text.items()}
+    conditions = [_as_lookup(text, names) for text in proposal.shape.conditions]
+    kind = {"btree": Index, "gin": GinIndex}.get(proposal.shape.method)
+    if not is_plain or None in conditions or kind is None:
+        return None
+    fields = [f"{'-' if key.is_descending else ''}{by_text[key.text].name}" for key in keys]
+    lookups = dict(lookup for lookup in conditions if lookup)
+    # A condition needs a name; the one that Django would give follows from the fields.
+    index = kind(fields=fields, name="pending", condition=Q(**lookups) if lookups else None)
+    index.set_name_with_model(model)
+    is_declared = any(index.name == other.name for other in model._meta.indexes) or (
+        len(keys) == 1 and is_indexed(by_text[keys[0].text])
+    )
+    return None if is_declared else index
+
+
+def _as_lookup(condition: str, fields: Mapping[str, str]) -> tuple[str, bool] | None:
+    """Return a condition of a partial index as a lookup of the ORM."""
+    for ending, is_null in ((" IS NULL", True), (" IS NOT NULL", False)):
+        if condition.endswith(ending):
+            field = fields.get(condition.removesuffix(ending))
+            return (f"{field}__isnull", is_null) if field else None
+    field = fields.get(condition.removeprefix("NOT "))
+    return (field, not condition.startswith("NOT ")) if field else None
 
 
 def _evidence(model: type[Model], fields: Sequence[str]) -> dict[str, object]:

@@ -90,6 +90,51 @@ def checkpoint_period(period: Period, settings: CheckpointSettings) -> Checkpoin
     )
 
 
+@dataclass(frozen=True, slots=True)
+class CheckpointReading:
+    """The counters of this moment, and what they say of the period since the last look.
+
+    It is not ``is_comparable`` where WAL and checkpoints were counted over different times.
+    """
+
+    now: Counted
+    period: Period
+    settings: CheckpointSettings
+    seen: CheckpointPeriod
+    is_comparable: bool
+
+
+def read_checkpoints(row: Mapping[str, Any], previous: Mapping[str, Any]) -> CheckpointReading:
+    """Read a row of ``sql/checkpoint_counters.sql``; ``previous`` is the state of the last look."""
+    starts = (row["checkpoints_since"], row["wal_since"])
+    now = Counted(
+        {name: int(row[name]) for name in _COUNTERS},
+        CounterWindow(max(starts), row["measured_at"]),
+        # Another max_wal_size is another regime: its checkpoints are not counted with these.
+        f"{row['system_identifier']}/{row['max_wal_size_bytes']}",
+    )
+    period = period_between(Counted.from_state(previous), now)
+    settings = CheckpointSettings(
+        row["max_wal_size_bytes"],
+        row["max_wal_size"],
+        row["wal_segment_bytes"],
+        row["timeout_seconds"],
+        row["completion_target"],
+    )
+    return CheckpointReading(
+        now,
+        period,
+        settings,
+        checkpoint_period(period, settings),
+        is_comparable=period.since_last_look or max(starts) - min(starts) <= SAME_RESET_SECONDS,
+    )
+
+
+def is_wal_size_too_small(seen: CheckpointPeriod) -> bool:
+    """Tell whether most checkpoints came because of max_wal_size."""
+    return seen.by_wal >= MINIMUM_REQUESTED and seen.by_wal > REQUESTED_RATIO * seen.total
+
+
 def examine_checkpoints(
     conn: Connection,
     thresholds: Thresholds,  # noqa: ARG001 - the server's own settings decide
@@ -99,30 +144,16 @@ def examine_checkpoints(
     row = query(conn, "checkpoint_counters")[0]
     if row["in_recovery"]:
         return Aspect("the checkpoints of a standby follow its primary's")
-    starts = (row["checkpoints_since"], row["wal_since"])
-    now = Counted(
-        {name: int(row[name]) for name in _COUNTERS},
-        CounterWindow(max(starts), row["measured_at"]),
-        # Another max_wal_size is another regime: its checkpoints are not counted with these.
-        f"{row['system_identifier']}/{row['max_wal_size_bytes']}",
-    )
-    period = period_between(Counted.from_state(previous), now)
-    if not period.since_last_look and max(starts) - min(starts) > SAME_RESET_SECONDS:
+    reading = read_checkpoints(row, previous)
+    if not reading.is_comparable:
         withheld = unavailable(
             "checkpoints-requested",
             "checkpoints",
             "why checkpoints came",
             "a second look, because WAL and checkpoints were reset at different times",
         )
-        return Aspect("checkpoints are withheld", (withheld,), state=now.to_state())
-    settings = CheckpointSettings(
-        row["max_wal_size_bytes"],
-        row["max_wal_size"],
-        row["wal_segment_bytes"],
-        row["timeout_seconds"],
-        row["completion_target"],
-    )
-    seen = checkpoint_period(period, settings)
+        return Aspect("checkpoints are withheld", (withheld,), state=reading.now.to_state())
+    now, period, settings, seen = reading.now, reading.period, reading.settings, reading.seen
     rate = seen.wal_bytes_per_second
     return Aspect(
         clause=(
@@ -146,7 +177,7 @@ def diagnose_checkpoints(
     seen: CheckpointPeriod, settings: CheckpointSettings, in_words: str
 ) -> Iterator[Finding]:
     """Say when max_wal_size is too small, or when commands request most checkpoints."""
-    if seen.by_wal >= MINIMUM_REQUESTED and seen.by_wal > REQUESTED_RATIO * seen.total:
+    if is_wal_size_too_small(seen):
         yield _too_small(seen, settings, in_words)
     by_command = seen.requested - seen.by_wal
     if (

@@ -102,14 +102,15 @@ class Machine:
 
 @dataclass(frozen=True, slots=True)
 class Load:
-    """What was counted. Checkpoints are those of a period with the settings of today.
+    """What was counted. ``max_wal_size_bytes`` is what would let checkpoints wait for the clock.
 
-    They are ``None`` where the settings were loaded in between, or nothing is counted yet.
+    It is ``None`` where they do, where nothing is counted yet, and where settings were loaded in
+    between. ``early_checkpoint_ratio`` is the share that came early instead.
     """
 
     databases: int = 1
-    timed_checkpoints: int | None = None
-    requested_checkpoints: int | None = None
+    max_wal_size_bytes: int | None = None
+    early_checkpoint_ratio: float = 0.0
 
 
 @dataclass(frozen=True, slots=True)

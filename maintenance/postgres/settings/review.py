@@ -1,7 +1,7 @@
 """The report on settings: what would change something, with statements and lines to copy."""
 
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 from maintenance.conf import DatabaseTarget, Thresholds
@@ -11,6 +11,12 @@ from maintenance.core.options import NoOptions
 from maintenance.core.reports import Report, Sample, Table
 from maintenance.core.wording import counted, listed
 from maintenance.postgres.connection import connect, query, server_major
+from maintenance.postgres.server.checkpoints import (
+    CheckpointReading,
+    advised_max_wal_size_bytes,
+    is_wal_size_too_small,
+    read_checkpoints,
+)
 from maintenance.postgres.settings.dangers import dangers
 from maintenance.postgres.settings.machine import machine_of
 from maintenance.postgres.settings.model import (
@@ -63,34 +69,45 @@ def review_database_settings(
     with connect(job.target, purpose="settings") as conn:
         rows = query(conn, "server_settings")
         load = query(conn, "server_load")[0]
+        counters = query(conn, "checkpoint_counters")[0]
         major, host = server_major(conn), conn.info.host
     settings = {row["name"]: setting_from_row(row) for row in rows}
+    # A standby's checkpoints follow those of its primary.
+    reading = (
+        None
+        if counters["in_recovery"]
+        else read_checkpoints(counters, job.previous_state.get("checkpoints", {}))
+    )
     machine = machine_of(job.target.server, host, load["backend_pid"], load["backend_started_at"])
     server = Server(
         major=major,
         settings=settings,
         machine=machine,
-        load=load_since(job.previous_state, load),
+        load=load_of(load["databases"], reading, load["loaded_at"]),
         statements_installed=load["statements_installed"],
         service=service_of(settings),
         may_alter_system=settings_allow_alter(settings),
     )
-    return settings_report(server, load)
+    report = settings_report(server, role=load["role"], measured_at=load["measured_at"])
+    state = {} if reading is None else {"checkpoints": reading.now.to_state()}
+    return replace(report, state=state)
 
 
-def load_since(previous: Mapping[str, Any], now: Mapping[str, Any]) -> Load:
-    """Return the checkpoints of a period in which no settings were loaded.
+def load_of(databases: int, reading: CheckpointReading | None, loaded_at: float) -> Load:
+    """Return what settings have to serve.
 
-    It begins at the previous report, or where the counters began.
+    Checkpoints say something of today's settings where none were loaded in the period.
     """
-    timed, requested = now["timed_checkpoints"], now["requested_checkpoints"]
-    began_at, since = now["counted_since"], (0, 0)
-    if previous.get("counted_since") == began_at and "measured_at" in previous:
-        began_at = previous["measured_at"]
-        since = (previous["timed_checkpoints"], previous["requested_checkpoints"])
-    if began_at is None or now["loaded_at"] > began_at:
-        return Load(databases=now["databases"])
-    return Load(now["databases"], timed - since[0], requested - since[1])
+    if reading is None or not reading.is_comparable or reading.period.seconds is None:
+        return Load(databases)
+    began_at = reading.now.window.measured_at - reading.period.seconds
+    if loaded_at > began_at or not is_wal_size_too_small(reading.seen):
+        return Load(databases)
+    return Load(
+        databases,
+        advised_max_wal_size_bytes(reading.seen, reading.settings),
+        reading.seen.by_wal / reading.seen.total,
+    )
 
 
 def service_of(settings: Mapping[str, Setting]) -> str:
@@ -114,15 +131,15 @@ def changes_of(server: Server) -> list[Change]:
     return list(found.values())
 
 
-def settings_report(server: Server, load: Mapping[str, Any]) -> Report:
+def settings_report(server: Server, *, role: str, measured_at: float) -> Report:
     """Put findings, table and the lines for postgresql.conf together."""
     changes = changes_of(server)
     possible = [change for change in changes if change.is_possible]
     findings = [_finding(change, server) for change in changes]
     if possible:
-        findings.append(_fragment_finding(possible, server, load["measured_at"]))
+        findings.append(_fragment_finding(possible, server, measured_at))
     findings += _waiting(server)
-    findings += _not_judged(server, load["role"])
+    findings += _not_judged(server, role)
     restarts = sum(c.setting.needs_restart and bool(c.recommendation.value) for c in changes)
     machine = server.machine
     return Report(
@@ -141,15 +158,6 @@ def settings_report(server: Server, load: Mapping[str, Any]) -> Report:
             "machine_known_from": machine.origin if _is_known(machine) else None,
         },
         samples=(Sample("settings_to_change_count", len(changes)),),
-        state={
-            name: load[name]
-            for name in (
-                "timed_checkpoints",
-                "requested_checkpoints",
-                "counted_since",
-                "measured_at",
-            )
-        },
     )
 
 

@@ -9,7 +9,7 @@ Where the guide contradicts itself, this is what was chosen:
   (effective_cache_size = 1GB, work_mem = 16MB at 256MB of shared_buffers) fit no machine, and are
   left out.
 - ``max_wal_size = 1GB`` is PostgreSQL's default. It is raised only where counted checkpoints came
-  because of it; min_wal_size is left alone.
+  because of it (see the analysis of checkpoints); min_wal_size is left alone.
 - ``autovacuum_naptime = 10s`` is a round through all databases. With more of them each gets at
   least a second, or the launcher would do nothing but start workers.
 - ``effective_io_concurrency = 200`` is for PostgreSQL 14 to 17. From 18 on, reads are asynchronous
@@ -39,10 +39,6 @@ MINIMUM_WORK_MEM_BYTES = 4 * MB  # PostgreSQL's own, and the guide's for the sma
 
 #: Up to 1 GB: what each autovacuum worker may take, and until 16 all that VACUUM could use.
 MAXIMUM_MAINTENANCE_WORK_MEM_BYTES = GB
-
-#: A share of checkpoints that came early, and how many must have come before it says anything.
-REQUESTED_CHECKPOINT_RATIO = 0.3
-MINIMUM_REQUESTED_CHECKPOINTS = 10
 
 #: Slower than any web request and most jobs; a transaction that idles longer was forgotten.
 IDLE_IN_TRANSACTION = "1h"
@@ -183,18 +179,14 @@ def _checkpoint_completion_target(server: Server) -> Recommendation | None:
 
 
 def _max_wal_size(server: Server) -> Recommendation | None:
-    now = server.number("max_wal_size")
-    requested, timed = server.load.requested_checkpoints, server.load.timed_checkpoints
-    if now is None or requested is None or timed is None:
-        return None
-    ratio = requested / max(1, requested + timed)
-    if requested < MINIMUM_REQUESTED_CHECKPOINTS or ratio < REQUESTED_CHECKPOINT_RATIO:
+    now, wanted = server.number("max_wal_size"), server.load.max_wal_size_bytes
+    if now is None or wanted is None or now >= wanted:
         return None
     return Recommendation(
         "max_wal_size",
-        size_text(now * 2),
-        f"{percent(ratio)} of {counted(requested + timed, 'checkpoint')} came early, mostly because"
-        " it was full, and each makes the server write whole pages to the WAL again; the disk must"
+        size_text(wanted),
+        f"{percent(server.load.early_checkpoint_ratio)} of the checkpoints came early because it"
+        " was full, and after each the server writes whole pages to the WAL again; the disk must"
         " have room for as much",
         'PostgreSQL documentation, "WAL Configuration"',
     )

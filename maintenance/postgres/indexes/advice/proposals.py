@@ -51,7 +51,8 @@ MAXIMUM_KEY_BYTES = 500
 class Proposal:
     """An index of ``table`` that serves ``reads``.
 
-    ``rows_before`` and ``rows_after`` are the rows that one call looks at, as a mean over calls;
+    ``rows_before`` is how many rows one call looks at today, ``rows_after`` how many one look-up
+    would: of a joined table there is one for each row of the other. Both are means over calls.
     ``total_ms`` is what the statements cost in the window, all they do included.
     """
 

@@ -13,6 +13,7 @@ from maintenance.core.job import Job, Progress
 from maintenance.core.reports import Report, Sample
 from maintenance.core.wording import counted, listed, percent, rows_in_words, seconds_in_words
 from maintenance.postgres.connection import connect
+from maintenance.postgres.django_models import models_by_table
 from maintenance.postgres.indexes.advice.catalog import Catalog
 from maintenance.postgres.indexes.advice.definitions import definitions_of_new
 from maintenance.postgres.indexes.advice.measure import (
@@ -31,6 +32,7 @@ from maintenance.postgres.indexes.advice.proposals import (
 )
 from maintenance.postgres.indexes.advice.reads import TableRead
 from maintenance.postgres.indexes.catalog import Definition
+from maintenance.postgres.indexes.migrations import proposal_named_by_model
 from maintenance.postgres.indexes.missing import MissingIndexOptions
 from maintenance.postgres.queries.statement_counters import StatementUse
 from maintenance.postgres.queries.statement_text import without_literals
@@ -97,8 +99,11 @@ def report_index_advice(
             if not proof.is_refuted
         ]
         definitions = definitions_of_new(conn, [proposal for proposal, _ in kept])
+        owners = models_by_table(conn, job.target)
     findings = [
-        advice_finding(proposal, proof, definition, measured.use)
+        proposal_named_by_model(
+            advice_finding(proposal, proof, definition, measured.use), proposal, owners
+        )
         for (proposal, proof), definition in zip(kept, definitions, strict=True)
     ]
     findings += _missing_extensions(study.reads, measured.use, minimum_bytes)
@@ -208,8 +213,8 @@ def advice_finding(
         subject=f"{table.qualified_name} {proposal.shape.definition}",
         sentence=(
             f"An index on {table.qualified_name} {proposal.shape.definition} would spare {what}"
-            f" most of the reading: about {rows_in_words(proposal.rows_before)} at each look-up,"
-            f" {proposal.rows_after:,.0f} with it."
+            f" most of the reading: about {rows_in_words(proposal.rows_before)} are read now,"
+            f" {proposal.rows_after:,.0f} at each look-up with it."
             f" {'They' if len(proposal.statement_ids) > 1 else 'It'} took"
             f" {seconds_in_words(proposal.total_ms / 1000)} of the last {seconds_in_words(use.seconds)},"
             f" {percent(ratio)} of all statement time. {_proof_in_words(proof)}"
