@@ -361,7 +361,7 @@ def test_a_new_statement_is_named_where_it_costs_something() -> None:
     use = use_of(counters("7", **with_spread(100, 90.0)), counters("8", **with_spread(100, 0.1)))
     (finding,) = report_of(use, state=state).findings
     assert (finding.code, finding.subject) == ("query-new", "query 7")
-    assert finding.sentence.startswith("New since before: 90 ms a call, 100 calls in 1 hour")
+    assert finding.sentence.startswith("New in this period: 90 ms a call, 100 calls in 1 hour")
 
 
 def test_a_statement_that_rested_for_a_period_is_compared_with_the_one_before() -> None:

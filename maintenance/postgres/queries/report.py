@@ -76,7 +76,7 @@ def _slow_finding(cost: QueryCost, use: StatementUse) -> Finding:
         beginning = _change_in_words(cost)
     else:
         beginning = (
-            f"{ms_in_words(cost.mean_ms)} a call{', new since before' if cost.is_new else ''}"
+            f"{ms_in_words(cost.mean_ms)} a call{', new in this period' if cost.is_new else ''}"
         )
     return _finding("slow-query", Severity.WARNING, beginning, cost, use)
 
@@ -89,7 +89,7 @@ def _other_findings(costs: Sequence[QueryCost], use: StatementUse) -> Iterator[F
         elif cost.time_ratio >= LOAD_RATIO and _busy_ratio(cost, use) >= LOAD_BUSY_RATIO:
             yield _finding("query-load", Severity.INFO, f"Fast, but often: {mean}", cost, use)
         elif cost.is_new:
-            yield _finding("query-new", Severity.INFO, f"New since before: {mean}", cost, use)
+            yield _finding("query-new", Severity.INFO, f"New in this period: {mean}", cost, use)
 
 
 def _busy_ratio(cost: QueryCost, use: StatementUse) -> float:
