@@ -97,6 +97,7 @@ def test_a_fault_is_one(shell: Shell, database_url: str) -> None:
     ("arguments", "suggestion"),
     [
         (["analyze_db_performance", "--analysis", "blot"], 'Did you mean "bloat"'),
+        (["analyze_db_performance", "--analysis", "queries", "--exact"], "--exact is for bloat"),
         (["health_check", "--check", "databse"], 'Did you mean "database"'),
         (["check_data_integrity", "--database", "onw"], 'Did you mean "own"'),
         (["check_data_integrity", "--format", "jsn"], 'Did you mean "json"'),

@@ -22,6 +22,7 @@ from maintenance.postgres.bloat.btree_model import (
     Entry,
     bytes_per_row,
 )
+from maintenance.postgres.bloat.interval import Z, mean_limits
 from maintenance.postgres.bloat.page_sample import random_blocks, read_blocks, rows_of_block
 from maintenance.postgres.bloat.tables import FIRST_SAMPLE_PAGES, largest_sample_pages
 from maintenance.postgres.bloat.tuple_size import Column, values_size
@@ -135,10 +136,17 @@ class KeyReader:
         return IndexSample(rows, entries, error, len(counts), compressed / len(keys))
 
     def _estimated_rows(self, counts: Mapping[int, int]) -> tuple[float, float]:
-        """Return the rows of all pages, and their standard error as a share."""
+        """Return the rows of all pages, and their standard error as a share.
+
+        The error is what the interval of a mean would make of it, see :func:`mean_limits`: pages
+        that no sample has shown may be unlike those that it has.
+        """
         mean, pages = fmean(counts.values()), self.columns[0]["table_pages"]
-        error = _error_of_mean(list(counts.values()), pages)
-        return mean * pages, error / mean if mean else 0.0
+        most = max(counts.values())
+        if not most:
+            return 0.0, 0.0
+        low, high = mean_limits([count / most for count in counts.values()], pages)
+        return mean * pages, (high - low) / (2 * Z) / (mean / most)
 
     def _count_rows(self) -> dict[int, int]:
         """Return how many rows of the index each of some random pages has."""

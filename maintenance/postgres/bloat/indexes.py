@@ -181,7 +181,8 @@ class _Meter:
         fresh = fresh_pages(
             sample.entries, sample.rows, row["fill_percent"], deduplicates=row["deduplicates"]
         )
-        margin = Z * sample.error_ratio * fresh / row["pages"] + 1 / row["pages"]
+        # Leaves and inner pages are whole pages.
+        margin = (Z * sample.error_ratio * fresh + 2) / row["pages"]
         ratio = bloat_ratio(row["pages"], fresh)
         return replace(
             index,

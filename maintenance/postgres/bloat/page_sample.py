@@ -2,6 +2,8 @@
 
 import random
 from collections.abc import Sequence
+from itertools import groupby
+from operator import itemgetter
 from typing import Any
 
 from psycopg2 import sql
@@ -13,6 +15,10 @@ from maintenance.postgres.connection import MARKER
 
 #: How often a page that was drawn before is drawn again before its neighbours are listed.
 _TRIES = 8
+#: A chunk's tuple header, value id and number, before its data.
+CHUNK_HEADER_BYTES = 24 + 4 + 4
+#: Four tuples of a full chunk fill a page (TOAST_MAX_CHUNK_SIZE).
+FULL_CHUNK_BYTES = 2032
 
 
 def sample_pages(
@@ -30,6 +36,33 @@ def sample_pages(
     inner = sql.SQL("SELECT pg_catalog.array_agg(s.tuple_bytes) FROM ({}) AS s").format(rows)
     found = read_blocks(conn, inner, blocks)
     return [PageSample(tuple(found[block] or ())) for block in blocks]
+
+
+def sample_toast_values(
+    conn: Connection, table: tuple[str, str], blocks: Sequence[int], *, only_whole: bool
+) -> list[PageSample]:
+    """Read a TOAST table's ``blocks`` as if the chunks of each value lay together, in the first.
+
+    A rewrite of the main table writes value after value, wherever their chunks were before. With
+    ``only_whole``, values that do not begin and end in ``blocks`` are left out where others do.
+    """
+    inner = sql.SQL(
+        "SELECT pg_catalog.array_agg(ARRAY[t.chunk_id::bigint, t.chunk_seq,"
+        " ({fixed} + pg_catalog.pg_column_size(t.chunk_data) + 7) / 8 * 8]) FROM {rows}"
+    ).format(fixed=sql.Literal(CHUNK_HEADER_BYTES), rows=rows_of_block(table))
+    found = read_blocks(conn, inner, blocks)
+    chunks = sorted(tuple(chunk) for block in blocks for chunk in found[block] or ())
+    values = [list(value) for _, value in groupby(chunks, key=itemgetter(0))]
+    if only_whole:
+        values = [value for value in values if _is_whole(value)] or values
+    together = PageSample(tuple(size for value in values for _id, _number, size in value))
+    return [together, *[PageSample()] * (len(blocks) - 1)]
+
+
+def _is_whole(value: Sequence[tuple[int, int, int]]) -> bool:
+    """Tell whether no chunk of a value is missing: all are of full size but the last."""
+    numbers = [number for _id, number, _size in value]
+    return numbers == list(range(len(value))) and value[-1][2] < FULL_CHUNK_BYTES
 
 
 def rows_of_block(table: tuple[str, str]) -> sql.Composable:

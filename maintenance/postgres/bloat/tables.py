@@ -19,7 +19,11 @@ from maintenance.postgres.bloat.packing import (
     gaps_matter,
     packed_size,
 )
-from maintenance.postgres.bloat.page_sample import random_blocks, sample_pages
+from maintenance.postgres.bloat.page_sample import (
+    random_blocks,
+    sample_pages,
+    sample_toast_values,
+)
 from maintenance.postgres.bloat.table_report import TableBloat, diagnose
 from maintenance.postgres.bloat.tuple_size import TOAST_TUPLE_BYTES, table_columns
 from maintenance.postgres.connection import connect, query
@@ -172,15 +176,15 @@ class _Sampler:
             seen.update(blocks)
             samples += read(blocks)
             if not runs and pages > RUNS * RUN_PAGES and gaps_matter(samples):
-                starts = random_blocks(pages // RUN_PAGES, RUNS, set(), self.rng)
-                # In one statement: to compose and to plan it takes longer than to read the pages.
-                found = read([start * RUN_PAGES + n for start in starts for n in range(RUN_PAGES)])
-                runs = [found[at : at + RUN_PAGES] for at in range(0, len(found), RUN_PAGES)]
+                runs = self._runs(row, read)
                 largest -= RUNS * RUN_PAGES
             estimate = packed_size(samples, pages, row["fill_percent"], runs)
             if estimate.uncertainty_ratio <= WANTED_UNCERTAINTY_RATIO:
                 break
             wanted = min(len(seen), largest - len(seen), pages - len(seen))
+        if row["kind"] == "t" and len(seen) >= pages:
+            table = row["schema"], row["name"]
+            return sample_toast_values(self.conn, table, range(pages), only_whole=False), []
         return samples, runs
 
     def _reader_of(self, row: dict[str, Any]) -> Callable[[Sequence[int]], list[PageSample]]:
@@ -189,6 +193,19 @@ class _Sampler:
         target = (row["toast_target_bytes"] or TOAST_TUPLE_BYTES) if row["has_toast"] else None
         table = row["schema"], row["name"]
         return lambda blocks: sample_pages(self.conn, table, columns, blocks, target)
+
+    def _runs(
+        self, row: dict[str, Any], read: Callable[[Sequence[int]], list[PageSample]]
+    ) -> list[list[PageSample]]:
+        """Read runs of neighbouring blocks, in the order in which a rewrite takes their rows."""
+        starts = random_blocks(row["pages"] // RUN_PAGES, RUNS, set(), self.rng)
+        blocks = [range(start * RUN_PAGES, (start + 1) * RUN_PAGES) for start in starts]
+        if row["kind"] == "t":
+            table = row["schema"], row["name"]
+            return [sample_toast_values(self.conn, table, run, only_whole=True) for run in blocks]
+        # In one statement: to compose and to plan it takes longer than to read the pages.
+        found = read([block for run in blocks for block in run])
+        return [found[at : at + RUN_PAGES] for at in range(0, len(found), RUN_PAGES)]
 
 
 def largest_sample_pages(pages: int) -> int:
