@@ -175,7 +175,8 @@ class _Sampler:
             blocks = random_blocks(pages, wanted, seen, self.rng)
             seen.update(blocks)
             samples += read(blocks)
-            if not runs and pages > RUNS * RUN_PAGES and gaps_matter(samples):
+            most = len(seen) + RUNS * RUN_PAGES
+            if not runs and pages > most and gaps_matter(samples):
                 runs = self._runs(row, read)
                 largest -= RUNS * RUN_PAGES
             estimate = packed_size(samples, pages, row["fill_percent"], runs)
