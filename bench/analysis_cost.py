@@ -86,6 +86,7 @@ def rows() -> list[dict[str, Any]]:
         wal_level="minimal",
         max_wal_senders="0",
         max_locks_per_transaction="1024",
+        shared_buffers="256MB",  # the catalogs alone are 150 MB
         **{"pg_stat_statements.max": "5000"},
     ) as server:
         large = _large_table_rows(server)
