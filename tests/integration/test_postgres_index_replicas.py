@@ -42,7 +42,9 @@ def standby(primary: EmbeddedPostgres, server_root: Path) -> Iterator[EmbeddedPo
     parts = urlsplit(primary.url())
     folder, account = server_root / "standby", server_account()
     make_passable_directory(folder, account)
-    server = EmbeddedPostgres(folder, unquote(parts.password or ""), settings=FAST_POSTGRES)
+    # Of what pg_basebackup writes, a server that is built with another libpq may refuse options.
+    settings = {**FAST_POSTGRES, "primary_conninfo": primary.url()}
+    server = EmbeddedPostgres(folder, unquote(parts.password or ""), settings=settings)
     program = locate_postgres().program("pg_basebackup")
     subprocess.run(
         [program, "-D", server.data_dir, "-R", "-c", "fast", "-d", primary.url()], check=True
