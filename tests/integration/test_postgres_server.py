@@ -69,13 +69,13 @@ def url(make_database: Callable[[], str]) -> str:
 def pair(server_root: Path) -> Iterator[tuple[EmbeddedPostgres, EmbeddedPostgres]]:
     """A primary with a damaged table in the database "damaged", and a standby that follows it."""
     password = secrets.token_hex(16)
-    primary = EmbeddedPostgres(server_root / "primary", password, settings=WATCHED)
+    primary = EmbeddedPostgres(server_root / "server-primary", password, settings=WATCHED)
     with primary:
         primary.ensure_database("damaged")
         damaged = primary.url("damaged")
         ask(damaged, "CREATE TABLE broken AS SELECT generate_series(1, 100) AS id")
         ((file,),) = ask(damaged, "SELECT pg_relation_filepath('broken')")
-    standby_dir = server_root / "standby"
+    standby_dir = server_root / "server-standby"
     subprocess.run(["cp", "-a", primary.state_dir, standby_dir], check=True)
     with (primary.data_dir / file).open("r+b") as page:
         page.seek(4000)
