@@ -499,3 +499,13 @@ def test_a_model_declares_an_index_with_its_fields_where_it_can(
     index = index_of_model(Proposal(books, shape, ()), Book)
     assert (index.fields if index else None) == fields
     assert index is None or index.condition == condition
+
+
+def test_values_of_a_list_come_in_no_common_order() -> None:
+    (read,) = reads(
+        "SELECT id FROM status WHERE user_id IN ($1, $2) ORDER BY published_date LIMIT $3"
+    )
+    both, alone = btree("user_id", "published_date"), btree("user_id")
+    assert rows_looked_at(both, read) == rows_looked_at(alone, read)
+    (one,) = reads("SELECT id FROM status WHERE user_id = $1 ORDER BY published_date LIMIT $3")
+    assert rows_looked_at(both, one) < rows_looked_at(alone, one)
