@@ -71,6 +71,10 @@ def review_database_settings(
         load = query(conn, "server_load")[0]
         counters = query(conn, "checkpoint_counters")[0]
         major, host = server_major(conn), conn.info.host
+        # While the session stands: its process is what shows where the server runs.
+        machine = machine_of(
+            job.target.server, host, load["backend_pid"], load["backend_started_at"]
+        )
     settings = {row["name"]: setting_from_row(row) for row in rows}
     # A standby's checkpoints follow those of its primary.
     reading = (
@@ -78,7 +82,6 @@ def review_database_settings(
         if counters["in_recovery"]
         else read_checkpoints(counters, job.previous_state.get("checkpoints", {}))
     )
-    machine = machine_of(job.target.server, host, load["backend_pid"], load["backend_started_at"])
     server = Server(
         major=major,
         settings=settings,
