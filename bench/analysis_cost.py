@@ -12,14 +12,14 @@ import multiprocessing
 import resource
 import statistics
 import time
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field, replace
 from multiprocessing.connection import Connection
 from typing import Any
 
 from bench.earlier_rounds import EarlierRounds
 from bench.many_tables import build_large_table, build_many_tables
-from bench.server import postgres_server, session, wait_until_gone
+from bench.server import Run, postgres_server, session, wait_until_gone
 from maintenance.conf import DatabaseTarget, Thresholds
 from maintenance.core.job import Job
 from maintenance.core.reports import Report
@@ -197,39 +197,37 @@ def _cost_rows(fewer: Cost, many: Cost) -> list[dict[str, Any]]:
 def _large_table_rows(server: Any) -> list[dict[str, Any]]:
     server.ensure_database("large")
     url = server.url("large")
+    reports: Mapping[str, Callable[[], Report]] = {
+        "table bloat": lambda: report_table_bloat(
+            Job("bench", DatabaseTarget(url=url), TableBloatOptions(seed=1)), Thresholds()
+        ),
+        "index bloat": lambda: report_index_bloat(
+            Job("bench", DatabaseTarget(url=url), IndexBloatOptions()), Thresholds()
+        ),
+    }
     with session(url) as run:
         build_large_table(run, "big", int(LARGE_TABLE_GB * 1e9))
         ((pages,),) = run(_PAGES, "big")
-        ((before,),) = run(_PAGES_ASKED_FOR, "big")
-        begin = time.perf_counter()
-        _report_bloat(url)
-        seconds = time.perf_counter() - begin
-        wait_until_gone(run, "maintenance:%")  # a session adds to the counters as it ends
-        ((after,),) = run(_PAGES_ASKED_FOR, "big")
+        rows = [_pages_row(run, name, report, pages) for name, report in reports.items()]
         run("DROP TABLE big")
+    return rows
+
+
+def _pages_row(run: Run, name: str, report: Callable[[], Report], pages: int) -> dict[str, Any]:
+    # What this session did is added to the counters when it likes, unless it is told to.
+    run("SELECT pg_stat_force_next_flush()")
+    ((before,),) = run(_PAGES_ASKED_FOR, "big")
+    begin = time.perf_counter()
+    report()
+    seconds = time.perf_counter() - begin
+    wait_until_gone(run, "maintenance:%")  # a session adds to the counters as it ends
+    ((after,),) = run(_PAGES_ASKED_FOR, "big")
     percent = 100 * (after - before) / pages
-    size = f"a table of {pages * 8192 / 1e9:.1f} GB"
-    return [
-        {
-            "name": f"pages that both bloat reports ask for of {size} and its index",
-            "value": percent,
-            "unit": "%",
-            "peer": f"{after - before:,} of {pages:,}, cached ones included",
-            "limit": f"at most {PAGES_LIMIT_PERCENT:g}",
-            "met": 0 < percent <= PAGES_LIMIT_PERCENT,
-        },
-        {
-            "name": f"time of both bloat reports on {size}",
-            "value": seconds,
-            "unit": "s",
-            "peer": "",
-            "limit": "none",
-            "met": True,
-        },
-    ]
-
-
-def _report_bloat(url: str) -> None:
-    target, thresholds = DatabaseTarget(url=url), Thresholds()
-    report_table_bloat(Job("bench", target, TableBloatOptions(seed=1)), thresholds)
-    report_index_bloat(Job("bench", target, IndexBloatOptions()), thresholds)
+    return {
+        "name": f"pages that {name} asks for of a table of {pages * 8192 / 1e9:.1f} GB",
+        "value": percent,
+        "unit": "%",
+        "peer": f"{after - before:,} of {pages:,}, cached ones included, in {seconds:.2f} s",
+        "limit": f"at most {PAGES_LIMIT_PERCENT:g}",
+        "met": 0 < percent <= PAGES_LIMIT_PERCENT,
+    }

@@ -24,7 +24,7 @@ from maintenance.postgres.bloat.btree_model import (
 )
 from maintenance.postgres.bloat.interval import Z, mean_limits
 from maintenance.postgres.bloat.page_sample import random_blocks, read_blocks, rows_of_block
-from maintenance.postgres.bloat.tables import FIRST_SAMPLE_PAGES, largest_sample_pages
+from maintenance.postgres.bloat.tables import FIRST_SAMPLE_PAGES
 from maintenance.postgres.bloat.tuple_size import Column, values_size
 from maintenance.postgres.connection import MARKER, query
 
@@ -33,6 +33,9 @@ WANTED_KEYS = 2500
 #: More pages are counted while the rows of the table are known to less than this, as a share of
 #: what its fullest page would make of it.
 WANTED_ERROR_RATIO = 0.01
+#: So many at most: reading keys and looking them up takes as much again, and all of it together is
+#: not to be more than what the report on the table itself may read (a hundredth of a large one).
+MOST_COUNTED_PAGES = 1000
 #: A key met on so many pages has so many rows that its exact number is of no matter.
 FREQUENT_PAGES = 10
 #: Other keys are looked up, these many at a time, to see how many rows share them.
@@ -162,7 +165,7 @@ class KeyReader:
             error = _error_of_mean(list(counts.values()), table_pages)
             if error <= WANTED_ERROR_RATIO * max(counts.values()):
                 break
-            left = min(largest_sample_pages(table_pages), table_pages) - len(counts)
+            left = min(MOST_COUNTED_PAGES, table_pages) - len(counts)
             wanted = min(len(counts), left)
         return counts
 
