@@ -178,7 +178,18 @@ def test_a_right_that_is_taken_away_meanwhile(url: str) -> None:
     with narrow_role(url, "pg_monitor") as narrow:
         name = ask(url, "SELECT current_database()")[0][0]
         ask(url, f"GRANT CONNECT ON DATABASE {name} TO PUBLIC")
-        take = Interruption(2, lambda: ask(url, f"REVOKE CONNECT ON DATABASE {name} FROM PUBLIC"))
+
+        def take_away() -> None:
+            ask(url, f"REVOKE CONNECT ON DATABASE {name} FROM PUBLIC")
+            # A session that stands keeps what it was given.
+            ask(
+                url,
+                "SELECT pg_terminate_backend(pid, 10000) FROM pg_stat_activity"
+                " WHERE datname = %s AND application_name LIKE 'maintenance:%%'",
+                name,
+            )
+
+        take = Interruption(2, take_away)
         lost = reasons(run(narrow, earlier=take))
     assert list(lost) == NAMES[1:]
     assert all("GRANT CONNECT" in reason for reason in lost.values())

@@ -116,9 +116,25 @@ class ForeignKey:
         return cls(**_frozen(row))
 
 
+#: What the queries return as lists, here and in foreign_keys.sql.
+_LISTS = frozenset(
+    {
+        "columns",
+        "operator_classes",
+        "collations",
+        "sort_options",
+        "storage_parameters",
+        "column_names",
+        "quoted_columns",
+    }
+)
+
+
 def _frozen(row: Mapping[str, Any]) -> dict[str, Any]:
-    lists = {name: tuple(value) for name, value in row.items() if isinstance(value, list)}
-    return {**row, **lists}
+    frozen = dict(row)
+    for name in _LISTS.intersection(row):
+        frozen[name] = tuple(row[name])
+    return frozen
 
 
 @dataclass(frozen=True, slots=True)

@@ -195,7 +195,10 @@ def _proofs(
     if around.hypopg_schema is None:
         return [Proof(reason="needs HypoPG (CREATE EXTENSION hypopg)")] * len(proposals), 0
     with connect(
-        job.target, purpose="index-proof", lock_timeout_seconds=PROOF_LOCK_TIMEOUT_SECONDS
+        job.target,
+        may_be_kept=False,  # hypothetical indexes last as long as their session
+        purpose="index-proof",
+        lock_timeout_seconds=PROOF_LOCK_TIMEOUT_SECONDS,
     ) as conn:
         prover = Prover(conn, around.hypopg_schema)
         return prover.prove_all(proposals, texts, job.progress), prover.probes
