@@ -99,7 +99,7 @@ def missing_report(
         title=TITLE,
         summary=(
             f"{len(keys) or 'None'} of {counted(examined, 'foreign key')}"
-            f" {'lacks' if len(keys) == 1 else 'lack'} an index;"
+            f" {'lacks' if len(keys) == 1 or examined == 1 else 'lack'} an index;"
             f" {counted(len(scanned), 'large table')} {'is' if len(scanned) == 1 else 'are'}"
             f" mostly read from end to end."
         ),
