@@ -8,6 +8,8 @@ import psycopg2
 from maintenance.conf import DatabaseTarget, Thresholds
 from maintenance.core.job import Job
 from maintenance.postgres.vacuum.run import VacuumOptions, vacuum_analyze
+from tests.polling import eventually
+from tests.postgres_clients import ask
 
 
 def test_rows_pruned_by_a_reader_count_as_removed(make_database: Callable[[], str]) -> None:
@@ -22,6 +24,8 @@ def test_rows_pruned_by_a_reader_count_as_removed(make_database: Callable[[], st
             cursor.execute("SELECT count(*) FROM pruned")  # prunes every page on its way
             cursor.execute("SELECT pg_stat_force_next_flush()")
 
+    inserted = "SELECT n_tup_ins FROM pg_stat_user_tables WHERE relname = 'pruned'"
+    eventually(lambda: ask(url, inserted) == [(20_000,)], 10, "what was done is counted")
     job = Job("site", DatabaseTarget(url=url), VacuumOptions())
     report = vacuum_analyze(job, Thresholds())
 
