@@ -1,4 +1,8 @@
-"""Tasks on PostgreSQL databases."""
+"""Tasks on PostgreSQL databases.
+
+A subject without options is imported by the run that needs it: every process of the service holds
+what stands here, and most of them run none of it.
+"""
 
 from maintenance.conf import DatabaseTarget, configuration
 from maintenance.core.job import Job
@@ -6,21 +10,13 @@ from maintenance.core.options import NoOptions
 from maintenance.core.registry import TargetKind
 from maintenance.core.reports import Report, joined
 from maintenance.core.task import maintenance_task
-from maintenance.postgres.activity import review as activity
 from maintenance.postgres.bloat import indexes as index_bloat
 from maintenance.postgres.bloat import tables as table_bloat
-from maintenance.postgres.capacity import cache_hit_ratio
-from maintenance.postgres.capacity import review as capacity
 from maintenance.postgres.indexes import missing as missing_indexes
 from maintenance.postgres.indexes import redundant as redundant_indexes
 from maintenance.postgres.indexes import unused as unused_indexes
-from maintenance.postgres.indexes.advice import report as index_advice
 from maintenance.postgres.integrity import review as integrity
-from maintenance.postgres.queries import review as queries
 from maintenance.postgres.queries.rules import SlowQueryOptions
-from maintenance.postgres.server import review as server
-from maintenance.postgres.settings import review as settings
-from maintenance.postgres.vacuum import health as vacuum_health
 from maintenance.postgres.vacuum import run as vacuum
 
 
@@ -40,6 +36,8 @@ def vacuum_analyze(job: Job[DatabaseTarget, vacuum.VacuumOptions]) -> Report:
 @maintenance_task(queue="low", target=TargetKind.DATABASE)
 def review_vacuum_health(job: Job[DatabaseTarget, NoOptions]) -> Report:
     """Look at what autovacuum misses, whom it waits for, and how near wraparound is."""
+    from maintenance.postgres.vacuum import health as vacuum_health
+
     return vacuum_health.review_vacuum_health(job, configuration().thresholds)
 
 
@@ -99,6 +97,8 @@ def report_missing_indexes(
     job: Job[DatabaseTarget, missing_indexes.MissingIndexOptions],
 ) -> Report:
     """Name foreign keys and costly statements without an index, and tables read from end to end."""
+    from maintenance.postgres.indexes.advice import report as index_advice
+
     thresholds = configuration().thresholds
     found = missing_indexes.report_missing_indexes(job, thresholds)
     return joined(found.title, (found, index_advice.report_index_advice(job, thresholds)))
@@ -109,30 +109,40 @@ def report_missing_indexes(
 )
 def review_slow_queries(job: Job[DatabaseTarget, SlowQueryOptions]) -> Report:
     """Rank the statements that cost most since the last review."""
+    from maintenance.postgres.queries import review as queries
+
     return queries.review_slow_queries(job, configuration().thresholds)
 
 
 @maintenance_task(queue="high", target=TargetKind.DATABASE)
 def review_activity(job: Job[DatabaseTarget, NoOptions]) -> Report:
     """Look at connections, long-running statements and who blocks whom."""
+    from maintenance.postgres.activity import review as activity
+
     return activity.review_activity(job, configuration().thresholds)
 
 
 @maintenance_task(queue="low", target=TargetKind.DATABASE)
 def review_database_server(job: Job[DatabaseTarget, NoOptions]) -> Report:
     """Look at checkpoints, replication, temporary files, extensions, collations, checksums."""
+    from maintenance.postgres.server import review as server
+
     return server.review_database_server(job, configuration().thresholds)
 
 
 @maintenance_task(queue="medium", target=TargetKind.DATABASE)
 def review_database_cache_hit_ratio(job: Job[DatabaseTarget, NoOptions]) -> Report:
     """Compare the database's buffer cache hit ratio with its target."""
+    from maintenance.postgres.capacity import cache_hit_ratio
+
     return cache_hit_ratio.review_database_cache_hit_ratio(job, configuration().thresholds)
 
 
 @maintenance_task(queue="low", target=TargetKind.DATABASE, rate_limit="30/m")
 def review_database_growth(job: Job[DatabaseTarget, NoOptions]) -> Report:
     """Measure sizes and sequences, and foretell when they meet their limits."""
+    from maintenance.postgres.capacity import review as capacity
+
     return capacity.review_database_growth(job, configuration().thresholds)
 
 
@@ -145,4 +155,6 @@ def check_data_integrity(job: Job[DatabaseTarget, integrity.IntegrityOptions]) -
 @maintenance_task(queue="low", target=TargetKind.DATABASE)
 def review_database_settings(job: Job[DatabaseTarget, NoOptions]) -> Report:
     """Compare the server's settings with its memory, processors, storage and load."""
+    from maintenance.postgres.settings import review as settings
+
     return settings.review_database_settings(job, configuration().thresholds)
