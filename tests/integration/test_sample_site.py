@@ -108,7 +108,7 @@ def test_the_truth_survives_its_file(site: Site, tmp_path: Path) -> None:
     assert document["schema_version"] == 1
     named_by = {fault["kind"]: fault["analysed_by"] for fault in document["faults"]}
     assert named_by["over_length_stream"] == "trim_streams"
-    assert named_by["sequence_near_end"] == "check_data_integrity"
+    assert named_by["sequence_near_end"] == "review_database_growth"
     assert named_by["missing_fk_index"] == "report_missing_indexes"
 
 
