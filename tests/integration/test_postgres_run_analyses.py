@@ -73,7 +73,10 @@ def test_every_one_has_the_statement_timeout_of_its_target(url: str) -> None:
     """With a millisecond each may fail, and each says by itself why."""
     reports = run(url, target={"statement_timeout_seconds": 0.001})
     assert list(reports) == NAMES
-    assert all("timeout" in reason for reason in reasons(reports).values())
+    # One that is quick enough says what it says without a limit.
+    usual = reasons(run(url))
+    others = {n: r for n, r in reasons(reports).items() if "timeout" not in r}
+    assert {name: usual.get(name) for name in others} == others
 
 
 @pytest.mark.parametrize("name", NAMES)
