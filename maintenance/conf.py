@@ -7,6 +7,7 @@ environment and ``"file:/run/secrets/name"`` from a file, at the moment a connec
 
 import os
 from collections.abc import Iterator, Mapping
+from datetime import time
 from functools import cache
 from pathlib import Path
 from typing import Annotated, Any, Literal, Self
@@ -16,6 +17,7 @@ from pydantic import AfterValidator, BaseModel, ConfigDict, Field, ValidationErr
 
 from maintenance.core.errors import ConfigurationError
 from maintenance.core.suggestions import did_you_mean, require_known
+from maintenance.core.windows import WEEKDAYS, Window
 
 
 def resolve_secret(reference: str) -> str:
@@ -80,6 +82,45 @@ class ServerFacts(Section):
     dedicated: bool | None = None
 
 
+class MaintenanceWindow(Section):
+    """When work that writes may be done: wall-clock times, on every day unless ``days`` says which.
+
+    A window that ends before it starts ends on the next day. ``timezone`` is that of the whole
+    configuration unless given.
+    """
+
+    start: time
+    end: time
+    days: tuple[Literal[WEEKDAYS], ...] = WEEKDAYS  # type: ignore[valid-type]
+    timezone: Timezone | None = None
+
+    @model_validator(mode="after")
+    def _has_a_day(self) -> Self:
+        if not self.days:
+            raise ValueError('give at least one of "days", or leave them out for every day')
+        return self
+
+
+class Pacing(Section):
+    """What a database bears beside its own work. Above a limit our work slows down, then waits.
+
+    ``blocked_limit_seconds`` is how long a statement of the site may wait for one of ours before
+    ours ends itself. ``longest_wait_seconds`` is how long a run waits for a quieter moment.
+    """
+
+    blocked_limit_seconds: float = Field(default=2, gt=0)
+    active_sessions: int | None = Field(default=None, gt=0)  # None: two for each processor
+    lock_waiters: int = Field(default=3, gt=0)  # a queue has formed: locks are what we add to
+    replica_lag_seconds: float = Field(default=30, gt=0)  # readers of replicas notice a minute
+    wal_bytes_per_second: int = Field(default=64 * 1024**2, gt=0)  # 1 GB in 16 s: max_wal_size
+    added_latency_ms: float = Field(default=5, gt=0)  # of a small statement, against before
+    longest_wait_seconds: float = Field(default=900, ge=0)
+
+
+#: What can harm a site, and is therefore off until the configuration of a target allows it.
+Dangerous = Literal["reindex", "vacuum_full", "alter_table"]
+
+
 class DatabaseTarget(Section):
     """A PostgreSQL database to look after: a Django connection ``alias`` or a ``url``.
 
@@ -89,6 +130,7 @@ class DatabaseTarget(Section):
     ``log_directory`` is where the server's log
     lies on the worker's machine, a folder or a pattern for the files in it; left out, the log is
     read through the server, where the role may.
+    Scheduled work that writes waits for one of ``windows``, where there are any.
     """
 
     alias: str = ""
@@ -102,6 +144,10 @@ class DatabaseTarget(Section):
     exclude_schemas: tuple[str, ...] = ()
     server: ServerFacts = Field(default_factory=ServerFacts)
     size_limit_bytes: int | None = Field(default=None, gt=0)  # of its disk or plan, if known
+    windows: tuple[MaintenanceWindow, ...] = ()
+    jobs: int = Field(default=2, gt=0, le=64)  # sessions that repair at once
+    pacing: Pacing = Field(default_factory=Pacing)
+    allow: tuple[Dangerous, ...] = ()
 
     @model_validator(mode="after")
     def _one_source(self) -> Self:
@@ -132,6 +178,7 @@ class RedisTarget(Section):
     url: Url
     role: Literal["cache", "streams", "broker", "sessions"] = "cache"
     timeout_seconds: float = Field(default=10, gt=0)
+    windows: tuple[MaintenanceWindow, ...] = ()
 
     def resolved_url(self) -> str:
         """Return the URL with its secret. Raises ``ConfigurationError``."""
@@ -299,6 +346,18 @@ class Configuration(Section):
                     f" {did_you_mean(family.redis, self.redis)}"
                 )
         return self
+
+    def windows_of(self, target: Any) -> tuple[Window, ...]:
+        """Return a target's maintenance windows, none for a target without any."""
+        return tuple(
+            Window(
+                start=window.start,
+                end=window.end,
+                timezone=window.timezone or self.timezone,
+                days=frozenset(WEEKDAYS.index(day) for day in window.days),
+            )
+            for window in getattr(target, "windows", ())
+        )
 
     def families_on(self, redis_name: str) -> dict[str, StreamFamily]:
         """Return the stream families that live on one Redis target."""

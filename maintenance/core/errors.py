@@ -29,6 +29,17 @@ class Skipped(MaintenanceError):
     """There is a reason not to run. The run ends as ``skipped`` with this reason."""
 
 
+class Postponed(MaintenanceError):
+    """There is more to do, but not now. The run goes back to its queue until ``until_epoch_seconds``.
+
+    What it has done so far is kept (see :class:`maintenance.core.job.Steps`); waiting is no failure.
+    """
+
+    def __init__(self, reason: str, until_epoch_seconds: float) -> None:
+        super().__init__(reason)
+        self.until_epoch_seconds = until_epoch_seconds
+
+
 class Cancelled(MaintenanceError):
     """Somebody asked for this run to stop."""
 

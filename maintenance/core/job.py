@@ -4,6 +4,8 @@ from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any, Generic, Protocol, TypeVar
 
+from maintenance.core.plans import Outcome
+
 TargetT_co = TypeVar("TargetT_co", covariant=True)
 OptionsT_co = TypeVar("OptionsT_co", covariant=True)
 
@@ -132,13 +134,51 @@ class NoEarlierRuns:
         return NoHistory()
 
 
+class Steps(Protocol):
+    """What a run has done so far, so that an interrupted one goes on and repeats nothing.
+
+    Safe to call from several threads.
+    """
+
+    def done(self) -> Mapping[str, Outcome]:
+        """Return what earlier attempts of this run have done, by the key they gave it."""
+
+    def record(self, key: str, outcome: Outcome) -> None:
+        """Note that the step ``key`` is done.
+
+        It may be stored a moment later, together with others. Raises
+        :class:`~maintenance.core.errors.LostLease` if another worker took the run over.
+        """
+
+
+class NoSteps:
+    """Steps of what cannot be taken up again: a command that measures, and tests."""
+
+    def done(self) -> Mapping[str, Outcome]:
+        """Return nothing."""
+        return {}
+
+    def record(self, key: str, outcome: Outcome) -> None:
+        """Do nothing."""
+
+
+@dataclass(frozen=True, slots=True)
+class OpenWindow:
+    """The maintenance window that a run is in, in seconds since the epoch."""
+
+    closes_epoch_seconds: float
+    next_opens_epoch_seconds: float
+
+
 @dataclass(frozen=True, slots=True)
 class Job(Generic[TargetT_co, OptionsT_co]):
     """One piece of work.
 
     ``previous_state`` is the ``state`` that the last successful run of the same task on the same
     target left in its report, empty on the first run. ``history`` holds the samples of all runs on
-    this target.
+    this target. ``run_id`` is empty outside of a run. ``by_hand`` is whether a person started it,
+    who may do so outside of a window. ``window`` is the one that is open; ``None`` where the target
+    has none, or none is open.
     """
 
     target_name: str
@@ -147,3 +187,7 @@ class Job(Generic[TargetT_co, OptionsT_co]):
     progress: Progress = field(default_factory=SilentProgress)
     previous_state: Mapping[str, Any] = field(default_factory=dict)
     history: History = field(default_factory=NoHistory)
+    steps: Steps = field(default_factory=NoSteps)
+    run_id: str = ""
+    by_hand: bool = False
+    window: OpenWindow | None = None

@@ -38,11 +38,24 @@ class Sample:
 
 
 @dataclass(frozen=True, slots=True)
+class FollowUp:
+    """The same task on the same target again, with these ``options``, after ``delay_seconds``.
+
+    For what could not be ended now and must not wait for the next schedule. Never rendered: the
+    report's findings say what is still open.
+    """
+
+    options: Mapping[str, Any]
+    delay_seconds: float
+
+
+@dataclass(frozen=True, slots=True)
 class Report:
     """What one run has to say.
 
     ``summary`` is the verdict in one sentence. ``state`` is carried to the next run of the same
-    task on the same target (counters of a snapshot, a cursor) and is never rendered.
+    task on the same target (counters of a snapshot, a cursor) and is never rendered; nor is
+    ``follow_up``, a run that this one asks for.
     """
 
     title: str
@@ -53,6 +66,7 @@ class Report:
     facts: Mapping[str, Any] = field(default_factory=dict)
     samples: tuple[Sample, ...] = ()
     state: Mapping[str, Any] = field(default_factory=dict)
+    follow_up: FollowUp | None = None
 
     @property
     def severity(self) -> Severity:
