@@ -10,10 +10,18 @@ from collections.abc import Iterator, Mapping
 from datetime import time
 from functools import cache
 from pathlib import Path
-from typing import Annotated, Any, Literal, Self
+from typing import Annotated, Any, Literal, Self, get_origin
 from zoneinfo import available_timezones
 
-from pydantic import AfterValidator, BaseModel, ConfigDict, Field, ValidationError, model_validator
+from pydantic import (
+    AfterValidator,
+    BaseModel,
+    BeforeValidator,
+    ConfigDict,
+    Field,
+    ValidationError,
+    model_validator,
+)
 
 from maintenance.core.errors import ConfigurationError
 from maintenance.core.suggestions import did_you_mean, require_known
@@ -57,7 +65,26 @@ def _a_timezone(name: str) -> str:
     return name
 
 
+def _a_weekday(name: str) -> str:
+    if name not in WEEKDAYS:
+        raise ValueError(f'"{name}" is no day of the week. {did_you_mean(name, WEEKDAYS)}')
+    return name
+
+
+def _a_time_of_day(given: Any) -> Any:
+    """Read "01:30"; TOML's own 01:30:00 is a time already."""
+    try:
+        read = time.fromisoformat(given) if isinstance(given, str) else given
+    except ValueError:
+        read = None
+    if not isinstance(read, time) or read.tzinfo is not None:
+        raise ValueError('must be a time of day from "00:00" to "23:59"')
+    return read
+
+
 Timezone = Annotated[str, AfterValidator(_a_timezone)]
+Weekday = Annotated[str, AfterValidator(_a_weekday)]
+TimeOfDay = Annotated[time, BeforeValidator(_a_time_of_day)]
 Url = Annotated[str, AfterValidator(_a_reference_or_url)]
 Ratio = Annotated[float, Field(ge=0, le=1)]
 
@@ -89,9 +116,9 @@ class MaintenanceWindow(Section):
     configuration unless given.
     """
 
-    start: time
-    end: time
-    days: tuple[Literal[WEEKDAYS], ...] = WEEKDAYS  # type: ignore[valid-type]
+    start: TimeOfDay
+    end: TimeOfDay
+    days: tuple[Weekday, ...] = WEEKDAYS
     timezone: Timezone | None = None
 
     @model_validator(mode="after")
@@ -394,6 +421,8 @@ def _known_keys(path: list[str]) -> list[str]:
     for part in path:
         if isinstance(section, type) and issubclass(section, Section):
             section = section.model_fields[part].annotation
+        elif part.isdecimal() and get_origin(section) is tuple:
+            section = section.__args__[0]
         else:  # inside a mapping: this part is a target's own name
             section = section.__args__[1]
     return list(section.model_fields) if hasattr(section, "model_fields") else []

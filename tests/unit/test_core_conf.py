@@ -1,5 +1,6 @@
 """The configuration, checked as a whole."""
 
+from datetime import time
 from pathlib import Path
 from typing import Any
 
@@ -16,6 +17,7 @@ from maintenance.conf import (
     resolve_secret,
 )
 from maintenance.core.errors import ConfigurationError, UnknownName
+from maintenance.core.windows import Window
 
 
 def faults_of(given_mapping: Any) -> list[str]:
@@ -182,3 +184,57 @@ def test_a_replica_is_a_target_of_its_own_with_the_limits_of_the_primary() -> No
 def test_a_replica_without_a_scheme_is_refused() -> None:
     with pytest.raises(ConfigurationError, match=r"databases\.site\.replicas\.0: must be a URL"):
         parse_configuration({"databases": {"site": {"url": "env:A", "replicas": ["db2"]}}})
+
+
+# --- Windows and what a target allows ---
+
+
+def windows_faults(**given_window: Any) -> list[str]:
+    window = {"start": "01:00", "end": "05:00", **given_window}
+    return faults_of({"databases": {"site": {"alias": "default", "windows": [window]}}})
+
+
+@pytest.mark.parametrize(
+    ("given_window", "fault"),
+    [
+        (
+            {"days": ["sonday"]},
+            'windows.0.days.0: "sonday" is no day of the week. Did you mean "sunday"?',
+        ),
+        (
+            {"days": ["Mon"]},
+            'windows.0.days.0: "Mon" is no day of the week. Did you mean "monday"?',
+        ),
+        (
+            {"days": []},
+            'windows.0: give at least one of "days", or leave them out for every day.',
+        ),
+        ({"start": "1 am"}, 'windows.0.start: must be a time of day from "00:00" to "23:59".'),
+        ({"end": "24:00"}, 'windows.0.end: must be a time of day from "00:00" to "23:59".'),
+        ({"end": "05:00+02:00"}, 'windows.0.end: must be a time of day from "00:00" to "23:59".'),
+        ({"end": 5}, 'windows.0.end: must be a time of day from "00:00" to "23:59".'),
+        (
+            {"timezone": "Europe/Berln"},
+            'windows.0.timezone: "Europe/Berln" is no time zone. Did you mean "Europe/Berlin"?',
+        ),
+        ({"strat": "02:00"}, 'windows.0.strat: unknown setting. Did you mean "start"?'),
+    ],
+)
+def test_a_window_that_cannot_be_read_says_what_is_wrong(
+    given_window: dict[str, Any], fault: str
+) -> None:
+    assert windows_faults(**given_window) == [f"databases.site.{fault}"]
+
+
+def test_windows_are_read_in_the_zone_of_the_configuration_unless_they_name_one() -> None:
+    night = {"start": time(1, 0), "end": "05:00", "days": ["sunday", "monday"]}
+    abroad = {"start": "22:00", "end": "02:00", "timezone": "America/New_York"}
+    redis = {"url": "redis://h", "windows": [night, abroad]}
+
+    configured = parse_configuration({"timezone": "Europe/Berlin", "redis": {"main": redis}})
+
+    assert configured.windows_of(configured.redis["main"]) == (
+        Window(time(1), time(5), "Europe/Berlin", frozenset({0, 6})),
+        Window(time(22), time(2), "America/New_York"),
+    )
+    assert configured.windows_of(configured.hosts["local"]) == ()
