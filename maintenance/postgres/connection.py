@@ -35,6 +35,15 @@ IDLE_IN_TRANSACTION_SECONDS = 60.0
 #: How soon the server notices that our process died and drops its query (PostgreSQL 14 and later).
 CLIENT_CHECK_MS = 1000
 
+#: How soon we notice that the server cannot be reached any more while we wait for its answer: half a
+#: minute, where the system's own limits are hours (libpq documentation, "Parameter Key Words").
+NOTICES_A_CUT = {
+    "keepalives_idle": 10,
+    "keepalives_interval": 5,
+    "keepalives_count": 4,
+    "tcp_user_timeout": 30_000,
+}
+
 #: Sessions that nobody uses at the moment, with the targets that they were opened for.
 _Sessions = list[tuple[DatabaseTarget, Connection]]
 
@@ -159,6 +168,8 @@ def _open(target: DatabaseTarget, purpose: str) -> Connection:
     parameters["application_name"] = f"maintenance:{purpose}"
     parameters["cursor_factory"] = _MarkedCursor
     parameters.setdefault("connect_timeout", target.connect_timeout_seconds)
+    for name, value in NOTICES_A_CUT.items():
+        parameters.setdefault(name, value)
     try:
         conn: Connection = psycopg2.connect(**parameters)
     except psycopg2.ProgrammingError:

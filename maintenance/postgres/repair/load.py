@@ -1,0 +1,51 @@
+"""What a server is busy with beside our work, read once a second."""
+
+import time
+from collections.abc import Collection
+from dataclasses import dataclass
+
+from psycopg2.extensions import connection as Connection  # noqa: N812 - it is a class
+
+from maintenance.postgres.connection import query
+
+
+@dataclass(frozen=True, slots=True)
+class Load:
+    """The site's own activity; ``None`` where the role may not see it, or it cannot be told yet.
+
+    ``active_sessions`` are client sessions with a statement at work, ``lock_waiters`` those that
+    wait for a lock, neither of them ours. ``replica_lag_seconds`` is that of the slowest streaming
+    standby, ``wal_bytes_per_second`` the rate since the reading before, ours included.
+    ``added_latency_ms`` is how much longer a small statement takes than before the work began.
+    """
+
+    active_sessions: int | None = None
+    lock_waiters: int = 0
+    replica_lag_seconds: float | None = None
+    wal_bytes_per_second: float | None = None
+    added_latency_ms: float | None = None
+
+
+class LoadMeter:
+    """Reads the load again and again in one session; rates are those between two readings."""
+
+    def __init__(self, conn: Connection) -> None:
+        self._conn = conn
+        self._wal_bytes: int | None = None
+        self._read_at = 0.0
+
+    def read(self, our_pids: Collection[int], added_latency_ms: float | None) -> Load:
+        """Return the load now. One statement, whose cost grows with the sessions of the server."""
+        row = query(self._conn, "repair_load", {"ours": list(our_pids)})[0]
+        now = time.monotonic()
+        rate = None
+        if self._wal_bytes is not None and row["wal_bytes"] is not None and now > self._read_at:
+            rate = (row["wal_bytes"] - self._wal_bytes) / (now - self._read_at)
+        self._wal_bytes, self._read_at = row["wal_bytes"], now
+        return Load(
+            active_sessions=row["active_sessions"],
+            lock_waiters=row["lock_waiters"],
+            replica_lag_seconds=row["replica_lag_seconds"],
+            wal_bytes_per_second=rate,
+            added_latency_ms=added_latency_ms,
+        )

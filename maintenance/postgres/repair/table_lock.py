@@ -1,0 +1,49 @@
+"""A lock for each table among maintenance runs: no two of them ever work on the same one.
+
+It is an advisory lock of the session that works (PostgreSQL documentation, "Advisory Locks"), so
+that the server gives it back whatever becomes of the worker. A pooler would share sessions and with
+them such locks; :func:`connect` refuses to go through one.
+"""
+
+from dataclasses import dataclass
+
+from psycopg2.extensions import connection as Connection  # noqa: N812 - it is a class
+
+from maintenance.postgres.connection import query
+
+#: The first half of the lock's key, chosen once at random: advisory locks have no owner's name.
+LOCK_CLASS = 1_835_101_812
+
+
+@dataclass(frozen=True, slots=True)
+class Occupant:
+    """Who is at work on a table: process id, if it is still there, and whether it is autovacuum."""
+
+    pid: int | None
+    is_autovacuum: bool
+
+    @property
+    def in_words(self) -> str:
+        """Why the table is left alone."""
+        if self.is_autovacuum:
+            return f"autovacuum (process {self.pid}) is at work on it and was left alone"
+        process = "" if self.pid is None else f" (process {self.pid})"
+        return f"another maintenance run{process} is at work on it"
+
+
+def occupy(conn: Connection, oid: int) -> Occupant | None:
+    """Take the lock of a table for this session, or return who is at work on it; never waits.
+
+    An autovacuum worker counts: waiting for its lock would make the server cancel it.
+    """
+    row = query(conn, "occupy_table", {"class": LOCK_CLASS, "oid": oid})[0]
+    if row["autovacuum_pid"] is not None:
+        if row["is_ours"]:
+            leave(conn, oid)
+        return Occupant(row["autovacuum_pid"], is_autovacuum=True)
+    return None if row["is_ours"] else Occupant(row["holder_pid"], is_autovacuum=False)
+
+
+def leave(conn: Connection, oid: int) -> None:
+    """Give the lock of a table back."""
+    query(conn, "leave_table", {"class": LOCK_CLASS, "oid": oid})

@@ -1,0 +1,70 @@
+"""Until when a repair may work: its time budget, and the window that it is in."""
+
+import time
+from collections.abc import Callable
+from dataclasses import dataclass
+from datetime import UTC, datetime
+
+from maintenance.core.job import OpenWindow
+from maintenance.core.wording import seconds_in_words
+
+
+@dataclass(frozen=True, slots=True)
+class TimeLimits:
+    """``ends_epoch_seconds`` is when the budget is used up, ``None`` without one.
+
+    ``statement_timeout_seconds`` is the server's limit for one statement, 0 for none. ``clock``
+    returns seconds since the epoch.
+    """
+
+    statement_timeout_seconds: float = 0.0
+    budget_seconds: float = 0.0
+    ends_epoch_seconds: float | None = None
+    window: OpenWindow | None = None
+    clock: Callable[[], float] = time.time
+
+    @classmethod
+    def starting_now(
+        cls,
+        *,
+        window: OpenWindow | None,
+        budget_seconds: float = 0.0,
+        statement_timeout_seconds: float = 0.0,
+    ) -> "TimeLimits":
+        """Return the limits of a run that begins; a budget of 0 is none."""
+        return cls(
+            statement_timeout_seconds=statement_timeout_seconds,
+            budget_seconds=budget_seconds,
+            ends_epoch_seconds=time.time() + budget_seconds if budget_seconds else None,
+            window=window,
+        )
+
+    def over(self) -> str:
+        """Return why nothing may be at work any more; empty while there is time."""
+        now = self.clock()
+        if self.window is not None and now >= self.window.closes_epoch_seconds:
+            return "the maintenance window closed"
+        if self.ends_epoch_seconds is not None and now >= self.ends_epoch_seconds:
+            return f"the time budget of {seconds_in_words(self.budget_seconds)} is used up"
+        return ""
+
+    def too_long(self, predicted_seconds: float | None) -> str:
+        """Return why a step that is expected to take so long is not begun; empty where it may be.
+
+        A rebuild that runs out of its window has cost the server everything and gained nothing.
+        """
+        if predicted_seconds is None or self.window is None:
+            return ""
+        left = self.window.closes_epoch_seconds - self.clock()
+        if predicted_seconds <= left:
+            return ""
+        closes = datetime.fromtimestamp(self.window.closes_epoch_seconds, UTC)
+        return (
+            f"it needs about {seconds_in_words(predicted_seconds)}, and the maintenance window"
+            f" closes at {closes:%H:%M} UTC"
+        )
+
+    @property
+    def window_is_closed(self) -> bool:
+        """Whether the run was in a window that has closed."""
+        return self.window is not None and self.clock() >= self.window.closes_epoch_seconds

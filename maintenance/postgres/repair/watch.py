@@ -1,0 +1,95 @@
+"""The watch beside a repair: who waits for us, how busy the server is, how far we are.
+
+One session of its own, which writes nothing that stays. A look costs a few short statements; the
+waits are looked at each time, the load and the progress once a second.
+"""
+
+import time
+from collections.abc import Collection
+from dataclasses import dataclass
+from typing import Any
+
+from psycopg2.extensions import connection as Connection  # noqa: N812 - it is a class
+
+from maintenance.conf import DatabaseTarget
+from maintenance.postgres.connection import query
+from maintenance.postgres.repair.load import Load, LoadMeter
+from maintenance.postgres.repair.pacing import Pace, pace_of
+from maintenance.postgres.repair.probe import LatencyChange, Probe
+from maintenance.postgres.repair.waiters import Waiter, waiters_for
+
+#: Somebody who waits is seen after this long; an eighth of the limit of two seconds.
+LOOK_SECONDS = 0.25
+#: The load changes within seconds, and reading it costs a look at every session.
+LOAD_SECONDS = 1.0
+
+
+@dataclass(frozen=True, slots=True)
+class Progress:
+    """How far one statement of ours is, as the server's progress views say."""
+
+    phase: str
+    done: int
+    total: int
+    unit: str
+
+    @property
+    def in_words(self) -> str:
+        """The phase, with the share that is done where the server knows it."""
+        if not self.total:
+            return self.phase
+        return f"{self.phase}, {min(1.0, self.done / self.total):.0%} of {self.total:,} {self.unit}"
+
+
+class Watch:
+    """Looks after the sessions of one repair. Made before the work begins, when all is as usual."""
+
+    def __init__(self, conn: Connection, target: DatabaseTarget, jobs: int) -> None:
+        #: For whoever verifies in the calling thread.
+        self.conn = conn
+        self._target = target
+        self._jobs = jobs
+        self._probe = Probe(conn)
+        self._meter = LoadMeter(conn)
+        self._looked_at = 0.0
+        self._load_at = 0.0
+        self._progress: dict[int, Progress] = {}
+        self.pace = self._pace(self._meter.read((), None))
+
+    def _pace(self, load: Load) -> Pace:
+        return pace_of(
+            load,
+            self._target.pacing,
+            jobs=self._jobs,
+            processors=self._target.server.cpu_count,
+        )
+
+    @property
+    def seconds_to_next_look(self) -> float:
+        """How long until the next look is due; 0 or less where it is."""
+        return self._looked_at + LOOK_SECONDS - time.monotonic()
+
+    @property
+    def latency(self) -> LatencyChange | None:
+        """What the probe has felt so far."""
+        return self._probe.change
+
+    def look(self, our_pids: Collection[int]) -> list[Waiter]:
+        """Return who waits for one of these sessions; brings pace and progress up to date."""
+        self._looked_at = time.monotonic()
+        if our_pids:
+            self._probe.send()
+        if self._looked_at - self._load_at >= LOAD_SECONDS:
+            self._load_at = self._looked_at
+            self.pace = self._pace(self._meter.read(our_pids, self._probe.added_ms))
+            rows = query(self.conn, "repair_progress", {"ours": list(our_pids)})
+            self._progress = {row["pid"]: _progress(row) for row in rows}
+        return waiters_for(self.conn, our_pids)
+
+    def progress_of(self, pid: int) -> Progress | None:
+        """Return how far a session was at the last look; ``None`` where it had nothing to show."""
+        return self._progress.get(pid)
+
+
+def _progress(row: dict[str, Any]) -> Progress:
+    return Progress(row["phase"], row["done"] or 0, row["total"] or 0, row["unit"])

@@ -1,0 +1,277 @@
+"""Several sessions that repair under one watch: apart on each table, giving way, ending, going on."""
+
+import threading
+import time
+from collections.abc import Callable, Sequence
+from contextlib import ExitStack
+from dataclasses import dataclass, field
+from typing import Any
+
+import pytest
+from psycopg2 import sql
+
+from maintenance.conf import DatabaseTarget, Pacing
+from maintenance.core.errors import Cancelled, TargetUnavailable
+from maintenance.core.job import Job, OpenWindow
+from maintenance.core.options import NoOptions
+from maintenance.core.plans import Action, Outcome, Verdict
+from maintenance.postgres.connection import connect
+from maintenance.postgres.repair.crew import TRIES, Crew, Step, Work
+from maintenance.postgres.repair.pacing import Speed
+from maintenance.postgres.repair.session import RepairSession
+from maintenance.postgres.repair.sessions import end_sessions_of, repair_session, watching
+from maintenance.postgres.repair.table_lock import Occupant, leave, occupy
+from maintenance.postgres.repair.time_limits import TimeLimits
+from tests.polling import eventually
+from tests.postgres_clients import Client, ask
+
+LOCKED = "SELECT 1 FROM pg_locks WHERE mode = 'AccessExclusiveLock' AND relation = 'busy'::regclass"
+RUN_ID = "0d9f4f0e-3d1c-4a55-9a55-2a1b9f6f7c10"
+
+
+@dataclass
+class Statements:
+    """A trade whose steps run their action's statement as it stands."""
+
+    begun: list[str] = field(default_factory=list)
+
+    def perform(self, session: RepairSession, step: Step, speed: Speed) -> str | Outcome:
+        self.begun.append(step.action.subject)
+        session.execute(sql.SQL(step.action.statement))
+        return step.action.subject
+
+    def settle(self, done: Sequence[tuple[Step, str]]) -> list[Outcome]:
+        return [Outcome(step.action, Verdict.WORKED) for step, _ in done]
+
+
+class Noted:
+    """Steps that are kept in memory, as the ledger keeps them."""
+
+    def __init__(self, *done: Outcome) -> None:
+        self._done = {f"{o.action.kind} {o.action.subject}": o for o in done}
+
+    def done(self) -> dict[str, Outcome]:
+        return dict(self._done)
+
+    def record(self, key: str, outcome: Outcome) -> None:
+        self._done[key] = outcome
+
+
+def step(subject: str, statement: str, *, table: int = 0, stage: int = 0, **more: Any) -> Step:
+    return Step(Action("run", subject, statement, "a test"), table, stage, **more)
+
+
+@pytest.fixture
+def url(make_database: Callable[[], str]) -> str:
+    url = make_database()
+    ask(url, "CREATE TABLE busy (id int)")
+    return url
+
+
+def do(
+    url: str,
+    plan: Sequence[Step],
+    *,
+    trade: Statements | None = None,
+    pacing: Pacing | None = None,
+    limits: TimeLimits | None = None,
+    **job: Any,
+) -> Work[Step]:
+    target = DatabaseTarget(url=url, pacing=pacing or Pacing())
+    work = Job("site", target, NoOptions(), run_id=RUN_ID, **job)
+    with watching(work, 2) as watch:
+        crew: Crew[Step, str] = Crew(
+            work, watch, trade or Statements(), limits or TimeLimits(), kind="test", jobs=2
+        )
+        return crew.work(plan)
+
+
+def our_sessions(url: str) -> list[tuple[Any, ...]]:
+    return ask(url, "SELECT pid FROM pg_stat_activity WHERE application_name LIKE 'maintenance:%%'")
+
+
+def test_steps_run_side_by_side_and_never_two_on_one_table(url: str) -> None:
+    ask(url, "CREATE TABLE seen (name text, began timestamptz, ended timestamptz)")
+    note = "INSERT INTO public.seen SELECT '{}', clock_timestamp(), clock_timestamp() FROM pg_sleep(0.2)"
+    steps = [step(name, note.format(name), table=n % 3) for n, name in enumerate("abcdef")]
+
+    work = do(url, steps)
+
+    assert [o.action.subject for o in work.outcomes if o.verdict is Verdict.WORKED] != []
+    assert {o.action.subject for o in work.outcomes} == set("abcdef")
+    assert work.left == ()
+    assert our_sessions(url) == []
+
+
+def test_a_later_stage_begins_when_the_one_before_has_ended(url: str) -> None:
+    trade = Statements()
+    steps = [
+        step("last", "SELECT 1", table=1, stage=1),
+        step("slow", "SELECT pg_catalog.pg_sleep(0.4)", table=2),
+        step("quick", "SELECT 1", table=3),
+    ]
+
+    do(url, steps, trade=trade)
+
+    assert set(trade.begun[:2]) == {"slow", "quick"}
+    assert trade.begun[2] == "last"
+
+
+def test_a_statement_gives_way_to_the_site_before_its_limit(url: str) -> None:
+    hold = "LOCK TABLE public.busy IN ACCESS EXCLUSIVE MODE; SELECT pg_catalog.pg_sleep(60)"
+    took: list[float] = []
+
+    def read() -> None:
+        eventually(lambda: ask(url, LOCKED), seconds=30, what="our lock")
+        begin = time.monotonic()
+        for _ in range(TRIES):
+            ask(url, "SELECT count(*) FROM busy")
+        took.append(time.monotonic() - begin)
+
+    reader = threading.Thread(target=read)
+    reader.start()
+    work = do(url, [step("held", hold, table=1)], pacing=Pacing(blocked_limit_seconds=1))
+    reader.join()
+
+    assert work.harm.gave_way >= 1
+    assert 0 < work.harm.longest_wait_seconds < 1
+    assert took[0] < TRIES * 1.5
+    [outcome] = work.outcomes
+    assert outcome.verdict is Verdict.REFUSED or work.harm.gave_way < TRIES
+    assert "gave way to process" in outcome.sentence
+
+
+def test_nothing_is_at_work_any_more_when_a_run_is_cancelled(url: str) -> None:
+    class Impatient:
+        def update(self, done: int, total: int | None = None, **_: Any) -> None:
+            if ask(
+                url,
+                "SELECT 1 FROM pg_stat_activity WHERE query LIKE '%%pg_sleep(60)%%' AND pid <> pg_backend_pid()",
+            ):
+                raise Cancelled("Cancelled on request.")
+
+    sleepers = [step(n, "SELECT pg_catalog.pg_sleep(60)", table=t) for t, n in enumerate("ab")]
+    begin = time.monotonic()
+
+    with pytest.raises(Cancelled):
+        do(url, sleepers, progress=Impatient())
+
+    assert time.monotonic() - begin < 10
+    eventually(lambda: our_sessions(url) == [], seconds=10, what="the end of our sessions")
+
+
+def test_a_step_whose_session_is_ended_is_tried_again(url: str) -> None:
+    ask(url, "CREATE TABLE tries (n int)")
+    first_time = (
+        "DO $$ BEGIN IF (SELECT count(*) FROM public.tries) = 0 THEN"
+        " INSERT INTO public.tries VALUES (1); COMMIT;"
+        " PERFORM pg_catalog.pg_terminate_backend(pg_catalog.pg_backend_pid()); END IF; END $$"
+    )
+
+    work = do(url, [step("ended", first_time)])
+
+    assert [o.verdict for o in work.outcomes] == [Verdict.WORKED]
+
+
+def test_a_step_that_ends_its_session_each_time_fails_alone(url: str) -> None:
+    die = "SELECT pg_catalog.pg_terminate_backend(pg_catalog.pg_backend_pid())"
+
+    work = do(url, [step("poison", die, table=1), step("fine", "SELECT 1", table=2)])
+
+    verdicts = {o.action.subject: o.verdict for o in work.outcomes}
+    assert verdicts == {"poison": Verdict.FAILED, "fine": Verdict.WORKED}
+
+
+def test_what_an_earlier_attempt_has_done_is_not_done_again(url: str) -> None:
+    done = Outcome(step("done", "SELECT 1").action, Verdict.WORKED, "by the first attempt")
+    trade, noted = Statements(), Noted(done)
+
+    work = do(url, [step("done", "SELECT 1"), step("new", "SELECT 1")], trade=trade, steps=noted)
+
+    assert trade.begun == ["new"]
+    assert [o.sentence for o in work.outcomes] == ["by the first attempt", ""]
+    assert set(noted.done()) == {"run done", "run new"}
+
+
+def test_a_window_that_closes_ends_what_is_at_work_and_leaves_the_rest(url: str) -> None:
+    now = time.time()
+    window = OpenWindow(closes_epoch_seconds=now + 1, next_opens_epoch_seconds=now + 3600)
+    limits = TimeLimits.starting_now(window=window)
+    sleepers = [step(n, "SELECT pg_catalog.pg_sleep(60)", table=t) for t, n in enumerate("abc")]
+
+    work = do(url, sleepers, limits=limits)
+
+    assert {s.action.subject: reason for s, reason in work.left} == dict.fromkeys(
+        "abc", "the maintenance window closed"
+    )
+    assert limits.window_is_closed
+    assert our_sessions(url) == []
+
+
+def test_nothing_begins_while_the_site_is_too_busy_and_the_wait_has_an_end(url: str) -> None:
+    pacing = Pacing(lock_waiters=1, longest_wait_seconds=1)
+    with Client(url) as holder, ExitStack() as waiting:
+        holder.run("BEGIN; LOCK TABLE busy IN ACCESS EXCLUSIVE MODE")
+        for _ in range(2):
+            client = waiting.enter_context(Client(url))
+            client.start("SELECT count(*) FROM busy")
+        waiters = "SELECT count(*) FROM pg_locks WHERE NOT granted"
+        eventually(lambda: ask(url, waiters) == [(2,)], seconds=30, what="two waiters")
+        trade = Statements()
+
+        work = do(url, [step("never", "SELECT 1")], trade=trade, pacing=pacing)
+
+    assert trade.begun == []
+    [(left, reason)] = work.left
+    assert left.action.subject == "never"
+    assert reason.startswith(
+        "no quieter moment came in 1 second: 2 sessions wait for locks (limit 1)"
+    )
+    assert work.harm.waited_seconds >= 0.9
+
+
+def test_the_latency_of_others_is_measured_before_and_beside_the_work(url: str) -> None:
+    work = do(url, [step("long", "SELECT pg_catalog.pg_sleep(0.8)")])
+
+    latency = work.harm.latency
+    assert latency is not None
+    assert latency.commits
+    assert latency.probes >= 2
+    assert 0 < latency.before_ms < 1000
+    assert latency.during_ms <= latency.slowest_ms
+
+
+def test_a_server_that_is_away_is_no_fault_of_a_table(url: str) -> None:
+    gone = DatabaseTarget(url=url.replace("@", "@", 1).rpartition("/")[0] + "/no_such_database")
+    with pytest.raises(TargetUnavailable), watching(Job("site", gone, NoOptions()), 1):
+        pass
+
+
+def test_sessions_that_a_dead_attempt_left_are_ended_and_no_others(url: str) -> None:
+    target = DatabaseTarget(url=url)
+    with ExitStack() as stack:
+        sessions = [
+            stack.enter_context(
+                repair_session(target, "vacuum", run_id, statement_timeout_seconds=0)
+            )
+            for run_id in (RUN_ID, RUN_ID, RUN_ID[:-1] + "1")
+        ]
+        pids = [conn.info.backend_pid for conn in sessions]
+        with connect(target) as conn:
+            assert sorted(end_sessions_of(conn, RUN_ID)) == sorted(pids[:2])
+            eventually(
+                lambda: [pid for (pid,) in our_sessions(url) if pid in pids] == pids[2:],
+                seconds=10,
+                what="the end of the left sessions",
+            )
+            assert end_sessions_of(conn, "") == []
+
+
+@pytest.mark.parametrize("oid", [1, 2**31 - 1, 2**31, 2**32 - 1])
+def test_only_one_run_is_at_work_on_a_table(url: str, oid: int) -> None:
+    target = DatabaseTarget(url=url)
+    with connect(target) as first, connect(target) as second:
+        assert occupy(first, oid) is None
+        assert occupy(second, oid) == Occupant(first.info.backend_pid, is_autovacuum=False)
+        leave(first, oid)
+        assert occupy(second, oid) is None
