@@ -6,6 +6,7 @@ from typing import ClassVar
 
 from django.db import models
 from django.db.models import Q
+from django.utils import timezone
 from django.utils.translation import gettext_lazy as _
 from django_celery_beat.models import PeriodicTask
 
@@ -13,6 +14,9 @@ from maintenance.core.findings import Severity
 
 #: A subject longer than this is cut: three quoted identifiers of 63 bytes each always fit.
 SUBJECT_LENGTH = 500
+
+#: Commands that wait for a run's end wait no longer than this for one that was postponed.
+LONG_WAIT = timedelta(minutes=1)
 
 
 class RunState(models.TextChoices):
@@ -41,6 +45,7 @@ class Trigger(models.TextChoices):
     ADMIN = "admin", _("admin")
     CLI = "cli", _("command line")
     API = "api", _("application code")
+    FOLLOW_UP = "follow-up", _("follow-up of a run")
 
 
 class SeverityChoice(models.TextChoices):
@@ -127,6 +132,7 @@ class Run(models.Model):
         permissions: ClassVar = [
             ("run_reading_task", _("Can run tasks that only read")),
             ("run_writing_task", _("Can run tasks that write to a target")),
+            ("run_dangerous_task", _("Can run tasks that can harm a site")),
             ("cancel_run", _("Can cancel runs")),
         ]
 
@@ -144,11 +150,49 @@ class Run(models.Model):
         return self.state in TERMINAL_STATES
 
     @property
+    def is_by_hand(self) -> bool:
+        """Whether a person asked for it."""
+        return self.trigger in (Trigger.ADMIN, Trigger.CLI)
+
+    @property
+    def is_postponed(self) -> bool:
+        """Whether it waits for a better time; ``reason`` says why, ``available_at`` until when."""
+        return self.state == RunState.QUEUED and bool(self.reason)
+
+    @property
+    def waits_for_long(self) -> bool:
+        """Whether it is postponed for longer than somebody at a terminal wants to look on."""
+        if not self.is_postponed or self.available_at is None:
+            return False
+        return self.available_at - timezone.now() > LONG_WAIT
+
+    @property
     def duration(self) -> timedelta | None:
         """Time from start to finish; ``None`` while either is missing."""
         if self.started_at is None or self.finished_at is None:
             return None
         return self.finished_at - self.started_at
+
+
+class RunStep(models.Model):
+    """What a run has done so far, while it lasts: another attempt goes on from there."""
+
+    run = models.ForeignKey(  # the constraint below begins with it
+        Run, on_delete=models.CASCADE, related_name="steps", db_index=False
+    )
+    key = models.CharField(_("step"), max_length=SUBJECT_LENGTH)
+    outcome = models.JSONField(_("outcome"))
+    recorded_at = models.DateTimeField(_("recorded at"))
+
+    class Meta:
+        verbose_name = _("step of a run")
+        verbose_name_plural = _("steps of runs")
+        constraints: ClassVar = [
+            models.UniqueConstraint(fields=["run", "key"], name="maintenance_run_step"),
+        ]
+
+    def __str__(self) -> str:
+        return self.key
 
 
 class StoredReport(models.Model):

@@ -5,6 +5,7 @@ pytest_plugins = [
     "tests.django_database",
     "tests.admin_clients",
     "tests.celery_nodes",
+    "tests.made_tasks",
     "tests.skips",
     "tests.sql_files",
     "pytester",

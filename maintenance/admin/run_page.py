@@ -8,6 +8,7 @@ from django.http import HttpRequest
 from django.template.loader import render_to_string
 from django.utils import timezone
 from django.utils.dateparse import parse_datetime
+from django.utils.html import format_html, strip_tags
 from django.utils.safestring import SafeString
 from django.utils.translation import gettext as _
 
@@ -118,7 +119,7 @@ def progress_context(run: Run) -> dict[str, Any]:
     ratio = _ratio(run)
     return {
         "run": run,
-        "phase": run.phase or _phase_of_state(run),
+        "phase": run.phase or phase_of_state(run),
         "known_total": ratio is not None,
         "percent": "" if ratio is None else format_ratio(ratio),
         "amount": _amount(run),
@@ -133,9 +134,12 @@ def _ratio(run: Run) -> float | None:
     return min(run.progress_done / run.progress_total, 1.0)
 
 
-def _phase_of_state(run: Run) -> str:
+def phase_of_state(run: Run) -> SafeString | str:
+    """Return what a run that has not ended is at, or waits for."""
     if run.state == RunState.RUNNING:
         return _("at work")
+    if run.is_postponed:
+        return format_html(_("waits until {}: {}"), moment(run.available_at), run.reason)
     if run.attempt:
         return _("waiting for its next attempt")
     return _("waiting for a worker")
@@ -171,5 +175,5 @@ def progress_answer(run: Run) -> dict[str, Any]:
     return {
         "finished": False,
         "html": render_to_string("admin/maintenance/run/progress.html", context),
-        "announcement": str(context["phase"]),
+        "announcement": strip_tags(str(context["phase"])),
     }

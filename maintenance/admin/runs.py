@@ -35,7 +35,7 @@ from maintenance.admin.rights import (
     runnable_tasks,
 )
 from maintenance.admin.run_now import run_task_view
-from maintenance.admin.run_page import facts, page_context, progress_answer
+from maintenance.admin.run_page import facts, page_context, phase_of_state, progress_answer
 from maintenance.admin.signs import severity_badge, state_badge
 from maintenance.admin.wording import length, moment, task_words
 from maintenance.core import ledger
@@ -76,7 +76,7 @@ class RunAdmin(HistoryAdmin):
 
     def get_queryset(self, request: HttpRequest) -> QuerySet[Run]:
         """Leave the long columns to the page of one run."""
-        return super().get_queryset(request).defer("options", "failures", "reason")
+        return super().get_queryset(request).defer("options", "failures")
 
     def get_search_results(
         self, request: HttpRequest, queryset: QuerySet[Run], search_term: str
@@ -145,8 +145,10 @@ class RunAdmin(HistoryAdmin):
         return severity_badge(run.severity) if looked else ""
 
     @admin.display(description=gettext_lazy("summary"))
-    def short_summary(self, run: Run) -> str:
-        """Return the verdict, cut at a length that keeps the row low."""
+    def short_summary(self, run: Run) -> SafeString | str:
+        """Return the verdict, cut at a length that keeps the row low; or what the run waits for."""
+        if run.is_postponed:
+            return phase_of_state(run)
         return Truncator(run.summary or run.phase).chars(_SUMMARY_CHARACTERS)
 
     # --- Pages ---------------------------------------------------------------------------------

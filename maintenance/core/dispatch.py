@@ -174,17 +174,21 @@ def _end_without_worker(run: Run, state: RunState, report: Report, reason: str) 
 
 
 def failure_report(run: Run, reason: str) -> Report:
-    """Return the report of a run that failed: the reason, and every attempt."""
+    """Return the report of a run that failed: the reason, and every attempt.
+
+    An attempt that was postponed has not failed, and does not count.
+    """
+    attempts = max(len(run.failures), 1)
     return Report(
         title=f"{run.short_task.replace('_', ' ').capitalize()} failed",
-        summary=f"Failed after {_attempts(run.attempt)}: {reason}",
+        summary=f"Failed after {_attempts(attempts)}: {reason}",
         findings=(
             Finding(
                 code="run-failed",
                 severity=Severity.CRITICAL,
                 subject=run.target or "site",
                 sentence=reason,
-                evidence={"attempts": run.attempt, "failures": run.failures},
+                evidence={"attempts": attempts, "failures": run.failures},
                 advice="Mend the cause, then run the task again.",
             ),
         ),

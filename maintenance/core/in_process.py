@@ -58,8 +58,10 @@ def work_here(run: Run, on_wait: Callable[[float], None] = lambda _seconds: None
     The limits of the server hold (``statement_timeout``); Celery's time limits need a worker.
 
     ``on_wait`` is told how many seconds pass before the next attempt. The row that is returned is
-    not finished where a worker took the run meanwhile. Where the process is interrupted
-    (``KeyboardInterrupt``) the run ends as cancelled, so that no worker takes it up again.
+    not finished where a worker took the run meanwhile, and where the run was postponed to a time
+    that nobody waits for (:attr:`~maintenance.models.Run.waits_for_long`). Where the process is
+    interrupted (``KeyboardInterrupt``) the run ends as cancelled, so that no worker takes it up
+    again.
     """
     spec = task_named(run.task)
     carrier = _Terminal(run)
@@ -72,7 +74,7 @@ def work_here(run: Run, on_wait: Callable[[float], None] = lambda _seconds: None
                 time.sleep(later.seconds)
             except Ignore:
                 wait = _seconds_until_next(run)
-                if wait is None:
+                if wait is None or run.waits_for_long:
                     break
                 on_wait(wait)
                 time.sleep(wait)

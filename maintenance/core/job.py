@@ -176,7 +176,7 @@ class Job(Generic[TargetT_co, OptionsT_co]):
 
     ``previous_state`` is the ``state`` that the last successful run of the same task on the same
     target left in its report, empty on the first run. ``history`` holds the samples of all runs on
-    this target. ``run_id`` is empty outside of a run. ``by_hand`` is whether a person started it,
+    this target. ``run_id`` is 32 hexadecimal digits, empty outside of a run. ``by_hand`` is whether a person started it,
     who may do so outside of a window. ``window`` is the one that is open; ``None`` where the target
     has none, or none is open.
     """

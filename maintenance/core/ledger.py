@@ -7,7 +7,7 @@ is the fence: a worker whose attempt is not the row's any more can change nothin
 
 import uuid
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import datetime, timedelta
 from typing import Any
 
@@ -18,7 +18,8 @@ from django.utils import timezone
 from maintenance.core.errors import LostLease
 from maintenance.core.redaction import redact
 from maintenance.core.registry import TaskSpec
-from maintenance.core.reports import SCHEMA_VERSION, Report, ReportDocument, RunFacts
+from maintenance.core.reports import SCHEMA_VERSION, FollowUp, Report, ReportDocument, RunFacts
+from maintenance.core.steps import forget_steps, stored_steps
 from maintenance.models import (
     SUBJECT_LENGTH,
     Run,
@@ -33,6 +34,10 @@ from maintenance.models import (
 #: write or a short pause of the machine does not look like a death.
 LEASE_SECONDS = 30.0
 HEARTBEAT_SECONDS = 5.0
+
+#: A run that asks for another one waits at least as long for it: whatever goes wrong there, the
+#: target is not asked without a pause.
+SHORTEST_FOLLOW_UP_SECONDS = 60.0
 
 
 @dataclass(frozen=True, slots=True)
@@ -194,8 +199,10 @@ def run_facts(run: Run) -> RunFacts:
 def finish(run: Run, state: RunState, report: Report, reason: str = "") -> ReportDocument:
     """End a run with its report, findings and samples, in one transaction.
 
-    Raises ``LostLease`` where this attempt does not hold the run any more; nothing is written
-    then. Cost grows with the number of findings and samples of this run alone.
+    A run that did not succeed reports the steps that it has done, unless its report tells of them.
+    One that succeeded may ask for another: see :class:`~maintenance.core.reports.FollowUp`. Raises
+    ``LostLease`` where this attempt does not hold the run any more; nothing is written then. Cost
+    grows with the number of steps, findings and samples of this run alone.
     """
     now = timezone.now()
     reason = redact(reason)
@@ -213,9 +220,31 @@ def finish(run: Run, state: RunState, report: Report, reason: str = "") -> Repor
         ):
             raise LostLease(f"Run {run.id} was ended by somebody else; this report is dropped.")
         run.refresh_from_db()
+        if state != RunState.SUCCEEDED and not report.outcomes:
+            report = replace(report, outcomes=tuple(stored_steps(run).values()))
+        forget_steps(run)
         document = ReportDocument(run_facts(run), report)
         _store(run, document, now)
+        if state == RunState.SUCCEEDED and report.follow_up is not None:
+            _queue_follow_up(run, report.follow_up, now)
     return document
+
+
+def _queue_follow_up(run: Run, follow_up: FollowUp, now: datetime) -> None:
+    """Write the run that ``run`` asks for, unless its like is queued; ``dispatch.mend`` sends it."""
+    wanted = {"task": run.task, "target": run.target, "options": dict(follow_up.options)}
+    if Run.objects.filter(state=RunState.QUEUED, **wanted).exists():
+        return
+    delay_seconds = max(follow_up.delay_seconds, SHORTEST_FOLLOW_UP_SECONDS)
+    Run.objects.create(
+        **wanted,
+        queue=run.queue,
+        checklist=run.checklist,
+        trigger=Trigger.FOLLOW_UP,
+        actor=run.actor,
+        queued_at=now,
+        available_at=now + timedelta(seconds=delay_seconds),
+    )
 
 
 def _store(run: Run, document: ReportDocument, now: datetime) -> None:
@@ -284,16 +313,18 @@ def postpone(run_id: uuid.UUID, delay_seconds: float, *, held: bool) -> None:
     )
 
 
-def requeue(run: Run, delay_seconds: float, *, held: bool = False) -> None:
+def requeue(run: Run, delay_seconds: float, *, held: bool = False, reason: str = "") -> None:
     """Give a run back to the queue, not to be started before ``delay_seconds`` have passed.
 
     ``held`` says that a message for then is on its way; otherwise ``dispatch.mend`` sends one.
-    Raises ``LostLease`` where this attempt does not hold the run any more.
+    ``reason`` is why it waits, where it was postponed and has not failed. Raises ``LostLease``
+    where this attempt does not hold the run any more.
     """
     now = timezone.now()
     ours = Run.objects.filter(id=run.id, attempt=run.attempt, state=RunState.RUNNING)
     if not ours.update(
         state=RunState.QUEUED,
+        reason=redact(reason),
         failures=run.failures,
         available_at=now + timedelta(seconds=delay_seconds),
         published_at=now if held else None,

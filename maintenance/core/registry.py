@@ -5,7 +5,7 @@ from dataclasses import dataclass, fields
 from enum import StrEnum
 from typing import Any
 
-from maintenance.conf import Configuration
+from maintenance.conf import Configuration, Dangerous
 from maintenance.core.backoff import RetryPolicy
 from maintenance.core.errors import ConfigurationError, Skipped, UnknownName
 from maintenance.core.job import Job
@@ -63,6 +63,7 @@ class TaskSpec:
 
     The time limits are Celery's, in seconds; a server's own statement timeout comes first.
     ``writes`` marks a task that changes a target: it has a dry run and a permission of its own.
+    ``dangerous`` marks one that can harm a site: it runs only on targets whose ``allow`` names it.
     """
 
     name: str
@@ -76,6 +77,7 @@ class TaskSpec:
     rate_limit: RateLimit | None
     soft_time_limit_seconds: float
     time_limit_seconds: float
+    dangerous: Dangerous | None = None
 
     @property
     def short_name(self) -> str:

@@ -20,13 +20,15 @@ from django.db import (
     close_old_connections,
     connection,
 )
+from django.utils import timezone
 from kombu.exceptions import OperationalError as BrokerError
 from redis.exceptions import RedisError
 
 from maintenance.conf import configuration
 from maintenance.core import ledger
+from maintenance.core.conditions import open_window, require_good_time, require_leave
 from maintenance.core.dispatch import failure_report
-from maintenance.core.errors import Cancelled, LostLease, Skipped
+from maintenance.core.errors import Cancelled, LostLease, Postponed, Skipped
 from maintenance.core.failures import is_transient
 from maintenance.core.history import LedgerHistory
 from maintenance.core.job import Job
@@ -36,6 +38,7 @@ from maintenance.core.recording import record, run_logger
 from maintenance.core.redaction import redact
 from maintenance.core.registry import TaskSpec
 from maintenance.core.reports import Report
+from maintenance.core.steps import LedgerSteps
 from maintenance.models import Run, RunState
 from maintenance.reports.plain import plain, plain_report
 
@@ -50,6 +53,8 @@ LONGEST_HELD_SECONDS = 60.0
 FINISH_PATIENCE_SECONDS = 60.0
 #: A message that finds the ledger away comes again after this long.
 LEDGER_AWAY_SECONDS = 5.0
+#: What is postponed to a time that is past comes again after this long, not in a tight loop.
+SHORTEST_POSTPONEMENT_SECONDS = 1.0
 
 T = TypeVar("T")
 
@@ -191,9 +196,12 @@ def _execute(
     except (Skipped, Cancelled) as stop:
         state = RunState.SKIPPED if isinstance(stop, Skipped) else RunState.CANCELLED
         return _end(run, state, stop_report(run, state, str(stop)), str(stop))
+    except Postponed as wait:
+        raise _put_off(run, wait) from None
     except SoftTimeLimitExceeded:
-        limit = spec.soft_time_limit_seconds
-        return _fail(run, f"Stopped at its time limit of {limit:g} seconds.")
+        reason = f"Stopped at its time limit of {spec.soft_time_limit_seconds:g} seconds."
+        ledger.record_failed_attempt(run, reason)
+        return _fail(run, reason)
     except Exception as error:  # noqa: BLE001 - whatever went wrong belongs on the run
         # Formatted here and not by the logger: a traceback repeats the error, and its secrets.
         logger.warning("Run %s of %s failed\n%s", run.id, spec.name, redact(format_exc()))
@@ -234,21 +242,57 @@ def _again(
 def _work(task: Carrier, spec: TaskSpec, run: Run, options: Mapping[str, Any]) -> Report:
     if run.cancel_requested:  # while an earlier attempt was at work
         raise Cancelled("Cancelled on request.")
+    parsed = parse_options(spec.options_type, options)
+    target = spec.resolve_target(configuration(), run.target)
+    windows = configuration().windows_of(target)
+    now = timezone.now()
+    is_dry_run = getattr(parsed, "dry_run", False)
+    if spec.writes and not is_dry_run:
+        require_leave(spec, run.target, target)
+        require_good_time(run, windows, now)
     progress = LedgerProgress(run, task)
-    with _lease(run, progress):
+    with _lease(run, progress), _kept_steps(run) as steps:
         report = spec.function(
             Job(
                 target_name=run.target,
-                target=spec.resolve_target(configuration(), run.target),
-                options=parse_options(spec.options_type, options),
+                target=target,
+                options=parsed,
                 progress=progress,
                 previous_state=ledger.previous_state(spec, run.target),
                 history=LedgerHistory(run.target),
+                steps=steps,
+                run_id=run.id.hex,
+                by_hand=run.is_by_hand,
+                window=open_window(windows, now),
             )
         )
-        # Here, so that a value which JSON cannot hold fails the run with its name, and no secret
-        # reaches the ledger.
-        return replace(plain_report(report), state=plain(report.state))
+        return _checked(spec, report, is_dry_run=is_dry_run)
+
+
+@contextmanager
+def _kept_steps(run: Run) -> Iterator[LedgerSteps]:
+    """Keep what the body has done, however it ends. Raises ``LostLease``."""
+    steps = LedgerSteps(run, ledger.LEASE_SECONDS)
+    try:
+        yield steps
+    finally:
+        try:
+            _with_patience(steps.close)
+        except (DatabaseError, InterfaceError) as error:  # the work is done all the same
+            reason = redact(str(error))
+            logger.error("Steps of run %s are lost: %s", run.id, reason)
+
+
+def _checked(spec: TaskSpec, report: Report, *, is_dry_run: bool) -> Report:
+    """Return the report as the ledger can hold it, without secrets.
+
+    A value that JSON cannot hold, or a run asked for with wrong options, fails the run by name.
+    """
+    follow_up = None if is_dry_run else report.follow_up
+    if follow_up is not None:
+        follow_up = replace(follow_up, options=plain(follow_up.options))
+        parse_options(spec.options_type, follow_up.options)
+    return replace(plain_report(report), state=plain(report.state), follow_up=follow_up)
 
 
 def _skip_for_overlap(overlap: ledger.Overlap) -> dict[str, Any]:
@@ -266,6 +310,18 @@ def stop_report(run: Run, state: RunState, reason: str) -> Report:
     """Return the report of a run that did not do its work, which is no failure."""
     title = f"{run.short_task.replace('_', ' ').capitalize()} {state.label}"
     return Report(title=title, summary=f"{str(state.label).capitalize()}: {reason}")
+
+
+def _put_off(run: Run, wait: Postponed) -> Exception:
+    """Give the run back until its time has come; return what ends this message."""
+    delay = max(wait.until_epoch_seconds - time.time(), SHORTEST_POSTPONEMENT_SECONDS)
+    try:
+        _with_patience(lambda: ledger.requeue(run, delay, reason=str(wait)))
+    except LostLease as lost:
+        logger.error("Run %s is not postponed here: %s", run.id, lost)
+    else:
+        logger.info("Run %s waits for %.0f s: %s", run.id, delay, redact(str(wait)))
+    return Ignore()
 
 
 def _retry_or_fail(task: Carrier, spec: TaskSpec, run: Run, error: Exception) -> dict[str, Any]:
@@ -303,7 +359,9 @@ def _end(run: Run, state: RunState, report: Report, reason: str = "") -> dict[st
     except DataError as error:  # a name longer than its column, for one
         if state is RunState.FAILED:
             raise
-        return _fail(run, f"The report could not be stored: {error}")
+        reason = f"The report could not be stored: {error}"
+        ledger.record_failed_attempt(run, reason)
+        return _fail(run, reason)
     record(run, document)
     return {
         "state": document.run.state,

@@ -5,6 +5,7 @@ from typing import Any
 
 from celery import Task, shared_task
 
+from maintenance.conf import Dangerous
 from maintenance.core.backoff import RetryPolicy
 from maintenance.core.errors import ConfigurationError
 from maintenance.core.job import Job
@@ -48,6 +49,7 @@ def maintenance_task(
     target: TargetKind,
     options: type[Any] = NoOptions,
     writes: bool = False,
+    dangerous: Dangerous | None = None,
     retry: RetryPolicy | None = None,
     rate_limit: str | None = None,
     soft_time_limit_seconds: float = 1800.0,
@@ -62,7 +64,9 @@ def maintenance_task(
     ``target`` and ``options`` only.
 
     ``rate_limit`` is in Celery's notation but holds over all workers. ``time_limit_seconds``
-    defaults to a minute above the soft limit. Raises ``ConfigurationError`` for an unknown queue.
+    defaults to a minute above the soft limit. A ``dangerous`` task is off until the configuration
+    of a target allows it, and can be looked at in a dry run before. Raises ``ConfigurationError``
+    for an unknown queue, and for a dangerous task that does not write or has no dry run.
     """
     if queue not in QUEUES:
         raise ConfigurationError(f'Unknown queue "{queue}". Known: {", ".join(QUEUES)}.')
@@ -80,7 +84,12 @@ def maintenance_task(
             rate_limit=RateLimit.parse(rate_limit) if rate_limit else None,
             soft_time_limit_seconds=soft_time_limit_seconds,
             time_limit_seconds=time_limit_seconds or soft_time_limit_seconds + 60.0,
+            dangerous=dangerous,
         )
+        if spec.dangerous and not (spec.writes and spec.has_dry_run):
+            raise ConfigurationError(
+                f"The task {spec.short_name} is dangerous: give it writes=True and a dry run."
+            )
         register(spec)
 
         def run(

@@ -5,6 +5,7 @@ from collections.abc import Sequence
 
 from django.db import DatabaseError, connection
 
+from maintenance.commands.crew.watching import waiting_line
 from maintenance.conf import configuration
 from maintenance.core import ledger
 from maintenance.core.dispatch import mend
@@ -37,6 +38,7 @@ class ChecklistRunner:
     def run(self, names: Sequence[str]) -> None:
         """Run the checklists in the given order, each complete before the next begins.
 
+        A run that was postponed for long stays queued, and is told of.
         The order matters: what a later one changes (``vacuum_analyze``) was measured before.
         Raises ``MaintenanceError`` where a line of a checklist cannot be sent at all.
         """
@@ -59,6 +61,7 @@ class ChecklistRunner:
         except StopRequested:
             self._cancel_waiting(first)
             raise
+        self._tell_of_waiting(first)
 
     def _have_ended(self, first: int, view: View) -> bool:
         try:
@@ -72,7 +75,12 @@ class ChecklistRunner:
             connection.close()
             return False
         view.update(self.runs[first:])
-        return all(run.is_finished for run in self.runs[first:])
+        return all(run.is_finished or run.waits_for_long for run in self.runs[first:])
+
+    def _tell_of_waiting(self, first: int) -> None:
+        for run in self.runs[first:]:
+            if run.waits_for_long:
+                self._output.say(f"{run} {waiting_line(run)} A worker takes it up then.")
 
     def _cancel_waiting(self, first: int) -> None:
         """End what no worker has taken yet, so that the next start does not begin with it."""

@@ -3,7 +3,6 @@
 import json
 import logging
 import threading
-from collections.abc import Callable
 from datetime import timedelta
 from decimal import Decimal
 from pathlib import Path
@@ -18,10 +17,10 @@ from maintenance.core.dispatch import record_run
 from maintenance.core.findings import Finding, Severity
 from maintenance.core.in_process import work_here
 from maintenance.core.ledger import LEASE_SECONDS, Origin
-from maintenance.core.options import NoOptions
-from maintenance.core.registry import TargetKind, TaskSpec, _specs, register, task_named
+from maintenance.core.registry import task_named
 from maintenance.core.reports import Report
 from maintenance.models import Run, RunState, StoredFinding, StoredReport, Trigger
+from tests.made_tasks import TaskFactory
 from tests.polling import eventually
 
 pytestmark = pytest.mark.django_db(transaction=True)
@@ -43,35 +42,6 @@ def log_store(settings: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) ->
 
 def queued(name: str, target: str = "", **options: Any) -> Run:
     return record_run(task_named(name), target, options, BY_HAND)
-
-
-@pytest.fixture
-def task_that() -> Any:
-    """Register a task for this test only: ``task_that(returns_something)``."""
-    added: list[str] = []
-
-    def add(function: Callable[[Any], Report]) -> TaskSpec:
-        like = task_named("note_low")
-        spec = TaskSpec(
-            name=f"maintenance.{function.__name__}",
-            function=function,
-            queue=like.queue,
-            target_kind=TargetKind.NONE,
-            options_type=NoOptions,
-            summary="Made for a test.",
-            writes=False,
-            retry=like.retry,
-            rate_limit=None,
-            soft_time_limit_seconds=60,
-            time_limit_seconds=120,
-        )
-        register(spec)
-        added.append(spec.name)
-        return spec
-
-    yield add
-    for name in added:
-        del _specs[name]
 
 
 class InBackground:
@@ -134,7 +104,7 @@ def test_a_task_that_has_nothing_to_run_on_is_skipped_with_the_reason() -> None:
 
 
 def test_what_a_run_leaves_for_the_next_one_reaches_it(
-    task_that: Callable[[Callable[[Any], Report]], TaskSpec],
+    task_that: TaskFactory,
 ) -> None:
     def count_up(job: Any) -> Report:
         count = job.previous_state.get("count", 0) + 1
@@ -184,7 +154,7 @@ def test_a_reason_names_the_address_and_never_the_password(
 
 
 def test_a_secret_in_a_report_does_not_reach_the_ledger(
-    task_that: Callable[[Callable[[Any], Report]], TaskSpec],
+    task_that: TaskFactory,
 ) -> None:
     def tell_all(_job: Any) -> Report:
         said = "ALTER ROLE crew PASSWORD 'hunter2'"
@@ -200,7 +170,7 @@ def test_a_secret_in_a_report_does_not_reach_the_ledger(
 
 
 def test_numbers_of_the_database_become_plain_numbers(
-    task_that: Callable[[Callable[[Any], Report]], TaskSpec],
+    task_that: TaskFactory,
 ) -> None:
     def count_exactly(_job: Any) -> Report:
         return Report("Count", "Counted.", facts={"rows": Decimal(7), "share": Decimal("0.5")})
@@ -211,7 +181,7 @@ def test_numbers_of_the_database_become_plain_numbers(
 
 
 def test_a_report_that_json_cannot_hold_fails_its_run_by_name(
-    task_that: Callable[[Callable[[Any], Report]], TaskSpec],
+    task_that: TaskFactory,
 ) -> None:
     def return_a_thing(_job: Any) -> Report:
         return Report("Thing", "A thing.", facts={"handle": object()})
@@ -223,7 +193,7 @@ def test_a_report_that_json_cannot_hold_fails_its_run_by_name(
 
 
 def test_a_report_that_the_ledger_cannot_store_fails_its_run(
-    task_that: Callable[[Callable[[Any], Report]], TaskSpec],
+    task_that: TaskFactory,
 ) -> None:
     def speak_in_long_codes(_job: Any) -> Report:
         return Report("T", "S.", findings=(Finding("c" * 101, Severity.INFO, "x", "y"),))
@@ -339,7 +309,7 @@ def test_a_run_over_its_rate_limit_waits_and_an_interrupted_wait_cancels_it() ->
 
 
 def test_an_interrupted_run_is_cancelled_so_that_no_worker_takes_it_up(
-    task_that: Callable[[Callable[[Any], Report]], TaskSpec],
+    task_that: TaskFactory,
 ) -> None:
     def interrupted(_job: Any) -> Report:
         raise KeyboardInterrupt

@@ -10,6 +10,7 @@ from maintenance.commands.arguments import OutputChoice, add_output_arguments, p
 from maintenance.commands.base import MaintenanceCommand
 from maintenance.commands.crew.find_runs import SHOWN_CHARACTERS, runs_of
 from maintenance.commands.crew.subcommand import Subcommand
+from maintenance.commands.crew.watching import waiting_line
 from maintenance.commands.exit_codes import ExitCode
 from maintenance.commands.listing import Item, Listing, Row, sign
 from maintenance.core.suggestions import require_known
@@ -49,7 +50,7 @@ def run_row(run: Run) -> dict[str, Any]:
         "queued_at": run.queued_at.isoformat(),
         "finished_at": run.finished_at.isoformat() if run.finished_at else None,
         "took_seconds": run.duration.total_seconds() if run.duration else None,
-        "verdict": run.summary or run.reason,
+        "verdict": waiting_line(run) if run.is_postponed else run.summary or run.reason,
     }
 
 

@@ -3,9 +3,16 @@
 import time
 from collections.abc import Callable
 
+from django.utils import timezone
+
 from maintenance.core.errors import MaintenanceError
 from maintenance.models import Run, RunState
-from maintenance.reports.formatting import format_count, format_ratio, format_seconds
+from maintenance.reports.formatting import (
+    format_count,
+    format_ratio,
+    format_seconds,
+    format_time,
+)
 
 POLL_SECONDS = 0.25
 #: One progress line in this time is enough for a log, and not too slow for a person.
@@ -15,7 +22,7 @@ QUEUED_PATIENCE_SECONDS = 15.0
 
 
 class StillGoing(MaintenanceError):
-    """The run had not finished when the time to wait was over."""
+    """The run had not finished when the time to wait was over, or it was postponed for long."""
 
 
 def watch(run: Run, say: Callable[[str], None], timeout_seconds: float | None = None) -> Run:
@@ -27,6 +34,11 @@ def watch(run: Run, say: Callable[[str], None], timeout_seconds: float | None = 
         waited = time.monotonic() - started
         if run.is_finished:
             return run
+        if run.waits_for_long:
+            raise StillGoing(
+                f"{run} {waiting_line(run)} A worker takes it up then."
+                f" See: python manage.py maintenance reports show {run.id}"
+            )
         teller.about(run, waited)
         if timeout_seconds is not None and waited >= timeout_seconds:
             raise StillGoing(
@@ -66,9 +78,17 @@ class Teller:
             )
 
 
+def waiting_line(run: Run) -> str:
+    """Return until when a postponed run waits, and why."""
+    until = format_time(timezone.localtime(run.available_at)) if run.available_at else "it is sent"
+    return f"waits until {until}: {run.reason}"
+
+
 def progress_line(run: Run) -> str:
     """Return how far a run is: ``running: vacuuming, 3 of 12 tables (25.0 %)``."""
     if run.state == RunState.QUEUED:
+        if run.is_postponed:
+            return f"queued: {waiting_line(run)}"
         if run.attempt:
             return f"queued: attempt {run.attempt} failed, another follows"
         return f"queued on {run.queue}: {run.id}"
