@@ -17,6 +17,7 @@ from maintenance.postgres.indexes import redundant as redundant_indexes
 from maintenance.postgres.indexes import unused as unused_indexes
 from maintenance.postgres.integrity import review as integrity
 from maintenance.postgres.queries.rules import SlowQueryOptions
+from maintenance.postgres.rewrite.options import VacuumFullOptions
 from maintenance.postgres.vacuum import run as vacuum
 
 
@@ -31,6 +32,20 @@ from maintenance.postgres.vacuum import run as vacuum
 def vacuum_analyze(job: Job[DatabaseTarget, vacuum.VacuumOptions]) -> Report:
     """Vacuum and analyze the tables that need it, and prove that it helped."""
     return vacuum.vacuum_analyze(job, configuration().thresholds)
+
+
+@maintenance_task(
+    queue="medium",
+    target=TargetKind.DATABASE,
+    options=VacuumFullOptions,
+    writes=True,
+    soft_time_limit_seconds=3 * 3600,
+)
+def vacuum_full(job: Job[DatabaseTarget, VacuumFullOptions]) -> Report:
+    """Rewrite named tables to give their free space back to the disk; locks each meanwhile."""
+    from maintenance.postgres.rewrite import run as rewrite
+
+    return rewrite.vacuum_full(job)
 
 
 @maintenance_task(queue="low", target=TargetKind.DATABASE)

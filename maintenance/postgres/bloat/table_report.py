@@ -35,6 +35,7 @@ class TableBloat:
     exact: bool = False
     not_exact: str = ""
     partition_of: str = ""
+    is_toast: bool = False
 
 
 def diagnose(

@@ -74,14 +74,7 @@ def report_table_bloat(
     """
     options = job.options
     with connect(job.target, purpose="table-bloat") as conn:
-        rows = [
-            row
-            for row in query(conn, "bloat_tables")
-            if row["schema"] not in job.target.exclude_schemas
-        ]
-        roots = {row["oid"]: row["root_name"] for row in query(conn, "partition_roots")}
-        for row in rows:
-            row["partition_of"] = roots.get(row["oid"], "")
+        rows = _candidates(conn, job.target.exclude_schemas)
         chosen = _chosen(rows, options, thresholds)
         reader = None
         if options.exact:
@@ -95,6 +88,29 @@ def report_table_bloat(
         tables = list(_Sampler(conn, options, reader, rng).measure(chosen, job.progress))
     too_small = 0 if options.tables else len(rows) - len(chosen)
     return diagnose(tables, too_small, thresholds, reader.missing if reader else "")
+
+
+def measure_named_tables(
+    conn: Connection, names: Sequence[str], progress: Progress
+) -> list[TableBloat]:
+    """Estimate the bloat of tables by name, with their TOAST tables and partitions.
+
+    Raises :class:`UnknownName` for a table that does not exist, or is empty.
+    """
+    rows = _candidates(conn, ())
+    options = TableBloatOptions(tables=tuple(names))
+    chosen = _chosen(rows, options, Thresholds())
+    rng = random.Random()  # noqa: S311 - a sample, not a secret
+    return list(_Sampler(conn, options, None, rng).measure(chosen, progress))
+
+
+def _candidates(conn: Connection, exclude_schemas: Sequence[str]) -> list[dict[str, Any]]:
+    """Return every table that can be sampled, each with the partitioned table it belongs to."""
+    rows = [row for row in query(conn, "bloat_tables") if row["schema"] not in exclude_schemas]
+    roots = {row["oid"]: row["root_name"] for row in query(conn, "partition_roots")}
+    for row in rows:
+        row["partition_of"] = roots.get(row["oid"], "")
+    return rows
 
 
 def _chosen(
@@ -125,6 +141,7 @@ class _Sampler:
                 qualified_name=row["qualified_main_table"] or row["qualified_name"],
                 size_bytes=row["pages"] * BLOCK_BYTES,
                 partition_of=row["partition_of"],
+                is_toast=row["kind"] == "t",
             )
             progress.update(number, len(rows), phase=f"sampling {table.subject}", unit="tables")
             whole = bool(self.options.tables) or number < LARGEST_RELATIONS

@@ -97,7 +97,10 @@ class _Begun(Generic[StepT]):
 
 
 class Crew(Generic[StepT, ResultT]):
-    """Does steps in up to ``jobs`` sessions. ``kind`` shows in the names of its sessions."""
+    """Does steps in up to ``jobs`` sessions. ``kind`` shows in the names of its sessions.
+
+    Without ``gives_way`` others wait until a statement ends: for a lock that a person agreed to.
+    """
 
     def __init__(
         self,
@@ -108,6 +111,7 @@ class Crew(Generic[StepT, ResultT]):
         *,
         kind: str,
         jobs: int,
+        gives_way: bool = True,
     ) -> None:
         self._job = job
         self._watch = watch
@@ -115,6 +119,7 @@ class Crew(Generic[StepT, ResultT]):
         self._limits = limits
         self._kind = kind
         self._jobs = jobs
+        self._gives_way = gives_way
         self._sessions = ExitStack()
         self._idle: list[RepairSession] = []
         self._begun: dict[Future[ResultT | Outcome], _Begun[StepT]] = {}
@@ -297,7 +302,7 @@ class Crew(Generic[StepT, ResultT]):
             self._harm.longest_wait_seconds = waited_seconds
             self._harm.longest_waiter = waiter
         limit = self._job.target.pacing.blocked_limit_seconds
-        if waited_seconds >= limit * GIVING_WAY_RATIO:
+        if self._gives_way and waited_seconds >= limit * GIVING_WAY_RATIO:
             reason = f"gave way to {waiter}, which waited for its lock"
             session.interrupt(Interrupted(End.GAVE_WAY, reason))
 

@@ -5,6 +5,8 @@ that the server gives it back whatever becomes of the worker. A pooler would sha
 them such locks; :func:`connect` refuses to go through one.
 """
 
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 
 from psycopg2.extensions import connection as Connection  # noqa: N812 - it is a class
@@ -42,6 +44,17 @@ def occupy(conn: Connection, oid: int) -> Occupant | None:
             leave(conn, oid)
         return Occupant(row["autovacuum_pid"], is_autovacuum=True)
     return None if row["is_ours"] else Occupant(row["holder_pid"], is_autovacuum=False)
+
+
+@contextmanager
+def occupied(conn: Connection, oid: int) -> Iterator[Occupant | None]:
+    """Hold the lock of a table in the body, or yield who is at work on it; see :func:`occupy`."""
+    occupant = occupy(conn, oid)
+    try:
+        yield occupant
+    finally:
+        if occupant is None and not conn.closed:
+            leave(conn, oid)
 
 
 def leave(conn: Connection, oid: int) -> None:

@@ -1,4 +1,4 @@
--- Sessions whose locks on one table VACUUM and ANALYZE have to wait for.
+-- Sessions whose locks on one table VACUUM and ANALYZE have to wait for; VACUUM FULL waits for any.
 SELECT
     l.pid,
     a.usename::text AS user_name,
@@ -12,9 +12,12 @@ WHERE l.locktype = 'relation'
     AND l.granted
     AND l.database = (SELECT oid FROM pg_database WHERE datname = current_database())
     AND l.relation = %(oid)s::oid
-    AND l.mode IN (
-        'ShareUpdateExclusiveLock', 'ShareLock', 'ShareRowExclusiveLock', 'ExclusiveLock',
-        'AccessExclusiveLock'
+    AND (
+        %(any_mode)s
+        OR l.mode IN (
+            'ShareUpdateExclusiveLock', 'ShareLock', 'ShareRowExclusiveLock', 'ExclusiveLock',
+            'AccessExclusiveLock'
+        )
     )
     AND l.pid IS DISTINCT FROM pg_backend_pid()
 ORDER BY a.xact_start

@@ -265,7 +265,7 @@ def _failure(conn: Connection, task: TableTask, error: psycopg2.Error) -> tuple[
     if connection_was_lost(conn, error):
         return Verdict.FAILED, f"the session was ended: {reason_of(error)}"
     if isinstance(error, psycopg2.errors.LockNotAvailable):
-        holders = query(conn, "lock_holders", {"oid": task.measured.oid})
+        holders = query(conn, "lock_holders", {"oid": task.measured.oid, "any_mode": False})
         by = "; ".join(lock_holder_in_words(row) for row in holders)
         return Verdict.BLOCKED, f"its lock is held by {by}" if by else "its lock was held"
     if isinstance(error, psycopg2.errors.UndefinedTable):

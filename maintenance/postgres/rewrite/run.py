@@ -1,0 +1,171 @@
+"""VACUUM FULL of named tables: planned, agreed to, in a window, one at a time, and verified."""
+
+import time
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import psycopg2
+from psycopg2 import sql
+from psycopg2.extensions import connection as Connection  # noqa: N812 - it is a class
+
+from maintenance.conf import DatabaseTarget
+from maintenance.core.errors import Postponed, Skipped
+from maintenance.core.job import Job
+from maintenance.core.plans import Outcome, Verdict, planned
+from maintenance.core.reports import Report
+from maintenance.core.wording import bytes_in_words
+from maintenance.postgres.activity.sessions import xmin_holders
+from maintenance.postgres.bloat.table_report import TableBloat
+from maintenance.postgres.bloat.tables import measure_named_tables
+from maintenance.postgres.connection import connect, is_standby, query, server_major
+from maintenance.postgres.repair.crew import Crew, Step
+from maintenance.postgres.repair.failures import outcome_of_error
+from maintenance.postgres.repair.harm import Harm
+from maintenance.postgres.repair.pacing import Speed
+from maintenance.postgres.repair.session import RepairSession
+from maintenance.postgres.repair.sessions import watching
+from maintenance.postgres.repair.table_lock import occupied
+from maintenance.postgres.repair.time_limits import TimeLimits
+from maintenance.postgres.rewrite.options import VacuumFullOptions
+from maintenance.postgres.rewrite.plan import Candidate, Conditions, plan_rewrite
+from maintenance.postgres.rewrite.report import better_ways, rewrite_report
+
+_NO_WINDOW = (
+    "VACUUM FULL locks a table for all, and so runs in a maintenance window only, also by hand."
+    " Add windows to this target, or wait for the next one. A dry run is possible at any time."
+)
+
+
+def vacuum_full(job: Job[DatabaseTarget, VacuumFullOptions]) -> Report:
+    """Rewrite tables; what is refused says why, and better ways are named first.
+
+    Raises :class:`Skipped` on a standby, without tables, and outside of a window;
+    :class:`UnknownName` for a table that does not exist; :class:`Postponed` where the window closed
+    over it; and what :func:`connect` raises.
+    """
+    options = job.options
+    if not options.tables:
+        raise Skipped("No table is named. VACUUM FULL is only done to tables that are: tables=...")
+    if not options.dry_run and job.window is None:
+        raise Skipped(_NO_WINDOW)
+    with connect(job.target, purpose="rewrite-plan") as conn:
+        if is_standby(conn):
+            raise Skipped(
+                "The server is a standby: it cannot be vacuumed. Make the primary the target."
+            )
+        candidates = _measure(conn, job)
+        steps, refused = plan_rewrite(candidates, _conditions(conn, job))
+        tools = [row["name"] for row in query(conn, "rewrite_tools")]
+        better = list(better_ways(candidates, tools, server_major(conn)))
+    outcomes = [Outcome(r.action, Verdict.REFUSED, r.reason) for r in refused]
+    harm = Harm()
+    if options.dry_run:
+        outcomes = [*planned(tuple(step.action for step in steps)), *outcomes]
+    elif steps:
+        done, harm = _rewrite(job, steps)
+        outcomes = [*done, *outcomes]
+    return rewrite_report(candidates, outcomes, harm, job.target.pacing, better)
+
+
+def _measure(conn: Connection, job: Job[DatabaseTarget, VacuumFullOptions]) -> list[Candidate]:
+    measured = measure_named_tables(conn, job.options.tables, job.progress)
+    bloat = {table.qualified_name: table for table in measured if not table.is_toast}
+    rows = query(conn, "rewrite_candidates", {"names": list(bloat)})
+    return [_candidate(conn, row, bloat[row["qualified_name"]]) for row in rows]
+
+
+def _candidate(conn: Connection, row: dict[str, Any], bloat: TableBloat) -> Candidate:
+    table = sql.Identifier(row["schema"], row["name"])
+    statement = sql.SQL("VACUUM (FULL, ANALYZE, VERBOSE) {}").format(table).as_string(conn)
+    return Candidate(**row, statement=statement, bloat=bloat)
+
+
+def _conditions(conn: Connection, job: Job[DatabaseTarget, VacuumFullOptions]) -> Conditions:
+    rates = job.history.series("rewrite_bytes_per_second")
+    return Conditions(
+        lock_limit_seconds=job.options.lock_limit_seconds,
+        minimum_gain_ratio=job.options.minimum_gain_ratio,
+        # The slowest of the last ones: a lock that lasts longer than foretold is a broken promise.
+        bytes_per_second=min((point.value for point in rates[-3:]), default=None),
+        holders=tuple(xmin_holders(conn)),
+    )
+
+
+def _rewrite(
+    job: Job[DatabaseTarget, VacuumFullOptions], steps: Sequence[Step]
+) -> tuple[list[Outcome], Harm]:
+    limits = TimeLimits.starting_now(
+        window=job.window, statement_timeout_seconds=job.options.lock_limit_seconds
+    )
+    with watching(job, 1) as watch:
+        trade = _Rewriting(watch.conn)
+        crew: Crew[Step, _Done] = Crew(
+            job, watch, trade, limits, kind="rewrite", jobs=1, gives_way=False
+        )
+        work = crew.work(steps)
+    if work.left and job.window is not None and limits.window_is_closed:
+        raise Postponed("The maintenance window closed.", job.window.next_opens_epoch_seconds)
+    left = [
+        Outcome(step.action, Verdict.REFUSED, f"left alone: {reason}") for step, reason in work.left
+    ]
+    return [*work.outcomes, *left], work.harm
+
+
+@dataclass(frozen=True, slots=True)
+class _Done:
+    """A table that was rewritten: its size before, and how long it was locked."""
+
+    before_bytes: int
+    seconds: float
+
+
+class _Rewriting:
+    """The trade of rewriting one table after another."""
+
+    def __init__(self, conn: Connection) -> None:
+        self._conn = conn
+
+    def perform(self, session: RepairSession, step: Step, speed: Speed) -> _Done | Outcome:  # noqa: ARG002 - the shorter its lock the better
+        """Rewrite one table, at full speed."""
+        try:
+            with occupied(session.conn, step.table_oid) as occupant:
+                if occupant is not None:
+                    return Outcome(step.action, Verdict.REFUSED, occupant.in_words)
+                before = _total_bytes(session.conn, step.table_oid) or 0
+                begin = time.monotonic()
+                session.execute(sql.SQL(step.action.statement))
+                return _Done(before, time.monotonic() - begin)
+        except psycopg2.Error as error:
+            return outcome_of_error(
+                session.conn,
+                step.action,
+                step.table_oid,
+                error,
+                limit_option="lock_limit_seconds",
+                exclusive=True,
+            )
+
+    def settle(self, done: Sequence[tuple[Step, _Done]]) -> list[Outcome]:
+        """Compare sizes."""
+        return [self._outcome(step, result) for step, result in done]
+
+    def _outcome(self, step: Step, done: _Done) -> Outcome:
+        after = _total_bytes(self._conn, step.table_oid)
+        if after is None:
+            return Outcome(step.action, Verdict.REFUSED, "the table was dropped meanwhile")
+        gained = done.before_bytes - after
+        worked = gained > 0
+        return Outcome(
+            step.action,
+            Verdict.WORKED if worked else Verdict.NO_GAIN,
+            f"{bytes_in_words(gained)} given back" if worked else "it did not get smaller",
+            before={"total_bytes": done.before_bytes},
+            after={"total_bytes": after},
+            duration_seconds=done.seconds,
+        )
+
+
+def _total_bytes(conn: Connection, oid: int) -> int | None:
+    size: int | None = query(conn, "total_size", {"oid": oid})[0]["size_bytes"]
+    return size

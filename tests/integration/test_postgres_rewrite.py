@@ -1,0 +1,206 @@
+"""VACUUM FULL: refused with reasons, planned with its price, agreed to, done in a window, verified."""
+
+import time
+from collections.abc import Callable, Sequence
+from typing import Any
+
+import pytest
+
+from maintenance.conf import DatabaseTarget, Pacing
+from maintenance.core.errors import Skipped, UnknownName
+from maintenance.core.job import History, Job, NoHistory, OpenWindow, Point
+from maintenance.core.plans import Outcome, Verdict
+from maintenance.core.reports import Report
+from maintenance.postgres.rewrite.options import VacuumFullOptions
+from maintenance.postgres.rewrite.run import vacuum_full
+from tests.polling import eventually
+from tests.postgres_clients import ODD_NAME, Client, ask, narrow_role
+
+ROWS = 40_000
+
+
+@pytest.fixture
+def url(make_database: Callable[[], str]) -> str:
+    url = make_database()
+    bloated_table(url, "big")
+    return url
+
+
+def bloated_table(url: str, name: str) -> None:
+    """A table with an index, three quarters of whose rows are gone."""
+    quoted = '"' + name.replace('"', '""') + '"'
+    off = "WITH (autovacuum_enabled = off)"
+    ask(url, f"CREATE TABLE {quoted} (id int PRIMARY KEY, body text) {off}")
+    fill = "SELECT i, repeat('x', 200) FROM generate_series(1, %s) i"
+    ask(url, f"INSERT INTO {quoted} {fill.replace('%s', str(ROWS))}")
+    ask(url, f"DELETE FROM {quoted} WHERE id > {ROWS // 4}")
+    ask(url, f"VACUUM (ANALYZE, TRUNCATE false) {quoted}")
+
+
+def rewrite(
+    url: str, *tables: str, window: bool = True, history: History | None = None, **options: Any
+) -> Report:
+    target = DatabaseTarget(
+        url=url, lock_timeout_seconds=0.3, pacing=Pacing(longest_wait_seconds=2)
+    )
+    now = time.time()
+    return vacuum_full(
+        Job(
+            "site",
+            target,
+            VacuumFullOptions(tables=tables or ("big",), **options),
+            window=OpenWindow(now + 3600, now + 86_400) if window else None,
+            history=history or NoHistory(),
+        )
+    )
+
+
+def only(report: Report) -> Outcome:
+    [outcome] = report.outcomes
+    return outcome
+
+
+def size(url: str, name: str) -> int:
+    return int(ask(url, "SELECT pg_total_relation_size(%s::regclass)", name)[0][0])
+
+
+def test_a_bloated_table_gives_its_space_back_as_predicted(url: str) -> None:
+    before = size(url, "big")
+
+    outcome = only(report := rewrite(url, lock_limit_seconds=60))
+
+    assert outcome.verdict is Verdict.WORKED
+    gained = before - size(url, "big")
+    assert outcome.before["total_bytes"] - outcome.after["total_bytes"] == gained
+    # The prediction is about the heap alone; the index was rebuilt as well.
+    assert outcome.action.predicted["gain_bytes"] == pytest.approx(gained, rel=0.1)
+    assert "given back" in outcome.sentence
+    assert report.summary.startswith("1 table rewritten; ")
+    assert [sample.metric for sample in report.samples] == ["rewrite_bytes_per_second"]
+
+
+def test_a_dry_run_says_what_it_costs_and_changes_nothing(url: str) -> None:
+    before = size(url, "big")
+
+    outcome = only(report := rewrite(url, window=False, dry_run=True, lock_limit_seconds=60))
+
+    assert outcome.verdict is Verdict.PLANNED
+    assert outcome.action.statement == 'VACUUM (FULL, ANALYZE, VERBOSE) "public"."big"'
+    assert outcome.action.predicted["lock_seconds"] > 0
+    assert "a guess: none was rewritten here before" in outcome.action.predicted["lock_in_words"]
+    assert before / 4 < outcome.action.predicted["disk_bytes"] < before
+    assert size(url, "big") == before
+    [better] = [f for f in report.findings if f.code == "rewrite-without-lock"]
+    assert "pg_repack or pg_squeeze, neither of which is installed" in better.sentence
+
+
+def test_a_plan_is_what_is_done(url: str) -> None:
+    planned = only(rewrite(url, dry_run=True, lock_limit_seconds=60)).action
+    done = only(rewrite(url, lock_limit_seconds=60)).action
+    assert (done.statement, done.subject, done.kind) == (
+        planned.statement,
+        planned.subject,
+        planned.kind,
+    )
+    assert done.predicted["lock_seconds"] == planned.predicted["lock_seconds"]
+
+
+def test_outside_of_a_window_nothing_is_done(url: str) -> None:
+    with pytest.raises(Skipped, match="in a maintenance window only"):
+        rewrite(url, window=False, lock_limit_seconds=60)
+
+
+def test_without_a_table_there_is_nothing_to_do(url: str) -> None:
+    with pytest.raises(Skipped, match="No table is named"):
+        vacuum_full(Job("site", DatabaseTarget(url=url), VacuumFullOptions()))
+
+
+def test_an_unknown_table_gets_a_suggestion(url: str) -> None:
+    with pytest.raises(UnknownName, match=r'"bigg".*big'):
+        rewrite(url, "bigg", lock_limit_seconds=60)
+
+
+def test_nobody_has_agreed_to_the_lock(url: str) -> None:
+    outcome = only(rewrite(url))
+    assert outcome.verdict is Verdict.REFUSED
+    assert "Confirm with the option lock_limit_seconds" in outcome.sentence
+
+
+class SlowDisk(NoHistory):
+    """Earlier runs rewrote a kilobyte a second."""
+
+    def series(
+        self, metric: str, subject: str = "", *, since_seconds: float = 0.0
+    ) -> Sequence[Point]:
+        assert (metric, subject) == ("rewrite_bytes_per_second", "")
+        return [Point(since_seconds, 1e6), Point(since_seconds, 1e3)]
+
+
+def test_a_lock_that_earlier_runs_foretell_to_be_longer_than_agreed_is_refused(url: str) -> None:
+    outcome = only(rewrite(url, lock_limit_seconds=60, history=SlowDisk()))
+    assert outcome.verdict is Verdict.REFUSED
+    assert "hours, more than the 1 minute that lock_limit_seconds agrees to" in outcome.sentence
+    assert "guess" not in outcome.action.predicted["lock_in_words"]
+
+
+def test_a_table_without_bloat_is_not_worth_the_lock(url: str) -> None:
+    ask(url, "VACUUM FULL big")
+    outcome = only(rewrite(url, lock_limit_seconds=60))
+    assert outcome.verdict is Verdict.REFUSED
+    assert outcome.sentence.endswith("less than 20 %: not worth the lock")
+
+
+def test_an_old_transaction_is_named_and_the_table_left_alone(
+    url: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("maintenance.postgres.rewrite.plan.OLD_TRANSACTION_SECONDS", 0.0)
+    with Client(url, "report") as old:
+        old.run("BEGIN ISOLATION LEVEL REPEATABLE READ; SELECT count(*) FROM big")
+        outcome = only(rewrite(url, lock_limit_seconds=60))
+    assert outcome.verdict is Verdict.REFUSED
+    assert f"process {old.pid}" in outcome.sentence
+    assert "application report" in outcome.sentence
+
+
+def test_a_reader_in_the_way_blocks_it_for_the_lock_timeout_and_no_longer(url: str) -> None:
+    with Client(url, "reader") as reader:
+        reader.run("BEGIN; SELECT count(*) FROM big")
+        begin = time.monotonic()
+        outcome = only(rewrite(url, lock_limit_seconds=60))
+        seconds = time.monotonic() - begin
+    assert outcome.verdict is Verdict.BLOCKED
+    assert "its lock is held by process" in outcome.sentence
+    assert "application reader" in outcome.sentence
+    assert seconds < 30
+
+
+def test_a_lock_is_ended_at_the_limit_that_was_agreed_to(
+    url: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("maintenance.postgres.rewrite.plan.ASSUMED_BYTES_PER_SECOND", 1e15)
+    ask(
+        url,
+        "CREATE FUNCTION slow(int) RETURNS int LANGUAGE plpgsql IMMUTABLE AS"
+        " $$ BEGIN PERFORM pg_sleep(0.002); RETURN $1; END $$",
+    )
+    ask(url, "CREATE INDEX takes_a_second ON big (slow(id)) WHERE id <= 500")
+    before = size(url, "big")
+    outcome = only(rewrite(url, lock_limit_seconds=0.3))
+    assert outcome.verdict is Verdict.FAILED
+    assert "option lock_limit_seconds" in outcome.sentence
+    assert size(url, "big") == before
+    left = "SELECT 1 FROM pg_stat_activity WHERE application_name LIKE 'maintenance:%%'"
+    eventually(lambda: ask(url, left) == [], seconds=10, what="the end of our sessions")
+
+
+def test_a_hostile_name_is_rewritten_and_named(url: str) -> None:
+    bloated_table(url, ODD_NAME)
+    outcome = only(rewrite(url, f"public.{ODD_NAME}", lock_limit_seconds=60))
+    assert outcome.verdict is Verdict.WORKED
+
+
+def test_a_role_without_rights_is_refused(url: str) -> None:
+    with narrow_role(url, "pg_monitor", "pg_read_all_data") as narrow:
+        outcome = only(rewrite(narrow, lock_limit_seconds=60))
+    assert outcome.verdict is Verdict.REFUSED
+    assert outcome.sentence.startswith("the role may not: it needs ownership")
