@@ -19,6 +19,7 @@ if TYPE_CHECKING:
 
 RUN_READING = "maintenance.run_reading_task"
 RUN_WRITING = "maintenance.run_writing_task"
+RUN_DANGEROUS = "maintenance.run_dangerous_task"
 CANCEL_RUN = "maintenance.cancel_run"
 VIEW_RUN = "maintenance.view_run"
 
@@ -28,6 +29,10 @@ _REFUSALS = {
     RUN_WRITING: (
         _("You may not run tasks that write to a target."),
         _("Can run tasks that write to a target"),
+    ),
+    RUN_DANGEROUS: (
+        _("You may not run tasks that can harm a site."),
+        _("Can run tasks that can harm a site"),
     ),
     CANCEL_RUN: (_("You may not cancel runs."), _("Can cancel runs")),
     VIEW_RUN: (_("You may not look at runs."), _("Can view run")),
@@ -59,12 +64,15 @@ def require(user: User, permission: str) -> None:
 
 def permission_to_run(spec: TaskSpec) -> str:
     """Return the permission that a task needs: a dry run of a task that writes needs it, too."""
+    if spec.dangerous:
+        return RUN_DANGEROUS
     return RUN_WRITING if spec.writes else RUN_READING
 
 
 def runnable_tasks(user: User) -> list[TaskSpec]:
     """Return the tasks that a person may run by hand, by name."""
-    allowed = {permission for permission in (RUN_READING, RUN_WRITING) if holds(user, permission)}
+    permissions = (RUN_READING, RUN_WRITING, RUN_DANGEROUS)
+    allowed = {permission for permission in permissions if holds(user, permission)}
     return [spec for spec in all_tasks() if permission_to_run(spec) in allowed]
 
 

@@ -20,7 +20,7 @@ from maintenance.admin.rights import (
 from maintenance.admin.schedule_row import arguments_of
 from maintenance.admin.starting import start_by_hand
 from maintenance.admin.task_form import TaskForm
-from maintenance.admin.wording import task_words
+from maintenance.admin.wording import danger_words, task_words
 from maintenance.conf import Configuration, configuration
 from maintenance.core.errors import MaintenanceError, UnknownName
 from maintenance.core.redaction import address_of
@@ -61,7 +61,7 @@ def _answer(request: HttpRequest, model_admin: MaintenanceAdmin, spec: TaskSpec)
     form = TaskForm(spec, configuration(), request.POST)
     if "change" in request.POST or not form.is_valid():
         return _form_page(request, model_admin, spec, form)
-    if form.changes_something and "confirmed" not in request.POST:
+    if form.changes_something and not _is_confirmed(request, spec):
         return _confirmation(request, model_admin, spec, form)
     try:
         run = start_by_hand(request, model_admin, spec, form.target, form.options)
@@ -69,6 +69,11 @@ def _answer(request: HttpRequest, model_admin: MaintenanceAdmin, spec: TaskSpec)
         form.add_error(None, str(error))
         return _form_page(request, model_admin, spec, form)
     return redirect("admin:maintenance_run_change", run.id)
+
+
+def _is_confirmed(request: HttpRequest, spec: TaskSpec) -> bool:
+    """Tell whether a person has seen what is to be done, and ticked that it can do harm."""
+    return "confirmed" in request.POST and (spec.dangerous is None or "understood" in request.POST)
 
 
 def _choice(
@@ -84,6 +89,7 @@ def _choice(
             "words": task_words(spec.name),
             "summary": spec.summary,
             "writes": spec.writes,
+            "dangerous": bool(spec.dangerous),
             "targets": [name for name in spec.target_names(parsed) if name],
             "configured": is_configured(spec, parsed),
         }
@@ -91,7 +97,11 @@ def _choice(
     ]
     groups = [
         (_("Tasks that only read"), [row for row in rows if not row["writes"]]),
-        (_("Tasks that write to a target"), [row for row in rows if row["writes"]]),
+        (
+            _("Tasks that write to a target"),
+            [row for row in rows if row["writes"] and not row["dangerous"]],
+        ),
+        (_("Tasks that can harm a site"), [row for row in rows if row["dangerous"]]),
     ]
     context = {
         **model_admin.page_context(request),
@@ -130,6 +140,8 @@ def _confirmation(
         "spec": spec,
         "form": form,
         "facts": _what_is_to_be_done(spec, form),
+        "danger": danger_words(spec.dangerous),
+        "is_unticked": "confirmed" in request.POST,
     }
     return TemplateResponse(request, "admin/maintenance/run/confirm_task.html", context)
 

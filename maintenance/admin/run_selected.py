@@ -15,7 +15,7 @@ from maintenance.admin.base import MaintenanceAdmin
 from maintenance.admin.rights import User, holds, permission_to_run
 from maintenance.admin.schedule_row import arguments_of
 from maintenance.admin.starting import start_by_hand
-from maintenance.admin.wording import task_words
+from maintenance.admin.wording import danger_words, task_words
 from maintenance.core.errors import MaintenanceError, UnknownName
 from maintenance.core.registry import TaskSpec, task_named
 from maintenance.models import ScheduleRow
@@ -37,6 +37,11 @@ class Candidate:
         """Whether the task changes its target."""
         return self.spec is not None and self.spec.writes
 
+    @property
+    def danger(self) -> str:
+        """What a person must have understood before it runs for real, empty where it is harmless."""
+        return danger_words(self.spec.dangerous) if self.spec else ""
+
 
 def run_selected_view(
     request: HttpRequest, model_admin: MaintenanceAdmin, rows: list[ScheduleRow]
@@ -44,14 +49,19 @@ def run_selected_view(
     """Show what would run; once confirmed, run it. ``None`` returns to the list."""
     candidates = [_candidate(row, request.user) for row in rows]
     runnable = [candidate for candidate in candidates if not candidate.refusal]
-    if "confirmed" in request.POST:
-        return _run(request, model_admin, runnable, dry_run="dry_run" in request.POST)
+    some_harm = any(candidate.danger for candidate in runnable)
+    dry_run = "dry_run" in request.POST
+    is_understood = dry_run or not some_harm or "understood" in request.POST
+    if "confirmed" in request.POST and is_understood:
+        return _run(request, model_admin, runnable, dry_run=dry_run)
     context = {
         **model_admin.page_context(request),
         "title": _("Run these now?"),
         "candidates": candidates,
         "runnable": runnable,
         "some_write": any(candidate.writes for candidate in runnable),
+        "some_harm": some_harm,
+        "is_unticked": "confirmed" in request.POST,
         "action_checkbox_name": ACTION_CHECKBOX_NAME,
     }
     return TemplateResponse(request, "admin/maintenance/schedulerow/confirm_run.html", context)

@@ -9,6 +9,7 @@ from django.utils.safestring import SafeString
 from django.utils.timesince import timesince, timeuntil
 from django.utils.translation import gettext as _
 
+from maintenance.conf import Dangerous
 from maintenance.core.registry import PREFIX
 from maintenance.reports.formatting import NO_VALUE, format_seconds
 
@@ -22,6 +23,27 @@ def task_words(name: str) -> str:
     for written, spelled in _SPELLINGS.items():
         words = re.sub(rf"\b{written}\b", spelled, words)
     return words
+
+
+def danger_words(kind: Dangerous | None) -> str:
+    """Return what a person must have understood before such a task runs for real; empty for none."""
+    if kind is None:
+        return ""
+    words: dict[Dangerous, str] = {
+        "reindex": _(
+            "It builds indexes anew: each needs disk space for a second copy until it is done,"
+            " writes as much WAL, and waits for the transactions that are open meanwhile."
+        ),
+        "vacuum_full": _(
+            "It rewrites tables: nobody can read or write a table until its rewrite is done, and"
+            " each needs disk space for a second copy."
+        ),
+        "alter_table": _(
+            "It changes settings of tables, which stay changed until somebody undoes it; the"
+            " report has the commands for that."
+        ),
+    }
+    return words[kind]
 
 
 def moment(when: datetime | None, zone: tzinfo | None = None) -> SafeString | str:

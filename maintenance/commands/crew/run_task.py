@@ -35,6 +35,7 @@ def run_task(command: MaintenanceCommand, options: dict[str, Any]) -> ExitCode:
     spec = task_named(options["task"])
     target = _chosen_target(spec, options["target"])
     given = _task_options(spec, options["option"] or (), dry_run=options["dry_run"])
+    _require_yes(spec, given, is_given=options["yes"])
     origin = Origin(trigger=Trigger.CLI, actor=_actor())
     if options["now"]:
         run = _work_now(command, record_run(spec, target, given, origin))
@@ -94,6 +95,15 @@ def _task_options(spec: TaskSpec, pairs: Sequence[str], *, dry_run: bool) -> dic
     return {name: to_jsonable_python(getattr(parsed, name)) for name in given}
 
 
+def _require_yes(spec: TaskSpec, given: dict[str, Any], *, is_given: bool) -> None:
+    """Raise ``InvalidOptions`` for what can harm a site, unless it is a dry run or wanted so."""
+    if spec.dangerous and not given.get("dry_run") and not is_given:
+        raise InvalidOptions(
+            f"{spec.short_name} can harm a site: {spec.summary} Read its plan with --dry-run,"
+            " then run it with --yes."
+        )
+
+
 def _pair(text: str) -> tuple[str, Any]:
     name, equals, value = text.partition("=")
     if not equals or not name.strip():
@@ -131,6 +141,9 @@ def _add_arguments(parser: argparse.ArgumentParser) -> None:
     )
     parser.add_argument(
         "--dry-run", action="store_true", help="Stop after the plan; change nothing."
+    )
+    parser.add_argument(
+        "--yes", action="store_true", help="Run what can harm a site; needed for such a task only."
     )
     where = parser.add_mutually_exclusive_group()
     where.add_argument(

@@ -1,0 +1,132 @@
+"""Tasks that can harm a site, in the admin: a permission of their own, and a box to tick."""
+
+from typing import Any
+
+import pytest
+from django.test import Client
+from django_celery_beat.models import CrontabSchedule, PeriodicTask
+
+from maintenance.core.options import DryRunOption
+from maintenance.core.registry import TargetKind
+from maintenance.core.reports import Report
+from maintenance.models import Run
+from tests.admin_clients import ClientFactory
+from tests.made_tasks import TaskFactory
+
+RUN_NOW = "/admin/maintenance/run/run-now/"
+FORM = f"{RUN_NOW}?task=rebuild_for_test"
+SCHEDULES = "/admin/maintenance/schedulerow/"
+DANGER = "needs disk space for a second copy"
+
+
+@pytest.fixture(autouse=True)
+def rebuild(task_that: TaskFactory) -> None:
+    def rebuild_for_test(_job: Any) -> Report:
+        raise AssertionError
+
+    task_that(
+        rebuild_for_test,
+        writes=True,
+        dangerous="reindex",
+        target_kind=TargetKind.DATABASE,
+        options_type=DryRunOption,
+    )
+
+
+@pytest.fixture
+def surgeon(client_with: ClientFactory) -> Client:
+    """Somebody who may run what can harm, and nothing else."""
+    return client_with("view_run", "view_schedulerow", "run_dangerous_task", username="sue")
+
+
+def test_it_needs_its_own_permission_and_that_of_writing_tasks_is_not_enough(
+    operator: Client,
+) -> None:
+    text = operator.get(RUN_NOW).content.decode()
+    answer = operator.post(FORM, {"target": "default", "confirmed": "y", "understood": "on"})
+
+    assert "rebuild_for_test" not in text
+    assert answer.status_code == 403
+    assert "You may not run tasks that can harm a site." in answer.content.decode()
+    assert "Can run tasks that can harm a site" in answer.content.decode()
+    assert not Run.objects.exists()
+
+
+def test_who_may_is_offered_it_apart_from_the_harmless(surgeon: Client) -> None:
+    ((heading, tasks),) = surgeon.get(RUN_NOW).context["groups"]
+
+    assert heading == "Tasks that can harm a site"
+    assert "rebuild_for_test" in {task["name"] for task in tasks}
+
+
+def test_its_confirmation_says_what_it_does_and_has_a_box_that_is_not_ticked(
+    surgeon: Client,
+) -> None:
+    text = surgeon.post(FORM, {"target": "default"}).content.decode()
+
+    assert DANGER in text
+    box = text.partition('<input type="checkbox" name="understood"')[2].partition(">")[0]
+    assert "required" in box
+    assert "checked" not in box
+    assert "It has not started" not in text
+    assert not Run.objects.exists()
+
+
+def test_it_starts_only_with_the_box_ticked(surgeon: Client) -> None:
+    refused = surgeon.post(FORM, {"target": "default", "confirmed": "yes"})
+    assert "It has not started: tick the box first if you want it." in refused.content.decode()
+    assert not Run.objects.exists()
+
+    surgeon.post(FORM, {"target": "default", "confirmed": "yes", "understood": "on"})
+    assert Run.objects.get().options == {"dry_run": False}
+
+
+def test_its_dry_run_needs_no_box(surgeon: Client) -> None:
+    surgeon.post(FORM, {"target": "default", "option-dry_run": "on"})
+
+    assert Run.objects.get().options == {"dry_run": True}
+
+
+# --- Several schedules at once ---
+
+
+@pytest.fixture
+def row(db: None) -> PeriodicTask:
+    return PeriodicTask.objects.create(
+        name="maintenance: our own rebuild",
+        task="maintenance.rebuild_for_test",
+        crontab=CrontabSchedule.objects.create(),
+        kwargs='{"target": "default"}',
+    )
+
+
+def run_selected(client: Client, row: PeriodicTask, **fields: str) -> str:
+    given = {"action": "run_selected", "_selected_action": [row.pk], **fields}
+    return str(client.post(SCHEDULES, given, follow=True).content.decode())
+
+
+def test_running_several_names_the_danger_and_asks(surgeon: Client, row: PeriodicTask) -> None:
+    text = run_selected(surgeon, row)
+
+    assert DANGER in text
+    box = text.partition('<input type="checkbox" name="understood"')[2].partition(">")[0]
+    assert "checked" not in box
+
+
+def test_several_start_with_the_box_or_as_a_dry_run(surgeon: Client, row: PeriodicTask) -> None:
+    refused = run_selected(surgeon, row, confirmed="yes")
+    assert "Nothing has started" in refused
+    assert not Run.objects.exists()
+
+    run_selected(surgeon, row, confirmed="yes", dry_run="on")
+    run_selected(surgeon, row, confirmed="yes", understood="on")
+    assert [run.options["dry_run"] for run in Run.objects.order_by("queued_at")] == [True, False]
+
+
+def test_whoever_may_only_write_has_it_left_out(operator: Client, row: PeriodicTask) -> None:
+    text = run_selected(operator, row)
+    run_selected(operator, row, confirmed="yes", understood="on")
+
+    assert "You may not run this task." in text
+    assert DANGER not in text
+    assert not Run.objects.exists()

@@ -1,0 +1,166 @@
+"""``maintenance run`` where a run is put off, and where it could do harm; and who else waits."""
+
+from datetime import timedelta
+from io import StringIO
+from time import time
+from typing import Any
+
+import pytest
+from django.core.management import CommandError, call_command
+from django.test import Client
+from django.urls import reverse
+from django.utils import timezone
+
+from maintenance.commands.crew.watching import StillGoing, watch
+from maintenance.core.dispatch import record_run
+from maintenance.core.errors import Postponed
+from maintenance.core.in_process import work_here
+from maintenance.core.ledger import Origin
+from maintenance.core.options import DryRunOption
+from maintenance.core.registry import TargetKind, TaskSpec
+from maintenance.core.reports import Report
+from maintenance.models import Run, RunState, Trigger
+from service.up.once import ChecklistRunner
+from service.up.output import Output
+from service.up.progress_view import LineView
+from tests.made_tasks import TaskFactory
+
+pytestmark = pytest.mark.django_db(transaction=True)
+
+REASON = "3 statements wait for locks."
+
+
+@pytest.fixture
+def busy(task_that: TaskFactory) -> TaskSpec:
+    """A task that finds its target busy and waits for two hours."""
+
+    def find_it_busy(_job: Any) -> Report:
+        raise Postponed(REASON, time() + 7200)
+
+    return task_that(find_it_busy)
+
+
+def put_off(spec: TaskSpec) -> Run:
+    return work_here(record_run(spec, "", {}, Origin(Trigger.CLI)))
+
+
+def run_command(*words: str) -> tuple[int, str, str]:
+    """Return the exit code, standard output and standard error."""
+    out, err = StringIO(), StringIO()
+    try:
+        call_command("maintenance", *words, stdout=out, stderr=err)
+    except SystemExit as end:
+        return int(str(end.code)), out.getvalue(), err.getvalue()
+    return 0, out.getvalue(), err.getvalue()
+
+
+def test_a_run_that_is_put_off_for_long_is_not_waited_for(busy: TaskSpec) -> None:
+    code, out, err = run_command("run", "find_it_busy", "--now")
+
+    run = Run.objects.get()
+    assert (run.state, run.is_postponed) == (RunState.QUEUED, True)
+    assert (code, out) == (2, "")
+    assert f"find_it_busy waits until {timezone.localtime(run.available_at):%Y-%m-%d %H:%M}" in err
+    assert f"{REASON} A worker takes it up then." in err
+
+
+def test_who_watches_a_run_on_a_worker_is_told_as_well(busy: TaskSpec) -> None:
+    with pytest.raises(StillGoing, match=r"find_it_busy waits until .*: 3 statements wait"):
+        watch(put_off(busy), lambda _line: None)
+
+
+def test_a_short_wait_is_waited_for(task_that: TaskFactory) -> None:
+    waits: list[float] = []
+
+    def wait_a_second(_job: Any) -> Report:
+        if not waits:
+            raise Postponed(REASON, time() + 0.1)
+        return Report("Done", "Done.")
+
+    spec = task_that(wait_a_second)
+    run = work_here(record_run(spec, "", {}, Origin(Trigger.CLI)), waits.append)
+
+    assert run.state == RunState.SUCCEEDED
+    assert 0 < waits[0] <= 1
+
+
+def test_lists_say_until_when_and_why(busy: TaskSpec) -> None:
+    put_off(busy)
+
+    _code, out, _err = run_command("runs")
+
+    assert "waits until 20" in out
+    assert REASON in out
+
+
+def test_the_admin_says_until_when_and_why(busy: TaskSpec, operator: Client) -> None:
+    run = put_off(busy)
+    pages = [
+        reverse("admin:maintenance_run_changelist"),
+        reverse("admin:maintenance_run_change", args=[run.id]),
+        reverse("admin:maintenance_run_progress", args=[run.id]),
+    ]
+
+    texts = [operator.get(page).content.decode() for page in pages]
+
+    assert all("waits until" in text and REASON in text for text in texts)
+    announced = operator.get(pages[2]).json()["announcement"]
+    assert announced.startswith("waits until 20")
+    assert "<" not in announced
+
+
+def test_up_once_ends_with_a_run_that_is_put_off_for_long_and_says_so(
+    busy: TaskSpec, capsys: pytest.CaptureFixture[str]
+) -> None:
+    output = Output()
+    runner = ChecklistRunner(None, output)  # type: ignore[arg-type]  # nothing is supervised here
+    runner.runs = [put_off(busy)]
+
+    assert runner._have_ended(0, LineView(output, "weekly"))
+    runner._tell_of_waiting(0)
+    said = " ".join(capsys.readouterr().out.split())
+    assert f"{REASON} A worker takes it up then." in said
+
+    Run.objects.update(available_at=timezone.now() + timedelta(seconds=30))
+    assert not runner._have_ended(0, LineView(output, "weekly")), "a short wait is waited for"
+
+
+# --- What can harm ---
+
+
+@pytest.fixture
+def rebuild(task_that: TaskFactory) -> TaskSpec:
+    def rebuild_for_test(_job: Any) -> Report:
+        return Report("Rebuild", "Planned.")
+
+    return task_that(
+        rebuild_for_test,
+        writes=True,
+        dangerous="reindex",
+        target_kind=TargetKind.DATABASE,
+        options_type=DryRunOption,
+    )
+
+
+def test_what_can_harm_needs_a_yes(rebuild: TaskSpec) -> None:
+    with pytest.raises(
+        CommandError, match=r"can harm a site: Made for a test\. Read its plan with"
+    ):
+        run_command("run", rebuild.short_name, "--now")
+
+    assert not Run.objects.exists()
+
+
+def test_a_yes_does_not_stand_for_the_configuration(rebuild: TaskSpec) -> None:
+    code, out, _err = run_command("run", rebuild.short_name, "--now", "--yes")
+
+    assert code == 2
+    assert 'add allow = ["reindex"] to it' in " ".join(out.split())
+
+
+@pytest.mark.parametrize("dry", [["--dry-run"], ["--option", "dry_run=true"]])
+def test_a_dry_run_needs_no_yes(rebuild: TaskSpec, dry: list[str]) -> None:
+    code, out, _err = run_command("run", rebuild.short_name, "--now", *dry)
+
+    assert code == 0
+    assert "Planned." in out
