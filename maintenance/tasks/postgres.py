@@ -18,6 +18,7 @@ from maintenance.postgres.indexes import unused as unused_indexes
 from maintenance.postgres.integrity import review as integrity
 from maintenance.postgres.queries.rules import SlowQueryOptions
 from maintenance.postgres.rewrite.options import VacuumFullOptions
+from maintenance.postgres.tuning.options import TuneOptions
 from maintenance.postgres.vacuum import run as vacuum
 
 
@@ -46,6 +47,14 @@ def vacuum_full(job: Job[DatabaseTarget, VacuumFullOptions]) -> Report:
     from maintenance.postgres.rewrite import run as rewrite
 
     return rewrite.vacuum_full(job)
+
+
+@maintenance_task(queue="low", target=TargetKind.DATABASE, options=TuneOptions, writes=True)
+def tune_autovacuum(job: Job[DatabaseTarget, TuneOptions]) -> Report:
+    """Give tables the autovacuum settings that the review advises, on trial; keep what helps."""
+    from maintenance.postgres.tuning import run as tuning
+
+    return tuning.tune_autovacuum(job, configuration().thresholds)
 
 
 @maintenance_task(queue="low", target=TargetKind.DATABASE)

@@ -5,7 +5,7 @@ for 10 million dead ones (PostgreSQL documentation, "The Autovacuum Daemon"; the
 lowered for a table, "Storage Parameters" of CREATE TABLE).
 """
 
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 
 from maintenance.core.findings import Finding, Severity
@@ -162,8 +162,9 @@ def _scale_factor(
 
 def _finding(table: TableState, changes: tuple[Change, ...]) -> Finding:
     kind = "MATERIALIZED VIEW" if table.kind is TableKind.MATERIALIZED_VIEW else "TABLE"
-    alter = f"ALTER {kind} {table.qualified_name}"
-    settings = ", ".join(f"{change.name} = {change.value:g}" for change in changes)
+    statement, undo = statements_for(
+        f"ALTER {kind} {table.qualified_name}", changes, table.storage_parameters
+    )
     return Finding(
         code="autovacuum-table-settings",
         severity=Severity.INFO,
@@ -180,16 +181,23 @@ def _finding(table: TableState, changes: tuple[Change, ...]) -> Finding:
             "settings": {change.name: change.value for change in changes},
         },
         advice="Let autovacuum come earlier: more often, with less to do each time.",
-        commands=(f"{alter} SET ({settings});",),
-        undo=_undo(alter, changes, options_of(table.storage_parameters)),
+        commands=(statement,),
+        undo=(undo,),
     )
 
 
-def _undo(alter: str, changes: tuple[Change, ...], present: Mapping[str, str]) -> tuple[str, ...]:
+def statements_for(
+    alter: str, changes: Sequence[Change], storage_parameters: Sequence[str]
+) -> tuple[str, str]:
+    """Return the statement that makes the changes, and the one that takes them back.
+
+    ``alter`` is its beginning with the table's name, ``storage_parameters`` what the table has now.
+    """
+    settings = ", ".join(f"{change.name} = {change.value:g}" for change in changes)
+    present = options_of(tuple(storage_parameters))
     names = [change.name for change in changes]
     back = [f"{name} = {present[name]}" for name in names if name in present]
     gone = [name for name in names if name not in present]
-    return (
-        *([f"{alter} SET ({', '.join(back)});"] if back else []),
-        *([f"{alter} RESET ({', '.join(gone)});"] if gone else []),
-    )
+    undo = [f"SET ({', '.join(back)})"] if back else []
+    undo += [f"RESET ({', '.join(gone)})"] if gone else []
+    return f"{alter} SET ({settings});", f"{alter} {', '.join(undo)};"

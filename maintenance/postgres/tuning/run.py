@@ -1,0 +1,262 @@
+"""Giving tables the autovacuum settings that the review advises, on trial."""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import psycopg2
+from psycopg2 import sql
+from psycopg2.extensions import connection as Connection  # noqa: N812 - it is a class
+
+from maintenance.conf import DatabaseTarget, Thresholds
+from maintenance.core.errors import UnknownName
+from maintenance.core.job import Job
+from maintenance.core.plans import Action, Outcome, Verdict, planned
+from maintenance.core.reports import FollowUp, Report
+from maintenance.core.suggestions import did_you_mean
+from maintenance.core.wording import seconds_in_words
+from maintenance.postgres.connection import connect, query
+from maintenance.postgres.repair.crew import Crew, Step
+from maintenance.postgres.repair.failures import outcome_of_error
+from maintenance.postgres.repair.harm import Harm
+from maintenance.postgres.repair.pacing import Speed
+from maintenance.postgres.repair.session import RepairSession
+from maintenance.postgres.repair.sessions import watching
+from maintenance.postgres.repair.time_limits import TimeLimits
+from maintenance.postgres.tuning.options import TuneOptions
+from maintenance.postgres.tuning.report import tuning_report
+from maintenance.postgres.tuning.trial import (
+    SHORTEST_BEFORE_SECONDS,
+    Activity,
+    Judgement,
+    Trial,
+    judge,
+)
+from maintenance.postgres.vacuum.plan import TableKind, TableState
+from maintenance.postgres.vacuum.run import VacuumMeasurement, measure
+from maintenance.postgres.vacuum.table_settings import Change, changes_for, statements_for
+
+#: Settings wait for no lock longer than a session of ours may; they take moments.
+STATEMENT_SECONDS = 10.0
+#: A judgement that could not be carried out (a lock was held) is tried again after this long.
+TRY_AGAIN_SECONDS = 3600.0
+
+_SET, _TAKE_BACK = "set", "take back"
+
+
+@dataclass(frozen=True, slots=True)
+class Tuning:
+    """What a run is about to do: new trials by their action, and ended ones with the judgement."""
+
+    begun: Mapping[str, Trial]
+    judged: Mapping[str, tuple[Trial, Judgement, str]]
+    going_on: tuple[Trial, ...]
+    steps: tuple[Step, ...]
+    refused: tuple[Outcome, ...]
+
+
+def tune_autovacuum(job: Job[DatabaseTarget, TuneOptions], thresholds: Thresholds) -> Report:
+    """Begin trials of advised settings, and judge those whose time is over.
+
+    A trial lives in the state of this task's reports, and a follow-up run comes at its end. Raises
+    :class:`Skipped` on a standby, :class:`UnknownName` for a table that does not exist, and what
+    :func:`connect` raises.
+    """
+    with connect(job.target, purpose="tuning") as conn:
+        measured = measure(conn)
+        trials = [Trial.from_json(body) for body in job.previous_state.get("trials", ())]
+        tuning = _plan(conn, job, thresholds, measured, trials)
+    harm, follow_up = Harm(), None
+    if job.options.dry_run:
+        outcomes = list(planned(tuple(step.action for step in tuning.steps)))
+        standing = trials
+    else:
+        outcomes, harm = _apply(job, tuning.steps) if tuning.steps else ([], Harm())
+        standing = _standing(tuning, outcomes)
+        follow_up = _follow_up(standing, measured.window.measured_at)
+    return tuning_report(
+        [*outcomes, *tuning.refused],
+        list(tuning.judged.values()),
+        standing,
+        harm,
+        job.target.pacing,
+        follow_up=follow_up,
+    )
+
+
+def _plan(
+    conn: Connection,
+    job: Job[DatabaseTarget, TuneOptions],
+    thresholds: Thresholds,
+    measured: VacuumMeasurement,
+    trials: Sequence[Trial],
+) -> Tuning:
+    now = measured.window.measured_at
+    advised = [] if job.options.judge_only else _advised(job, thresholds, measured, trials)
+    oids = [trial.oid for trial in trials] + [table.oid for table, _ in advised]
+    rows = {row["oid"]: row for row in query(conn, "table_activity", {"oids": oids})}
+    window = measured.window.seconds
+    begun: dict[str, Trial] = {}
+    steps: list[Step] = []
+    refused: list[Outcome] = []
+    for table, changes in advised:
+        action = _setting_action(conn, table, changes)
+        reason = _refusal(rows.get(table.oid), window)
+        if reason or window is None:
+            refused.append(Outcome(action, Verdict.REFUSED, reason))
+            continue
+        steps.append(Step(action, table.oid))
+        begun[action.subject] = Trial(
+            oid=table.oid,
+            table=table.qualified_name,
+            settings={change.name: change.value for change in changes},
+            undo=action.undo,
+            before=Activity.from_row(rows[table.oid], window),
+            began_at=now,
+            ends_at=now + job.options.trial_days * 86_400,
+        )
+    judged = {
+        t.table: (t, *_judgement(t, rows.get(t.oid), now)) for t in trials if t.ends_at <= now
+    }
+    for trial, judgement, reason in judged.values():
+        if judgement is Judgement.REVERT and _is_ours(trial, rows.get(trial.oid)):
+            action = Action(_TAKE_BACK, trial.table, trial.undo, reason)
+            steps.append(Step(action, trial.oid))
+    going_on = tuple(trial for trial in trials if trial.ends_at > now)
+    return Tuning(begun, judged, going_on, tuple(steps), tuple(refused))
+
+
+def _advised(
+    job: Job[DatabaseTarget, TuneOptions],
+    thresholds: Thresholds,
+    measured: VacuumMeasurement,
+    trials: Sequence[Trial],
+) -> list[tuple[TableState, tuple[Change, ...]]]:
+    """Return the tables to change with their changes, largest first, without those on trial."""
+    tables = [t for t in measured.tables if t.kind is TableKind.TABLE and not t.is_catalog]
+    names = job.options.tables
+    known = {name: t for t in tables for name in (t.name, f"{t.schema}.{t.name}", t.qualified_name)}
+    for name in names:
+        if name not in known:
+            raise UnknownName(f'Unknown table "{name}". {did_you_mean(name, known)}')
+    chosen = [known[name] for name in names] if names else tables
+    on_trial = {trial.oid for trial in trials}
+    large = thresholds.autovacuum_large_trigger_rows
+    found = [
+        (table, changes)
+        for table in chosen
+        if table.oid not in on_trial and table.schema not in job.target.exclude_schemas
+        if (changes := changes_for(table, measured.rules, measured.window, large))
+    ]
+    return sorted(found, key=lambda pair: (-pair[0].tuples, pair[0].qualified_name))
+
+
+def _setting_action(conn: Connection, table: TableState, changes: tuple[Change, ...]) -> Action:
+    name = sql.Identifier(table.schema, table.name).as_string(conn)
+    statement, undo = statements_for(f"ALTER TABLE {name}", changes, table.storage_parameters)
+    return Action(
+        kind=_SET,
+        subject=table.qualified_name,
+        statement=statement,
+        reason="; ".join(change.reason for change in changes),
+        predicted={
+            "lock": "SHARE UPDATE EXCLUSIVE for a moment: reads and writes go on",
+            **{change.name: change.value for change in changes},
+        },
+        undo=undo,
+    )
+
+
+def _refusal(row: Mapping[str, Any] | None, window_seconds: float | None) -> str:
+    if row is None:
+        return "the table was dropped meanwhile"
+    if not row["may_alter"]:
+        return "the role may not: ALTER TABLE needs ownership of the table"
+    if window_seconds is None or window_seconds < SHORTEST_BEFORE_SECONDS:
+        covered = "an unknown time" if window_seconds is None else seconds_in_words(window_seconds)
+        return f"the counters cover {covered}, too little to compare a trial with: try it in a day"
+    return ""
+
+
+def _judgement(trial: Trial, row: Mapping[str, Any] | None, now: float) -> tuple[Judgement, str]:
+    if row is None:
+        return Judgement.REVERT, "the table was dropped meanwhile"
+    if not trial.still_stands(row["storage_parameters"]):
+        return Judgement.KEEP, "somebody has changed its settings since: they are left as they are"
+    counted_seconds = trial.before.seconds + now - trial.began_at
+    return judge(trial, Activity.from_row(row, counted_seconds).since(trial.before))
+
+
+def _is_ours(trial: Trial, row: Mapping[str, Any] | None) -> bool:
+    return row is not None and trial.still_stands(row["storage_parameters"])
+
+
+def _apply(
+    job: Job[DatabaseTarget, TuneOptions], steps: Sequence[Step]
+) -> tuple[list[Outcome], Harm]:
+    limits = TimeLimits(statement_timeout_seconds=STATEMENT_SECONDS)
+    with watching(job, 1) as watch:
+        crew: Crew[Step, None] = Crew(
+            job, watch, _Altering(watch.conn), limits, kind="tuning", jobs=1
+        )
+        work = crew.work(steps)
+    left = [Outcome(s.action, Verdict.REFUSED, f"left alone: {why}") for s, why in work.left]
+    return [*work.outcomes, *left], work.harm
+
+
+class _Altering:
+    """The trade of changing the settings of tables."""
+
+    def __init__(self, conn: Connection) -> None:
+        self._conn = conn
+
+    def perform(self, session: RepairSession, step: Step, speed: Speed) -> Outcome | None:  # noqa: ARG002 - it takes a moment
+        """Change one table."""
+        try:
+            session.execute(sql.SQL(step.action.statement))
+        except psycopg2.Error as error:
+            return outcome_of_error(
+                session.conn, step.action, step.table_oid, error, limit_option="none"
+            )
+        return None
+
+    def settle(self, done: Sequence[tuple[Step, None]]) -> list[Outcome]:
+        """Read the settings that the tables have now."""
+        oids = [step.table_oid for step, _ in done]
+        rows = {row["oid"]: row for row in query(self._conn, "table_activity", {"oids": oids})}
+        return [_altered(step, rows.get(step.table_oid)) for step, _ in done]
+
+
+def _altered(step: Step, row: Mapping[str, Any] | None) -> Outcome:
+    if row is None:
+        return Outcome(step.action, Verdict.REFUSED, "the table was dropped meanwhile")
+    present = ", ".join(row["storage_parameters"]) or "those of the server"
+    words = "taken back" if step.action.kind == _TAKE_BACK else "set, on trial"
+    return Outcome(
+        step.action,
+        Verdict.WORKED,
+        f"{words}; its settings are now {present}",
+        after={"storage_parameters": list(row["storage_parameters"])},
+    )
+
+
+def _standing(tuning: Tuning, outcomes: Sequence[Outcome]) -> list[Trial]:
+    """Return the trials that go on after this run."""
+    worked = {(o.action.kind, o.action.subject) for o in outcomes if o.verdict is Verdict.WORKED}
+    tried = {(o.action.kind, o.action.subject) for o in outcomes}
+    standing = list(tuning.going_on)
+    standing += [trial for name, trial in tuning.begun.items() if (_SET, name) in worked]
+    for name, (trial, judgement, _) in tuning.judged.items():
+        if judgement is Judgement.GO_ON:
+            standing.append(trial.prolonged(trial.ends_at))
+        elif (_TAKE_BACK, name) in tried - worked:
+            standing.append(trial)  # a lock was in the way: it is taken back by the next run
+    return standing
+
+
+def _follow_up(standing: Sequence[Trial], now: float) -> FollowUp | None:
+    """Ask for a run at the end of the first trial."""
+    if not standing:
+        return None
+    ends_at = min(trial.ends_at for trial in standing)
+    return FollowUp({"judge_only": True}, max(ends_at - now, TRY_AGAIN_SECONDS))

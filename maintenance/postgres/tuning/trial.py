@@ -1,0 +1,159 @@
+"""A trial of a table's settings, and the judgement at its end. Pure.
+
+What counts is how many rows wait for one VACUUM or ANALYZE: the rows changed in a time, over the
+runs in that time, before and since. Counters begin anew after a reset or a crash, and say nothing of
+the time before.
+"""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict, dataclass, replace
+from enum import StrEnum
+from typing import Any
+
+from maintenance.core.wording import counted, percent, seconds_in_words
+
+#: A change is kept if no more than this part of the rows of before wait for a run.
+WANTED_RATIO = 0.7
+#: More often than every half hour the work itself is felt.
+MOST_RUNS_PER_DAY = 48.0
+#: Of 18 and later the server says how long autovacuum was at work on a table.
+MOST_TIME_RATIO = 0.25
+#: What was counted before has to cover a day of the site.
+SHORTEST_BEFORE_SECONDS = 86_400.0
+
+#: What each setting is judged by: the rows that wait, and the runs that they wait for.
+_JUDGED_BY = {
+    "autovacuum_vacuum_scale_factor": (("rewritten_rows",), "vacuums", "dead row"),
+    "autovacuum_vacuum_insert_scale_factor": (("inserted_rows",), "vacuums", "inserted row"),
+    "autovacuum_vacuum_insert_threshold": (("inserted_rows",), "vacuums", "inserted row"),
+    "autovacuum_analyze_scale_factor": (
+        ("rewritten_rows", "inserted_rows"),
+        "analyzes",
+        "changed row",
+    ),
+}
+
+
+class Judgement(StrEnum):
+    """How a trial ends."""
+
+    KEEP = "keep"
+    REVERT = "revert"
+    GO_ON = "go on"
+
+
+@dataclass(frozen=True, slots=True)
+class Activity:
+    """What happened to a table in ``seconds``. ``vacuum_seconds`` is known from 18 on."""
+
+    seconds: float
+    rewritten_rows: int
+    inserted_rows: int
+    vacuums: int
+    analyzes: int
+    vacuum_seconds: float | None = None
+
+    @classmethod
+    def from_row(cls, row: Mapping[str, Any], seconds: float) -> "Activity":
+        """Build from a row of ``sql/table_activity.sql``, counted in the last ``seconds``."""
+        names = ("rewritten_rows", "inserted_rows", "vacuums", "analyzes", "vacuum_seconds")
+        return cls(seconds, **{name: row[name] for name in names})
+
+    def since(self, earlier: "Activity") -> "Activity":
+        """Return what happened after ``earlier``, all of it where the counters began anew."""
+        if self.seconds < earlier.seconds or self.rewritten_rows < earlier.rewritten_rows:
+            return self
+        known = self.vacuum_seconds is not None and earlier.vacuum_seconds is not None
+        return Activity(
+            self.seconds - earlier.seconds,
+            self.rewritten_rows - earlier.rewritten_rows,
+            self.inserted_rows - earlier.inserted_rows,
+            self.vacuums - earlier.vacuums,
+            self.analyzes - earlier.analyzes,
+            (self.vacuum_seconds or 0) - (earlier.vacuum_seconds or 0) if known else None,
+        )
+
+    def rows(self, names: Sequence[str]) -> int:
+        """Return the sum of some counters of rows."""
+        return sum(int(getattr(self, name)) for name in names)
+
+
+@dataclass(frozen=True, slots=True)
+class Trial:
+    """Settings that a table was given, what was counted before, and how to take them back.
+
+    Times are seconds since the epoch by the server's clock.
+    """
+
+    oid: int
+    table: str
+    settings: Mapping[str, float]
+    undo: str
+    before: Activity
+    began_at: float
+    ends_at: float
+    extended: bool = False
+
+    def to_json(self) -> dict[str, Any]:
+        """Return plain JSON values."""
+        return asdict(self)
+
+    @classmethod
+    def from_json(cls, body: Mapping[str, Any]) -> "Trial":
+        """Rebuild a trial from :meth:`to_json`."""
+        return cls(**{**body, "before": Activity(**body["before"])})
+
+    def still_stands(self, storage_parameters: Sequence[str]) -> bool:
+        """Tell whether the table still has the settings of the trial, and not those of somebody."""
+        present = dict(option.split("=", 1) for option in storage_parameters)
+        return all(
+            name in present and float(present[name]) == value
+            for name, value in self.settings.items()
+        )
+
+    def prolonged(self, now: float) -> "Trial":
+        """Return the trial with as much time again."""
+        return replace(self, ends_at=now + (self.ends_at - self.began_at), extended=True)
+
+
+def judge(trial: Trial, after: Activity) -> tuple[Judgement, str]:
+    """Judge a trial by what happened since it began; the sentence says on what it rests."""
+    verdicts = [_judged(name, trial.before, after) for name in trial.settings]
+    sentence = "; ".join(words for _, words in verdicts)
+    burden = _burden(after)
+    if burden:
+        return Judgement.REVERT, f"{burden}; {sentence}"
+    found = {judgement for judgement, _ in verdicts}
+    if Judgement.GO_ON in found:
+        if trial.extended:
+            return Judgement.REVERT, f"{sentence}, also after as much time again"
+        return Judgement.GO_ON, sentence
+    return (Judgement.REVERT if Judgement.REVERT in found else Judgement.KEEP), sentence
+
+
+def _burden(after: Activity) -> str:
+    """Say that autovacuum has become a load itself; empty where it has not."""
+    if after.seconds <= 0:
+        return ""
+    per_day = max(after.vacuums, after.analyzes) / (after.seconds / 86_400)
+    if per_day > MOST_RUNS_PER_DAY:
+        return f"autovacuum came {per_day:.0f} times a day, which is felt itself"
+    if after.vacuum_seconds is not None and after.vacuum_seconds / after.seconds > MOST_TIME_RATIO:
+        return f"autovacuum was at work on it {percent(after.vacuum_seconds / after.seconds)} of the time"
+    return ""
+
+
+def _judged(setting: str, before: Activity, after: Activity) -> tuple[Judgement, str]:
+    names, runs, noun = _JUDGED_BY[setting]
+    statement = "VACUUM" if runs == "vacuums" else "ANALYZE"
+    came = int(getattr(after, runs))
+    if not came:
+        changed = after.rows(names)
+        return Judgement.GO_ON, (
+            f"no {statement} has come in {seconds_in_words(after.seconds)}, with"
+            f" {counted(changed, noun)}"
+        )
+    then = before.rows(names) / max(1, int(getattr(before, runs)))
+    now = after.rows(names) / came
+    sentence = f"{counted(round(now), noun)} wait for a {statement} now, {round(then):,} did before"
+    return (Judgement.KEEP if now <= WANTED_RATIO * then else Judgement.REVERT), sentence

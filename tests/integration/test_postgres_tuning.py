@@ -1,0 +1,163 @@
+"""Autovacuum settings given to tables on trial, and taken back where they do not help."""
+
+from collections.abc import Callable
+from typing import Any
+
+import pytest
+
+from maintenance.conf import DatabaseTarget, Thresholds
+from maintenance.core.errors import UnknownName
+from maintenance.core.job import Job
+from maintenance.core.plans import Verdict
+from maintenance.core.reports import Report
+from maintenance.postgres.tuning.options import TuneOptions
+from maintenance.postgres.tuning.run import tune_autovacuum
+from tests.postgres_clients import Client, ask, narrow_role
+
+ADVICE = Thresholds(autovacuum_large_trigger_rows=100)
+
+
+@pytest.fixture
+def url(make_database: Callable[[], str], monkeypatch: pytest.MonkeyPatch) -> str:
+    monkeypatch.setattr("maintenance.postgres.tuning.run.SHORTEST_BEFORE_SECONDS", 0.0)
+    url = make_database()
+    ask(url, "CREATE TABLE big (id int, n int) WITH (fillfactor = 90, autovacuum_enabled = true)")
+    ask(url, "INSERT INTO big SELECT i, i FROM generate_series(1, 10000) i")
+    with Client(url) as client:
+        client.run("UPDATE big SET n = n + 1 WHERE id <= 1000")
+        client.run("SELECT pg_stat_force_next_flush()")
+    ask(url, "VACUUM ANALYZE big")
+    return url
+
+
+def tune(url: str, state: Any = None, **options: Any) -> Report:
+    job = Job(
+        "site",
+        DatabaseTarget(url=url, lock_timeout_seconds=0.3),
+        TuneOptions(**options),
+        previous_state=state or {},
+    )
+    return tune_autovacuum(job, ADVICE)
+
+
+def settings(url: str) -> list[str]:
+    rows = ask(url, "SELECT unnest(reloptions) FROM pg_class WHERE relname = 'big' ORDER BY 1")
+    return [text for (text,) in rows]
+
+
+UNTOUCHED = ["autovacuum_enabled=true", "fillfactor=90"]
+
+
+def test_advice_is_applied_on_trial_with_its_undo(url: str) -> None:
+    report = tune(url, trial_days=3)
+
+    [outcome] = report.outcomes
+    assert outcome.verdict is Verdict.WORKED
+    assert outcome.action.statement.startswith('ALTER TABLE "public"."big" SET (autovacuum_')
+    assert any(s.startswith("autovacuum_vacuum_scale_factor=0.0") for s in settings(url))
+    [trial] = report.state["trials"]
+    assert trial["table"] == "public.big"
+    assert report.follow_up is not None
+    assert report.follow_up.options == {"judge_only": True}
+    assert report.follow_up.delay_seconds == pytest.approx(3 * 86_400)
+    ask(url, outcome.action.undo)
+    assert settings(url) == UNTOUCHED
+
+
+def test_a_dry_run_changes_nothing_and_keeps_what_is_on_trial(url: str) -> None:
+    state = tune(url).state
+    before = settings(url)
+
+    report = tune(url, state, dry_run=True)
+
+    assert settings(url) == before
+    assert report.state == state
+    assert report.follow_up is None
+
+
+def test_a_plan_is_what_is_done(url: str) -> None:
+    planned = tune(url, dry_run=True).outcomes
+    done = tune(url).outcomes
+    assert [o.action.statement for o in planned] == [o.action.statement for o in done]
+    assert planned[0].verdict is Verdict.PLANNED
+
+
+def test_a_trial_without_effect_is_taken_back(url: str) -> None:
+    state = tune(url, trial_days=0).state
+
+    first = tune(url, state, judge_only=True)
+    second = tune(url, first.state, judge_only=True)
+
+    [going_on] = [f for f in first.findings if f.code == "tuning-go-on"]
+    assert "no VACUUM has come in" in going_on.sentence
+    [outcome] = second.outcomes
+    assert (outcome.action.kind, outcome.verdict) == ("take back", Verdict.WORKED)
+    assert settings(url) == UNTOUCHED
+    assert second.state["trials"] == []
+    assert second.follow_up is None
+
+
+def test_a_trial_that_helps_is_kept(url: str) -> None:
+    state = tune(url, trial_days=0).state
+    with Client(url) as client:
+        client.run("UPDATE big SET n = n + 1 WHERE id <= 10")
+        client.run("SELECT pg_stat_force_next_flush()")
+    ask(url, "VACUUM ANALYZE big")
+    state["trials"][0]["before"]["seconds"] -= 86_400  # a day has passed since
+    state["trials"][0]["began_at"] -= 86_400
+
+    report = tune(url, state, judge_only=True)
+
+    assert report.outcomes == ()
+    [kept] = [f for f in report.findings if f.code == "tuning-keep"]
+    assert "10 dead rows wait for a VACUUM now, 1,000 did before" in kept.sentence
+    assert kept.undo
+    assert settings(url) != UNTOUCHED
+
+
+def test_settings_that_somebody_changed_meanwhile_are_left(url: str) -> None:
+    state = tune(url, trial_days=0).state
+    ask(url, "ALTER TABLE big SET (autovacuum_vacuum_scale_factor = 0.5)")
+
+    report = tune(url, state, judge_only=True)
+
+    [kept] = [f for f in report.findings if f.code == "tuning-keep"]
+    assert "somebody has changed its settings since" in kept.sentence
+    assert "autovacuum_vacuum_scale_factor=0.5" in settings(url)
+
+
+def test_a_table_that_is_locked_is_taken_back_by_the_next_run(url: str) -> None:
+    first = tune(url, tune(url, trial_days=0).state, judge_only=True)
+    with Client(url, "migration") as client:
+        client.run("BEGIN; LOCK TABLE big IN SHARE UPDATE EXCLUSIVE MODE")
+        blocked = tune(url, first.state, judge_only=True)
+    [outcome] = blocked.outcomes
+    assert outcome.verdict is Verdict.BLOCKED
+    assert "application migration" in outcome.sentence
+    assert blocked.follow_up is not None
+
+    tune(url, blocked.state, judge_only=True)
+
+    assert settings(url) == UNTOUCHED
+
+
+def test_counters_too_young_to_compare_with_are_a_reason_to_wait(
+    url: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("maintenance.postgres.tuning.run.SHORTEST_BEFORE_SECONDS", 1e12)
+    [outcome] = tune(url).outcomes
+    assert outcome.verdict is Verdict.REFUSED
+    assert "too little to compare a trial with" in outcome.sentence
+    assert settings(url) == UNTOUCHED
+
+
+def test_a_role_without_rights_is_refused(url: str) -> None:
+    with narrow_role(url, "pg_monitor") as narrow:
+        [outcome] = tune(narrow).outcomes
+    assert outcome.verdict is Verdict.REFUSED
+    assert outcome.sentence == "the role may not: ALTER TABLE needs ownership of the table"
+
+
+def test_an_unknown_table_gets_a_suggestion(url: str) -> None:
+    with pytest.raises(UnknownName, match=r'"bigg".*big'):
+        tune(url, tables=("bigg",))
