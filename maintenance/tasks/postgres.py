@@ -40,6 +40,7 @@ def vacuum_analyze(job: Job[DatabaseTarget, vacuum.VacuumOptions]) -> Report:
     target=TargetKind.DATABASE,
     options=VacuumFullOptions,
     writes=True,
+    dangerous="vacuum_full",
     soft_time_limit_seconds=3 * 3600,
 )
 def vacuum_full(job: Job[DatabaseTarget, VacuumFullOptions]) -> Report:
@@ -49,7 +50,13 @@ def vacuum_full(job: Job[DatabaseTarget, VacuumFullOptions]) -> Report:
     return rewrite.vacuum_full(job)
 
 
-@maintenance_task(queue="low", target=TargetKind.DATABASE, options=TuneOptions, writes=True)
+@maintenance_task(
+    queue="low",
+    target=TargetKind.DATABASE,
+    options=TuneOptions,
+    writes=True,
+    dangerous="alter_table",
+)
 def tune_autovacuum(job: Job[DatabaseTarget, TuneOptions]) -> Report:
     """Give tables the autovacuum settings that the review advises, on trial; keep what helps."""
     from maintenance.postgres.tuning import run as tuning

@@ -262,8 +262,10 @@ def test_the_undo_sets_back_what_was_set_and_resets_the_rest() -> None:
     )
     (finding,) = advise_table_settings([table], RULES, MONTH, 1_000_000)
     assert finding.undo == (
-        "ALTER TABLE public.t SET (autovacuum_analyze_scale_factor = 0.3),"
-        " RESET (autovacuum_vacuum_scale_factor);",
+        (
+            "ALTER TABLE public.t SET (autovacuum_analyze_scale_factor = 0.3),"
+            " RESET (autovacuum_vacuum_scale_factor);"
+        ),
     )
 
 
