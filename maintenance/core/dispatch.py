@@ -178,7 +178,7 @@ def failure_report(run: Run, reason: str) -> Report:
 
     An attempt that was postponed has not failed, and does not count.
     """
-    attempts = max(len(run.failures), 1)
+    attempts = len(run.failures)
     return Report(
         title=f"{run.short_task.replace('_', ' ').capitalize()} failed",
         summary=f"Failed after {_attempts(attempts)}: {reason}",

@@ -11,7 +11,7 @@ from django.utils import timezone
 from maintenance.core.dispatch import mend, publish, start_run
 from maintenance.core.ledger import LEASE_SECONDS, Origin
 from maintenance.core.registry import task_named
-from maintenance.models import Run, RunState, StoredReport, Trigger
+from maintenance.models import Run, RunState, RunStep, StoredReport, Trigger
 from tests.acceptance.test_checklists_run import finished
 from tests.celery_nodes import WorkerFactory
 from tests.polling import eventually
@@ -52,6 +52,25 @@ def test_a_killed_workers_run_is_done_by_another_worker(
     assert run.worker == heir.hostname()
     assert run.attempt == 2
     assert "stopped responding" in run.failures[0]["reason"]
+
+
+def test_what_a_killed_worker_has_done_is_not_done_again(
+    make_worker: WorkerFactory, tmp_path: Path
+) -> None:
+    victim = make_worker("medium", name="victim")
+    gate = tmp_path / "gate"
+    run = start_run(task_named("step_and_wait_at_gate"), "", {"gate": str(gate)}, BY_HAND)
+    eventually(RunStep.objects.filter(run=run).exists, 30, "its first step is in the ledger")
+
+    victim.kill()
+    let_the_lease_expire(run)
+    mend()
+    gate.touch()
+    make_worker("medium", name="heir")
+
+    ended = finished(run)
+    assert (ended.state, ended.summary) == (RunState.SUCCEEDED, "Found done: first.")
+    assert not RunStep.objects.exists()
 
 
 def test_a_run_that_kills_every_worker_is_given_up_with_its_reason(

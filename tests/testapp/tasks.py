@@ -10,6 +10,7 @@ from maintenance.core.errors import TargetUnavailable
 from maintenance.core.findings import Finding, Severity
 from maintenance.core.job import Job
 from maintenance.core.options import NoOptions
+from maintenance.core.plans import Action, Outcome, Verdict
 from maintenance.core.registry import TargetKind
 from maintenance.core.reports import Report, Sample
 from maintenance.core.task import maintenance_task
@@ -72,6 +73,18 @@ def wait_at_gate(job: Job[None, GateOptions]) -> Report:
         job.progress.update(done, phase="waiting at the gate", unit="looks")
         sleep(0.05)
     return Report("Gate", f"Passed the gate after {done} looks.")
+
+
+@maintenance_task(queue="medium", target=TargetKind.NONE, options=GateOptions)
+def step_and_wait_at_gate(job: Job[None, GateOptions]) -> Report:
+    """Do one step, which no other attempt repeats, and wait at the gate."""
+    done = job.steps.done()
+    if not done:
+        step = Action("note", "first step", "note", "a test")
+        job.steps.record("first", Outcome(step, Verdict.WORKED, duration_seconds=1.0))
+    while not Path(job.options.gate).exists():
+        sleep(0.05)
+    return Report("Gate", f"Found done: {', '.join(done)}.", outcomes=tuple(done.values()))
 
 
 @maintenance_task(
