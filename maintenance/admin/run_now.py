@@ -5,6 +5,9 @@ from typing import Any
 from django.http import HttpRequest, HttpResponse
 from django.shortcuts import redirect
 from django.template.response import TemplateResponse
+from django.utils import timezone
+from django.utils.html import format_html
+from django.utils.safestring import SafeString
 from django.utils.translation import gettext as _
 from django_celery_beat.models import PeriodicTask
 
@@ -20,11 +23,13 @@ from maintenance.admin.rights import (
 from maintenance.admin.schedule_row import arguments_of
 from maintenance.admin.starting import start_by_hand
 from maintenance.admin.task_form import TaskForm
-from maintenance.admin.wording import danger_words, task_words
+from maintenance.admin.wording import danger_words, moment, task_words
 from maintenance.conf import Configuration, configuration
+from maintenance.core.conditions import require_leave
 from maintenance.core.errors import MaintenanceError, UnknownName
 from maintenance.core.redaction import address_of
 from maintenance.core.registry import TargetKind, TaskSpec, task_named
+from maintenance.core.windows import closes_at, opens_at
 from maintenance.reports.formatting import format_value
 
 _SECTIONS = {
@@ -61,9 +66,12 @@ def _answer(request: HttpRequest, model_admin: MaintenanceAdmin, spec: TaskSpec)
     form = TaskForm(spec, configuration(), request.POST)
     if "change" in request.POST or not form.is_valid():
         return _form_page(request, model_admin, spec, form)
-    if form.changes_something and not _is_confirmed(request, spec):
-        return _confirmation(request, model_admin, spec, form)
     try:
+        if form.changes_something:
+            target = spec.resolve_target(configuration(), form.target)
+            require_leave(spec, form.target, target)
+            if not _is_confirmed(request, spec):
+                return _confirmation(request, model_admin, spec, form)
         run = start_by_hand(request, model_admin, spec, form.target, form.options)
     except MaintenanceError as error:
         form.add_error(None, str(error))
@@ -152,18 +160,33 @@ def _options_of_schedule(key: str) -> dict[str, Any]:
     return arguments_of(row)[1] if row is not None else {}
 
 
-def _what_is_to_be_done(spec: TaskSpec, form: TaskForm) -> list[tuple[str, str]]:
+def _what_is_to_be_done(spec: TaskSpec, form: TaskForm) -> list[tuple[str, SafeString | str]]:
     address = target_address(spec, form.target, configuration())
     where = f"{form.target} ({address})" if address else form.target
     return [
         (_("task"), spec.name),
         (_("target"), where or _("the site itself")),
+        *window_facts(spec, form.target, configuration()),
         (_("queue"), spec.queue),
         *(
             (label_of(name).lower(), format_value(name, value))
             for name, value in form.options.items()
         ),
     ]
+
+
+def window_facts(
+    spec: TaskSpec, name: str, parsed: Configuration
+) -> list[tuple[str, SafeString | str]]:
+    """Return whether a target's maintenance window is open; nothing for a target without any."""
+    windows = parsed.windows_of(spec.target_kind.targets(parsed).get(name))
+    now = timezone.now()
+    if closes := closes_at(windows, now):
+        return [(_("maintenance window"), format_html(_("open until {}"), moment(closes)))]
+    if opens := opens_at(windows, now):
+        words = _("closed until {}; a run by hand does not wait for it")
+        return [(_("maintenance window"), format_html(words, moment(opens)))]
+    return []
 
 
 def is_configured(spec: TaskSpec, parsed: Configuration) -> bool:

@@ -1,9 +1,11 @@
 """Tasks that can harm a site, in the admin: a permission of their own, and a box to tick."""
 
+from datetime import UTC, timedelta
 from typing import Any
 
 import pytest
 from django.test import Client
+from django.utils import timezone
 from django_celery_beat.models import CrontabSchedule, PeriodicTask
 
 from maintenance.core.options import DryRunOption
@@ -31,6 +33,19 @@ def rebuild(task_that: TaskFactory) -> None:
         target_kind=TargetKind.DATABASE,
         options_type=DryRunOption,
     )
+
+
+@pytest.fixture(autouse=True)
+def allowing(settings: Any) -> None:
+    """A database that allows it, with a window that opens in two hours; and one that does not."""
+    later = timezone.now().astimezone(UTC) + timedelta(hours=2)
+    window = {"start": later.time(), "end": (later + timedelta(hours=1)).time()}
+    settings.MAINTENANCE = {
+        "databases": {
+            "default": {"alias": "default", "allow": ["reindex"], "windows": [window]},
+            "strict": {"alias": "default", "allow": ["vacuum_full"]},
+        }
+    }
 
 
 @pytest.fixture
@@ -69,6 +84,24 @@ def test_its_confirmation_says_what_it_does_and_has_a_box_that_is_not_ticked(
     assert "required" in box
     assert "checked" not in box
     assert "It has not started" not in text
+    assert not Run.objects.exists()
+
+
+def test_its_confirmation_says_that_no_window_is_open(surgeon: Client) -> None:
+    facts = dict(surgeon.post(FORM, {"target": "default"}).context["facts"])
+
+    assert facts["maintenance window"].startswith("closed until <time")
+    assert facts["maintenance window"].endswith("a run by hand does not wait for it")
+
+
+def test_a_target_that_does_not_allow_it_is_refused_before_anything_is_confirmed(
+    surgeon: Client,
+) -> None:
+    for given in ({}, {"confirmed": "yes", "understood": "on"}):
+        answer = surgeon.post(FORM, {"target": "strict", **given})
+        (error,) = answer.context["form"].non_field_errors()
+        assert error == 'reindex is off for database "strict": add allow = ["reindex"] to it.'
+
     assert not Run.objects.exists()
 
 
