@@ -24,8 +24,8 @@ from maintenance.postgres.vacuum.overdue import (
     overdue,
     upkeep_of,
 )
-from maintenance.postgres.vacuum.plan import TableKind, TableState
 from maintenance.postgres.vacuum.table_settings import advise_table_settings
+from maintenance.postgres.vacuum.table_state import TableKind, TableState
 from maintenance.postgres.vacuum.triggers import Rule, is_switched_off, triggers_of
 from maintenance.postgres.vacuum.workers import (
     WorkerUse,

@@ -13,13 +13,14 @@ from maintenance.postgres.connection import query
 class Load:
     """The site's own activity; ``None`` where the role may not see it, or it cannot be told yet.
 
-    ``active_sessions`` are client sessions with a statement at work, ``lock_waiters`` those that
-    wait for a lock, neither of them ours. ``replica_lag_seconds`` is that of the slowest streaming
+    ``active_sessions`` are client sessions with a statement at work, ``recent_sessions`` those that
+    had one within the last second, ``lock_waiters`` those that wait for a lock, none of them ours. ``replica_lag_seconds`` is that of the slowest streaming
     standby, ``wal_bytes_per_second`` the rate since the reading before, ours included.
     ``added_latency_ms`` is how much longer a small statement takes than before the work began.
     """
 
     active_sessions: int | None = None
+    recent_sessions: int | None = None
     lock_waiters: int = 0
     replica_lag_seconds: float | None = None
     wal_bytes_per_second: float | None = None
@@ -44,6 +45,7 @@ class LoadMeter:
         self._wal_bytes, self._read_at = row["wal_bytes"], now
         return Load(
             active_sessions=row["active_sessions"],
+            recent_sessions=row["recent_sessions"],
             lock_waiters=row["lock_waiters"],
             replica_lag_seconds=row["replica_lag_seconds"],
             wal_bytes_per_second=rate,

@@ -63,7 +63,7 @@ def pace_of(load: Load, limits: Pacing, *, jobs: int, processors: int | None) ->
         return Pace(0, Speed.GENTLE, "; ".join(exceeded))
     if near:
         return Pace(1, Speed.GENTLE, "; ".join(near))
-    if load.active_sessions:
+    if load.active_sessions or load.recent_sessions:
         return Pace(jobs, Speed.GENTLE, "the site is at work")
     return Pace(jobs, Speed.FULL)
 

@@ -8,7 +8,8 @@ import psycopg2.errors
 from psycopg2 import sql
 from psycopg2.extensions import connection as Connection  # noqa: N812 - it is a class
 
-from maintenance.postgres.connection import MARKER, connection_was_lost, reason_of
+from maintenance.postgres.connection import MARKER, connection_was_lost, query, reason_of
+from maintenance.postgres.repair.pacing import Speed
 
 #: A request to cancel that has not been answered after this long never will be.
 CANCEL_SECONDS = 5.0
@@ -41,10 +42,18 @@ class RepairSession:
     def __init__(self, conn: Connection) -> None:
         self.conn = conn
         self.pid = int(conn.info.backend_pid)
+        self._speed: Speed | None = None
         self._interruption: Interrupted | None = None
         self._guard = threading.Lock()
         self._at_work = False
         self._canceller: threading.Thread | None = None
+
+    def work_at(self, speed: Speed) -> None:
+        """Set the cost limits that the next VACUUM or ANALYZE begins with, where they differ."""
+        if speed is self._speed:
+            return
+        query(self.conn, "cost_limits", speed.settings)
+        self._speed = speed
 
     def execute(self, statement: sql.Composable) -> list[str]:
         """Run one statement and return the messages that the server sent with it.

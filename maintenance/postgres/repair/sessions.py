@@ -13,6 +13,10 @@ from maintenance.core.job import Job
 from maintenance.postgres.connection import MARKER, connect, query
 from maintenance.postgres.repair.watch import Watch
 
+#: A little less than ``deadlock_timeout``, which is a second by default: then an autovacuum in the way
+#: is cancelled (PostgreSQL documentation, "The Autovacuum Daemon").
+BEFORE_DEADLOCK_TIMEOUT_SECONDS = 0.8
+
 
 def purpose_of(kind: str, run_id: str) -> str:
     """Return the purpose of a session: with its prefix it fits into the 63 bytes of its name."""
@@ -25,7 +29,8 @@ def repair_session(
 ) -> Iterator[Connection]:
     """Open a session that may write; see :func:`connect` for what it raises.
 
-    It waits for no lock longer than the target bears: whoever came after it would wait as well.
+    It waits for no lock longer than the target bears: whoever came after it would wait as well; and
+    not until the server cancels an autovacuum that it waits for.
     """
     with connect(
         target,
@@ -33,7 +38,9 @@ def repair_session(
         read_only=False,
         statement_timeout_seconds=statement_timeout_seconds,
         lock_timeout_seconds=min(
-            target.lock_timeout_seconds, target.pacing.blocked_limit_seconds / 2
+            target.lock_timeout_seconds,
+            target.pacing.blocked_limit_seconds / 2,
+            BEFORE_DEADLOCK_TIMEOUT_SECONDS,
         ),
         may_be_kept=False,
     ) as conn:

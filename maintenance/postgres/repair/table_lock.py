@@ -38,12 +38,16 @@ def occupy(conn: Connection, oid: int) -> Occupant | None:
 
     An autovacuum worker counts: waiting for its lock would make the server cancel it.
     """
-    row = query(conn, "occupy_table", {"class": LOCK_CLASS, "oid": oid})[0]
+    key = {"class": LOCK_CLASS, "oid": oid}
+    row = query(conn, "occupy_table", key)[0]
     if row["autovacuum_pid"] is not None:
         if row["is_ours"]:
             leave(conn, oid)
         return Occupant(row["autovacuum_pid"], is_autovacuum=True)
-    return None if row["is_ours"] else Occupant(row["holder_pid"], is_autovacuum=False)
+    if row["is_ours"]:
+        return None
+    holders = query(conn, "occupant_of_table", key)
+    return Occupant(holders[0]["pid"] if holders else None, is_autovacuum=False)
 
 
 @contextmanager

@@ -1,18 +1,10 @@
 -- What a server is busy with beside our own sessions. What others do is shown to pg_read_all_stats
 -- alone: without it their number is unknown, not zero.
+-- A site of short statements has often none at work at the very moment of a look, so that those who
+-- had one within the last second count as well.
 SELECT
-    CASE
-        WHEN pg_has_role(current_user, 'pg_read_all_stats', 'USAGE')
-        THEN (
-            SELECT count(*)
-            FROM pg_stat_activity AS a
-            WHERE a.state = 'active'
-                AND a.backend_type = 'client backend'
-                AND a.pid <> pg_backend_pid()
-                AND a.pid <> ALL (%(ours)s::int[])
-                AND NOT starts_with(a.application_name, 'maintenance:')
-        )
-    END AS active_sessions,
+    CASE WHEN may.see THEN others.active_sessions END AS active_sessions,
+    CASE WHEN may.see THEN others.recent_sessions END AS recent_sessions,
     (
         SELECT count(DISTINCT l.pid)
         FROM pg_locks AS l
@@ -26,3 +18,16 @@ SELECT
     CASE
         WHEN NOT pg_is_in_recovery() THEN pg_wal_lsn_diff(pg_current_wal_lsn(), '0/0')::bigint
     END AS wal_bytes
+FROM (SELECT pg_has_role(current_user, 'pg_read_all_stats', 'USAGE') AS see) AS may
+CROSS JOIN (
+    SELECT
+        count(*) FILTER (WHERE a.state = 'active') AS active_sessions,
+        count(*) FILTER (
+            WHERE a.state = 'active' OR a.state_change > clock_timestamp() - interval '1 second'
+        ) AS recent_sessions
+    FROM pg_stat_activity AS a
+    WHERE a.backend_type = 'client backend'
+        AND a.pid <> pg_backend_pid()
+        AND a.pid <> ALL (%(ours)s::int[])
+        AND NOT starts_with(a.application_name, 'maintenance:')
+) AS others

@@ -55,4 +55,4 @@ CROSS JOIN (
 ) AS d
 WHERE c.relkind IN ('r', 'm', 't', 'p')
     AND c.relpersistence <> 't'
-    AND (%(oid)s::oid IS NULL OR c.oid = %(oid)s::oid)
+    AND (%(oids)s::bigint[] IS NULL OR c.oid = ANY (%(oids)s::bigint[]::oid[]))

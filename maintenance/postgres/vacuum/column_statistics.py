@@ -12,7 +12,7 @@ from maintenance.core.findings import Finding, Severity, unavailable
 from maintenance.core.wording import counted, listed
 from maintenance.postgres.vacuum.autovacuum_rules import AutovacuumRules, analyze_trigger_rows
 from maintenance.postgres.vacuum.overdue import NAMED_TABLES, Upkeep
-from maintenance.postgres.vacuum.plan import TableState
+from maintenance.postgres.vacuum.table_state import TableState
 from maintenance.postgres.vacuum.triggers import Rule
 
 

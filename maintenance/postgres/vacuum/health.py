@@ -19,6 +19,7 @@ from maintenance.postgres.vacuum.column_statistics import (
     diagnose_column_statistics,
 )
 from maintenance.postgres.vacuum.horizon import diagnose_horizon, fruitless
+from maintenance.postgres.vacuum.needs import Needs
 from maintenance.postgres.vacuum.overdue import (
     TELLING_WINDOW_SECONDS,
     Circumstances,
@@ -30,9 +31,10 @@ from maintenance.postgres.vacuum.overdue import (
     overdue_keys,
     upkeep_of,
 )
-from maintenance.postgres.vacuum.plan import Needs, TableState, plan_vacuum
+from maintenance.postgres.vacuum.plan import plan_vacuum
 from maintenance.postgres.vacuum.run import VacuumMeasurement, measure, refuse_standby
 from maintenance.postgres.vacuum.table_settings import advise_table_settings
+from maintenance.postgres.vacuum.table_state import TableState
 from maintenance.postgres.vacuum.workers import (
     Pace,
     WorkerUse,

@@ -8,7 +8,8 @@ from maintenance.core.findings import Finding, Severity
 from maintenance.core.wording import counted, listed, seconds_in_words
 from maintenance.postgres.counters import CounterWindow
 from maintenance.postgres.vacuum.autovacuum_rules import AutovacuumRules
-from maintenance.postgres.vacuum.plan import Needs, TableKind, TableState
+from maintenance.postgres.vacuum.needs import Needs
+from maintenance.postgres.vacuum.table_state import TableKind, TableState
 from maintenance.postgres.vacuum.triggers import (
     Rule,
     Trigger,

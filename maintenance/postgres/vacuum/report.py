@@ -1,14 +1,20 @@
 """The report of a vacuum run."""
 
-from collections import Counter
-from collections.abc import Sequence
+from collections import Counter, defaultdict
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
 
+from maintenance.conf import Pacing
 from maintenance.core.findings import Finding, Severity, by_seriousness, unavailable
 from maintenance.core.plans import Outcome, Verdict
 from maintenance.core.reports import Report, Sample, Table
 from maintenance.core.wording import counted, listed
 from maintenance.postgres.counters import CounterWindow
-from maintenance.postgres.vacuum.plan import TableKind, TableState, TableTask, VacuumPlan
+from maintenance.postgres.repair.harm import Harm, harm_findings
+from maintenance.postgres.vacuum.duration import duration_samples
+from maintenance.postgres.vacuum.plan import TableTask, VacuumPlan
+from maintenance.postgres.vacuum.statements import DATABASE_STATISTICS
+from maintenance.postgres.vacuum.table_state import TableKind, TableState
 
 TITLE = "Vacuum and analyze"
 
@@ -19,17 +25,34 @@ _PROBLEMS = {
 }
 
 
+#: Beginning of what is said of a table that had no turn.
+LEFT = "left for the next run: "
+#: Tables left are named up to so many in a finding's evidence.
+LEFT_NAMED = 1000
+
+
+@dataclass(frozen=True, slots=True)
+class Done:
+    """What came of the plan, and what others felt of it; ``harm`` is ``None`` for a dry run."""
+
+    outcomes: tuple[Outcome, ...]
+    harm: Harm | None = None
+
+
 def vacuum_report(
-    plan: VacuumPlan, outcomes: Sequence[Outcome], window: CounterWindow, *, counts: bool
+    plan: VacuumPlan, done: Done, window: CounterWindow, limits: Pacing, *, counts: bool
 ) -> Report:
-    """Say what was done to each table and what stood in the way.
+    """Say what was done to each table, what stood in the way, and what others felt of it.
 
     ``counts`` tells whether the server counts row changes (``track_counts``) at all.
     """
+    outcomes = done.outcomes
     findings = [
         *([_no_counts()] if not counts else []),
         *_outcome_findings(outcomes),
+        *_left_findings(outcomes),
         *_rights_findings(plan.not_permitted),
+        *(harm_findings(done.harm, limits) if done.harm else ()),
     ]
     return Report(
         title=TITLE,
@@ -41,6 +64,7 @@ def vacuum_report(
             "tables_examined": len(plan.tables),
             "tables_in_plan": len(plan.tasks),
             "counters_cover_seconds": window.seconds,
+            **(done.harm.facts if done.harm else {}),
         },
         samples=_samples(plan, outcomes),
     )
@@ -67,8 +91,27 @@ def _outcome_findings(outcomes: Sequence[Outcome]) -> list[Finding]:
             commands=(f"{outcome.action.statement};",),
         )
         for outcome in outcomes
-        if outcome.verdict in _PROBLEMS
+        if outcome.verdict in _PROBLEMS and not outcome.sentence.startswith(LEFT)
     ]
+
+
+def _left_findings(outcomes: Sequence[Outcome]) -> Iterator[Finding]:
+    """Yield one finding for each reason why tables had no turn."""
+    by_reason = defaultdict(list)
+    for outcome in outcomes:
+        if outcome.sentence.startswith(LEFT):
+            by_reason[outcome.sentence.removeprefix(LEFT)].append(outcome.action.subject)
+    for reason, names in by_reason.items():
+        yield Finding(
+            code="vacuum-left-for-later",
+            severity=Severity.INFO,
+            subject=reason,
+            sentence=(
+                f"{counted(len(names), 'table')} had no turn, because {reason}: {listed(names)}."
+            ),
+            evidence={"tables": names[:LEFT_NAMED]},
+            advice="Nothing needs to be done: the next run takes them up, most urgent first.",
+        )
 
 
 def _advice(verdict: Verdict) -> str:
@@ -117,17 +160,19 @@ def _rights_finding(what: str, tasks: Sequence[TableTask], needs: str) -> Findin
 
 def _summary(plan: VacuumPlan, outcomes: Sequence[Outcome]) -> str:
     examined = counted(len(plan.tables), "table")
-    if not plan.tasks:
+    if not outcomes:
         waiting = len(plan.not_permitted)
         if waiting:
             return f"Nothing was done: the {waiting} of {examined} in need may not be vacuumed by this role."
         return f"Nothing to do: none of {examined} needs VACUUM or ANALYZE."
     by_verdict = Counter(outcome.verdict for outcome in outcomes)
     if by_verdict[Verdict.PLANNED]:
-        return f"{by_verdict[Verdict.PLANNED]} of {examined} would be vacuumed or analyzed."
+        return f"{len(plan.tasks)} of {examined} would be vacuumed or analyzed."
+    of_tables = [o for o in outcomes if o.action.statement != DATABASE_STATISTICS]
+    by_verdict = Counter(outcome.verdict for outcome in of_tables)
     done = by_verdict[Verdict.WORKED] + by_verdict[Verdict.NO_GAIN]
     removed = sum(int(o.after.get("removed_rows") or 0) for o in outcomes)
-    parts = [f"{done} of {len(plan.tasks)} tables in need were vacuumed or analyzed"]
+    parts = [f"{done} of {counted(len(of_tables), 'table')} in need were vacuumed or analyzed"]
     parts.append(f"{counted(removed, 'dead row')} removed")
     for verdict, words in (
         (Verdict.BLOCKED, "blocked"),
@@ -167,4 +212,5 @@ def _samples(plan: VacuumPlan, outcomes: Sequence[Outcome]) -> tuple[Sample, ...
         Sample("dead_rows_count", sum(t.dead_rows for t in plan.tables)),
         Sample("removed_rows_count", removed),
         Sample("unremovable_rows_count", unremovable),
+        *duration_samples(outcomes),
     )

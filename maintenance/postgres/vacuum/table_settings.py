@@ -18,7 +18,7 @@ from maintenance.postgres.vacuum.autovacuum_rules import (
     vacuum_trigger_rows,
 )
 from maintenance.postgres.vacuum.overdue import NAMED_TABLES
-from maintenance.postgres.vacuum.plan import TableKind, TableState
+from maintenance.postgres.vacuum.table_state import TableKind, TableState
 from maintenance.postgres.vacuum.triggers import is_switched_off, options_of
 
 #: Round values from lax to strict; the first that keeps a trigger within bounds is advised.

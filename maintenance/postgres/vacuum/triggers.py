@@ -15,7 +15,7 @@ from maintenance.postgres.vacuum.autovacuum_rules import (
     insert_trigger_rows,
     vacuum_trigger_rows,
 )
-from maintenance.postgres.vacuum.plan import TableKind, TableState
+from maintenance.postgres.vacuum.table_state import TableKind, TableState
 
 #: What PostgreSQL reads as "off" (parse_bool): any beginning of these words that is not ambiguous.
 _OFF = {"off", "of", "false", "fals", "fal", "fa", "f", "no", "n", "0"}

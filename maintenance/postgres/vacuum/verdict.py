@@ -1,25 +1,39 @@
 """Whether a VACUUM or ANALYZE did what it was run for. Pure: two measurements in, a verdict out."""
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from maintenance.core.plans import Verdict
 from maintenance.core.wording import counted
 from maintenance.postgres.activity.sessions import XminHolder
 from maintenance.postgres.vacuum.output import VacuumOutput
-from maintenance.postgres.vacuum.plan import TableState, TableTask
+from maintenance.postgres.vacuum.plan import TableTask
+from maintenance.postgres.vacuum.table_state import TableState
 
 
 @dataclass(frozen=True, slots=True)
 class Observed:
     """What was seen of one table before and after its statement.
 
-    ``after`` is ``None`` if the table is gone. ``holders`` is filled only where dead rows stayed.
+    ``after`` is ``None`` if the table is gone. ``holders`` is filled only where
+    :func:`needs_holders`.
     """
 
     before: TableState
     after: TableState | None
     output: VacuumOutput
     holders: tuple[XminHolder, ...] = ()
+
+    def with_holders(self, holders: tuple[XminHolder, ...]) -> "Observed":
+        """Return the same with what holds back VACUUM."""
+        return replace(self, holders=holders)
+
+
+def needs_holders(task: TableTask, observed: Observed) -> bool:
+    """Tell whether the verdict has to name what holds back VACUUM."""
+    if observed.output.unremovable_rows:
+        return True
+    after = observed.after
+    return task.needs.freeze and after is not None and not _was_frozen(observed.before, after)
 
 
 def verdict_of(task: TableTask, observed: Observed) -> tuple[Verdict, str]:

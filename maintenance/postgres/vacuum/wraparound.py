@@ -26,7 +26,7 @@ from maintenance.postgres.vacuum.id_forecast import (
     rate_of,
     with_look,
 )
-from maintenance.postgres.vacuum.plan import TableKind, TableState
+from maintenance.postgres.vacuum.table_state import TableKind, TableState
 
 #: IDs lie on a circle of 2^32; a row older than half of it would lie in the future.
 WRAPAROUND_IDS = 2**31

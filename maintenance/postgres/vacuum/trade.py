@@ -1,0 +1,170 @@
+"""VACUUM and ANALYZE as steps of a crew: done in a session, verified many at a time."""
+
+import time
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, replace
+from typing import Any
+
+import psycopg2
+from psycopg2 import sql
+from psycopg2.extensions import connection as Connection  # noqa: N812 - it is a class
+
+from maintenance.core.plans import Action, Outcome, Verdict
+from maintenance.postgres.activity.sessions import XminHolder, xmin_holders
+from maintenance.postgres.connection import query, server_major
+from maintenance.postgres.repair.crew import Step
+from maintenance.postgres.repair.failures import outcome_of_error
+from maintenance.postgres.repair.pacing import LONG_SECONDS, Speed
+from maintenance.postgres.repair.session import RepairSession
+from maintenance.postgres.repair.table_lock import occupied
+from maintenance.postgres.vacuum.duration import ASSUMED_BYTES_PER_SECOND
+from maintenance.postgres.vacuum.output import VacuumOutput, parse_vacuum_output
+from maintenance.postgres.vacuum.plan import TableTask
+from maintenance.postgres.vacuum.table_state import TableState
+from maintenance.postgres.vacuum.verdict import Observed, needs_holders, verdict_of
+
+#: On 14 the counters arrive through a collector process, half a second late (PGSTAT_STAT_INTERVAL).
+COLLECTOR_PATIENCE_SECONDS = 3.0
+COLLECTOR_POLL_SECONDS = 0.05
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class VacuumStep(Step):
+    """The statement of one task, or, without one, that on the database as a whole."""
+
+    task: TableTask | None = None
+
+    @property
+    def key(self) -> str:
+        """Its table alone: what a table needs may change until another attempt, it has its turn once."""
+        return self.action.subject
+
+
+@dataclass(frozen=True, slots=True)
+class Performed:
+    """What the server said, and how long it took."""
+
+    output: VacuumOutput
+    seconds: float
+
+
+class VacuumTrade:
+    """Does and judges :class:`VacuumStep`. ``conn`` is where the counters are read again."""
+
+    def __init__(self, conn: Connection) -> None:
+        self._conn = conn
+
+    def perform(
+        self, session: RepairSession, step: VacuumStep, speed: Speed
+    ) -> Performed | Outcome:
+        """Run the step's statement; an outcome where the table cannot be worked on."""
+        session.work_at(_bearable(step, speed))
+        if step.task is None:
+            return self._run(session, step)
+        oid = step.task.measured.oid
+        with occupied(session.conn, oid) as occupant:
+            if occupant is not None:
+                return Outcome(step.action, Verdict.REFUSED, occupant.in_words)
+            return self._run(session, step)
+
+    def _run(self, session: RepairSession, step: VacuumStep) -> Performed | Outcome:
+        started = time.monotonic()
+        try:
+            messages = session.execute(sql.SQL(step.action.statement))
+        except psycopg2.Error as error:
+            oid = step.task.measured.oid if step.task else 0
+            outcome = outcome_of_error(
+                session.conn, step.action, oid, error, limit_option="table_time_limit_seconds"
+            )
+            return replace(outcome, duration_seconds=time.monotonic() - started)
+        return Performed(parse_vacuum_output(messages), time.monotonic() - started)
+
+    def settle(self, done: Sequence[tuple[VacuumStep, Performed]]) -> list[Outcome]:
+        """Read the counters of all tables at once, and judge each."""
+        tasks = [step.task for step, _ in done if step.task is not None]
+        after = self._counters_after(tasks) if tasks else {}
+        holders: tuple[XminHolder, ...] | None = None
+        outcomes = []
+        for step, performed in done:
+            if step.task is None:
+                outcomes.append(_database_done(step.action, performed))
+                continue
+            observed = Observed(
+                before=step.task.measured,
+                after=after.get(step.task.measured.oid),
+                output=performed.output,
+            )
+            if needs_holders(step.task, observed):
+                holders = tuple(xmin_holders(self._conn)) if holders is None else holders
+                observed = observed.with_holders(holders)
+            outcomes.append(_judged(step.task, step.action, observed, performed.seconds))
+        return outcomes
+
+    def _counters_after(self, tasks: Sequence[TableTask]) -> dict[int, TableState]:
+        """Read the counters again, waiting on 14 until they arrive; dropped tables are left out."""
+        deadline = time.monotonic() + COLLECTOR_PATIENCE_SECONDS
+        oids = list({task.measured.oid for task in tasks})
+        while True:
+            rows = query(self._conn, "table_counters", {"oids": oids})
+            after = {row["oid"]: TableState.from_row(row) for row in rows}
+            if (
+                server_major(self._conn) >= 15
+                or all(_counted(task, after.get(task.measured.oid)) for task in tasks)
+                or time.monotonic() > deadline
+            ):
+                return after
+            time.sleep(COLLECTOR_POLL_SECONDS)
+
+
+def _bearable(step: VacuumStep, speed: Speed) -> Speed:
+    """Return the speed of what may take long, though nobody has timed it yet: not the full one."""
+    if step.task is None or step.predicted_seconds is not None or speed is not Speed.FULL:
+        return speed
+    is_long = step.task.work_bytes / ASSUMED_BYTES_PER_SECOND > LONG_SECONDS
+    return Speed.STEADY if is_long else speed
+
+
+def _counted(task: TableTask, after: TableState | None) -> bool:
+    if after is None:
+        return True  # dropped: there is nothing to wait for
+    before = task.measured
+    vacuumed = not task.needs.vacuum or after.vacuum_count > before.vacuum_count
+    analyzed = not task.needs.analyze or after.analyze_count > before.analyze_count
+    return vacuumed and analyzed
+
+
+def _database_done(action: Action, performed: Performed) -> Outcome:
+    sentence = "the age of the database follows its tables again"
+    return Outcome(action, Verdict.WORKED, sentence, duration_seconds=performed.seconds)
+
+
+def _judged(task: TableTask, action: Action, observed: Observed, seconds: float) -> Outcome:
+    verdict, sentence = verdict_of(task, observed)
+    output = observed.output
+    after = dict(_counters(observed.after)) if observed.after else {}
+    if task.needs.vacuum:
+        after |= {
+            "removed_rows": output.removed_rows,
+            "unremovable_rows": output.unremovable_rows,
+        }
+        if output.bypassed_identifiers:
+            after["bypassed_identifiers"] = output.bypassed_identifiers
+    return Outcome(
+        action,
+        verdict,
+        sentence,
+        before=_counters(task.measured),
+        after=after,
+        duration_seconds=seconds,
+    )
+
+
+def _counters(state: TableState) -> Mapping[str, Any]:
+    return {
+        "dead_rows": state.dead_rows,
+        "vacuum_count": state.vacuum_count,
+        "analyze_count": state.analyze_count,
+        "xid_age": state.xid_age,
+        "pages": state.pages,
+        "all_visible_pages": state.all_visible_pages,
+    }
