@@ -52,9 +52,7 @@ def vacuum(url: str, **options: Any) -> Report:
 def outcomes(report: Report) -> dict[str, Outcome]:
     """The outcomes by the name of their table."""
     return {
-        o.action.subject: o
-        for o in report.outcomes
-        if o.action.statement != DATABASE_STATISTICS
+        o.action.subject: o for o in report.outcomes if o.action.statement != DATABASE_STATISTICS
     }
 
 

@@ -32,9 +32,9 @@ from maintenance.postgres.tuning.trial import (
     Trial,
     judge,
 )
-from maintenance.postgres.vacuum.plan import TableKind, TableState
 from maintenance.postgres.vacuum.run import VacuumMeasurement, measure
 from maintenance.postgres.vacuum.table_settings import Change, changes_for, statements_for
+from maintenance.postgres.vacuum.table_state import TableKind, TableState
 
 #: Settings wait for no lock longer than a session of ours may; they take moments.
 STATEMENT_SECONDS = 10.0
