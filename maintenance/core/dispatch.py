@@ -14,7 +14,7 @@ from kombu.exceptions import OperationalError
 
 from maintenance.conf import configuration
 from maintenance.core import ledger
-from maintenance.core.errors import LostLease, Skipped, UnknownName
+from maintenance.core.errors import Cancelled, LostLease, Skipped, UnknownName
 from maintenance.core.findings import Finding, Severity
 from maintenance.core.ledger import Origin
 from maintenance.core.options import parse_options
@@ -150,7 +150,7 @@ def _reap(run: Run) -> bool:
         return _end_without_worker(run, RunState.FAILED, failure_report(run, reason), reason)
     try:
         ledger.requeue(run, 0.0)
-    except LostLease:
+    except (LostLease, Cancelled):  # a cancelled one is ended at the next look
         return False
     publish(run)
     return True

@@ -15,7 +15,7 @@ from django.db import IntegrityError, transaction
 from django.db.models import Q
 from django.utils import timezone
 
-from maintenance.core.errors import LostLease
+from maintenance.core.errors import Cancelled, LostLease
 from maintenance.core.redaction import redact
 from maintenance.core.registry import TaskSpec
 from maintenance.core.reports import SCHEMA_VERSION, FollowUp, Report, ReportDocument, RunFacts
@@ -318,11 +318,12 @@ def requeue(run: Run, delay_seconds: float, *, held: bool = False, reason: str =
 
     ``held`` says that a message for then is on its way; otherwise ``dispatch.mend`` sends one.
     ``reason`` is why it waits, where it was postponed and has not failed. Raises ``LostLease``
-    where this attempt does not hold the run any more.
+    where this attempt does not hold the run any more, and ``Cancelled`` where somebody asked it to
+    stop: nothing is left to wait for then.
     """
     now = timezone.now()
     ours = Run.objects.filter(id=run.id, attempt=run.attempt, state=RunState.RUNNING)
-    if not ours.update(
+    if not ours.filter(cancel_requested=False).update(
         state=RunState.QUEUED,
         reason=redact(reason),
         failures=run.failures,
@@ -330,6 +331,8 @@ def requeue(run: Run, delay_seconds: float, *, held: bool = False, reason: str =
         published_at=now if held else None,
         phase="",
     ):
+        if ours.exists():
+            raise Cancelled("Cancelled on request.")
         raise LostLease(f"Run {run.id} is not held by attempt {run.attempt} any more.")
 
 

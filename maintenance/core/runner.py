@@ -194,10 +194,9 @@ def _execute(
         logger.error("Run %s stops: %s", run.id, lost)
         raise Ignore from None
     except (Skipped, Cancelled) as stop:
-        state = RunState.SKIPPED if isinstance(stop, Skipped) else RunState.CANCELLED
-        return _end(run, state, stop_report(run, state, str(stop)), str(stop))
+        return _stop(run, stop)
     except Postponed as wait:
-        raise _put_off(run, wait) from None
+        return _put_off(run, wait)
     except SoftTimeLimitExceeded:
         reason = f"Stopped at its time limit of {spec.soft_time_limit_seconds:g} seconds."
         ledger.record_failed_attempt(run, reason)
@@ -306,22 +305,30 @@ def _skip_for_overlap(overlap: ledger.Overlap) -> dict[str, Any]:
     )
 
 
+def _stop(run: Run, stop: Skipped | Cancelled) -> dict[str, Any]:
+    """End a run that did not do its work, or not all of it, for a good reason."""
+    state = RunState.SKIPPED if isinstance(stop, Skipped) else RunState.CANCELLED
+    return _end(run, state, stop_report(run, state, str(stop)), str(stop))
+
+
 def stop_report(run: Run, state: RunState, reason: str) -> Report:
     """Return the report of a run that did not do its work, which is no failure."""
     title = f"{run.short_task.replace('_', ' ').capitalize()} {state.label}"
     return Report(title=title, summary=f"{str(state.label).capitalize()}: {reason}")
 
 
-def _put_off(run: Run, wait: Postponed) -> Exception:
-    """Give the run back until its time has come; return what ends this message."""
+def _put_off(run: Run, wait: Postponed) -> dict[str, Any]:
+    """Give the run back until its time has come, unless somebody asked it to stop."""
     delay = max(wait.until_epoch_seconds - time.time(), SHORTEST_POSTPONEMENT_SECONDS)
     try:
         _with_patience(lambda: ledger.requeue(run, delay, reason=str(wait)))
     except LostLease as lost:
         logger.error("Run %s is not postponed here: %s", run.id, lost)
+    except Cancelled as stop:
+        return _stop(run, stop)
     else:
         logger.info("Run %s waits for %.0f s: %s", run.id, delay, redact(str(wait)))
-    return Ignore()
+    raise Ignore from None
 
 
 def _retry_or_fail(task: Carrier, spec: TaskSpec, run: Run, error: Exception) -> dict[str, Any]:
@@ -337,6 +344,8 @@ def _retry_or_fail(task: Carrier, spec: TaskSpec, run: Run, error: Exception) ->
     except LostLease as lost:
         logger.error("Run %s is not tried again here: %s", run.id, lost)
         raise Ignore from None
+    except Cancelled as stop:
+        return _stop(run, stop)
     raise _again(task, run.id, delay, held=held, error=RunFailed(reason))
 
 

@@ -354,6 +354,22 @@ def test_a_run_that_was_put_off_is_cancelled_at_once_and_reports_what_it_did(
     assert run.state == RunState.CANCELLED
 
 
+@pytest.mark.parametrize(
+    "end", [Postponed("The window closes.", time() + 7200), TargetUnavailable("down")]
+)
+def test_a_run_that_was_asked_to_stop_neither_waits_nor_is_tried_again(
+    task_that: TaskFactory, end: Exception
+) -> None:
+    def end_all_the_same(_job: Any) -> Report:
+        ledger.request_cancel(Run.objects.get(), "crew")
+        raise end
+
+    run = work_here(queued(task_that(end_all_the_same)))
+
+    assert (run.state, run.attempt) == (RunState.CANCELLED, 1)
+    assert run.reason == "Cancelled on request."
+
+
 def test_the_writer_ends_with_its_attempt(task_that: TaskFactory) -> None:
     def work(job: Any) -> Report:
         job.steps.record("t", vacuumed("t"))
