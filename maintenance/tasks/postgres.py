@@ -17,6 +17,7 @@ from maintenance.postgres.indexes import redundant as redundant_indexes
 from maintenance.postgres.indexes import unused as unused_indexes
 from maintenance.postgres.integrity import review as integrity
 from maintenance.postgres.queries.rules import SlowQueryOptions
+from maintenance.postgres.reindex.options import ReindexOptions
 from maintenance.postgres.rewrite.options import VacuumFullOptions
 from maintenance.postgres.tuning.options import TuneOptions
 from maintenance.postgres.vacuum import run as vacuum
@@ -62,6 +63,21 @@ def tune_autovacuum(job: Job[DatabaseTarget, TuneOptions]) -> Report:
     from maintenance.postgres.tuning import run as tuning
 
     return tuning.tune_autovacuum(job, configuration().thresholds)
+
+
+@maintenance_task(
+    queue="low",
+    target=TargetKind.DATABASE,
+    options=ReindexOptions,
+    writes=True,
+    dangerous="reindex",
+    soft_time_limit_seconds=3 * 3600,
+)
+def reindex_bloated_indexes(job: Job[DatabaseTarget, ReindexOptions]) -> Report:
+    """Rebuild bloated indexes beside the application, and prove that it helped."""
+    from maintenance.postgres.reindex import run as reindex
+
+    return reindex.reindex_bloated_indexes(job, configuration().thresholds)
 
 
 @maintenance_task(queue="low", target=TargetKind.DATABASE)

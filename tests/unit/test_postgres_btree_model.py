@@ -36,6 +36,7 @@ samples = st.lists(entries, min_size=1, max_size=40)
 def index(**values: object) -> IndexBloat:
     return IndexBloat(
         **{
+            "oid": 1,
             "subject": "public.t.i",
             "table": "public.t",
             "method": "btree",

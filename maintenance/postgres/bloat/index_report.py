@@ -32,6 +32,7 @@ class IndexBloat:
     read whole. ``rebuild`` is the statement that gives the bloat back.
     """
 
+    oid: int
     subject: str
     table: str
     method: str
@@ -63,7 +64,7 @@ def diagnose(
     measured = [index for index in indexes if index.ratio is not None]
     bloated = [finding for index in measured for finding in _finding(index, thresholds)]
     wasted_bytes = sum(finding.evidence["bloat_bytes"] for finding in bloated)
-    findings = [*bloated, *_unmeasured(indexes), *_not_exact(indexes, no_exact)]
+    findings = [*bloated, *unmeasured(indexes), *_not_exact(indexes, no_exact)]
     return Report(
         title=TITLE,
         summary=_summary(indexes, measured, bloated, wasted_bytes, thresholds),
@@ -123,7 +124,7 @@ def _certainty(index: IndexBloat) -> str:
     return f"{interval}, by {index.source.value}"
 
 
-def _unmeasured(indexes: Sequence[IndexBloat]) -> Iterator[Finding]:
+def unmeasured(indexes: Sequence[IndexBloat]) -> Iterator[Finding]:
     """One finding a reason: a hundred indexes without statistics have one cause."""
     reasons: defaultdict[str, list[str]] = defaultdict(list)
     for index in indexes:

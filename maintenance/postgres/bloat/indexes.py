@@ -3,7 +3,7 @@
 import math
 import random
 from collections import defaultdict
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Any
 
@@ -72,40 +72,75 @@ def report_index_bloat(
     work grows with the number of indexes, not with their size; only ``exact`` reads whole indexes.
     Raises :class:`UnknownName` for an index that does not exist, and what :func:`connect` raises.
     """
-    options = job.options
     with connect(job.target, purpose="index-bloat") as conn:
-        rows = [
-            row
-            for row in query(
-                conn, "bloat_indexes", {"minimum_bytes": thresholds.minimum_bloat_bytes}
-            )
-            if row["schema"] not in job.target.exclude_schemas
-        ]
-        chosen = (
-            named("index", rows, options.indexes) if options.indexes else _large(rows, thresholds)
-        )
-        reader = None
-        if options.exact:
-            reader = ExactReader.open(
-                conn,
-                "pgstatindex",
-                options.exact_time_limit_seconds,
-                job.target.statement_timeout_seconds,
-            )
-        meter = _Meter(
+        found = measure_index_bloat(conn, job, job.options, thresholds)
+    report = diagnose(found.indexes, found.too_small, thresholds, found.no_exact)
+    return replace(report, state=found.state)
+
+
+@dataclass(frozen=True, slots=True)
+class IndexBloatMeasurement:
+    """The measured indexes, the number of those too small to measure, and what has to be kept.
+
+    ``state`` belongs into the report; ``no_exact`` is what the exact mode needs, where it was asked
+    for and is not to be had.
+    """
+
+    indexes: tuple[IndexBloat, ...]
+    too_small: int
+    state: Mapping[str, Any]
+    no_exact: str = ""
+
+
+def measure_index_bloat(
+    conn: Connection,
+    job: Job[DatabaseTarget, Any],
+    options: IndexBloatOptions,
+    thresholds: Thresholds,
+    *,
+    only: Collection[int] | None = None,
+) -> IndexBloatMeasurement:
+    """Measure the indexes of these options, or those with the oids ``only``.
+
+    Reads and writes nothing but ``job``'s target, previous state and progress. Raises as
+    :func:`report_index_bloat` does.
+    """
+    rows = [
+        row
+        for row in query(conn, "bloat_indexes", {"minimum_bytes": thresholds.minimum_bloat_bytes})
+        if row["schema"] not in job.target.exclude_schemas
+    ]
+    if only is not None:
+        chosen = [row for row in rows if row["oid"] in only]
+    elif options.indexes:
+        chosen = named("index", rows, options.indexes)
+    else:
+        chosen = _large(rows, thresholds)
+    reader = None
+    if options.exact:
+        reader = ExactReader.open(
             conn,
-            options,
-            reader,
-            random.Random(options.seed),  # noqa: S311 - a sample, not a secret
+            "pgstatindex",
+            options.exact_time_limit_seconds,
             job.target.statement_timeout_seconds,
-            known_baselines(job.previous_state),
         )
-        indexes = list(meter.measure(chosen, job.progress))
+    meter = _Meter(
+        conn,
+        options,
+        reader,
+        random.Random(options.seed),  # noqa: S311 - a sample, not a secret
+        job.target.statement_timeout_seconds,
+        known_baselines(job.previous_state),
+    )
+    indexes = tuple(meter.measure(chosen, job.progress))
     listed = {row["oid"] for row in rows}
     baselines = {oid: kept for oid, kept in meter.baselines.items() if oid in listed}
-    too_small = 0 if options.indexes else len(rows) - len(chosen)
-    report = diagnose(indexes, too_small, thresholds, reader.missing if reader else "")
-    return replace(report, state=index_baselines.to_state(baselines))
+    return IndexBloatMeasurement(
+        indexes=indexes,
+        too_small=0 if options.indexes or only is not None else len(rows) - len(chosen),
+        state=index_baselines.to_state(baselines),
+        no_exact=reader.missing if reader else "",
+    )
 
 
 def _large(rows: Sequence[dict[str, Any]], thresholds: Thresholds) -> list[dict[str, Any]]:
@@ -249,6 +284,7 @@ def _unmeasured(row: dict[str, Any], conn: Connection) -> IndexBloat:
         sql.Identifier(row["schema"], row["name"])
     )
     return IndexBloat(
+        oid=row["oid"],
         subject=f"{row['table_name']}.{row['name']}",
         table=row["table_name"],
         method=row["method"],

@@ -169,8 +169,14 @@ def measure_indexes(conn: Connection, target: DatabaseTarget) -> IndexMeasuremen
     )
 
 
+def indexes_of_table(conn: Connection, table_oid: int) -> tuple[IndexState, ...]:
+    """Return the indexes of one table, of a TOAST table as well, as they are now."""
+    rows = query(conn, "indexes", {"table_oid": table_oid})
+    return tuple(IndexState.from_row(row) for row in rows)
+
+
 def _measure_indexes(conn: Connection, exclude_schemas: tuple[str, ...]) -> IndexMeasurement:
-    states = (IndexState.from_row(row) for row in query(conn, "indexes"))
+    states = (IndexState.from_row(row) for row in query(conn, "indexes", {"table_oid": None}))
     return IndexMeasurement(
         indexes=tuple(s for s in states if s.schema not in exclude_schemas),
         foreign_keys=tuple(ForeignKey.from_row(row) for row in query(conn, "foreign_keys")),

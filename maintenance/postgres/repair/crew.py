@@ -9,7 +9,7 @@ which it drops by itself (``client_connection_check_interval``).
 import math
 import time
 from collections import deque
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from concurrent.futures import FIRST_COMPLETED, Future, ThreadPoolExecutor, wait
 from contextlib import ExitStack
 from dataclasses import dataclass
@@ -83,6 +83,11 @@ class Trade(Protocol[StepT_contra, ResultT]):
         """Measure again and judge, in the calling thread: one outcome for each step."""
 
 
+#: Looks at a session at work, in the calling thread and a few times a second; returns why its
+#: statement has to end, or nothing.
+Oversee = Callable[[RepairSession], Interrupted | None]
+
+
 @dataclass(frozen=True, slots=True)
 class Work(Generic[StepT]):
     """What came of the steps: outcomes as they ended, and what was left, each with its reason."""
@@ -126,6 +131,7 @@ class Crew(Generic[StepT, ResultT]):
         kind: str,
         jobs: int,
         gives_way: bool = True,
+        oversee: Oversee | None = None,
     ) -> None:
         self._job = job
         self._watch = watch
@@ -134,6 +140,7 @@ class Crew(Generic[StepT, ResultT]):
         self._kind = kind
         self._jobs = jobs
         self._gives_way = gives_way
+        self._oversee = oversee
         self._sessions = ExitStack()
         self._idle: list[RepairSession] = []
         self._begun: dict[Future[ResultT | Outcome], _Begun[StepT]] = {}
@@ -314,6 +321,11 @@ class Crew(Generic[StepT, ResultT]):
         reason = self._limits.over()
         if reason:
             self._interrupt_all(Interrupted(End.OUT_OF_TIME, reason))
+        if self._oversee is not None:
+            for begun in self._begun.values():
+                interruption = self._oversee(begun.session)
+                if interruption is not None:
+                    begun.session.interrupt(interruption)
         if time.monotonic() - self._settled_at >= SETTLE_SECONDS:
             self._settle(ended_before=time.monotonic() - SETTLE_SECONDS)
         self._report_progress()

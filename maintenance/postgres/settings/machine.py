@@ -32,7 +32,7 @@ def machine_of(
     """
     memory, cpus, dedicated = given.memory_bytes, given.cpu_count, given.dedicated
     origin = "the configuration"
-    seen = (memory is None or cpus is None) and _runs_here(
+    seen = (memory is None or cpus is None) and runs_here(
         host, backend_pid, backend_started_at, root
     )
     if seen:
@@ -49,7 +49,10 @@ def machine_of(
     )
 
 
-def _runs_here(host: str, backend_pid: int, backend_started_at: float, root: Path) -> bool:
+def runs_here(
+    host: str, backend_pid: int, backend_started_at: float, root: Path = Path("/")
+) -> bool:
+    """Tell whether the server of a session of ours is provably a process of this machine."""
     if host not in _LOOPBACK and not host.startswith("/"):
         return False
     try:

@@ -1,5 +1,6 @@
 -- Ends what is left of a run: sessions of this role in this database whose name ends in the run's id.
-SELECT a.pid, pg_terminate_backend(a.pid) AS was_ended
+-- It waits for their end, at most five seconds each: until then they hold their locks.
+SELECT a.pid, pg_terminate_backend(a.pid, 5000) AS was_ended
 FROM pg_stat_activity AS a
 WHERE a.pid <> pg_backend_pid()
     AND a.usesysid = (SELECT oid FROM pg_roles WHERE rolname = current_user)

@@ -1,4 +1,5 @@
--- Every index of the user tables with its counters, and invalid ones of TOAST tables.
+-- Every index of the user tables with its counters, and invalid ones of TOAST tables; or all of one
+-- table.
 -- No lock is waited for: pg_relation_size would wait behind whoever holds or awaits an
 -- AccessExclusiveLock, and there the size is that of the last VACUUM. Expressions and predicates are
 -- compared as the trees that the catalog keeps, because pg_get_expr would wait as well.
@@ -112,5 +113,6 @@ CROSS JOIN LATERAL (
 ) AS e
 WHERE c.relpersistence <> 't'
     AND n.nspname NOT IN ('pg_catalog', 'information_schema')
-    AND (n.nspname <> 'pg_toast' OR NOT i.indisvalid)
+    AND (n.nspname <> 'pg_toast' OR NOT i.indisvalid OR i.indrelid = %(table_oid)s::bigint::oid)
+    AND (%(table_oid)s::bigint IS NULL OR i.indrelid = %(table_oid)s::bigint::oid)
 ORDER BY n.nspname, t.relname, c.relname

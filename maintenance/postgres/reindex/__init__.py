@@ -1,0 +1,1 @@
+"""Bloated indexes rebuilt beside the application, and what interrupted rebuilds left dropped."""

@@ -1,0 +1,108 @@
+"""Whether a rebuild may begin now: whom it would wait for, who works on the table, and the disk."""
+
+import shutil
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+from psycopg2.extensions import connection as Connection  # noqa: N812 - it is a class
+
+from maintenance.core.wording import bytes_in_words, listed, seconds_in_words
+from maintenance.postgres.activity.sessions import XminHolder, lock_holder_in_words
+from maintenance.postgres.connection import query
+from maintenance.postgres.settings.machine import runs_here
+
+#: A rebuild takes at most this part of what is free: the site goes on writing meanwhile.
+DISK_SHARE_RATIO = 0.5
+
+
+@dataclass(frozen=True, slots=True)
+class Obstacle:
+    """A transaction that a rebuild of an index has to wait for; ``holds_lock`` on its table."""
+
+    holder: XminHolder
+    holds_lock: bool
+
+    @property
+    def in_words(self) -> str:
+        """Name it so that a person can find it."""
+        return self.holder.in_words
+
+
+def obstacles(conn: Connection, table_oid: int) -> list[Obstacle]:
+    """Return the transactions that a rebuild on this table would wait for now, oldest first."""
+    return [
+        Obstacle(
+            XminHolder(
+                row["kind"],
+                row["name"],
+                row["user_name"],
+                row["application_name"],
+                row["state"],
+                row["transaction_seconds"],
+                xid_age=0,
+            ),
+            row["holds_lock"],
+        )
+        for row in query(conn, "reindex_obstacles", {"table_oid": table_oid})
+    ]
+
+
+def refusal_for_transactions(found: Sequence[Obstacle], oldest_seconds: float) -> str:
+    """Return whom a rebuild would wait for too long; empty where nobody's age is a reason.
+
+    One whose age the role may not see is taken to be short: the rebuild is watched all the same.
+    """
+    old = [o.in_words for o in found if (o.holder.transaction_seconds or 0) > oldest_seconds]
+    if not old:
+        return ""
+    return (
+        f"it would wait for {listed(old, 3)}; a rebuild is not begun while a transaction has been"
+        f" open for more than {seconds_in_words(oldest_seconds)}"
+    )
+
+
+def refusal_for_table(conn: Connection, table_oid: int) -> str:
+    """Return who changes the table or its indexes at this moment; empty where nobody does."""
+    holders = query(conn, "lock_holders", {"oid": table_oid, "any_mode": False})
+    if not holders:
+        return ""
+    by = listed([lock_holder_in_words(row) for row in holders], 3)
+    return f"its table is being worked on by {by}"
+
+
+@dataclass(frozen=True, slots=True)
+class Disk:
+    """Free bytes where the index lies, ``None`` where that cannot be known, and the database's size."""
+
+    free_bytes: int | None
+    database_bytes: int
+
+
+def disk_of(conn: Connection, oid: int) -> Disk:
+    """Look at the disk of an index, where the server provably runs on this machine."""
+    row = query(conn, "reindex_disk", {"oid": oid})[0]
+    directory = row["tablespace_directory"] or row["data_directory"]
+    here = directory and runs_here(
+        conn.info.host or "", conn.info.backend_pid, row["backend_started_at"]
+    )
+    return Disk(_free_bytes(directory) if here else None, row["database_bytes"])
+
+
+def _free_bytes(directory: str) -> int | None:
+    try:
+        return shutil.disk_usage(directory).free
+    except OSError:
+        return None  # not ours to look into, or another view of the file system
+
+
+def refusal_for_disk(disk: Disk, needed_bytes: int, size_limit_bytes: int | None) -> str:
+    """Return why the disk is too small for a rebuild; empty where it suffices or nobody knows."""
+    needs = f"it needs {bytes_in_words(needed_bytes)} while it is at work (new index and WAL)"
+    if disk.free_bytes is not None and needed_bytes > disk.free_bytes * DISK_SHARE_RATIO:
+        return f"{needs}, more than half of the {bytes_in_words(disk.free_bytes)} that are free"
+    if size_limit_bytes is not None and disk.database_bytes + needed_bytes > size_limit_bytes:
+        return (
+            f"{needs}, and the database of {bytes_in_words(disk.database_bytes)} would pass its limit"
+            f" of {bytes_in_words(size_limit_bytes)}"
+        )
+    return ""
