@@ -206,6 +206,7 @@ class RedisTarget(Section):
     role: Literal["cache", "streams", "broker", "sessions"] = "cache"
     timeout_seconds: float = Field(default=10, gt=0)
     windows: tuple[MaintenanceWindow, ...] = ()
+    added_latency_ms: float = Field(default=5, gt=0)  # of a PING; above, our writes pause
 
     def resolved_url(self) -> str:
         """Return the URL with its secret. Raises ``ConfigurationError``."""
@@ -280,6 +281,7 @@ class CacheTarget(Section):
     url: Url | None = None
     key_prefix: str = ""
     version: int = 1
+    added_latency_ms: float = Field(default=5, gt=0)  # of a PING; above, our writes pause
     warmers: tuple[str, ...] = ()  # names; empty means every registered warmer of this cache
     invalidate: Mapping[str, InvalidationRule] = Field(default_factory=dict)
 

@@ -1,7 +1,7 @@
 """Opening a cache target through Django's own API, so that keys and values come out as the site's."""
 
 import re
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import Any
@@ -14,8 +14,12 @@ from django.core.cache.backends.redis import RedisCache
 
 from maintenance.conf import CacheTarget, resolve_secret
 from maintenance.core.errors import UnknownName
+from maintenance.core.job import Progress
+from maintenance.core.latency import with_latency
+from maintenance.core.reports import Report
 from maintenance.core.suggestions import did_you_mean
 from maintenance.redis_client.connection import explained_errors
+from maintenance.redis_client.probe import PacedProgress, probing
 
 #: For caches that are opened by URL; an alias has the time-outs of its own settings.
 TIMEOUT_SECONDS = 10.0
@@ -78,6 +82,27 @@ def opened(name: str, target: CacheTarget) -> Iterator[OpenCache]:
     finally:
         if target.url is not None:  # an alias keeps its pool for the rest of the process
             client.connection_pool.disconnect()
+
+
+@contextmanager
+def paced(
+    cache: OpenCache, progress: Progress, limit_ms: float
+) -> Iterator[tuple[Progress, Callable[[Report], Report]]]:
+    """Yield a progress that keeps the cache's server responsive, and what adds that to a report.
+
+    A cache outside of Redis has no server of its own to probe: both do nothing more then.
+    """
+    if cache.client is None:
+        yield progress, lambda report: report
+        return
+    with probing(cache.client) as probe:
+        slow = PacedProgress(progress, probe, limit_ms)
+        yield (
+            slow,
+            lambda report: with_latency(
+                report, probe.change, limit_ms, stood_still_seconds=slow.stood_still_seconds
+            ),
+        )
 
 
 def _cache_of(target: CacheTarget) -> BaseCache:

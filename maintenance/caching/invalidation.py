@@ -4,7 +4,7 @@ pattern or by tag. Never by KEYS, and never by a flush."""
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 
-from maintenance.caching.backend import OpenCache, opened
+from maintenance.caching.backend import OpenCache, opened, paced
 from maintenance.caching.invalidation_report import RuleResult, build_report
 from maintenance.caching.patterns import PatternTally, drop_pattern, refuse_flush
 from maintenance.caching.stored_values import stored_values
@@ -57,20 +57,23 @@ def invalidate_caches(job: Job[CacheTarget, InvalidateOptions]) -> Report:
         for name, rule in job.target.invalidate.items()
         if not job.options.rules or name in job.options.rules
     }
-    results: list[RuleResult] = []
-    if rules:
-        with opened(job.target_name, job.target) as cache:
-            refusal = _reason_to_refuse(cache)
-            results = [
-                _apply(
-                    cache,
-                    RuleResult(name, rule, refusal),
-                    writes=not job.options.dry_run and not refusal,
-                    progress=job.progress,
-                )
-                for name, rule in rules.items()
-            ]
-    return build_report(job.target_name, job.options.dry_run, results)
+    if not rules:
+        return build_report(job.target_name, job.options.dry_run, [])
+    with (
+        opened(job.target_name, job.target) as cache,
+        paced(cache, job.progress, job.target.added_latency_ms) as (progress, with_its_latency),
+    ):
+        refusal = _reason_to_refuse(cache)
+        results = [
+            _apply(
+                cache,
+                RuleResult(name, rule, refusal),
+                writes=not job.options.dry_run and not refusal,
+                progress=progress,
+            )
+            for name, rule in rules.items()
+        ]
+    return with_its_latency(build_report(job.target_name, job.options.dry_run, results))
 
 
 def _reason_to_refuse(cache: OpenCache) -> str:

@@ -14,7 +14,7 @@ from typing import Any
 import redis
 from django.db import connections
 
-from maintenance.caching.backend import OpenCache, opened
+from maintenance.caching.backend import OpenCache, opened, paced
 from maintenance.caching.stored_values import StoredValues, stored_values
 from maintenance.caching.warmers import Warmer, warmer, warmers_of
 from maintenance.caching.warming_report import WarmerResult, build_report
@@ -56,11 +56,14 @@ def warm_caches(job: Job[CacheTarget, WarmOptions]) -> Report:
     """
     chosen = choose_warmers(job.target_name, job.target, job.options)
     results: list[WarmerResult] = []
-    with opened(job.target_name, job.target) as cache:
+    with (
+        opened(job.target_name, job.target) as cache,
+        paced(cache, job.progress, job.target.added_latency_ms) as (progress, with_its_latency),
+    ):
         for number, one in enumerate(chosen):
-            job.progress.update(number, len(chosen), phase=f"warming {one.name}", unit="warmers")
-            results.append(_Warming(cache, one, job.options, job.progress).run())
-    return build_report(job.target_name, job.options.dry_run, results)
+            progress.update(number, len(chosen), phase=f"warming {one.name}", unit="warmers")
+            results.append(_Warming(cache, one, job.options, progress).run())
+    return with_its_latency(build_report(job.target_name, job.options.dry_run, results))
 
 
 def choose_warmers(name: str, target: CacheTarget, options: WarmOptions) -> list[Warmer]:

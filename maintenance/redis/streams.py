@@ -6,19 +6,21 @@ and each of them is looked at again. Nothing is ever flushed or deleted as a who
 
 import time
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import redis
 
 from maintenance.conf import RedisTarget, StreamFamily
 from maintenance.core.job import Job, Progress
+from maintenance.core.latency import with_latency
 from maintenance.core.reports import Report
 from maintenance.core.suggestions import require_known
 from maintenance.redis.stream_report import FamilyTally, StreamRun, build_report
 from maintenance.redis.trimming import Piece, TrimRule, batches
 from maintenance.redis_client.connection import session
 from maintenance.redis_client.packed import Exchange, Packer, exchange, pack
+from maintenance.redis_client.probe import PacedProgress, probing
 from maintenance.redis_client.server import ServerFacts, server_facts
 
 #: One batch removes about this many members. Two are with the server at a time, which is one to
@@ -57,13 +59,27 @@ def trim_streams(
     with session(job.target) as client:
         before = server_facts(client)
         run = StreamRun(job.target_name, job.options.dry_run, before)
-        if chosen:
-            with exchange(client) as looks, exchange(client) as writes:
-                for name, family in chosen.items():
-                    trim = _FamilyTrim(name, family, job, before, looks=looks, writes=writes)
-                    run.tallies.append(trim.run())
+        with probing(client) as probe:
+            progress = PacedProgress(job.progress, probe, job.target.added_latency_ms)
+            if chosen:
+                with exchange(client) as looks, exchange(client) as writes:
+                    for name, family in chosen.items():
+                        trim = _FamilyTrim(
+                            name,
+                            family,
+                            replace(job, progress=progress),
+                            before,
+                            looks=looks,
+                            writes=writes,
+                        )
+                        run.tallies.append(trim.run())
         run.after = server_facts(client)
-    return build_report(run)
+    return with_latency(
+        build_report(run),
+        probe.change,
+        job.target.added_latency_ms,
+        stood_still_seconds=progress.stood_still_seconds,
+    )
 
 
 class _FamilyTrim:

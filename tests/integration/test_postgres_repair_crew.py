@@ -235,7 +235,6 @@ def test_the_latency_of_others_is_measured_before_and_beside_the_work(url: str) 
 
     latency = work.harm.latency
     assert latency is not None
-    assert latency.commits
     assert latency.probes >= 2
     assert 0 < latency.before_ms < 1000
     assert latency.during_ms <= latency.slowest_ms

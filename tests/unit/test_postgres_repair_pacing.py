@@ -8,10 +8,10 @@ from hypothesis import strategies as st
 
 from maintenance.conf import Pacing
 from maintenance.core.job import OpenWindow
+from maintenance.core.latency import LatencyChange
 from maintenance.postgres.repair.harm import Harm, harm_findings
 from maintenance.postgres.repair.load import Load
 from maintenance.postgres.repair.pacing import Pace, Speed, pace_of, speed_for
-from maintenance.postgres.repair.probe import LatencyChange
 from maintenance.postgres.repair.time_limits import TimeLimits
 
 LIMITS = Pacing(active_sessions=8)
@@ -110,7 +110,7 @@ def test_the_window_and_the_budget_end_a_run() -> None:
 
 
 def test_harm_within_its_limits_is_a_fact_and_no_finding() -> None:
-    harm = Harm(latency=LatencyChange(1.0, 2.0, 9.0, 40, commits=True), longest_wait_seconds=0.7)
+    harm = Harm(latency=LatencyChange(1.0, 2.0, 9.0, 40), longest_wait_seconds=0.7)
     assert list(harm_findings(harm, LIMITS)) == []
     assert harm.facts["latency_added_ms"] == 1.0
     assert harm.facts["longest_wait_caused_seconds"] == 0.7
@@ -118,7 +118,7 @@ def test_harm_within_its_limits_is_a_fact_and_no_finding() -> None:
 
 def test_harm_above_its_limits_is_named() -> None:
     harm = Harm(
-        latency=LatencyChange(1.0, 7.0, 9.0, 40, commits=True),
+        latency=LatencyChange(1.0, 7.0, 9.0, 40),
         longest_wait_seconds=2.5,
         longest_waiter="process 7",
         gave_way=2,
@@ -127,7 +127,7 @@ def test_harm_above_its_limits_is_named() -> None:
     )
     found = {finding.code: finding.sentence for finding in harm_findings(harm, LIMITS)}
     assert found["repair-blocked-others"].startswith("process 7 waited 2")
-    assert "7.0 ms while this run was at work and 1.0 ms before" in found["repair-added-latency"]
+    assert "7.0 ms while this run was at work and 1.0 ms before" in found["added-latency"]
     assert found["repair-gave-way"] == (
         "2 statements of this run ended early, because the site waited for a lock, and the run"
         " stood still for 1 minute, for the site: a standby is 40 s behind (limit 30 s)"

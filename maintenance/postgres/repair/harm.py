@@ -6,8 +6,8 @@ from typing import Any
 
 from maintenance.conf import Pacing
 from maintenance.core.findings import Finding, Severity
+from maintenance.core.latency import LatencyChange, latency_findings
 from maintenance.core.wording import counted, seconds_in_words
-from maintenance.postgres.repair.probe import LatencyChange
 
 
 @dataclass(slots=True)
@@ -35,13 +35,7 @@ class Harm:
             "stood_still_seconds": round(self.waited_seconds, 1),
         }
         if self.latency is not None:
-            facts |= {
-                "latency_before_ms": round(self.latency.before_ms, 2),
-                "latency_during_ms": round(self.latency.during_ms, 2),
-                "latency_slowest_ms": round(self.latency.slowest_ms, 2),
-                "latency_added_ms": round(self.latency.added_ms, 2),
-                "latency_probes": self.latency.probes,
-            }
+            facts |= self.latency.facts
         return facts
 
 
@@ -59,20 +53,12 @@ def harm_findings(harm: Harm, limits: Pacing) -> Iterator[Finding]:
             evidence=harm.facts,
             advice="Run it in a quieter window, or raise blocked_limit_seconds of this target.",
         )
-    latency = harm.latency
-    if latency is not None and latency.added_ms > limits.added_latency_ms:
-        yield Finding(
-            code="repair-added-latency",
-            severity=Severity.WARNING,
-            subject="latency",
-            sentence=(
-                f"a small transaction took {latency.during_ms:.1f} ms while this run was at work and"
-                f" {latency.before_ms:.1f} ms before, more than the limit of"
-                f" {limits.added_latency_ms:g} ms above it"
-            ),
-            evidence=harm.facts,
-            advice="Give the target a window in which the site is quiet, or fewer jobs.",
-        )
+    yield from latency_findings(
+        harm.latency,
+        limits.added_latency_ms,
+        what="A small transaction",
+        advice="Give the target a window in which the site is quiet, or fewer jobs.",
+    )
     if harm.gave_way or harm.waited_seconds >= 1:
         yield Finding(
             code="repair-gave-way",

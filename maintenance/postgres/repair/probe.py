@@ -7,13 +7,13 @@ question instead.
 
 import time
 from collections import deque
-from dataclasses import dataclass
 from statistics import median
 
 import psycopg2
 from psycopg2 import sql
 from psycopg2.extensions import connection as Connection  # noqa: N812 - it is a class
 
+from maintenance.core.latency import LatencyChange
 from maintenance.postgres.connection import MARKER
 
 #: Probes before the work begins: their median is what the site feels without us.
@@ -23,25 +23,6 @@ RECENT_PROBES = 5
 
 _COMMIT = "SELECT pg_catalog.pg_logical_emit_message(true, 'maintenance', '')"
 _QUESTION = "SELECT 1"
-
-
-@dataclass(frozen=True, slots=True)
-class LatencyChange:
-    """Latencies of the probe in milliseconds; ``added_ms`` is the change of the median.
-
-    ``commits`` is whether the probe wrote; ``probes`` how often it was sent beside the work.
-    """
-
-    before_ms: float
-    during_ms: float
-    slowest_ms: float
-    probes: int
-    commits: bool
-
-    @property
-    def added_ms(self) -> float:
-        """How much longer a small transaction took while we worked, at the median; 0 or more."""
-        return max(0.0, self.during_ms - self.before_ms)
 
 
 class Probe:
@@ -78,6 +59,11 @@ class Probe:
         return max(0.0, median(self._recent) - self._before_ms)
 
     @property
+    def commits(self) -> bool:
+        """Whether the probe writes, and so feels the disk and a synchronous standby."""
+        return self._statement == _COMMIT
+
+    @property
     def change(self) -> LatencyChange | None:
         """The latencies before and beside the work; ``None`` where none was measured beside it."""
         if not self._during:
@@ -87,5 +73,4 @@ class Probe:
             during_ms=median(self._during),
             slowest_ms=max(self._during),
             probes=len(self._during),
-            commits=self._statement == _COMMIT,
         )

@@ -12,10 +12,11 @@ from typing import Any
 from psycopg2.extensions import connection as Connection  # noqa: N812 - it is a class
 
 from maintenance.conf import DatabaseTarget
+from maintenance.core.latency import LatencyChange
 from maintenance.postgres.connection import query
 from maintenance.postgres.repair.load import Load, LoadMeter
 from maintenance.postgres.repair.pacing import Pace, pace_of
-from maintenance.postgres.repair.probe import LatencyChange, Probe
+from maintenance.postgres.repair.probe import Probe
 from maintenance.postgres.repair.waiters import Waiter, waiters_for
 
 #: Somebody who waits is seen after this long; an eighth of the limit of two seconds.
