@@ -44,6 +44,16 @@ NOTICES_A_CUT = {
     "tcp_user_timeout": 30_000,
 }
 
+#: How soon the server notices that we cannot be reached any more, and ends what we have at work: some
+#: five seconds, where the system's own limits are hours (PostgreSQL documentation, "TCP Settings").
+#: Ignored where the connection is no TCP one.
+SERVER_NOTICES_A_CUT = {
+    "tcp_keepalives_idle": "2",
+    "tcp_keepalives_interval": "1",
+    "tcp_keepalives_count": "3",
+    "tcp_user_timeout": "5s",
+}
+
 #: Sessions that nobody uses at the moment, with the targets that they were opened for.
 _Sessions = list[tuple[DatabaseTarget, Connection]]
 
@@ -279,6 +289,7 @@ def _limit(
         "max_parallel_workers_per_gather": "0",  # the other cores are the site's
         "client_encoding": "UTF8",
         "client_min_messages": "notice",  # VACUUM says in a WARNING what it skipped
+        **SERVER_NOTICES_A_CUT,
     }
     if conn.server_version >= 170_000:
         settings["transaction_timeout"] = "0"

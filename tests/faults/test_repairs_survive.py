@@ -1,0 +1,313 @@
+"""What happens under a repair: workers killed, servers restarted, sessions ended, disks full."""
+
+import secrets
+import shutil
+import socket
+import subprocess
+import threading
+import time
+from collections.abc import Callable, Iterator
+from contextlib import closing, contextmanager
+from pathlib import Path
+from typing import Any
+
+import psycopg2
+import pytest
+from django.db import connection as ledger
+
+from maintenance.conf import DatabaseTarget, Pacing, Thresholds
+from maintenance.core.dispatch import mend, start_run
+from maintenance.core.errors import TargetUnavailable
+from maintenance.core.job import Job, OpenWindow
+from maintenance.core.ledger import Origin
+from maintenance.core.plans import Outcome, Verdict
+from maintenance.core.registry import task_named
+from maintenance.models import Run, RunState, Trigger
+from maintenance.postgres.rewrite.options import VacuumFullOptions
+from maintenance.postgres.rewrite.run import vacuum_full
+from maintenance.postgres.vacuum.run import VacuumOptions, vacuum_analyze
+from service.embedded.account import server_account
+from service.embedded.postgres import EmbeddedPostgres
+from tests.acceptance.test_checklists_run import finished
+from tests.celery_nodes import WorkerFactory
+from tests.faults.test_runs_survive import let_the_lease_expire
+from tests.polling import eventually
+from tests.postgres_clients import ask
+from tests.servers import FAST_POSTGRES, stand_in_for_flush
+
+#: An ANALYZE of the table takes as long as somebody lets it: its expression waits for a row.
+SLOW_EXPRESSION = """
+CREATE FUNCTION takes_its_time(int) RETURNS int LANGUAGE plpgsql IMMUTABLE AS $$
+BEGIN
+    IF EXISTS (SELECT FROM public.brake) THEN PERFORM pg_catalog.pg_sleep(60); END IF;
+    RETURN $1;
+END $$
+"""
+OURS = (
+    "SELECT pid FROM pg_stat_activity WHERE application_name LIKE 'maintenance:%%'"
+    " AND pid <> pg_backend_pid() AND datname = current_database()"
+)
+AT_WORK = "SELECT pid FROM pg_stat_activity WHERE query LIKE '%%\"slow\"%%' AND state = 'active' AND pid <> pg_backend_pid()"
+
+
+def make_slow_and_quick_tables(url: str) -> None:
+    """Two tables with dead rows, and a third whose ANALYZE does not end while there is a brake."""
+    ask(url, "CREATE TABLE brake (id int)")
+    ask(url, SLOW_EXPRESSION)
+    for name in ("first", "second", "slow"):
+        ask(url, f"CREATE TABLE {name} (id int, n int) WITH (autovacuum_enabled = off)")
+        ask(url, f"INSERT INTO {name} SELECT i, i FROM generate_series(1, 5000) i")
+        with closing(psycopg2.connect(url)) as session, session, session.cursor() as cursor:
+            cursor.execute(f"DELETE FROM {name} WHERE id % 2 = 0")
+            cursor.execute("SELECT pg_stat_force_next_flush()")
+    ask(url, "CREATE INDEX slow_expression ON slow (takes_its_time(n))")
+    ask(url, "INSERT INTO brake VALUES (1)")
+
+
+TABLES = ("first", "second", "slow")
+
+
+def vacuum_counts(url: str) -> dict[str, int]:
+    query = "SELECT relname, vacuum_count FROM pg_stat_user_tables WHERE relname = ANY (%s)"
+    return dict(ask(url, query, list(TABLES)))  # type: ignore[arg-type]
+
+
+class Noted:
+    """Steps that outlive an attempt, as the ledger's do."""
+
+    def __init__(self) -> None:
+        self._done: dict[str, Outcome] = {}
+
+    def done(self) -> dict[str, Outcome]:
+        return dict(self._done)
+
+    def record(self, key: str, outcome: Outcome) -> None:
+        self._done[key] = outcome
+
+
+@pytest.mark.django_db(transaction=True)
+def test_a_worker_killed_in_mid_vacuum_leaves_nothing_and_its_heir_goes_on(
+    make_worker: WorkerFactory,
+) -> None:
+    settings = ledger.settings_dict
+    url = (
+        f"postgres://{settings['USER']}:{settings['PASSWORD']}"
+        f"@{settings['HOST']}:{settings['PORT']}/{settings['NAME']}"
+    )
+    make_slow_and_quick_tables(url)
+    try:
+        victim = make_worker("medium", name="victim")
+        options = {"tables": list(TABLES), "jobs": 1}
+        origin = Origin(Trigger.CLI, actor="tester")
+        run = start_run(task_named("vacuum_analyze"), "default", options, origin)
+        eventually(lambda: ask(url, AT_WORK) != [], 60, "the slow table is at work")
+        at_slow = Run.objects.filter(id=run.id, progress_done=2)
+        eventually(at_slow.exists, 30, "the quick tables are noted")
+
+        victim.kill()
+        killed_at = time.monotonic()
+        eventually(lambda: ask(url, OURS) == [], 5, "the end of our sessions")
+        assert time.monotonic() - killed_at < 5
+        ask(url, "TRUNCATE brake")
+        let_the_lease_expire(run)
+        assert mend()["lost"] == 1
+        make_worker("medium", name="heir")
+
+        assert finished(run, 60).state == RunState.SUCCEEDED
+        assert run.attempt == 2
+        outcomes = {o["subject"]: o["verdict"] for o in run.report.body["outcomes"]}
+        assert outcomes == {f"public.{name}": "worked" for name in TABLES}
+        counts = vacuum_counts(url)
+        assert (counts["first"], counts["second"]) == (1, 1)
+    finally:
+        ask(url, "DROP TABLE IF EXISTS first, second, slow, brake; DROP FUNCTION takes_its_time")
+
+
+@pytest.fixture(scope="module")
+def server(server_root: Path) -> Iterator[EmbeddedPostgres]:
+    """A server that may be restarted."""
+    with EmbeddedPostgres(
+        server_root / "repaired", secrets.token_hex(16), settings=FAST_POSTGRES
+    ) as server:
+        stand_in_for_flush(server)
+        yield server
+
+
+@pytest.fixture
+def url(server: EmbeddedPostgres) -> Iterator[str]:
+    name = f"repaired_{secrets.token_hex(4)}"
+    server.ensure_database(name)
+    make_slow_and_quick_tables(server.url(name))
+    yield server.url(name)
+    ask(server.url(), f"DROP DATABASE {name} (FORCE)")
+
+
+def vacuum(url: str, steps: Noted, **settings: Any) -> dict[str, Outcome]:
+    """Vacuum the three tables one by one, as one attempt of a run, and return what came of them."""
+    target = DatabaseTarget(url=url, jobs=1, **settings)
+    job = Job("site", target, VacuumOptions(tables=TABLES), steps=steps, run_id="ab" * 16)
+    report = vacuum_analyze(job, Thresholds())
+    return {outcome.action.subject: outcome for outcome in report.outcomes}
+
+
+def in_mid_vacuum(url: str, steps: Noted, disturb: Callable[[], None], **settings: Any) -> Any:
+    """Start a vacuum, ``disturb`` it while the slow table is at work, and return how it ended."""
+    ended: list[Any] = []
+
+    def work() -> None:
+        try:
+            ended.append(vacuum(settings.pop("through", url), steps, **settings))
+        except TargetUnavailable as error:
+            ended.append(error)
+
+    thread = threading.Thread(target=work)
+    thread.start()
+    eventually(lambda: ask(url, AT_WORK) != [], 30, "the slow table is at work")
+    disturb()
+    thread.join(60)
+    assert not thread.is_alive()
+    return ended[0]
+
+
+def test_a_server_restarted_in_mid_vacuum_fails_the_attempt_and_the_next_goes_on(
+    server: EmbeddedPostgres, url: str
+) -> None:
+    steps = Noted()
+
+    def restart() -> None:
+        eventually(lambda: len(steps.done()) == 2, 20, "the quick tables are noted")
+        server.stop()
+
+    error = in_mid_vacuum(url, steps, restart)
+    server.start()
+
+    assert isinstance(error, TargetUnavailable)
+    url = server.url(url.rpartition("/")[2])
+    assert ask(url, OURS) == []
+    ask(url, "TRUNCATE brake")
+    before = vacuum_counts(url)
+    outcomes = vacuum(url, steps)
+    assert {o.verdict for o in outcomes.values()} == {Verdict.WORKED}
+    assert set(outcomes) == {f"public.{name}" for name in TABLES}
+    after = vacuum_counts(url)
+    assert (after["first"], after["second"]) == (before["first"], before["second"])
+
+
+def test_a_backend_ended_in_mid_vacuum_costs_one_more_try(url: str) -> None:
+    def end() -> None:
+        ask(url, "TRUNCATE brake")
+        pids = [pid for (pid,) in ask(url, AT_WORK)]
+        ask(url, "SELECT pg_terminate_backend(pid) FROM unnest(%s) AS pid", pids)
+
+    # The brake's TRUNCATE waits for nobody: the slow expression has only looked at it.
+    outcomes = in_mid_vacuum(url, Noted(), end)
+
+    assert {o.verdict for o in outcomes.values()} == {Verdict.WORKED}
+    assert ask(url, OURS) == []
+
+
+class Relay:
+    """A network between us and the server, which can be cut."""
+
+    def __init__(self, port: int) -> None:
+        self._to = ("127.0.0.1", port)
+        self._listener = socket.create_server(("127.0.0.1", 0))
+        self.port: int = self._listener.getsockname()[1]
+        self._sockets: list[socket.socket] = []
+        threading.Thread(target=self._accept, daemon=True).start()
+
+    def _accept(self) -> None:
+        while True:
+            try:
+                client, _ = self._listener.accept()
+            except OSError:
+                return
+            upstream = socket.create_connection(self._to)
+            self._sockets += [client, upstream]
+            for source, sink in ((client, upstream), (upstream, client)):
+                threading.Thread(target=_pass_on, args=(source, sink), daemon=True).start()
+
+    def cut(self) -> None:
+        """End every connection, and take no new one."""
+        self._listener.shutdown(socket.SHUT_RDWR)
+        self._listener.close()
+        for end in self._sockets:
+            with closing(end):
+                end.shutdown(socket.SHUT_RDWR)
+
+
+def _pass_on(source: socket.socket, sink: socket.socket) -> None:
+    try:
+        while chunk := source.recv(65_536):
+            sink.sendall(chunk)
+    except OSError:
+        return
+
+
+def test_a_cut_connection_leaves_no_session_and_the_next_attempt_goes_on(
+    server: EmbeddedPostgres, url: str
+) -> None:
+    relay, steps = Relay(server.port), Noted()
+    through = url.replace(f":{server.port}/", f":{relay.port}/")
+
+    error = in_mid_vacuum(url, steps, relay.cut, through=through)
+    eventually(lambda: ask(url, OURS) == [], 5, "the end of our sessions")
+
+    assert isinstance(error, TargetUnavailable)
+    assert str(relay.port) in str(error)
+    ask(url, "TRUNCATE brake")
+    assert {o.verdict for o in vacuum(url, steps).values()} == {Verdict.WORKED}
+
+
+@contextmanager
+def small_tablespace(url: str, folder: Path) -> Iterator[str]:
+    """Yield a tablespace on a file system of 32 MB."""
+    folder.mkdir()
+    mounted = subprocess.run(
+        ["mount", "-t", "tmpfs", "-o", "size=32m,mode=711", "maintenance-test", str(folder)],
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    if mounted.returncode != 0:
+        pytest.skip(f"cannot mount a small file system: {mounted.stderr.strip()}")
+    try:
+        place = folder / "space"
+        place.mkdir(mode=0o700)
+        account = server_account()
+        if account is not None:
+            shutil.chown(place, account.uid, account.gid)
+        ask(url, f"CREATE TABLESPACE small LOCATION '{place}'")
+        yield "small"
+        ask(url, "DROP TABLE IF EXISTS cramped")
+        ask(url, "DROP TABLESPACE small")
+    finally:
+        subprocess.run(["umount", "--lazy", str(folder)], check=True)
+
+
+@pytest.mark.skipif(shutil.which("mount") is None, reason="needs mount for a small file system")
+@pytest.mark.skipif(server_account() is None, reason="needs root to mount a small file system")
+def test_a_disk_that_fills_up_costs_a_rewrite_and_no_row(url: str, server_root: Path) -> None:
+    with small_tablespace(url, server_root / f"small-{secrets.token_hex(4)}") as space:
+        ask(url, f"CREATE TABLE cramped (id int, body text) TABLESPACE {space}")
+        ask(url, "INSERT INTO cramped SELECT i, repeat('x', 1000) FROM generate_series(1, 21000) i")
+        ask(url, "DELETE FROM cramped WHERE id % 3 = 0")
+        ask(url, "VACUUM ANALYZE cramped")
+        now = time.time()
+        job = Job(
+            "site",
+            DatabaseTarget(url=url, pacing=Pacing(longest_wait_seconds=1)),
+            VacuumFullOptions(tables=("cramped",), lock_limit_seconds=60),
+            window=OpenWindow(now + 600, now + 86_400),
+        )
+        rows = ask(url, "SELECT count(*), sum(id) FROM cramped")
+
+        [outcome] = vacuum_full(job).outcomes
+        assert outcome.verdict is Verdict.FAILED
+        assert "No space left on device" in outcome.sentence
+        assert ask(url, "SELECT count(*), sum(id) FROM cramped") == rows
+        assert ask(url, OURS) == []
+
+        ask(url, "DELETE FROM cramped WHERE id > 4000")
+        [again] = vacuum_full(job).outcomes
+        assert again.verdict is Verdict.WORKED
