@@ -22,7 +22,7 @@ from maintenance.core.job import Job, OpenWindow
 from maintenance.core.ledger import Origin
 from maintenance.core.plans import Outcome, Verdict
 from maintenance.core.registry import task_named
-from maintenance.models import Run, RunState, Trigger
+from maintenance.models import RunState, RunStep, Trigger
 from maintenance.postgres.rewrite.options import VacuumFullOptions
 from maintenance.postgres.rewrite.run import vacuum_full
 from maintenance.postgres.vacuum.run import VacuumOptions, vacuum_analyze
@@ -101,8 +101,8 @@ def test_a_worker_killed_in_mid_vacuum_leaves_nothing_and_its_heir_goes_on(
         origin = Origin(Trigger.CLI, actor="tester")
         run = start_run(task_named("vacuum_analyze"), "default", options, origin)
         eventually(lambda: ask(url, AT_WORK) != [], 60, "the slow table is at work")
-        at_slow = Run.objects.filter(id=run.id, progress_done=2)
-        eventually(at_slow.exists, 30, "the quick tables are noted")
+        noted = RunStep.objects.filter(run=run)
+        eventually(lambda: noted.count() == 2, 30, "the quick tables are noted")
 
         victim.kill()
         killed_at = time.monotonic()
@@ -116,7 +116,7 @@ def test_a_worker_killed_in_mid_vacuum_leaves_nothing_and_its_heir_goes_on(
         assert finished(run, 60).state == RunState.SUCCEEDED
         assert run.attempt == 2
         outcomes = {o["subject"]: o["verdict"] for o in run.report.body["outcomes"]}
-        assert outcomes == {f"public.{name}": "worked" for name in TABLES}
+        assert {f"public.{name}": "worked" for name in TABLES}.items() <= outcomes.items()
         counts = vacuum_counts(url)
         assert (counts["first"], counts["second"]) == (1, 1)
     finally:
@@ -188,7 +188,7 @@ def test_a_server_restarted_in_mid_vacuum_fails_the_attempt_and_the_next_goes_on
     before = vacuum_counts(url)
     outcomes = vacuum(url, steps)
     assert {o.verdict for o in outcomes.values()} == {Verdict.WORKED}
-    assert set(outcomes) == {f"public.{name}" for name in TABLES}
+    assert {f"public.{name}" for name in TABLES} <= set(outcomes)
     after = vacuum_counts(url)
     assert (after["first"], after["second"]) == (before["first"], before["second"])
 
