@@ -22,6 +22,8 @@ from maintenance.postgres.indexes.unused import (
 from maintenance.postgres.indexes.usage import report_index_usage
 from maintenance.postgres.queries.review import review_slow_queries
 from maintenance.postgres.queries.rules import SlowQueryOptions
+from maintenance.postgres.reindex.options import ReindexOptions
+from maintenance.postgres.reindex.run import reindex_bloated_indexes
 from maintenance.postgres.vacuum.health import review_vacuum_health
 from service.embedded.postgres import EmbeddedPostgres
 from service.embedded.valkey import EmbeddedValkey
@@ -36,6 +38,12 @@ ROOT = Path(__file__).resolve().parents[2]
 CONFIGURATION = parse_configuration(
     tomllib.loads((ROOT / "service/sample_site/maintenance.toml").read_text())
 )
+
+INDEX_SIZES = """
+SELECT n.nspname || '.' || t.relname || '.' || c.relname, pg_relation_size(c.oid)
+FROM pg_index JOIN pg_class AS c ON c.oid = indexrelid JOIN pg_class AS t ON t.oid = indrelid
+JOIN pg_namespace AS n ON n.oid = t.relnamespace WHERE n.nspname = 'public'
+"""
 
 
 @dataclass(frozen=True)
@@ -134,3 +142,25 @@ def test_the_sequence_near_its_end_is_named_and_no_other_sequence_or_key(site: S
     warned = {f.subject for f in report.findings if f.severity.rank > Severity.INFO.rank}
     assert warned == site.subjects(FaultKind.SEQUENCE_NEAR_END)
     assert not {f.subject for f in report.findings} & site.decoys(FaultKind.SEQUENCE_NEAR_END)
+
+
+def test_every_bloated_index_ends_as_small_as_a_fresh_one(site: Site) -> None:
+    def sizes() -> dict[str, int]:
+        return dict(ask(site.target.connection_parameters()["dsn"], INDEX_SIZES))
+
+    before = sizes()
+    fresh = {relation.subject: relation.packed_bytes for relation in site.truth.relations}
+    job = Job("site", site.target, ReindexOptions(seed=3))
+
+    report = reindex_bloated_indexes(job, CONFIGURATION.thresholds)
+
+    after = sizes()
+    for subject in site.subjects(FaultKind.BLOATED_INDEX):
+        assert after[subject] == pytest.approx(fresh[subject], rel=0.05), subject
+    for subject in site.decoys(FaultKind.BLOATED_INDEX):
+        assert after[subject] == before[subject], subject
+    (table,) = report.tables
+    rows = [dict(zip(table.columns, row, strict=True)) for row in table.rows]
+    told = {r["index"]: (r["size_bytes"], r["after_bytes"]) for r in rows if r["gained_bytes"]}
+    assert told.keys() >= site.subjects(FaultKind.BLOATED_INDEX)
+    assert told == {subject: (before[subject], after[subject]) for subject in told}

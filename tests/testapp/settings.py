@@ -89,7 +89,12 @@ CELERY_BROKER_CONNECTION_MAX_RETRIES = None
 CELERY_TASK_IGNORE_RESULT = True
 
 MAINTENANCE = {
-    "databases": {"default": {"alias": "default"}},
+    "databases": {
+        "default": {
+            "alias": "default",
+            "allow": os.environ.get("TESTAPP_ALLOW", "").split(),
+        }
+    },
     "redis": {"main": {"url": "env:TESTAPP_REDIS_URL", "role": "streams"}},
     "streams": {"home": {"redis": "main", "pattern": "*-home", "max_length": 10}},
 }

@@ -152,10 +152,12 @@ def test_most_bytes_come_first_and_small_gains_not_at_all() -> None:
     assert plan.steps[0].action.predicted["gain_bytes"] == 45 * MB
 
 
-def test_the_lower_end_of_the_interval_decides() -> None:
-    unsure = bloated(ratio=0.4, bloat_low_ratio=0.29)
+def test_half_of_the_threshold_has_to_be_sure() -> None:
+    unsure = bloated(ratio=0.3, bloat_low_ratio=0.14)
     assert plan_reindex([unsure], (), RULES).steps == ()
-    assert plan_reindex([replace(unsure, bloat_low_ratio=0.3)], (), RULES).steps != ()
+    assert plan_reindex([replace(unsure, bloat_low_ratio=0.15)], (), RULES).steps != ()
+    lean = bloated(ratio=0.29, bloat_low_ratio=0.28)
+    assert plan_reindex([lean], (), RULES).steps == ()
     unmeasured = replace(unsure, bloat_ratio=None, fresh_bytes=None)
     assert plan_reindex([unmeasured], (), RULES).steps == ()
 

@@ -14,6 +14,10 @@ from maintenance.postgres.repair.crew import Step
 #: reindexing leaves an index alone for as long (its documentation, "Automatic reindexing").
 REBUILT_AGAIN_AFTER_SECONDS = 10 * 86_400.0
 
+#: An index that the report calls bloated is rebuilt if half of that is sure: of a small one the
+#: interval is wide, because the model rounds to whole pages.
+SURE_RATIO = 0.5
+
 REINDEX = "reindex"
 DROP = "drop leftover"
 ANALYZE = "analyze"
@@ -161,11 +165,12 @@ def plan_reindex(
 
 
 def _is_bloated(candidate: Candidate, rules: Rules) -> bool:
-    """Tell whether a rebuild surely gains enough: its cost is certain, so must be its gain."""
+    """Tell whether a rebuild gains enough, and surely something: its cost is certain."""
     if candidate.bloat_ratio is None or candidate.gain_bytes is None:
         return False
     return (
-        candidate.bloat_low_ratio >= rules.minimum_bloat_ratio
+        candidate.bloat_ratio >= rules.minimum_bloat_ratio
+        and candidate.bloat_low_ratio >= rules.minimum_bloat_ratio * SURE_RATIO
         and candidate.gain_bytes >= rules.minimum_bloat_bytes
     )
 

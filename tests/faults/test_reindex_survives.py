@@ -1,0 +1,111 @@
+"""Rebuilds whose worker or server goes away in the middle: nothing is left, and the work gets done."""
+
+import secrets
+import threading
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from maintenance.conf import DatabaseTarget, Pacing, Thresholds
+from maintenance.core.dispatch import mend, start_run
+from maintenance.core.errors import TargetUnavailable
+from maintenance.core.job import Job
+from maintenance.core.ledger import Origin
+from maintenance.core.plans import Verdict
+from maintenance.core.registry import task_named
+from maintenance.core.reports import Report
+from maintenance.models import RunState, StoredReport, Trigger
+from maintenance.postgres.reindex.options import ReindexOptions
+from maintenance.postgres.reindex.run import reindex_bloated_indexes
+from service.embedded.postgres import EmbeddedPostgres
+from tests.acceptance.test_checklists_run import finished
+from tests.celery_nodes import WorkerFactory
+from tests.faults.test_runs_survive import let_the_lease_expire
+from tests.integration.test_postgres_reindex import AT_WORK, invalid, oid, plant_slow
+from tests.polling import eventually
+from tests.postgres_clients import ask
+from tests.servers import FAST_POSTGRES, stand_in_for_flush
+
+BY_HAND = Origin(Trigger.CLI, actor="tester")
+OURS = "SELECT pid FROM pg_stat_activity WHERE application_name LIKE 'maintenance:reindex:%%'"
+
+
+@pytest.fixture
+def site(testapp_environment: dict[str, str]) -> Iterator[str]:
+    """The embedding project's database with a slow index; its workers may rebuild it."""
+    testapp_environment["TESTAPP_ALLOW"] = "reindex"
+    given = {
+        name: testapp_environment[f"TESTAPP_DB_{name}"]
+        for name in ("USER", "PASSWORD", "HOST", "PORT", "NAME")
+    }
+    url = "postgres://{USER}:{PASSWORD}@{HOST}:{PORT}/{NAME}".format(**given)
+    plant_slow(url)
+    yield url
+    ask(url, "DROP TABLE t")
+    ask(url, "DROP FUNCTION slowly")
+
+
+@pytest.mark.django_db(transaction=True)
+def test_a_worker_killed_in_mid_rebuild_leaves_nothing_and_another_does_the_work(
+    site: str, make_worker: WorkerFactory
+) -> None:
+    before = oid(site)
+    victim = make_worker("low", name="victim")
+    task = task_named("reindex_bloated_indexes")
+    run = start_run(task, "default", {"indexes": ["t_n"]}, BY_HAND)
+    eventually(lambda: bool(ask(site, AT_WORK)), 60, "the rebuild is at work")
+
+    victim.kill()
+
+    eventually(lambda: ask(site, OURS) == [], 5, "the server has dropped the session")
+    assert invalid(site) == ["t_n_ccnew"]
+    let_the_lease_expire(run)
+    assert mend()["lost"] == 1
+    make_worker("low", name="heir")
+    assert finished(run, 60).state == RunState.SUCCEEDED, run.reason
+    assert run.attempt == 2
+    assert invalid(site) == []
+    assert oid(site) != before
+    outcomes = StoredReport.objects.get(run=run).body["outcomes"]
+    verdicts = {(o["kind"], o["verdict"]) for o in outcomes}
+    assert ("drop leftover", "worked") in verdicts
+    assert {kind for kind, verdict in verdicts} == {"drop leftover", "reindex", "analyze"}
+    assert not {verdict for _, verdict in verdicts} & {"failed", "blocked", "refused"}
+
+
+def test_a_server_restarted_in_mid_rebuild_is_cleaned_by_the_next_run(server_root: Path) -> None:
+    folder, password = server_root / "restarted", secrets.token_hex(16)
+    failures: list[Exception] = []
+    with EmbeddedPostgres(folder, password, settings=FAST_POSTGRES) as server:
+        stand_in_for_flush(server)
+        url = server.url()
+        plant_slow(url)
+
+        def work() -> None:
+            try:
+                rebuild(url)
+            except TargetUnavailable as error:
+                failures.append(error)
+
+        rebuilding = threading.Thread(target=work)
+        rebuilding.start()
+        eventually(lambda: bool(ask(url, AT_WORK)), 30, "the rebuild is at work")
+    rebuilding.join()
+    assert len(failures) == 1
+
+    with EmbeddedPostgres(folder, password, settings=FAST_POSTGRES) as server:
+        url = server.url()
+        assert invalid(url) == ["t_n_ccnew"]
+        report = rebuild(url)
+        assert invalid(url) == []
+    assert Verdict.FAILED not in {outcome.verdict for outcome in report.outcomes}
+    assert [o.action.kind for o in report.outcomes] == ["drop leftover", "reindex", "analyze"]
+
+
+def rebuild(url: str) -> Report:
+    target = DatabaseTarget(url=url, pacing=Pacing(added_latency_ms=10_000))
+    return reindex_bloated_indexes(
+        Job("site", target, ReindexOptions(indexes=("t_n",)), run_id=secrets.token_hex(16)),
+        Thresholds(),
+    )
