@@ -1,7 +1,7 @@
 """Table bloat: how much of each table a rewrite would give back, with a confidence interval."""
 
 import random
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Collection, Iterator, Sequence
 from dataclasses import dataclass, replace
 from typing import Any
 
@@ -9,7 +9,7 @@ import psycopg2.errors
 from psycopg2.extensions import connection as Connection  # noqa: N812 - it is a class
 
 from maintenance.conf import DatabaseTarget, Thresholds
-from maintenance.core.job import Job, Progress
+from maintenance.core.job import Job, Progress, SilentProgress
 from maintenance.core.reports import Report
 from maintenance.postgres.bloat.exact import LARGEST_RELATIONS, ExactReader, named
 from maintenance.postgres.bloat.packing import (
@@ -27,6 +27,7 @@ from maintenance.postgres.bloat.page_sample import (
 from maintenance.postgres.bloat.table_report import TableBloat, diagnose
 from maintenance.postgres.bloat.tuple_size import TOAST_TUPLE_BYTES, table_columns
 from maintenance.postgres.connection import connect, query
+from maintenance.postgres.time_budget import TimeBudget
 
 #: Pages read first: of a table whose pages are alike they leave a doubt of one point.
 FIRST_SAMPLE_PAGES = 200
@@ -106,11 +107,40 @@ def measure_named_tables(
 
 def _candidates(conn: Connection, exclude_schemas: Sequence[str]) -> list[dict[str, Any]]:
     """Return every table that can be sampled, each with the partitioned table it belongs to."""
-    rows = [row for row in query(conn, "bloat_tables") if row["schema"] not in exclude_schemas]
+    rows = [
+        row
+        for row in query(conn, "bloat_tables", {"oids": None})
+        if row["schema"] not in exclude_schemas
+    ]
     roots = {row["oid"]: row["root_name"] for row in query(conn, "partition_roots")}
     for row in rows:
         row["partition_of"] = roots.get(row["oid"], "")
     return rows
+
+
+def sample_tables(
+    conn: Connection, oids: Collection[int], *, seconds: float, seed: int | None = None
+) -> dict[int, TableBloat]:
+    """Estimate these tables and TOAST tables, largest first, for about so many seconds.
+
+    What is missing was not reached in time, or cannot be read, or is one of the server's catalogs.
+    """
+    budget = TimeBudget(seconds)
+    rng = random.Random(seed)  # noqa: S311 - a sample, not a secret
+    sampler = _Sampler(conn, TableBloatOptions(), None, rng)
+    found: dict[int, TableBloat] = {}
+    for row in query(conn, "bloat_tables", {"oids": list(oids)}) if oids else ():
+        if budget.is_spent:
+            break
+        row["partition_of"] = ""
+        try:
+            for table in sampler.measure([row], SilentProgress()):
+                found[row["oid"]] = table
+        except psycopg2.DatabaseError:
+            if conn.closed:
+                raise
+            continue  # a page that cannot be read: whoever looks for bloat is told
+    return found
 
 
 def _chosen(

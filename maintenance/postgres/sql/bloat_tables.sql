@@ -50,6 +50,7 @@ FROM (
         -- A catalog's own TOAST table is the server's business, and so is one without a table.
         AND (c.relkind <> 't' OR tn.nspname NOT IN ('pg_catalog', 'information_schema'))
         AND c.oid NOT IN (SELECT relation FROM locked)
+        AND (%(oids)s::bigint[] IS NULL OR c.oid = ANY (%(oids)s::bigint[]::oid[]))
 ) AS r
 WHERE r.pages > 0
 ORDER BY r.pages DESC, r.schema, r.name

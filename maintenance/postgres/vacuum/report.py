@@ -13,6 +13,7 @@ from maintenance.postgres.counters import CounterWindow
 from maintenance.postgres.repair.harm import Harm, harm_findings
 from maintenance.postgres.vacuum.duration import duration_samples
 from maintenance.postgres.vacuum.plan import TableTask, VacuumPlan
+from maintenance.postgres.vacuum.space import Space
 from maintenance.postgres.vacuum.statements import DATABASE_STATISTICS
 from maintenance.postgres.vacuum.table_state import TableKind, TableState
 
@@ -33,10 +34,14 @@ LEFT_NAMED = 1000
 
 @dataclass(frozen=True, slots=True)
 class Done:
-    """What came of the plan, and what others felt of it; ``harm`` is ``None`` for a dry run."""
+    """What came of the plan, what others felt of it, and what room there is in the tables now.
+
+    The latter are ``None`` for a dry run.
+    """
 
     outcomes: tuple[Outcome, ...]
     harm: Harm | None = None
+    space: Space | None = None
 
 
 def vacuum_report(
@@ -56,15 +61,18 @@ def vacuum_report(
     ]
     return Report(
         title=TITLE,
-        summary=_summary(plan, outcomes),
+        summary=" ".join(
+            [_summary(plan, outcomes), *([done.space.in_words] if done.space else [])]
+        ),
         findings=tuple(by_seriousness(findings)),
         outcomes=tuple(outcomes),
-        tables=(_table(plan),),
+        tables=(_table(plan), *((done.space.table,) if done.space else ())),
         facts={
             "tables_examined": len(plan.tables),
             "tables_in_plan": len(plan.tasks),
             "counters_cover_seconds": window.seconds,
             **(done.harm.facts if done.harm else {}),
+            **(done.space.facts if done.space else {}),
         },
         samples=_samples(plan, outcomes),
     )

@@ -1,7 +1,9 @@
 """VACUUM and ANALYZE where they are needed: plan, apply in several sessions, verify, report."""
 
+import time
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
+from typing import Any
 
 from psycopg2.extensions import connection as Connection  # noqa: N812 - it is a class
 
@@ -21,14 +23,18 @@ from maintenance.postgres.repair.time_limits import TimeLimits
 from maintenance.postgres.repair.watch import Watch
 from maintenance.postgres.vacuum.autovacuum_rules import AutovacuumRules
 from maintenance.postgres.vacuum.duration import Durations
+from maintenance.postgres.vacuum.lost_counters import hidden_dead_rows
 from maintenance.postgres.vacuum.plan import Learned, Mode, VacuumPlan, plan_vacuum
 from maintenance.postgres.vacuum.report import LEFT, Done, vacuum_report
+from maintenance.postgres.vacuum.space import Space, measure_space
 from maintenance.postgres.vacuum.statements import Server, action_of, database_action
 from maintenance.postgres.vacuum.table_state import TableState
 from maintenance.postgres.vacuum.trade import Performed, VacuumStep, VacuumTrade
 
 #: Names of tables whose last VACUUM left dead item pointers to their indexes, from run to run.
 BYPASSED_KEY = "bypassed"
+#: The state of a report is read by every next run: no more names than these.
+BYPASSED_MOST = 1000
 
 
 @dataclass(frozen=True, slots=True)
@@ -61,7 +67,7 @@ class VacuumMeasurement:
 VacuumJob = Job[DatabaseTarget, VacuumOptions]
 
 
-def vacuum_analyze(job: VacuumJob, thresholds: Thresholds) -> Report:  # noqa: ARG001 - the server's own triggers decide
+def vacuum_analyze(job: VacuumJob, thresholds: Thresholds) -> Report:
     """Vacuum and analyze what needs it; verify each table; go on past a table that cannot be done.
 
     Raises :class:`Skipped` on a standby, :class:`UnknownName` for a table that does not exist,
@@ -71,22 +77,49 @@ def vacuum_analyze(job: VacuumJob, thresholds: Thresholds) -> Report:  # noqa: A
     if job.options.dry_run:
         with connect(job.target, purpose="vacuum plan") as conn:
             measurement = measure(conn)
-            plan = plan_of(measurement, job)
+            plan = plan_of(measurement, job, _learned(job, measurement, thresholds, conn))
             steps = steps_of(plan, measurement, job, conn)
         done = Done(planned(tuple(step.action for step in steps)))
         return _report(job, plan, measurement, done)
+    started = time.monotonic()
     with watching(job, jobs_of(job)) as watch:
         measurement = measure(watch.conn)
-        plan = plan_of(measurement, job)
+        plan = plan_of(measurement, job, _learned(job, measurement, thresholds, watch.conn))
         steps = steps_of(plan, measurement, job, watch.conn)
         done = _apply(job, watch, steps)
+        if done.outcomes:
+            done = replace(done, space=_space(job, plan, watch, time.monotonic() - started))
         return _report(job, plan, measurement, done)
 
 
+def _space(job: VacuumJob, plan: VacuumPlan, watch: Watch, run_seconds: float) -> Space | None:
+    """Look at the tables of the plan and their TOAST tables, done or not."""
+    job.progress.update(0, phase="looking at free space", unit="tables")
+    oids = [oid for table in plan.tables for oid in (table.oid, table.toast_oid) if oid]
+    return measure_space(watch.conn, oids, run_seconds)
+
+
 def _report(job: VacuumJob, plan: VacuumPlan, measurement: VacuumMeasurement, done: Done) -> Report:
-    return vacuum_report(
+    report = vacuum_report(
         plan, done, measurement.window, job.target.pacing, counts=measurement.counts
     )
+    return replace(report, state={BYPASSED_KEY: bypassed_after(done.outcomes, job.previous_state)})
+
+
+def bypassed_after(outcomes: Iterable[Outcome], previous_state: Mapping[str, Any]) -> list[str]:
+    """Return the tables whose last VACUUM left dead item pointers, by name.
+
+    What had no VACUUM in this run stays as it was.
+    """
+    names = set(previous_state.get(BYPASSED_KEY, ()))
+    for outcome in outcomes:
+        if "removed_rows" not in outcome.after:
+            continue
+        if outcome.after.get("bypassed_identifiers"):
+            names.add(outcome.action.subject)
+        else:
+            names.discard(outcome.action.subject)
+    return sorted(names)[:BYPASSED_MOST]
 
 
 def jobs_of(job: VacuumJob) -> int:
@@ -123,7 +156,24 @@ def _measure(conn: Connection) -> VacuumMeasurement:
     )
 
 
-def plan_of(measurement: VacuumMeasurement, job: VacuumJob) -> VacuumPlan:
+def _learned(
+    job: VacuumJob, measurement: VacuumMeasurement, thresholds: Thresholds, conn: Connection
+) -> Learned:
+    """Gather what the counters do not say."""
+    return Learned(
+        durations=Durations.from_history(job.history),
+        hidden_dead_rows=hidden_dead_rows(
+            conn,
+            [t for t in measurement.tables if t.schema not in job.target.exclude_schemas],
+            measurement.rules,
+            measurement.window,
+            thresholds.minimum_bloat_bytes,
+        ),
+        bypassed=frozenset(job.previous_state.get(BYPASSED_KEY, ())),
+    )
+
+
+def plan_of(measurement: VacuumMeasurement, job: VacuumJob, learned: Learned) -> VacuumPlan:
     """Choose the tasks; see :func:`maintenance.postgres.vacuum.plan.plan_vacuum`."""
     return plan_vacuum(
         measurement.tables,
@@ -132,10 +182,7 @@ def plan_of(measurement: VacuumMeasurement, job: VacuumJob) -> VacuumPlan:
         mode=job.options.mode,
         only=job.options.tables,
         exclude_schemas=job.target.exclude_schemas,
-        learned=Learned(
-            durations=Durations.from_history(job.history),
-            bypassed=frozenset(job.previous_state.get(BYPASSED_KEY, ())),
-        ),
+        learned=learned,
     )
 
 
@@ -190,4 +237,8 @@ def _of_earlier_attempts(done: Mapping[str, Outcome], steps: Iterable[VacuumStep
 
 
 def _left(work: Work[VacuumStep]) -> list[Outcome]:
-    return [Outcome(step.action, Verdict.REFUSED, LEFT + reason) for step, reason in work.left]
+    return [
+        Outcome(step.action, Verdict.REFUSED, LEFT + reason)
+        for step, reason in work.left
+        if step.task is not None  # what follows the tables follows those of the next run
+    ]
