@@ -92,7 +92,7 @@ def test_a_repair_through_a_pooler_is_refused_with_the_way_out(pooled: str) -> N
 def test_a_direct_url_passes_it_by(pooled: str, url: str) -> None:
     target = DatabaseTarget(url=pooled, direct_url=url)
     job = Job("site", target, VacuumOptions(mode="all", tables=("t",)))
-    [outcome] = vacuum_analyze(job, Thresholds()).outcomes
-    assert outcome.verdict is Verdict.WORKED
+    outcomes = {o.action.subject: o for o in vacuum_analyze(job, Thresholds()).outcomes}
+    assert outcomes["public.t"].verdict is Verdict.WORKED
     locks = "SELECT count(*) FROM pg_locks WHERE locktype = 'advisory'"
     assert ask(pooled, locks) == [(0,)]
