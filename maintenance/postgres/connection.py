@@ -6,12 +6,14 @@ would leak to the site's own clients (PgBouncer documentation, "Feature matrix f
 """
 
 import re
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import contextmanager
 from contextvars import ContextVar
+from dataclasses import fields
 from functools import cache
 from importlib.resources import files
-from typing import Any
+from types import MappingProxyType
+from typing import TYPE_CHECKING, Any, TypeVar
 
 import psycopg2
 import psycopg2.errors
@@ -22,6 +24,9 @@ from maintenance.conf import DatabaseTarget
 from maintenance.core.errors import ConfigurationError, MissingRights, TargetUnavailable
 from maintenance.core.redaction import redact
 from maintenance.postgres.time_budget import require_time_for_a_query
+
+if TYPE_CHECKING:
+    from _typeshed import DataclassInstance
 
 #: Begins every statement of ours, so that reports on slow queries can leave us out.
 MARKER = "/* maintenance */"
@@ -53,6 +58,8 @@ SERVER_NOTICES_A_CUT = {
     "tcp_keepalives_count": "3",
     "tcp_user_timeout": "5s",
 }
+
+RecordT = TypeVar("RecordT", bound="DataclassInstance")
 
 #: Sessions that nobody uses at the moment, with the targets that they were opened for.
 _Sessions = list[tuple[DatabaseTarget, Connection]]
@@ -340,6 +347,41 @@ def query(
     ``version`` chooses the lines with a version pragma, by default the server's major version.
     Raises :class:`OutOfTime` where the time given by :func:`queries_within` is used up.
     """
+    columns, rows = _fetched(conn, name, parameters, identifiers, version)
+    return [dict(zip(columns, row, strict=True)) for row in rows]
+
+
+def query_records(
+    conn: Connection,
+    name: str,
+    record: type[RecordT],
+    parameters: Mapping[str, Any] | None = None,
+    *,
+    convert: Mapping[str, Callable[[Any], Any]] = MappingProxyType({}),
+) -> list[RecordT]:
+    """Run ``sql/<name>.sql`` and return a ``record`` of each row: a dataclass with its columns.
+
+    ``convert`` says by column what becomes of a value that the record has otherwise. It takes half
+    the time of building from :func:`query`, which is felt where there are tens of thousands.
+    """
+    columns, rows = _fetched(conn, name, parameters, None, None)
+    if not rows:
+        return []
+    # By column, so that each name is looked up once and not in every row.
+    values: dict[str, Iterable[Any]] = dict(zip(columns, zip(*rows, strict=True), strict=True))
+    for column, function in convert.items():
+        values[column] = map(function, values[column])
+    return list(map(record, *(values.pop(field.name) for field in fields(record))))
+
+
+def _fetched(
+    conn: Connection,
+    name: str,
+    parameters: Mapping[str, Any] | None,
+    identifiers: Mapping[str, str] | None,
+    version: int | None,
+) -> tuple[list[str], list[tuple[Any, ...]]]:
+    """Return the names of the columns, and the rows."""
     require_time_for_a_query()
     text = load_sql(name, server_major(conn) if version is None else version)
     statement: sql.Composable = sql.SQL(text)
@@ -353,9 +395,8 @@ def query(
     with conn.cursor() as cursor:
         cursor.execute(statement, dict(parameters) if parameters else None)
         if cursor.description is None:
-            return []
-        columns = [column.name for column in cursor.description]
-        return [dict(zip(columns, row, strict=True)) for row in cursor.fetchall()]
+            return [], []
+        return [column.name for column in cursor.description], cursor.fetchall()
 
 
 @cache

@@ -1,5 +1,6 @@
 """One look at a database: what several analyses read alike is read once."""
 
+import gc
 from types import SimpleNamespace
 from typing import Any, cast
 
@@ -52,3 +53,13 @@ def test_a_measurement_that_failed_is_tried_again() -> None:
         with pytest.raises(TimeoutError):
             seen_once(session(), "indexes", fail)
         assert seen_once(session(), "indexes", Counting()) == 1
+
+
+def test_looks_within_one_another_leave_the_collector_of_cycles_as_it_was() -> None:
+    usual = gc.get_threshold()
+    with one_look():
+        rare = gc.get_threshold()
+        with pytest.raises(ValueError, match="within"), one_look():
+            raise ValueError("within")
+        assert gc.get_threshold() == rare != usual
+    assert gc.get_threshold() == usual

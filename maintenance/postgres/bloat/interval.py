@@ -18,7 +18,8 @@ Z = NormalDist().inv_cdf(0.99)
 FEWEST_PAGES = 4
 #: Shares are grouped this finely, which keeps the work independent of the size of the sample.
 GROUPS_PER_UNIT = 100
-_BISECTIONS = 45
+#: Halvings of the range of log k, which is 60 wide: they leave an error of a ten-millionth.
+_BISECTIONS = 30
 
 
 def t_quantile(degrees_of_freedom: int) -> float:
@@ -72,14 +73,13 @@ def _lowest_mean(groups: Sequence[tuple[float, int]], limit: float) -> float:
     values = [(0.0, 1), *groups]
     count = sum(n for _, n in values)
     low, high = -30.0, 30.0  # of log k
-    mean = 0.0
+    k = total = 0.0
     for _ in range(_BISECTIONS):
         k = math.exp((low + high) / 2)
         total = sum(n / (value + k) for value, n in values)
         loss = 2 * sum(n * math.log(total * (value + k) / count) for value, n in values)
-        mean = sum(n * value / (value + k) for value, n in values) / total
         if loss > limit:
             low = math.log(k)
         else:
             high = math.log(k)
-    return mean
+    return sum(n * value / (value + k) for value, n in values) / total

@@ -83,7 +83,12 @@ def read_blocks(conn: Connection, inner: sql.Composable, blocks: Sequence[int]) 
     """
     statement = sql.SQL(
         "{marker} SELECT b.block, ({inner}) FROM pg_catalog.unnest({blocks}::bigint[]) AS b (block)"
-    ).format(marker=sql.SQL(MARKER), inner=inner, blocks=sql.Literal(list(blocks)))
+    ).format(
+        marker=sql.SQL(MARKER),
+        inner=inner,
+        # As one text: psycopg2 quotes a list number by number.
+        blocks=sql.Literal(f"{{{','.join(map(str, blocks))}}}"),
+    )
     with conn.cursor() as cursor:
         cursor.execute(statement)
         return dict(cursor.fetchall())

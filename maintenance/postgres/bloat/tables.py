@@ -14,6 +14,7 @@ from maintenance.core.reports import Report
 from maintenance.postgres.bloat.exact import LARGEST_RELATIONS, ExactReader, named
 from maintenance.postgres.bloat.packing import (
     BLOCK_BYTES,
+    PackedSize,
     PageSample,
     counted_size,
     gaps_matter,
@@ -75,7 +76,9 @@ def report_table_bloat(
     """
     options = job.options
     with connect(job.target, purpose="table-bloat") as conn:
-        rows = _candidates(conn, job.target.exclude_schemas)
+        # Named ones are sampled whatever their size, so that nothing but the present one will do.
+        few_pages = 0 if options.tables else thresholds.minimum_bloat_bytes // 2 // BLOCK_BYTES
+        rows = _candidates(conn, job.target.exclude_schemas, few_pages)
         chosen = _chosen(rows, options, thresholds)
         reader = None
         if options.exact:
@@ -98,18 +101,23 @@ def measure_named_tables(
 
     Raises :class:`UnknownName` for a table that does not exist, or is empty.
     """
-    rows = _candidates(conn, ())
+    rows = _candidates(conn, (), few_pages=0)
     options = TableBloatOptions(tables=tuple(names))
     chosen = _chosen(rows, options, Thresholds())
     rng = random.Random()  # noqa: S311 - a sample, not a secret
     return list(_Sampler(conn, options, None, rng).measure(chosen, progress))
 
 
-def _candidates(conn: Connection, exclude_schemas: Sequence[str]) -> list[dict[str, Any]]:
-    """Return every table that can be sampled, each with the partitioned table it belongs to."""
+def _candidates(
+    conn: Connection, exclude_schemas: Sequence[str], few_pages: int
+) -> list[dict[str, Any]]:
+    """Return every table that can be sampled, each with the partitioned table it belongs to.
+
+    Up to ``few_pages`` the size that the last ANALYZE noted stands, if hardly a row changed since.
+    """
     rows = [
         row
-        for row in query(conn, "bloat_tables", {"oids": None})
+        for row in query(conn, "bloat_tables", {"oids": None, "few_pages": few_pages})
         if row["schema"] not in exclude_schemas
     ]
     roots = {row["oid"]: row["root_name"] for row in query(conn, "partition_roots")}
@@ -129,7 +137,7 @@ def sample_tables(
     rng = random.Random(seed)  # noqa: S311 - a sample, not a secret
     sampler = _Sampler(conn, TableBloatOptions(), None, rng)
     found: dict[int, TableBloat] = {}
-    for row in query(conn, "bloat_tables", {"oids": list(oids)}) if oids else ():
+    for row in query(conn, "bloat_tables", {"oids": list(oids), "few_pages": 0}) if oids else ():
         if budget.is_spent:
             break
         row["partition_of"] = ""
@@ -152,6 +160,15 @@ def _chosen(
     tables = named("table", rows, options.tables)
     names = {f"{row['schema']}.{row['name']}" for row in tables}
     return [row for row in rows if row in tables or row["main_table"] in names]
+
+
+@dataclass(frozen=True, slots=True)
+class _Sample:
+    """Pages that were read of one table, runs of neighbouring ones, and the estimate from them."""
+
+    pages: Sequence[PageSample] = ()
+    runs: Sequence[Sequence[PageSample]] = ()
+    estimate: PackedSize | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -183,30 +200,30 @@ class _Sampler:
 
     def _measured(self, table: TableBloat, row: dict[str, Any], *, whole: bool) -> TableBloat:
         missing = _missing(row)
-        samples: list[PageSample] = []
-        runs: list[list[PageSample]] = []
+        sample = _Sample()
         if not missing:
             try:
-                samples, runs = self._sample(row)
+                sample = self._sample(row)
             except psycopg2.errors.InsufficientPrivilege:
                 missing = _missing_right(row)
             except (psycopg2.errors.LockNotAvailable, psycopg2.errors.QueryCanceled):
                 missing = "a moment without a long exclusive lock on it"
-        if samples:
-            estimate = packed_size(samples, row["pages"], row["fill_percent"], runs)
-            table = replace(table, estimate=estimate)
-        else:
-            table = replace(table, missing=missing)
+        table = replace(table, estimate=sample.estimate, missing=missing)
         if self.reader is None or self.reader.missing or not whole or not _is_heap(row):
             return table
         found = self.reader.read("exact_table", row["oid"])
         if isinstance(found, str):
             return replace(table, not_exact=found)
-        sizes = samples or _alike(found["tuple_count"], found["tuple_bytes"])
-        counted = counted_size(sizes, row["pages"], found["tuple_count"], row["fill_percent"], runs)
+        counted = counted_size(
+            sample.pages or _alike(found["tuple_count"], found["tuple_bytes"]),
+            row["pages"],
+            found["tuple_count"],
+            row["fill_percent"],
+            sample.runs,
+        )
         return replace(table, estimate=counted, missing="", exact=True)
 
-    def _sample(self, row: dict[str, Any]) -> tuple[list[PageSample], list[list[PageSample]]]:
+    def _sample(self, row: dict[str, Any]) -> _Sample:
         """Read pages until the interval is narrow enough or the sample as large as it may be.
 
         Where rows are long enough to leave gaps, runs of neighbouring pages are read as well.
@@ -216,6 +233,7 @@ class _Sampler:
         largest = max(self.options.sample_pages, largest_sample_pages(pages))
         samples: list[PageSample] = []
         runs: list[list[PageSample]] = []
+        estimate: PackedSize | None = None
         seen: set[int] = set()
         wanted = min(max(1, self.options.sample_pages), pages)
         while wanted > 0:
@@ -232,8 +250,9 @@ class _Sampler:
             wanted = min(len(seen), largest - len(seen), pages - len(seen))
         if row["kind"] == "t" and len(seen) >= pages:
             table = row["schema"], row["name"]
-            return sample_toast_values(self.conn, table, range(pages), only_whole=False), []
-        return samples, runs
+            samples = sample_toast_values(self.conn, table, range(pages), only_whole=False)
+            return _Sample(samples, estimate=packed_size(samples, pages, row["fill_percent"]))
+        return _Sample(samples, runs, estimate)
 
     def _reader_of(self, row: dict[str, Any]) -> Callable[[Sequence[int]], list[PageSample]]:
         """Return what reads blocks of one table."""

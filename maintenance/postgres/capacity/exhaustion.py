@@ -1,6 +1,7 @@
 """How full a range of numbers is, and when it will be: what sequences and keys have in common."""
 
 from collections.abc import Collection, Mapping
+from dataclasses import dataclass
 from typing import Any
 
 from maintenance.core.findings import Severity
@@ -23,6 +24,20 @@ SHOWN_FROM_RATIO = 0.01
 
 #: Largest values (PostgreSQL documentation, "Numeric Types"); other types hold any sequence.
 TYPE_MAXIMUM = {"smallint": 2**15 - 1, "integer": 2**31 - 1, "bigint": 2**63 - 1}
+
+
+@dataclass(frozen=True, slots=True)
+class NumberColumn:
+    """A column of integers, and what decides whether its largest value can be read from an index."""
+
+    schema: str
+    table: str
+    name: str
+    qualified_name: str
+    type_name: str
+    is_indexed: bool
+    may_select: bool
+    is_row_security_active: bool
 
 
 def outlooks_of(

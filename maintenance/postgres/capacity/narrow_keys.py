@@ -22,6 +22,7 @@ from maintenance.postgres.capacity.exhaustion import (
     SHOWN_FROM_RATIO,
     TYPE_MAXIMUM,
     USED_WARNING_RATIO,
+    NumberColumn,
     date_clause,
     date_evidence,
     end_day,
@@ -46,17 +47,9 @@ METRIC = "key_used_ratio"
 
 
 @dataclass(frozen=True, slots=True)
-class Column:
-    """An integer column whose largest value says how far the numbers have come."""
+class Column(NumberColumn):
+    """One whose largest value says how far the numbers have come."""
 
-    schema: str
-    table: str
-    name: str
-    qualified_name: str
-    type_name: str
-    is_indexed: bool
-    may_select: bool
-    is_row_security_active: bool
     is_locked: bool
 
 

@@ -25,6 +25,7 @@ from maintenance.postgres.capacity.narrow_keys import (
 from maintenance.postgres.capacity.sequences import (
     SequenceState,
     diagnose_sequences,
+    fullest,
     measure_sequences,
     sequence_outlooks,
     sequence_samples,
@@ -88,7 +89,8 @@ def report_sequences(job: Job[DatabaseTarget, NoOptions], thresholds: Thresholds
         sequences = measure_sequences(conn, job.target)
         narrow = measure_narrow_keys(conn, job.target, sequences, TimeBudget(READING_SECONDS))
     now = time.time()
-    of_sequences = sequence_outlooks(sequences, job.history, now)
+    nearest = fullest(sequences)
+    of_sequences = sequence_outlooks(nearest, job.history, now)
     of_keys = key_outlooks(narrow.keys, job.history, now)
     findings = [
         *diagnose_sequences(sequences, of_sequences),
@@ -97,7 +99,7 @@ def report_sequences(job: Job[DatabaseTarget, NoOptions], thresholds: Thresholds
         *unread_keys(narrow),
     ]
     tables = (
-        sequences_table(sequences, of_sequences),
+        sequences_table(nearest, of_sequences),
         narrow_keys_table(narrow.keys, of_keys),
     )
     return Report(
@@ -110,7 +112,7 @@ def report_sequences(job: Job[DatabaseTarget, NoOptions], thresholds: Thresholds
             "keys_examined": len(narrow.keys),
             "keys_left_out": narrow.left_out,
         },
-        samples=(*sequence_samples(sequences), *narrow_key_samples(narrow.keys)),
+        samples=(*sequence_samples(nearest), *narrow_key_samples(narrow.keys)),
     )
 
 

@@ -2,7 +2,9 @@
 
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from heapq import nsmallest
 from itertools import groupby
+from operator import itemgetter
 from typing import Any
 
 from psycopg2.extensions import connection as Connection  # noqa: N812 - it is a class
@@ -17,6 +19,7 @@ from maintenance.postgres.capacity.exhaustion import (
     SHOWN_FROM_RATIO,
     TYPE_MAXIMUM,
     USED_WARNING_RATIO,
+    NumberColumn,
     date_clause,
     date_evidence,
     end_day,
@@ -34,18 +37,10 @@ METRIC = "sequence_used_ratio"
 
 
 @dataclass(frozen=True, slots=True)
-class SequenceColumn:
-    """A column that takes its numbers from a sequence."""
+class SequenceColumn(NumberColumn):
+    """One that takes its numbers from a sequence."""
 
-    schema: str
-    table: str
-    name: str
-    qualified_name: str
-    type_name: str
-    is_indexed: bool
     is_unique: bool
-    may_select: bool
-    is_row_security_active: bool
 
 
 @dataclass(frozen=True, slots=True)
@@ -239,9 +234,9 @@ def fullest(sequences: Iterable[SequenceState]) -> list[SequenceState]:
 
     One that begins again at its end has no end.
     """
-    known = [s for s in sequences if s.used_ratio is not None and not s.cycles]
-    known.sort(key=lambda s: (-(s.used_ratio or 0.0), s.qualified_name))
-    return known[:SEQUENCES_STORED]
+    used = [(s, s.used_ratio) for s in sequences if not s.cycles]
+    known = [(-ratio, s.qualified_name, s) for s, ratio in used if ratio is not None]
+    return [s for _, _, s in nsmallest(SEQUENCES_STORED, known, key=itemgetter(0, 1))]
 
 
 def sequences_table(sequences: Iterable[SequenceState], outlooks: Mapping[str, Outlook]) -> Table:

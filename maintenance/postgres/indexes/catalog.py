@@ -1,14 +1,15 @@
 """Indexes as the catalogs and counters show them, and how one is dropped and made again."""
 
-from collections.abc import Hashable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Hashable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
+from functools import lru_cache
 from typing import Any
 
 from psycopg2 import sql
 from psycopg2.extensions import connection as Connection  # noqa: N812 - it is a class
 
 from maintenance.conf import DatabaseTarget
-from maintenance.postgres.connection import query
+from maintenance.postgres.connection import query, query_records
 from maintenance.postgres.counters import CounterWindow, measure_window
 from maintenance.postgres.one_look import seen_once
 
@@ -22,6 +23,9 @@ class IndexState:
     into its table and updates that were not HOT) cover the counter window; ``last_scan_at`` is
     seconds since the epoch, ``None`` before PostgreSQL 16. ``xid_age`` is the age in transactions
     of its catalog row, ``committed_at`` the time of that where the server keeps it.
+
+    ``size_bytes`` is the present one, but for small indexes of tables that have hardly changed since
+    their last ANALYZE: there it is what that noted (``sql/indexes.sql`` says when).
 
     ``columns`` are attribute numbers, 0 for an expression, the first ``key_count`` of them key
     columns with an entry each in ``operator_classes``, ``collations`` and ``sort_options`` (1
@@ -70,11 +74,6 @@ class IndexState:
     expressions: str | None
     predicate: str | None
 
-    @classmethod
-    def from_row(cls, row: Mapping[str, Any]) -> "IndexState":
-        """Build from a row of ``sql/indexes.sql``."""
-        return cls(**_frozen(row))
-
     @property
     def structure(self) -> Hashable:
         """What a rebuilt index shares with the one it was copied from."""
@@ -110,31 +109,28 @@ class ForeignKey:
     column_names: tuple[str, ...]
     quoted_columns: tuple[str, ...]
 
-    @classmethod
-    def from_row(cls, row: Mapping[str, Any]) -> "ForeignKey":
-        """Build from a row of ``sql/foreign_keys.sql``."""
-        return cls(**_frozen(row))
+
+@lru_cache(maxsize=10_000)
+def _numbers(text: str) -> tuple[int, ...]:
+    """Read an ``int2vector`` or ``oidvector`` as the server writes it: ``2 0 5``.
+
+    Of tens of thousands of indexes most are like others, so that few are read and all share them.
+    """
+    return tuple(map(int, text.split()))
 
 
-#: What the queries return as lists, here and in foreign_keys.sql.
-_LISTS = frozenset(
-    {
-        "columns",
-        "operator_classes",
-        "collations",
-        "sort_options",
-        "storage_parameters",
-        "column_names",
-        "quoted_columns",
-    }
-)
-
-
-def _frozen(row: Mapping[str, Any]) -> dict[str, Any]:
-    frozen = dict(row)
-    for name in _LISTS.intersection(row):
-        frozen[name] = tuple(row[name])
-    return frozen
+_INDEX_COLUMNS: Mapping[str, Callable[[Any], Any]] = {
+    "columns": _numbers,
+    "operator_classes": _numbers,
+    "collations": _numbers,
+    "sort_options": _numbers,
+    "storage_parameters": tuple,
+}
+_FOREIGN_KEY_COLUMNS: Mapping[str, Callable[[Any], Any]] = {
+    "columns": tuple,
+    "column_names": tuple,
+    "quoted_columns": tuple,
+}
 
 
 @dataclass(frozen=True, slots=True)
@@ -171,15 +167,20 @@ def measure_indexes(conn: Connection, target: DatabaseTarget) -> IndexMeasuremen
 
 def indexes_of_table(conn: Connection, table_oid: int) -> tuple[IndexState, ...]:
     """Return the indexes of one table, of a TOAST table as well, as they are now."""
-    rows = query(conn, "indexes", {"table_oid": table_oid})
-    return tuple(IndexState.from_row(row) for row in rows)
+    return tuple(_index_states(conn, table_oid))
+
+
+def _index_states(conn: Connection, table_oid: int | None) -> list[IndexState]:
+    parameters = {"table_oid": table_oid}
+    return query_records(conn, "indexes", IndexState, parameters, convert=_INDEX_COLUMNS)
 
 
 def _measure_indexes(conn: Connection, exclude_schemas: tuple[str, ...]) -> IndexMeasurement:
-    states = (IndexState.from_row(row) for row in query(conn, "indexes", {"table_oid": None}))
+    states = _index_states(conn, None)
+    keys = query_records(conn, "foreign_keys", ForeignKey, convert=_FOREIGN_KEY_COLUMNS)
     return IndexMeasurement(
         indexes=tuple(s for s in states if s.schema not in exclude_schemas),
-        foreign_keys=tuple(ForeignKey.from_row(row) for row in query(conn, "foreign_keys")),
+        foreign_keys=tuple(keys),
         window=measure_window(conn),
         **query(conn, "index_counting")[0],
     )

@@ -5,7 +5,7 @@ either, so that zero scans never suffice to call an index superfluous.
 """
 
 import re
-from collections.abc import Collection, Iterable, Iterator, Sequence
+from collections.abc import Collection, Iterable, Sequence
 from dataclasses import dataclass, replace
 
 from maintenance.postgres.indexes.catalog import ForeignKey, IndexState, children_of, family_of
@@ -48,6 +48,10 @@ class Families:
         """Return an index and those of its partitions."""
         return family_of(index, self._children)
 
+    def scans_of(self, index: IndexState) -> int:
+        """Return how often an index and those of its partitions were scanned."""
+        return sum(member.scans for member in self.members_of(index))
+
 
 def unread_indexes(
     indexes: Sequence[IndexState], foreign_keys: Iterable[ForeignKey]
@@ -58,7 +62,7 @@ def unread_indexes(
     follows the whole report must not end without any.
     """
     families = Families(indexes)
-    unread = [entry for entry in _entries(indexes, families) if not entry.scans]
+    unread = [_entry(index, families) for index in indexes if not families.scans_of(index)]
     return _supporting_kept(unread, indexes, foreign_keys, families)
 
 
@@ -77,11 +81,8 @@ def rarely_read_indexes(
     gone = _members(unused, families)
     left = [index for index in indexes if index.oid not in gone]
     families = Families(left)
-    few = [
-        entry
-        for entry in _entries(left, families)
-        if entry.scans and entry.writes > entry.pages_saved * writes_per_page_saved
-    ]
+    read = (_entry(index, families) for index in left if families.scans_of(index))
+    few = [e for e in read if e.writes > e.pages_saved * writes_per_page_saved]
     kept = _supporting_kept(few, left, foreign_keys, families)
     return tuple(entry for entry in kept if not entry.kept_because)
 
@@ -112,17 +113,16 @@ def _members(entries: Iterable[UnreadIndex], families: Families) -> set[int]:
     }
 
 
-def _entries(indexes: Sequence[IndexState], families: Families) -> Iterator[UnreadIndex]:
-    for index in indexes:
-        members = families.members_of(index)
-        yield UnreadIndex(
-            index,
-            size_bytes=sum(member.size_bytes for member in members),
-            scans=sum(member.scans for member in members),
-            writes=sum(member.writes for member in members),
-            pages_saved=sum(member.scans * member.table_pages for member in members),
-            kept_because=_duty_within(members) or _duty_to_family(index, families),
-        )
+def _entry(index: IndexState, families: Families) -> UnreadIndex:
+    members = families.members_of(index)
+    return UnreadIndex(
+        index,
+        size_bytes=sum(member.size_bytes for member in members),
+        scans=sum(member.scans for member in members),
+        writes=sum(member.writes for member in members),
+        pages_saved=sum(member.scans * member.table_pages for member in members),
+        kept_because=_duty_within(members) or _duty_to_family(index, families),
+    )
 
 
 def _duty_within(members: Sequence[IndexState]) -> str:
@@ -134,27 +134,32 @@ def _duty_within(members: Sequence[IndexState]) -> str:
     return ""
 
 
+_BEING_BUILT = "it is being built or rebuilt at this moment"
+_INVALID = "it is invalid, which is another matter: see the analysis indexes"
+#: Fields of :class:`IndexState` that each are a reason to stay, the weightiest first.
+_DUTIES = (
+    ("is_primary", "it is the primary key"),
+    ("is_exclusion", "it enforces an exclusion constraint"),
+    ("is_replica_identity", "it is the replica identity of its table"),
+    ("has_constraint", "it enforces a unique constraint"),
+    ("is_referenced", "foreign keys refer to it"),
+    ("is_unique", "it keeps its values unique"),
+    ("is_clustered", "its table is clustered on it"),
+)
+_EXPRESSION = (
+    "the planner may use the statistics of its expression"
+    " (CREATE STATISTICS on the expression can take their place)"
+)
+
+
 def duty_of(index: IndexState) -> str:
     """Return what an index does besides being read, empty where there is nothing."""
-    duties = (
-        (not index.is_valid and index.is_in_work, "it is being built or rebuilt at this moment"),
-        (not index.is_valid, "it is invalid, which is another matter: see the analysis indexes"),
-        (index.is_primary, "it is the primary key"),
-        (index.is_exclusion, "it enforces an exclusion constraint"),
-        (index.is_replica_identity, "it is the replica identity of its table"),
-        (index.has_constraint, "it enforces a unique constraint"),
-        (index.is_referenced, "foreign keys refer to it"),
-        (index.is_unique, "it keeps its values unique"),
-        (index.is_clustered, "its table is clustered on it"),
-        (
-            index.expressions is not None,
-            (
-                "the planner may use the statistics of its expression"
-                " (CREATE STATISTICS on the expression can take their place)"
-            ),
-        ),
-    )
-    return next((words for holds, words in duties if holds), "")
+    if not index.is_valid:
+        return _BEING_BUILT if index.is_in_work else _INVALID
+    for name, words in _DUTIES:
+        if getattr(index, name):
+            return words
+    return "" if index.expressions is None else _EXPRESSION
 
 
 def _duty_to_family(index: IndexState, families: Families) -> str:
@@ -179,10 +184,8 @@ def _kept_for_foreign_keys(
         by_table.setdefault(index.table_oid, []).append(index)
     kept: dict[int, str] = {}
     for key in foreign_keys:
-        on_table = by_table.get(key.table_oid, [])
-        supporting = [i for i in on_table if supports_fully(i, key)] or [
-            i for i in on_table if supports_partly(i, key)
-        ]
+        partly = [i for i in by_table.get(key.table_oid, ()) if supports_partly(i, key)]
+        supporting = [i for i in partly if supports_fully(i, key)] or partly
         tops = {i.oid: families.top_of(i).oid for i in supporting}
         if not supporting or any(o not in droppable or tops[o] in kept for o in tops):
             continue
@@ -194,12 +197,12 @@ def _kept_for_foreign_keys(
 def supports_fully(index: IndexState, key: ForeignKey) -> bool:
     """Tell whether the leading columns of the index are the key's columns, in any order."""
     leading = index.columns[: min(index.key_count, len(key.columns))]
-    return _can_look_up(index, key) and set(leading) == set(key.columns)
+    return supports_partly(index, key) and set(leading) == set(key.columns)
 
 
 def supports_partly(index: IndexState, key: ForeignKey) -> bool:
     """Tell whether the index begins with one of the key's columns."""
-    return _can_look_up(index, key) and index.columns[0] in key.columns
+    return index.columns[0] in key.columns and _can_look_up(index, key)
 
 
 def _can_look_up(index: IndexState, key: ForeignKey) -> bool:

@@ -2,6 +2,7 @@
 
 from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass, replace
+from functools import cached_property
 
 from maintenance.conf import DatabaseTarget, Thresholds
 from maintenance.core.findings import Finding, Severity, by_seriousness
@@ -133,13 +134,15 @@ class _Judge:
     """Decides between indexes, partitioned ones as a family."""
 
     def __init__(self, measurement: IndexMeasurement, declared: Collection[int]) -> None:
+        self._measurement = measurement
         self._declared = declared
         self._families = Families(measurement.indexes)
-        self._unread = {
-            entry.index.oid
-            for entry in unread_indexes(measurement.indexes, measurement.foreign_keys)
-            if not entry.kept_because
-        }
+
+    @cached_property
+    def _unread(self) -> frozenset[int]:
+        """The oids of what may go as unused: nothing has to know where no index covers another."""
+        entries = unread_indexes(self._measurement.indexes, self._measurement.foreign_keys)
+        return frozenset(entry.index.oid for entry in entries if not entry.kept_because)
 
     def rank(self, index: IndexState) -> tuple[int, int, int, bool, bool, bool, int]:
         """Order indexes that could stand in for one another; the highest stays.

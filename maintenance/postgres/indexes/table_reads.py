@@ -6,7 +6,7 @@ from dataclasses import dataclass, replace
 from psycopg2.extensions import connection as Connection  # noqa: N812 - it is a class
 
 from maintenance.conf import DatabaseTarget
-from maintenance.postgres.connection import query
+from maintenance.postgres.connection import query_records
 
 
 @dataclass(frozen=True, slots=True)
@@ -14,7 +14,7 @@ class TableReads:
     """A table with its counters since the window began; a partitioned one has none of its own.
 
     ``qualified_name`` is quoted where needed, ``schema`` and ``name`` are as the catalog has them.
-    ``size_bytes`` is the main fork; ``rows_read_by_index`` counts index entries.
+    ``size_bytes`` is the main fork, of a small and quiet table as its last ANALYZE noted it; ``rows_read_by_index`` counts index entries.
     """
 
     oid: int
@@ -83,7 +83,7 @@ class Tables:
 def measure_tables(conn: Connection, target: DatabaseTarget) -> Tables:
     """Read catalogs and counters of all tables outside the target's excluded schemas."""
     return Tables(
-        TableReads(**row)
-        for row in query(conn, "table_reads")
-        if row["schema"] not in target.exclude_schemas
+        table
+        for table in query_records(conn, "table_reads", TableReads)
+        if table.schema not in target.exclude_schemas
     )

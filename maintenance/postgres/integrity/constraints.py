@@ -14,8 +14,9 @@ from maintenance.conf import DatabaseTarget
 from maintenance.core.findings import Finding, Severity, unavailable
 from maintenance.core.reports import Table
 from maintenance.core.wording import counted
-from maintenance.postgres.connection import MARKER, connection_was_lost, query, reason_of
+from maintenance.postgres.connection import MARKER, connection_was_lost, query
 from maintenance.postgres.exclusive_use import NEEDS, tables_in_exclusive_use
+from maintenance.postgres.integrity.failed_looks import needs_of
 from maintenance.postgres.time_budget import TimeBudget
 
 #: Counting stops here: whether ten thousand or a million rows are wrong changes nothing in what
@@ -171,19 +172,9 @@ def count_orphans(conn: Connection, key: UnprovedConstraint, budget: TimeBudget)
     except psycopg2.Error as error:
         if connection_was_lost(conn, error):
             raise
-        return OrphanCount(None, needs=_needs(key, error))
+        names = filter(None, (key.qualified_owner, key.qualified_referenced))
+        return OrphanCount(None, needs=needs_of(error, names))
     return OrphanCount(min(found, ORPHANS_COUNTED), is_at_least=found > ORPHANS_COUNTED)
-
-
-def _needs(key: UnprovedConstraint, error: psycopg2.Error) -> str:
-    if isinstance(error, psycopg2.errors.InsufficientPrivilege):
-        tables = f"{key.qualified_owner}, {key.qualified_referenced}"
-        return f"GRANT SELECT ON {tables} (or GRANT pg_read_all_data)"
-    if isinstance(error, psycopg2.errors.QueryCanceled):
-        return f"more time ({reason_of(error)})"
-    if isinstance(error, psycopg2.errors.LockNotAvailable):
-        return NEEDS
-    return f"another attempt ({reason_of(error)})"
 
 
 def diagnose_constraints(

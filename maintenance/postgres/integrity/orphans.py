@@ -11,8 +11,9 @@ from psycopg2.extensions import connection as Connection  # noqa: N812 - it is a
 from maintenance.core.findings import Finding, Severity, unavailable
 from maintenance.core.job import Progress
 from maintenance.core.wording import counted
-from maintenance.postgres.connection import MARKER, connection_was_lost, reason_of
+from maintenance.postgres.connection import MARKER, connection_was_lost
 from maintenance.postgres.exclusive_use import NEEDS, tables_in_exclusive_use
+from maintenance.postgres.integrity.failed_looks import needs_of
 from maintenance.postgres.integrity.model_relations import Destination, ModelRelation
 from maintenance.postgres.time_budget import TimeBudget
 
@@ -94,22 +95,13 @@ def _count(
         except psycopg2.Error as error:
             if connection_was_lost(conn, error):
                 raise
-            return ModelOrphans(relation, rows, orphans, needs=_needs(relation, error))
+            names = sorted({table.qualified_name for table in tables})
+            return ModelOrphans(relation, rows, orphans, needs=needs_of(error, names))
         rows, orphans = rows + batch_rows, orphans + batch_orphans
         if batch_rows < BATCH_ROWS:
             return ModelOrphans(relation, rows, orphans, is_complete=True)
         last_key = key
     return ModelOrphans(relation, rows, orphans, last_key)
-
-
-def _needs(relation: ModelRelation, error: psycopg2.Error) -> str:
-    if isinstance(error, psycopg2.errors.InsufficientPrivilege):
-        tables = {relation.table.qualified_name}
-        tables |= {destination.table.qualified_name for destination in relation.destinations}
-        return f"GRANT SELECT ON {', '.join(sorted(tables))} (or GRANT pg_read_all_data)"
-    if isinstance(error, psycopg2.errors.LockNotAvailable):
-        return NEEDS
-    return f"another attempt ({reason_of(error)})"
 
 
 def batch_query(relation: ModelRelation, last_key: str | None) -> sql.Composed:

@@ -1,5 +1,6 @@
 -- Every table, materialized view and TOAST table with what the packing model needs to sample it.
--- Sizes come from the file system; a relation that is dropped meanwhile has none and is left out, and
+-- Sizes come from the file system, but for tables of a few pages by the note of their last ANALYZE
+-- that have hardly changed since (see indexes.sql): those are only counted. A relation that is dropped meanwhile has none and is left out, and
 -- so is one that somebody locks exclusively or waits to, itself or an index of it: pg_relation_size
 -- would queue behind them, and so would a query, which opens all indexes to be planned.
 WITH locked AS MATERIALIZED (
@@ -8,6 +9,16 @@ WITH locked AS MATERIALIZED (
     LEFT JOIN pg_index AS i ON i.indexrelid = l.relation
     WHERE l.locktype = 'relation' AND l.mode = 'AccessExclusiveLock'
         AND l.database = (SELECT oid FROM pg_database WHERE datname = current_database())
+),
+settled AS MATERIALIZED (
+    SELECT t.oid
+    FROM pg_class AS t
+    WHERE t.relkind IN ('r', 'm')
+        AND coalesce(
+            pg_stat_get_last_analyze_time(t.oid), pg_stat_get_last_autoanalyze_time(t.oid)
+        ) IS NOT NULL
+        AND pg_stat_get_mod_since_analyze(t.oid) + pg_stat_get_dead_tuples(t.oid)
+            <= 50 + 0.1::float8 * t.reltuples
 )
 SELECT r.*
 FROM (
@@ -33,7 +44,11 @@ FROM (
         ) AS toast_target_bytes,
         c.reltoastrelid <> 0 AS has_toast,
         c.relnatts::int AS column_count,
-        pg_relation_size(c.oid) / 8192 AS pages,
+        CASE
+            WHEN c.relpages BETWEEN 1 AND %(few_pages)s AND c.oid IN (SELECT oid FROM settled)
+            THEN c.relpages
+            ELSE pg_relation_size(c.oid) / 8192
+        END AS pages,
         has_table_privilege(c.oid, 'SELECT') AND has_schema_privilege(n.oid, 'USAGE') AS readable,
         c.relrowsecurity AND row_security_active(c.oid) AS hidden_by_policy,
         tn.nspname || '.' || t.relname AS main_table,

@@ -10,54 +10,70 @@ WITH locked AS MATERIALIZED (
     WHERE l.locktype = 'relation' AND l.mode = 'AccessExclusiveLock'
         AND l.database = (SELECT oid FROM pg_database WHERE datname = current_database())
 ),
+tables AS MATERIALIZED (
+    SELECT
+        c.oid,
+        CASE WHEN c.relispartition THEN pg_partition_root(c.oid)::oid ELSE c.oid END AS root_oid,
+        c.reltoastrelid AS toast_oid,
+        c.relpages,
+        c.reltuples,
+        pg_stat_get_live_tuples(c.oid) AS live_rows
+    FROM pg_class AS c
+    JOIN pg_namespace AS n ON n.oid = c.relnamespace
+    WHERE c.relkind IN ('r', 'm')
+        AND c.relpersistence <> 't'
+        -- Of the catalogs only large objects grow with the site.
+        AND (n.nspname <> 'pg_catalog' OR c.relname LIKE 'pg\_largeobject%%')
+        AND n.nspname NOT IN ('information_schema', 'pg_toast')
+        AND n.nspname <> ALL (%(exclude_schemas)s)
+),
+toast_tables AS MATERIALIZED (
+    SELECT
+        t.root_oid, c.oid, c.relpages, c.reltuples, pg_stat_get_live_tuples(c.oid) AS live_rows
+    FROM tables AS t
+    JOIN pg_class AS c ON c.oid = t.toast_oid
+),
+-- Each relation with the rows of its table, and how many of them a page of it holds for a guess.
 members AS (
-    SELECT 'table' AS kind, t.oid AS owner_oid, t.oid AS oid, t.oid AS rows_oid, 50 AS rows_per_page
-    FROM pg_class AS t
-    WHERE t.relkind IN ('r', 'm')
+    SELECT
+        'table' AS kind, t.root_oid, t.oid, t.relpages, t.reltuples, t.live_rows,
+        50 AS rows_per_page, false AS is_index
+    FROM tables AS t
     UNION ALL
-    SELECT 'table', t.oid, t.reltoastrelid, t.reltoastrelid, 4
-    FROM pg_class AS t
-    WHERE t.relkind IN ('r', 'm') AND t.reltoastrelid <> 0
+    SELECT 'table', t.root_oid, t.oid, t.relpages, t.reltuples, t.live_rows, 4, false
+    FROM toast_tables AS t
     UNION ALL
-    SELECT 'table', t.oid, i.indexrelid, i.indrelid, 400
-    FROM pg_class AS t
-    JOIN pg_index AS i ON i.indrelid = t.reltoastrelid
-    WHERE t.relkind IN ('r', 'm')
+    SELECT 'table', t.root_oid, c.oid, c.relpages, t.reltuples, t.live_rows, 400, true
+    FROM toast_tables AS t
+    JOIN pg_index AS i ON i.indrelid = t.oid
+    JOIN pg_class AS c ON c.oid = i.indexrelid
     UNION ALL
     SELECT
-        'index', i.indexrelid, i.indexrelid, i.indrelid,
-        CASE WHEN m.amname = 'btree' AND i.indpred IS NULL THEN 400 END
-    FROM pg_index AS i
-    JOIN pg_class AS t ON t.oid = i.indrelid
+        'index',
+        CASE WHEN c.relispartition THEN pg_partition_root(c.oid)::oid ELSE c.oid END,
+        c.oid, c.relpages, t.reltuples, t.live_rows,
+        CASE WHEN m.amname = 'btree' AND i.indpred IS NULL THEN 400 END,
+        true
+    FROM tables AS t
+    JOIN pg_index AS i ON i.indrelid = t.oid
     JOIN pg_class AS c ON c.oid = i.indexrelid
     JOIN pg_am AS m ON m.oid = c.relam
-    WHERE t.relkind IN ('r', 'm')
 ),
 noted AS MATERIALIZED (
     SELECT
         m.kind,
-        CASE WHEN o.relispartition THEN pg_partition_root(o.oid)::oid ELSE o.oid END AS root_oid,
+        m.root_oid,
         m.oid,
-        c.relpages::bigint AS noted_pages,
+        m.relpages::bigint AS noted_pages,
         greatest(
-            c.relpages,
+            m.relpages,
             CASE
-                WHEN r.reltuples > 0
-                THEN c.relpages * (pg_stat_get_live_tuples(r.oid) / r.reltuples::float8)
-                ELSE pg_stat_get_live_tuples(r.oid) / m.rows_per_page
+                WHEN m.reltuples > 0 THEN m.relpages * (m.live_rows / m.reltuples::float8)
+                ELSE m.live_rows / m.rows_per_page
             END,
-            CASE WHEN c.relkind = 'i' THEN pg_stat_get_live_tuples(r.oid) / m.rows_per_page END
+            CASE WHEN m.is_index THEN m.live_rows / m.rows_per_page END
         )::bigint AS pages
     FROM members AS m
-    JOIN pg_class AS o ON o.oid = m.owner_oid
-    JOIN pg_class AS c ON c.oid = m.oid
-    JOIN pg_class AS r ON r.oid = m.rows_oid
-    JOIN pg_namespace AS n ON n.oid = o.relnamespace
-    WHERE o.relpersistence <> 't'
-        -- Of the catalogs only large objects grow with the site.
-        AND (n.nspname <> 'pg_catalog' OR o.relname LIKE 'pg\_largeobject%%')
-        AND n.nspname NOT IN ('information_schema', 'pg_toast')
-        AND n.nspname <> ALL (%(exclude_schemas)s)
 ),
 largest AS (
     SELECT s.kind, s.root_oid, s.members

@@ -11,7 +11,8 @@ WITH locked AS MATERIALIZED (
 ),
 uses AS (
     SELECT d.objid AS sequence_oid, d.refobjid AS table_oid, d.refobjsubid AS attnum
-    FROM pg_depend AS d
+    FROM pg_sequence AS s
+    JOIN pg_depend AS d ON d.objid = s.seqrelid
     WHERE d.classid = 'pg_class'::regclass
         AND d.refclassid = 'pg_class'::regclass
         AND d.refobjsubid > 0
@@ -24,6 +25,19 @@ uses AS (
     WHERE d.classid = 'pg_attrdef'::regclass
         AND d.refclassid = 'pg_class'::regclass
         AND d.deptype = 'n'
+),
+leading_columns AS (
+    SELECT
+        u.table_oid,
+        u.attnum,
+        bool_or(m.amname = 'btree') AS is_indexed,
+        bool_or(i.indisunique AND i.indnkeyatts = 1) AS is_unique
+    FROM (SELECT DISTINCT table_oid, attnum FROM uses) AS u
+    JOIN pg_index AS i ON i.indrelid = u.table_oid AND i.indkey[0] = u.attnum
+    JOIN pg_class AS c ON c.oid = i.indexrelid
+    JOIN pg_am AS m ON m.oid = c.relam
+    WHERE i.indisvalid AND i.indpred IS NULL
+    GROUP BY u.table_oid, u.attnum
 )
 SELECT
     s.seqrelid::bigint AS oid,
@@ -51,17 +65,8 @@ SELECT
     quote_ident(tn.nspname) || '.' || quote_ident(t.relname) || '.' || quote_ident(a.attname)
         AS qualified_column,
     format_type(b.oid, NULL) AS column_type,
-    EXISTS (
-        SELECT FROM pg_index AS i
-        JOIN pg_class AS ic ON ic.oid = i.indexrelid
-        JOIN pg_am AS m ON m.oid = ic.relam AND m.amname = 'btree'
-        WHERE i.indrelid = t.oid AND i.indkey[0] = a.attnum AND i.indisvalid AND i.indpred IS NULL
-    ) AS is_indexed,
-    EXISTS (
-        SELECT FROM pg_index AS i
-        WHERE i.indrelid = t.oid AND i.indkey[0] = a.attnum AND i.indnkeyatts = 1
-            AND i.indisvalid AND i.indisunique AND i.indpred IS NULL
-    ) AS is_unique,
+    coalesce(x.is_indexed, false) AS is_indexed,
+    coalesce(x.is_unique, false) AS is_unique,
     has_column_privilege(t.oid, a.attnum, 'SELECT') AND has_schema_privilege(tn.oid, 'USAGE')
         AS may_select_column,
     row_security_active(t.oid) AS is_row_security_active
@@ -72,6 +77,7 @@ LEFT JOIN uses AS u ON u.sequence_oid = s.seqrelid
 LEFT JOIN pg_class AS t ON t.oid = u.table_oid
 LEFT JOIN pg_namespace AS tn ON tn.oid = t.relnamespace
 LEFT JOIN pg_attribute AS a ON a.attrelid = t.oid AND a.attnum = u.attnum
+LEFT JOIN leading_columns AS x ON x.table_oid = u.table_oid AND x.attnum = u.attnum
 LEFT JOIN pg_type AS y ON y.oid = a.atttypid
 LEFT JOIN pg_type AS b ON b.oid = coalesce(nullif(y.typbasetype, 0), y.oid)
 WHERE n.nspname <> ALL (%(exclude_schemas)s)

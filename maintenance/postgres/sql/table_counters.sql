@@ -31,9 +31,13 @@ SELECT
     extract(epoch FROM pg_stat_get_last_analyze_time(c.oid))::float8 AS last_manual_analyze_at,
     extract(epoch FROM pg_stat_get_last_autoanalyze_time(c.oid))::float8 AS last_autoanalyze_at,
     -- A crash zeroes the counters but not pg_statistic: look there before calling it unanalyzed.
-    -- pg_stats shows nothing of a table that may not be read: nothing is claimed of it.
+    -- pg_stats shows nothing of a table that may not be read: nothing is claimed of it. Nor is it of
+    -- TOAST tables and catalogs, for which autovacuum and the plan ask for no statistics: for one of
+    -- them alone the whole view would be read.
     CASE
-        WHEN pg_stat_get_last_analyze_time(c.oid) IS NULL
+        WHEN c.relkind <> 't'
+            AND n.nspname NOT IN ('pg_catalog', 'information_schema')
+            AND pg_stat_get_last_analyze_time(c.oid) IS NULL
             AND pg_stat_get_last_autoanalyze_time(c.oid) IS NULL
             AND has_table_privilege(c.oid, 'SELECT')
             AND NOT row_security_active(c.oid)

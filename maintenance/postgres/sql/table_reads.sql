@@ -1,10 +1,21 @@
 -- How each table is read and written since the counters began. Catalogs and counters only.
 -- pg_relation_size would wait behind whoever holds or awaits an AccessExclusiveLock: there the size
--- is that of the last VACUUM.
+-- is that of the last VACUUM. Nor is a table opened for its size alone that is small by the note of its
+-- last ANALYZE, and hardly changed since: see indexes.sql.
 WITH locked AS MATERIALIZED (
     SELECT l.relation
     FROM pg_locks AS l
     WHERE l.locktype = 'relation' AND l.mode = 'AccessExclusiveLock'
+),
+settled AS MATERIALIZED (
+    SELECT t.oid
+    FROM pg_class AS t
+    WHERE t.relkind IN ('r', 'm')
+        AND coalesce(
+            pg_stat_get_last_analyze_time(t.oid), pg_stat_get_last_autoanalyze_time(t.oid)
+        ) IS NOT NULL
+        AND pg_stat_get_mod_since_analyze(t.oid) + pg_stat_get_dead_tuples(t.oid)
+            <= 50 + 0.1::float8 * t.reltuples
 ),
 by_index AS MATERIALIZED (
     SELECT
@@ -24,6 +35,9 @@ SELECT
     CASE
         WHEN c.relkind = 'p' THEN 0
         WHEN c.oid IN (SELECT relation FROM locked)
+        THEN c.relpages::bigint * current_setting('block_size')::bigint
+        -- 64 pages are half of the least that a report names by default.
+        WHEN c.relpages BETWEEN 1 AND 64 AND c.oid IN (SELECT oid FROM settled)
         THEN c.relpages::bigint * current_setting('block_size')::bigint
         ELSE coalesce(pg_relation_size(c.oid), 0)
     END AS size_bytes,

@@ -14,6 +14,7 @@ from maintenance.core.reports import Report, Sample, Table
 from maintenance.core.wording import counted, percent, seconds_in_words
 from maintenance.postgres.activity.sessions import XminHolder, xmin_holders
 from maintenance.postgres.connection import connect, query
+from maintenance.postgres.vacuum.autovacuum_rules import analyze_trigger_rows
 from maintenance.postgres.vacuum.column_statistics import (
     MissingStatistics,
     diagnose_column_statistics,
@@ -170,7 +171,14 @@ def _measure_health(
         server_major=measured.server_major,
         exclude_schemas=exclude,
     )
-    missing = query(conn, "columns_without_statistics", {"exclude_schemas": list(exclude)})
+    missing = query(
+        conn,
+        "columns_without_statistics",
+        {
+            "exclude_schemas": list(exclude),
+            "too_few_rows": analyze_trigger_rows(measured.rules, 0),
+        },
+    )
     busy = workers["busy_workers"] if workers["shows_everything"] else None
     return VacuumHealth(
         measured=measured,

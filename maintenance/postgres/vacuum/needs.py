@@ -1,6 +1,7 @@
 """What one table needs, and why: the server's own triggers applied to it. Pure."""
 
 from dataclasses import dataclass
+from typing import NamedTuple, Self
 
 from maintenance.core.wording import counted
 from maintenance.postgres.vacuum.autovacuum_rules import (
@@ -42,25 +43,42 @@ def needs_of(table: TableState, rules: AutovacuumRules) -> Needs:
     if table.kind is TableKind.PARTITIONED:
         return Needs()
     freeze = _freeze_reasons(table, rules)
+    due = _DueAbove.of(table, rules)
     return Needs(
-        vacuum=(*freeze, *_vacuum_reasons(table, rules)),
-        analyze=_analyze_reasons(table, rules),
+        vacuum=(*freeze, *_vacuum_reasons(table, due)),
+        analyze=_analyze_reasons(table, due.changed_rows),
         freeze=bool(freeze),
-        dead_rows_due=vacuum_trigger_rows(rules, table.tuples),
-        times_due=_times_due(table, rules),
+        dead_rows_due=due.dead_rows,
+        times_due=_times_due(table, due),
     )
 
 
-def _times_due(table: TableState, rules: AutovacuumRules) -> float:
+class _DueAbove(NamedTuple):
+    """The server's triggers for one table; ``inserted_rows`` is ``None`` where it has none."""
+
+    dead_rows: float
+    changed_rows: float
+    inserted_rows: float | None
+
+    @classmethod
+    def of(cls, table: TableState, rules: AutovacuumRules) -> Self:
+        """Apply the rules of this table to its size."""
+        return cls(
+            vacuum_trigger_rows(rules, table.tuples),
+            analyze_trigger_rows(rules, table.tuples),
+            insert_trigger_rows(rules, table.tuples, table.pages, table.all_frozen_pages),
+        )
+
+
+def _times_due(table: TableState, due: _DueAbove) -> float:
     """Return the rows of the worst trigger as a multiple of it."""
-    counted_rows = [
-        (table.dead_rows, vacuum_trigger_rows(rules, table.tuples)),
-        (table.modified_since_analyze, analyze_trigger_rows(rules, table.tuples)),
-    ]
-    inserts = insert_trigger_rows(rules, table.tuples, table.pages, table.all_frozen_pages)
-    if inserts is not None:
-        counted_rows.append((table.inserted_since_vacuum, inserts))
-    return max(rows / max(1.0, due_above) for rows, due_above in counted_rows)
+    times = max(
+        table.dead_rows / max(1.0, due.dead_rows),
+        table.modified_since_analyze / max(1.0, due.changed_rows),
+    )
+    if due.inserted_rows is None:
+        return times
+    return max(times, table.inserted_since_vacuum / max(1.0, due.inserted_rows))
 
 
 def _freeze_reasons(table: TableState, rules: AutovacuumRules) -> tuple[str, ...]:
@@ -78,28 +96,25 @@ def _freeze_reasons(table: TableState, rules: AutovacuumRules) -> tuple[str, ...
     return tuple(reasons)
 
 
-def _vacuum_reasons(table: TableState, rules: AutovacuumRules) -> tuple[str, ...]:
+def _vacuum_reasons(table: TableState, due: _DueAbove) -> tuple[str, ...]:
     reasons = []
-    trigger = vacuum_trigger_rows(rules, table.tuples)
-    if table.dead_rows > trigger:
-        reasons.append(f"{counted(table.dead_rows, 'dead row')} (due above {trigger:,.0f})")
-    inserts = insert_trigger_rows(rules, table.tuples, table.pages, table.all_frozen_pages)
-    if inserts is not None and table.inserted_since_vacuum > inserts:
+    if table.dead_rows > due.dead_rows:
+        reasons.append(f"{counted(table.dead_rows, 'dead row')} (due above {due.dead_rows:,.0f})")
+    if due.inserted_rows is not None and table.inserted_since_vacuum > due.inserted_rows:
         reasons.append(
             f"{counted(table.inserted_since_vacuum, 'row')} inserted since the last vacuum"
-            f" (due above {inserts:,.0f})"
+            f" (due above {due.inserted_rows:,.0f})"
         )
     return tuple(reasons)
 
 
-def _analyze_reasons(table: TableState, rules: AutovacuumRules) -> tuple[str, ...]:
+def _analyze_reasons(table: TableState, due_above: float) -> tuple[str, ...]:
     # The server keeps no statistics about TOAST tables and pg_statistic.
     if table.kind is TableKind.TOAST or (table.is_catalog and table.name == "pg_statistic"):
         return ()
-    trigger = analyze_trigger_rows(rules, table.tuples)
-    if table.modified_since_analyze > trigger:
+    if table.modified_since_analyze > due_above:
         changed = counted(table.modified_since_analyze, "changed row")
-        return (f"{changed} since the last analyze (due above {trigger:,.0f})",)
+        return (f"{changed} since the last analyze (due above {due_above:,.0f})",)
     has_rows = table.live_rows > 0 or table.tuples > 0
     if not table.has_statistics and has_rows and not table.is_catalog:
         return ("never analyzed",)

@@ -29,22 +29,21 @@ TELLING_WINDOW_SECONDS = 86_400.0
 
 @dataclass(frozen=True, slots=True)
 class Upkeep:
-    """One table with the rules that apply to it; ``owner`` is the table of a TOAST table."""
+    """One table with the rules that apply to it, and those that would bring autovacuum now.
+
+    ``owner`` is the table of a TOAST table.
+    """
 
     table: TableState
     owner: TableState | None
     triggers: tuple[Trigger, ...]
+    due: tuple[Trigger, ...]
     is_switched_off: bool
 
     @property
     def subject(self) -> str:
         """What it is about, as an operator names it."""
         return f"{self.owner.qualified_name} (TOAST)" if self.owner else self.table.qualified_name
-
-    @property
-    def due(self) -> tuple[Trigger, ...]:
-        """The rules that would bring autovacuum."""
-        return tuple(trigger for trigger in self.triggers if trigger.is_due)
 
     @property
     def worst_ratio(self) -> float:
@@ -73,28 +72,31 @@ def upkeep_of(
     tables: Sequence[TableState], server_rules: AutovacuumRules, exclude_schemas: Sequence[str]
 ) -> tuple[Upkeep, ...]:
     """Apply autovacuum's rules to every table and TOAST table."""
+    excluded = {*exclude_schemas, "information_schema"}
     owners = {t.toast_oid: t for t in tables if t.toast_oid and t.kind is not TableKind.TOAST}
     found = []
     for table in tables:
         owner = owners.get(table.oid) if table.kind is TableKind.TOAST else None
         if table.kind is TableKind.TOAST and owner is None:
             continue  # behind a temporary table, which only its session can vacuum
-        if (owner or table).schema in {*exclude_schemas, "information_schema"}:
+        if (owner or table).schema in excluded:
             continue
         parameters = parameters_of(table, owner)
         triggers = triggers_of(table, server_rules, parameters)
-        found.append(Upkeep(table, owner, triggers, is_switched_off(parameters)))
+        due = tuple(trigger for trigger in triggers if trigger.is_due)
+        found.append(Upkeep(table, owner, triggers, due, is_switched_off(parameters)))
     return tuple(found)
 
 
 def overdue(upkeep: Iterable[Upkeep], circumstances: Circumstances) -> list[Upkeep]:
     """Return the tables that are past a trigger by so much that nobody seems to come, worst first."""
+    cared_for = circumstances.at_work | circumstances.held_back
     past = [
         u
         for u in upkeep
         if not u.is_switched_off
-        and u.table.oid not in circumstances.at_work | circumstances.held_back
-        and any(t.is_due and t.ratio >= circumstances.overdue_ratio for t in u.triggers)
+        and u.table.oid not in cared_for
+        and any(t.ratio >= circumstances.overdue_ratio for t in u.due)
     ]
     return sorted(past, key=lambda u: (-u.worst_ratio, u.subject))
 

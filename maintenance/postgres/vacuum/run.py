@@ -28,7 +28,7 @@ from maintenance.postgres.vacuum.plan import Learned, Mode, VacuumPlan, plan_vac
 from maintenance.postgres.vacuum.report import LEFT, Done, vacuum_report
 from maintenance.postgres.vacuum.space import Space, measure_space
 from maintenance.postgres.vacuum.statements import Server, action_of, database_action
-from maintenance.postgres.vacuum.table_state import TableState
+from maintenance.postgres.vacuum.table_state import TableState, table_states
 from maintenance.postgres.vacuum.trade import Performed, VacuumStep, VacuumTrade
 
 #: Names of tables whose last VACUUM left dead item pointers to their indexes, from run to run.
@@ -146,9 +146,8 @@ def measure(conn: Connection) -> VacuumMeasurement:
 
 def _measure(conn: Connection) -> VacuumMeasurement:
     settings = {row["name"]: row["setting"] for row in query(conn, "autovacuum_settings")}
-    rows = query(conn, "table_counters", {"oids": None})
     return VacuumMeasurement(
-        tables=tuple(TableState.from_row(row) for row in rows),
+        tables=tuple(table_states(conn)),
         rules=AutovacuumRules.from_settings(settings),
         server_major=server_major(conn),
         window=measure_window(conn),

@@ -14,9 +14,8 @@ from maintenance.core.wording import bytes_in_words, counted
 from maintenance.postgres.bloat.packing import LINE_POINTER_BYTES, PackedSize
 from maintenance.postgres.bloat.table_report import TableBloat
 from maintenance.postgres.bloat.tables import sample_tables
-from maintenance.postgres.connection import query
 from maintenance.postgres.vacuum.duration import BLOCK_BYTES
-from maintenance.postgres.vacuum.table_state import TableKind, TableState
+from maintenance.postgres.vacuum.table_state import TableKind, TableState, table_states
 
 #: Smaller tables are left out: ten thousand of them hold less than a large one.
 MINIMUM_PAGES = 16
@@ -107,11 +106,9 @@ class Space:
 
 def measure_space(conn: Connection, oids: Collection[int], run_seconds: float) -> Space | None:
     """Look at the larger ones of these tables; ``None`` where none of them is large enough."""
-    rows = query(conn, "table_counters", {"oids": list(oids)})
-    states = [TableState.from_row(row) for row in rows]
     large = {
         state.oid: state
-        for state in states
+        for state in table_states(conn, oids)
         if state.pages >= MINIMUM_PAGES
         and state.kind is not TableKind.PARTITIONED
         and not state.is_catalog

@@ -1,9 +1,12 @@
 """One table as the catalog and the counters of the server show it."""
 
-from collections.abc import Mapping
+from collections.abc import Collection
 from dataclasses import dataclass
 from enum import StrEnum
-from typing import Any
+
+from psycopg2.extensions import connection as Connection  # noqa: N812 - it is a class
+
+from maintenance.postgres.connection import query_records
 
 
 class TableKind(StrEnum):
@@ -53,17 +56,6 @@ class TableState:
     has_statistics: bool
     may_maintain: bool
 
-    @classmethod
-    def from_row(cls, row: Mapping[str, Any]) -> "TableState":
-        """Build from a row of ``sql/table_counters.sql``."""
-        return cls(
-            **{
-                **row,
-                "kind": TableKind(row["kind"]),
-                "storage_parameters": tuple(row["storage_parameters"]),
-            }
-        )
-
     @property
     def last_analyze_at(self) -> float | None:
         """The later of the last manual and automatic ANALYZE."""
@@ -74,3 +66,14 @@ class TableState:
     def is_catalog(self) -> bool:
         """Whether it belongs to the server itself."""
         return self.schema in {"pg_catalog", "information_schema"}
+
+
+def table_states(conn: Connection, oids: Collection[int] | None = None) -> list[TableState]:
+    """Return every table that VACUUM or ANALYZE can process, or those with these ``oids``."""
+    return query_records(
+        conn,
+        "table_counters",
+        TableState,
+        {"oids": None if oids is None else list(oids)},
+        convert={"kind": TableKind, "storage_parameters": tuple},
+    )

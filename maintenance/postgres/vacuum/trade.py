@@ -11,7 +11,7 @@ from psycopg2.extensions import connection as Connection  # noqa: N812 - it is a
 
 from maintenance.core.plans import Action, Outcome, Verdict
 from maintenance.postgres.activity.sessions import XminHolder, xmin_holders
-from maintenance.postgres.connection import query, server_major
+from maintenance.postgres.connection import server_major
 from maintenance.postgres.repair.crew import Step
 from maintenance.postgres.repair.failures import outcome_of_error
 from maintenance.postgres.repair.pacing import LONG_SECONDS, Speed
@@ -20,7 +20,7 @@ from maintenance.postgres.repair.table_lock import occupied
 from maintenance.postgres.vacuum.duration import ASSUMED_BYTES_PER_SECOND
 from maintenance.postgres.vacuum.output import VacuumOutput, parse_vacuum_output
 from maintenance.postgres.vacuum.plan import TableTask
-from maintenance.postgres.vacuum.table_state import TableState
+from maintenance.postgres.vacuum.table_state import TableState, table_states
 from maintenance.postgres.vacuum.verdict import Observed, needs_holders, verdict_of
 
 #: On 14 the counters arrive through a collector process, half a second late (PGSTAT_STAT_INTERVAL).
@@ -105,8 +105,7 @@ class VacuumTrade:
         deadline = time.monotonic() + COLLECTOR_PATIENCE_SECONDS
         oids = list({task.measured.oid for task in tasks})
         while True:
-            rows = query(self._conn, "table_counters", {"oids": oids})
-            after = {row["oid"]: TableState.from_row(row) for row in rows}
+            after = {state.oid: state for state in table_states(self._conn, oids)}
             if (
                 server_major(self._conn) >= 15
                 or all(_counted(task, after.get(task.measured.oid)) for task in tasks)

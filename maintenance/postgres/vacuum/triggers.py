@@ -38,14 +38,15 @@ class Rule(StrEnum):
 class Trigger:
     """One rule of one table: ``rows`` are counted, more than ``due_above`` make it due.
 
-    ``setting`` is the one that decides most of ``due_above``, with its value;
+    The setting is the one that decides most of ``due_above``;
     ``is_own`` tells whether the table set it for itself.
     """
 
     rule: Rule
     rows: int
     due_above: float
-    setting: str
+    setting_name: str
+    setting_value: float
     is_own: bool
 
     @property
@@ -57,6 +58,11 @@ class Trigger:
     def ratio(self) -> float:
         """Rows as a multiple of the trigger."""
         return self.rows / max(1.0, self.due_above)
+
+    @property
+    def setting(self) -> str:
+        """The setting that decides, with its value."""
+        return f"{self.setting_name} = {self.setting_value:.12g}"
 
     @property
     def in_words(self) -> str:
@@ -145,5 +151,5 @@ def _trigger(
 ) -> Trigger:
     name, value = setting
     # A negative value of a table means "as the server".
-    is_own = float(own.get(name, "-1")) >= 0
-    return Trigger(rule, rows, due_above, f"{name} = {value:.12g}", is_own)
+    is_own = name in own and float(own[name]) >= 0
+    return Trigger(rule, rows, due_above, name, value, is_own)
