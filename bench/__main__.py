@@ -26,6 +26,7 @@ BENCHES = {
     "bloat-accuracy": "bench.bloat_accuracy",
     "analysis-cost": "bench.analysis_cost",
     "production-impact": "bench.production_impact",
+    "repairs": "bench.repairs",
 }
 
 

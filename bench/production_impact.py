@@ -71,11 +71,11 @@ def rows() -> list[dict[str, Any]]:
         server.ensure_database("site")
         server.ensure_extension("site", "pg_stat_statements")
         url = server.url("site")
-        _pgbench(url, "--initialize", "--quiet", f"--scale={SCALE}")
+        pgbench(url, "--initialize", "--quiet", f"--scale={SCALE}")
         with session(url) as run:
             build_many_tables(run, OTHER_TABLES)
             run("VACUUM ANALYZE")
-        rate = RATE_RATIO * _maximum_per_second(url)
+        rate = RATE_RATIO * maximum_per_second(url)
         pairs, analysing = _pairs(url, rate)
     return _rows(rate, pairs, analysing)
 
@@ -92,7 +92,7 @@ def _pairs(url: str, rate: float) -> tuple[list[Pair], list[Analysing]]:
             if beside:
                 ours.send("go")
                 ours.recv()  # the first analysis is on its way
-            found[beside] = _run(url, rate)
+            found[beside] = latencies_beside(url, rate, SECONDS_A_RUN)
             if beside:
                 ours.send("pause")
                 analysing.append(ours.recv())
@@ -154,7 +154,8 @@ def _own_cpu_seconds() -> float:
     return times.user + times.system
 
 
-def _pgbench(url: str, *arguments: str) -> str:
+def pgbench(url: str, *arguments: str) -> str:
+    """Run pgbench of the same server and return what it says. Raises ``RuntimeError``."""
     place = urlsplit(url)
     done = subprocess.run(
         [
@@ -173,9 +174,10 @@ def _pgbench(url: str, *arguments: str) -> str:
     return done.stdout
 
 
-def _maximum_per_second(url: str) -> float:
+def maximum_per_second(url: str) -> float:
+    """Return the transactions a second that this machine reaches."""
     return transactions_per_second(
-        _pgbench(url, *_LOAD, f"--time={SECONDS_OF_THE_MAXIMUM}", "--no-vacuum")
+        pgbench(url, *_LOAD, f"--time={SECONDS_OF_THE_MAXIMUM}", "--no-vacuum")
     )
 
 
@@ -187,13 +189,14 @@ def transactions_per_second(text: str) -> float:
     return float(found[1])
 
 
-def _run(url: str, rate: float) -> Latencies:
+def latencies_beside(url: str, rate: float, seconds: int) -> Latencies:
+    """Run pgbench at this rate, beside whatever else is at work."""
     with tempfile.TemporaryDirectory(prefix="bench-pgbench-") as folder:
-        _pgbench(
+        pgbench(
             url,
             *_LOAD,
             *("--no-vacuum", "--log", f"--log-prefix={folder}/log"),
-            *(f"--rate={rate:.0f}", f"--time={SECONDS_A_RUN}"),
+            *(f"--rate={rate:.0f}", f"--time={seconds}"),
         )
         lines = [line for log in Path(folder).iterdir() for line in log.read_text().splitlines()]
     return latencies(lines)
