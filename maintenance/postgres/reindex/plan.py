@@ -1,7 +1,7 @@
 """Which indexes are rebuilt, in which order, and which not and why. Pure."""
 
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, replace
 from statistics import median
 from typing import Any
 
@@ -123,7 +123,12 @@ class ReindexPlan:
     steps: tuple[ReindexStep, ...]
     refused: tuple[Outcome, ...] = ()
     without_rights: tuple[str, ...] = ()
-    candidates: tuple[Candidate, ...] = field(default=())
+    candidates: tuple[Candidate, ...] = ()
+
+    @property
+    def rebuilds(self) -> tuple[ReindexStep, ...]:
+        """The steps that rebuild an index."""
+        return tuple(step for step in self.steps if step.index is not None)
 
 
 def plan_reindex(

@@ -47,6 +47,11 @@ def obstacles(conn: Connection, table_oid: int) -> list[Obstacle]:
     ]
 
 
+def sees_others(conn: Connection) -> bool:
+    """Tell whether the role sees the snapshots and ages of others' transactions."""
+    return bool(query(conn, "replication_role")[0]["shows_everything"])
+
+
 def refusal_for_transactions(found: Sequence[Obstacle], oldest_seconds: float) -> str:
     """Return whom a rebuild would wait for too long; empty where nobody's age is a reason.
 

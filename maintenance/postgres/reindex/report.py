@@ -50,16 +50,19 @@ def reindex_report(
     too_small: int,
     waits_for: Mapping[str, str],
     state: Mapping[str, Any],
+    is_blind: bool = False,
 ) -> Report:
     """Say what was done to each index and what stood in the way.
 
-    ``waits_for`` is why rebuilds of a dry run would not begin at this moment, by index.
+    ``waits_for`` is why rebuilds of a dry run would not begin at this moment, by index;
+    ``is_blind`` is whether the role could not see others' transactions.
     """
     findings = [
         *_outcome_findings(outcomes),
         *_leftover_findings(remaining),
         *_rights_findings(plan),
         *_waiting_findings(waits_for),
+        *([_blind()] if is_blind else []),
         *unmeasured(bloat),
         *harm_findings(harm, pacing),
     ]
@@ -170,6 +173,16 @@ def _waiting_findings(waits_for: Mapping[str, str]) -> Iterator[Finding]:
             sentence=f"{subject} would not be rebuilt at this moment: {reason}.",
             advice="End that transaction before the run, or run it at another time.",
         )
+
+
+def _blind() -> Finding:
+    return unavailable(
+        "reindex-preflight",
+        "transactions",
+        "whom a rebuild would wait for",
+        "GRANT pg_monitor to the maintenance role; until then a rebuild is begun, and ended when it"
+        " has waited too long",
+    )
 
 
 def _gained(outcome: Outcome) -> int:

@@ -32,7 +32,7 @@ from maintenance.postgres.reindex.plan import (
     Rules,
     plan_reindex,
 )
-from maintenance.postgres.reindex.preflight import obstacles, refusal_for_transactions
+from maintenance.postgres.reindex.preflight import obstacles, refusal_for_transactions, sees_others
 from maintenance.postgres.reindex.report import Remaining, reindex_report
 from maintenance.postgres.reindex.trade import Done, ReindexTrade, in_use_by
 from maintenance.postgres.repair.crew import Crew
@@ -69,6 +69,7 @@ def reindex_bloated_indexes(
         refuse_server(conn)
         measurement = measure(conn, job, thresholds)
         plan = _plan(conn, job, thresholds, measurement)
+        is_blind = bool(plan.rebuilds) and not sees_others(conn)
         waits_for = _would_wait_for(conn, job, plan) if job.options.dry_run else {}
     if job.options.dry_run:
         outcomes = planned(tuple(step.action for step in plan.steps))
@@ -84,6 +85,7 @@ def reindex_bloated_indexes(
         pacing=job.target.pacing,
         too_small=measurement.too_small,
         waits_for=waits_for,
+        is_blind=is_blind,
         state=measurement.state,
     )
 
@@ -131,12 +133,11 @@ def _would_wait_for(
 ) -> dict[str, str]:
     """Return for each rebuild that would not begin at this moment whom it would wait for."""
     reasons = {}
-    for step in plan.steps:
-        if step.index is not None:
-            found = obstacles(conn, step.table_oid)
-            reason = refusal_for_transactions(found, job.options.oldest_transaction_seconds)
-            if reason:
-                reasons[step.action.subject] = reason
+    for step in plan.rebuilds:
+        found = obstacles(conn, step.table_oid)
+        reason = refusal_for_transactions(found, job.options.oldest_transaction_seconds)
+        if reason:
+            reasons[step.action.subject] = reason
     return reasons
 
 
@@ -146,7 +147,7 @@ def _carry_out(job: Job[DatabaseTarget, ReindexOptions], plan: ReindexPlan) -> _
     )
     jobs = max(1, job.options.jobs)
     due = {step.table_oid for step in plan.steps if step.action.kind == ANALYZE}
-    rebuilt = {step.table_oid for step in plan.steps if step.action.kind == REINDEX}
+    rebuilt = {step.table_oid for step in plan.rebuilds}
     with watching(job, jobs) as watch:
         trade = ReindexTrade(job.target, job.options, watch.conn, due - rebuilt)
         crew: Crew[ReindexStep, Done] = Crew(

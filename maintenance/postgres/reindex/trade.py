@@ -75,7 +75,7 @@ class ReindexTrade:
         self._options = options
         self._watch_conn = watch_conn
         self._at_work: dict[int, _Rebuild] = {}
-        self._before: dict[str, IndexSnapshot] = {}
+        self._before: dict[str, tuple[IndexSnapshot, float]] = {}  # and when it was begun
         self._rebuilt_tables = set(analyze_due)
         #: Tables on which something may be left: by oid.
         self.uncertain_tables: set[int] = set()
@@ -181,10 +181,10 @@ class ReindexTrade:
         self, session: RepairSession, step: ReindexStep, index: IndexFacts, speed: Speed
     ) -> Done | Outcome:
         before = snapshot_of(session.conn, index)
-        earlier = self._before.get(step.key)
+        earlier, begun_at = self._before.get(step.key, (None, 0.0))
         if before is not None and earlier is not None and before.oid != earlier.oid:
             # The attempt before was ended when the new index had taken the old one's place.
-            return self._complete(session, index, earlier, 0.0)
+            return self._complete(session, index, earlier, time.monotonic() - begun_at)
         if before is None or before.oid != index.oid or not before.is_usable:
             reason = "it was locked, renamed, rebuilt or dropped since it was measured"
             return Outcome(step.action, Verdict.REFUSED, reason)
@@ -193,7 +193,7 @@ class ReindexTrade:
             return Outcome(
                 step.action, Verdict.REFUSED, reason, before={"size_bytes": before.size_bytes}
             )
-        self._before[step.key] = before
+        self._before[step.key] = before, time.monotonic()
         return self._rebuild(session, step, index, before, speed)
 
     def _refusal(self, session: RepairSession, step: ReindexStep, index: IndexFacts) -> str:

@@ -36,6 +36,7 @@ def judge(
             duration_seconds=seconds,
         )
     verdict, sentence = _verdict(action, before, after, seconds)
+    changed = changes(before, after)
     return Outcome(
         action,
         verdict,
@@ -44,7 +45,7 @@ def judge(
         after={
             **_measured(after),
             "gained_bytes": before.size_bytes - after.size_bytes,
-            "changed": changes(before, after),
+            **({"changed": changed} if changed else {}),
         },
         duration_seconds=seconds,
     )

@@ -45,11 +45,12 @@ class Probe:
             cursor.execute(sql.SQL("{} {}").format(sql.SQL(MARKER), sql.SQL(self._statement)))
         return (time.perf_counter() - begin) * 1000
 
-    def send(self) -> None:
-        """Measure once beside the work."""
+    def send(self, *, beside_work: bool = True) -> None:
+        """Measure once; what is felt while nothing of ours is at work is not laid to its charge."""
         latency = self._ask()
-        self._during.append(latency)
         self._recent.append(latency)
+        if beside_work:
+            self._during.append(latency)
 
     @property
     def added_ms(self) -> float | None:

@@ -78,8 +78,8 @@ class Watch:
     def look(self, our_pids: Collection[int]) -> list[Waiter]:
         """Return who waits for one of these sessions; brings pace and progress up to date."""
         self._looked_at = time.monotonic()
-        if our_pids:
-            self._probe.send()
+        # Also while the run stands still: nothing else would tell that the site is quick again.
+        self._probe.send(beside_work=bool(our_pids))
         if self._looked_at - self._load_at >= LOAD_SECONDS:
             self._load_at = self._looked_at
             self.pace = self._pace(self._meter.read(our_pids, self._probe.added_ms))
