@@ -14,7 +14,8 @@ class TableReads:
     """A table with its counters since the window began; a partitioned one has none of its own.
 
     ``qualified_name`` is quoted where needed, ``schema`` and ``name`` are as the catalog has them.
-    ``size_bytes`` is the main fork, of a small and quiet table as its last ANALYZE noted it; ``rows_read_by_index`` counts index entries.
+    ``size_bytes`` is the main fork, of a small and quiet table as its last ANALYZE noted it;
+    ``rows_read_by_index`` counts index entries.
     """
 
     oid: int
