@@ -191,6 +191,11 @@ def transactions_per_second(text: str) -> float:
 
 def latencies_beside(url: str, rate: float, seconds: int) -> Latencies:
     """Run pgbench at this rate, beside whatever else is at work."""
+    return latencies(logged_transactions(url, rate, seconds))
+
+
+def logged_transactions(url: str, rate: float, seconds: int) -> list[str]:
+    """Run pgbench at this rate and return the lines of its log, one a transaction."""
     with tempfile.TemporaryDirectory(prefix="bench-pgbench-") as folder:
         pgbench(
             url,
@@ -198,8 +203,7 @@ def latencies_beside(url: str, rate: float, seconds: int) -> Latencies:
             *("--no-vacuum", "--log", f"--log-prefix={folder}/log"),
             *(f"--rate={rate:.0f}", f"--time={seconds}"),
         )
-        lines = [line for log in Path(folder).iterdir() for line in log.read_text().splitlines()]
-    return latencies(lines)
+        return [line for log in Path(folder).iterdir() for line in log.read_text().splitlines()]
 
 
 def latencies(lines: Sequence[str]) -> Latencies:

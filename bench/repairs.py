@@ -18,7 +18,13 @@ from dataclasses import dataclass
 from typing import Any
 from urllib.parse import unquote, urlsplit
 
-from bench.production_impact import Latencies, latencies_beside, maximum_per_second, pgbench
+from bench.production_impact import (
+    Latencies,
+    latencies,
+    logged_transactions,
+    maximum_per_second,
+    pgbench,
+)
 from bench.server import Run, postgres_server, session
 from maintenance.conf import DatabaseTarget, Thresholds
 from maintenance.core.job import Job
@@ -50,9 +56,11 @@ ROWS_OF_TABLE = 39_000
 _BODY_BYTES = 170
 #: Every locked relation counts against max_locks_per_transaction until the block commits.
 TABLES_PER_BLOCK = 100
-#: What is vacuumed beside pgbench: as much as takes about as long as pgbench runs.
+#: What is vacuumed beside pgbench: no more than is done while it runs.
 LOADED_TABLES = 60
 RATE_RATIO = 0.4
+#: Until pgbench has opened its sessions and runs at its rate.
+SETTLING_SECONDS = 2.0
 SCALE = 20
 
 _MAKE = """
@@ -291,31 +299,28 @@ def _beside_a_site(server: EmbeddedPostgres) -> list[dict[str, Any]]:
 
 
 def _beside(url: str, tables: range, number: int, who: str, rate: float) -> Latencies:
-    """Run pgbench at this rate while ``who`` is at work again and again."""
-    ended = threading.Event()
-    work: dict[str, Callable[[], object]] = {
-        "ours": lambda: vacuum(url),
-        "vacuumdb": lambda: vacuumdb(url),
-    }
-
-    def repair() -> None:
-        part = number
-        while not ended.is_set():
-            work[who]()
-            part += 1
-            if not ended.is_set():
-                _dirty(url, tables, part)
-
+    """Run pgbench at this rate, ``who`` beside it, and return what it felt in that time."""
     _dirty(url, tables, number)
-    if who == "alone":
-        return latencies_beside(url, rate, LOAD_SECONDS)
-    beside = threading.Thread(target=repair)
-    beside.start()
-    try:
-        return latencies_beside(url, rate, LOAD_SECONDS)
-    finally:
-        ended.set()
-        beside.join()
+    lines: list[str] = []
+    site = threading.Thread(
+        target=lambda: lines.extend(logged_transactions(url, rate, LOAD_SECONDS))
+    )
+    site.start()
+    time.sleep(SETTLING_SECONDS)
+    begin = time.time()
+    if who == "ours":
+        vacuum(url)
+    elif who == "vacuumdb":
+        vacuumdb(url)
+    end = time.time() if who != "alone" else float("inf")
+    site.join()
+    return latencies([line for line in lines if begin <= _ended_at(line) <= end])
+
+
+def _ended_at(line: str) -> float:
+    """Return when a transaction of pgbench's log ended, in seconds since the epoch."""
+    columns = line.split()
+    return int(columns[4]) + int(columns[5]) / 1e6
 
 
 def _load_rows(found: Sequence[dict[str, Latencies]], rate: float) -> list[dict[str, Any]]:

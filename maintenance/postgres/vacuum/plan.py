@@ -70,7 +70,9 @@ class TableTask:
     @property
     def dead_bytes(self) -> int | None:
         """About what the dead rows take, as if they were of the mean size; ``None`` if unknown."""
-        rows = max(0.0, self.measured.tuples) + self.measured.dead_rows
+        # What the last VACUUM or ANALYZE found is the next best where the counter is lost.
+        live_rows = self.measured.live_rows or max(0.0, self.measured.tuples)
+        rows = live_rows + self.measured.dead_rows
         if rows < 1 or not self.measured.pages:
             return None
         return round(self.measured.dead_rows / rows * self.measured.pages * BLOCK_BYTES)

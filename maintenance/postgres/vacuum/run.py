@@ -95,7 +95,8 @@ def vacuum_analyze(job: VacuumJob, thresholds: Thresholds) -> Report:
 def _space(job: VacuumJob, plan: VacuumPlan, watch: Watch, run_seconds: float) -> Space | None:
     """Look at the tables of the plan and their TOAST tables, done or not."""
     job.progress.update(0, phase="looking at free space", unit="tables")
-    oids = [oid for table in plan.tables for oid in (table.oid, table.toast_oid) if oid]
+    tables = [table for table in plan.tables if not table.is_catalog]
+    oids = [oid for table in tables for oid in (table.oid, table.toast_oid) if oid]
     return measure_space(watch.conn, oids, run_seconds)
 
 

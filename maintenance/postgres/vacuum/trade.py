@@ -26,6 +26,9 @@ from maintenance.postgres.vacuum.verdict import Observed, needs_holders, verdict
 #: On 14 the counters arrive through a collector process, half a second late (PGSTAT_STAT_INTERVAL).
 COLLECTOR_PATIENCE_SECONDS = 3.0
 COLLECTOR_POLL_SECONDS = 0.05
+#: Statements too short for their cost limits to matter (200 pages in the cache) follow one another
+#: with rests as long as they are, so that ten thousand of them do not take the site's processors.
+LONGEST_REST_SECONDS = 0.02
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -65,7 +68,10 @@ class VacuumTrade:
         with occupied(session.conn, oid) as occupant:
             if occupant is not None:
                 return Outcome(step.action, Verdict.REFUSED, occupant.in_words)
-            return self._run(session, step)
+            done = self._run(session, step)
+        if speed is Speed.GENTLE and isinstance(done, Performed):
+            time.sleep(min(done.seconds, LONGEST_REST_SECONDS))
+        return done
 
     def _run(self, session: RepairSession, step: VacuumStep) -> Performed | Outcome:
         started = time.monotonic()
