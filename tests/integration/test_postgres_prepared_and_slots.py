@@ -3,6 +3,7 @@
 import secrets
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -10,10 +11,13 @@ from maintenance.conf import DatabaseTarget, Thresholds
 from maintenance.core.findings import Finding
 from maintenance.core.job import Job
 from maintenance.core.options import NoOptions
+from maintenance.core.plans import Verdict
 from maintenance.core.reports import Report
 from maintenance.postgres.activity import review as activity
 from maintenance.postgres.activity.sessions import xmin_holders
 from maintenance.postgres.connection import connect
+from maintenance.postgres.reindex.options import ReindexOptions
+from maintenance.postgres.reindex.run import reindex_bloated_indexes
 from service.embedded.postgres import EmbeddedPostgres
 from tests.polling import eventually
 from tests.postgres_clients import Client, ask
@@ -89,3 +93,31 @@ def test_a_logical_slot_holds_rows_of_catalogs_alone(url: str) -> None:
             assert xmin_holders(conn) == []
     finally:
         ask(url, "SELECT pg_drop_replication_slot('forgotten')")
+
+
+def test_a_prepared_transaction_that_a_rebuild_would_wait_for_is_named(url: str) -> None:
+    ask(url, "CREATE INDEX shelf_id ON shelf (id)")
+
+    def rebuild(**options: Any) -> Report:
+        given = ReindexOptions(indexes=("shelf_id",), **options)
+        return reindex_bloated_indexes(Job("site", DatabaseTarget(url=url), given), IMPATIENT)
+
+    with Client(url) as client:
+        client.run("BEGIN; DELETE FROM shelf WHERE id = 1; PREPARE TRANSACTION 'forgotten'")
+    try:
+        before = rebuild(oldest_transaction_seconds=1e-6)
+        during = rebuild(locker_patience_seconds=0.5)
+    finally:
+        ask(url, "ROLLBACK PREPARED 'forgotten'")
+    (refused,) = (o for o in before.outcomes if o.verdict is Verdict.REFUSED)
+    assert 'the prepared transaction "forgotten"' in refused.sentence
+    (blocked,) = (o for o in during.outcomes if o.action.kind == "reindex")
+    assert blocked.verdict is Verdict.BLOCKED
+    assert "for a prepared transaction" in blocked.sentence
+    (leftover,) = of_code(during, "reindex-leftover")
+    assert 'the prepared transaction "forgotten"' in leftover.sentence
+
+    after = rebuild()
+
+    assert [o.action.kind for o in after.outcomes] == ["drop leftover", "reindex"]
+    assert ask(url, "SELECT count(*) FROM pg_index WHERE NOT indisvalid") == [(0,)]

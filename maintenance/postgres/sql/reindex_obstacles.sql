@@ -28,7 +28,13 @@ SELECT
     extract(epoch FROM clock_timestamp() - p.prepared)::float8, true
 FROM pg_prepared_xacts AS p
 WHERE p.database = current_database()
-    AND p.transaction::text IN (
-        SELECT split_part(h.virtualtransaction, '/', 2) FROM holders AS h WHERE h.pid IS NULL
+    AND EXISTS (
+        SELECT
+        FROM holders AS h
+        JOIN pg_locks AS x ON x.virtualtransaction = h.virtualtransaction
+        WHERE h.pid IS NULL
+            AND x.locktype = 'transactionid'
+            AND x.pid IS NULL
+            AND x.transactionid = p.transaction
     )
 ORDER BY transaction_seconds DESC NULLS LAST
