@@ -48,7 +48,7 @@ def vacuum_full(job: Job[DatabaseTarget, VacuumFullOptions]) -> Report:
     """Rewrite named tables to give their free space back to the disk; locks each meanwhile."""
     from maintenance.postgres.rewrite import run as rewrite
 
-    return rewrite.vacuum_full(job)
+    return rewrite.vacuum_full(job, configuration().thresholds)
 
 
 @maintenance_task(

@@ -11,7 +11,8 @@ from maintenance.core.errors import UnknownName
 from maintenance.core.job import Job
 from maintenance.core.reports import Report
 from maintenance.postgres.bloat.indexes import IndexBloatOptions, report_index_bloat
-from tests.postgres_clients import ODD_NAME, ask
+from tests.polling import eventually
+from tests.postgres_clients import ODD_NAME, ask, narrow_role
 
 SMALL = Thresholds(minimum_bloat_bytes=64 * 1024)
 
@@ -230,3 +231,45 @@ def test_only_the_named_indexes_are_measured(make_database: Callable[[], str]) -
     assert set(rows_of(index_report(url, indexes=("small_i",)))) == {"public.small.small_i"}
     with pytest.raises(UnknownName, match=r"public\.small_i"):
         index_report(url, indexes=("smal_i",))
+
+
+def scans(url: str) -> dict[str, int]:
+    """Return the scans of each index; a session adds its own as it ends."""
+    ours = "SELECT FROM pg_stat_activity WHERE application_name LIKE 'maintenance:%%'"
+    eventually(lambda: ask(url, ours) == [], seconds=20, what="the end of our sessions")
+    return dict(ask(url, "SELECT indexrelname, idx_scan FROM pg_stat_user_indexes"))
+
+
+def shared_keys(url: str) -> None:
+    """An index whose keys are shared by some rows each: to know how many, they are looked up."""
+    quietly(url, "shared", "id int, owner int")
+    ask(url, "INSERT INTO shared SELECT i, i / 20 FROM generate_series(1, 60000) i")
+    ask(url, "CREATE INDEX shared_owner ON shared (owner)")
+    ask(url, "ANALYZE shared")
+
+
+def test_an_index_that_only_we_read_stays_unread(make_database: Callable[[], str]) -> None:
+    url = make_database()
+    shared_keys(url)
+
+    row = rows_of(index_report(url))["public.shared.shared_owner"]
+
+    assert row["measured_by"] == "sampled rows"
+    assert scans(url) == {"shared_owner": 0}
+
+
+def test_a_role_whose_reads_are_counted_reads_no_unread_index(
+    make_database: Callable[[], str],
+) -> None:
+    url = make_database()
+    shared_keys(url)
+    with narrow_role(url, "pg_monitor", "pg_read_all_data") as narrow:
+        unread = rows_of(index_report(narrow))["public.shared.shared_owner"]
+        assert scans(url) == {"shared_owner": 0}
+        ask(url, "SET enable_seqscan = off; SELECT * FROM shared WHERE owner = 7")
+        eventually(lambda: scans(url) == {"shared_owner": 1}, seconds=20, what="the scan counts")
+        read = rows_of(index_report(narrow))["public.shared.shared_owner"]
+
+    assert unread["measured_by"] == "statistics of ANALYZE"
+    assert read["measured_by"] == "sampled rows"
+    assert unread["bloat_ratio"] == pytest.approx(read["bloat_ratio"], abs=0.05)

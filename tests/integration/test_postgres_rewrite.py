@@ -6,7 +6,7 @@ from typing import Any
 
 import pytest
 
-from maintenance.conf import DatabaseTarget, Pacing
+from maintenance.conf import DatabaseTarget, Pacing, Thresholds
 from maintenance.core.errors import Skipped, UnknownName
 from maintenance.core.job import History, Job, NoHistory, OpenWindow, Point
 from maintenance.core.plans import Outcome, Verdict
@@ -51,7 +51,8 @@ def rewrite(
             VacuumFullOptions(tables=tables or ("big",), **options),
             window=OpenWindow(now + 3600, now + 86_400) if window else None,
             history=history or NoHistory(),
-        )
+        ),
+        Thresholds(),
     )
 
 
@@ -112,7 +113,7 @@ def test_outside_of_a_window_nothing_is_done(url: str) -> None:
 
 def test_without_a_table_there_is_nothing_to_do(url: str) -> None:
     with pytest.raises(Skipped, match="No table is named"):
-        vacuum_full(Job("site", DatabaseTarget(url=url), VacuumFullOptions()))
+        vacuum_full(Job("site", DatabaseTarget(url=url), VacuumFullOptions()), Thresholds())
 
 
 def test_an_unknown_table_gets_a_suggestion(url: str) -> None:
@@ -204,3 +205,10 @@ def test_a_role_without_rights_is_refused(url: str) -> None:
         outcome = only(rewrite(narrow, lock_limit_seconds=60))
     assert outcome.verdict is Verdict.REFUSED
     assert outcome.sentence.startswith("the role may not: it needs ownership")
+
+
+def test_a_dry_run_without_a_table_looks_at_every_large_one(url: str) -> None:
+    ask(url, "CREATE TABLE small AS SELECT 1 AS id")
+    target, options = DatabaseTarget(url=url), VacuumFullOptions(dry_run=True)
+    report = vacuum_full(Job("site", target, options), Thresholds(minimum_bloat_bytes=1024**2))
+    assert [outcome.action.subject for outcome in report.outcomes] == ["public.big"]

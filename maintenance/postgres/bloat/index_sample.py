@@ -300,14 +300,21 @@ class KeyReader:
 
 
 def can_be_read(row: Mapping[str, Any], columns: Sequence[Mapping[str, Any]]) -> bool:
-    """Tell whether the index's keys can be taken from its table, with built-in means alone."""
+    """Tell whether the index's keys can be taken from its table, with built-in means alone.
+
+    An index that was never read is not looked up where the server would count that: it would pass
+    for used ever after.
+    """
     return (
         row["readable"]
         and not row["hidden_by_policy"]
         and all(c["is_built_in"] and c["expression"] is not None for c in columns)
         and (not row["partial"] or columns[0]["predicate"] is not None)
         and bool(columns[0]["table_pages"])
-        and (not row["deduplicates"] or all(column["equality"] for column in columns))
+        and (
+            not row["deduplicates"]
+            or (row["may_be_looked_up"] and all(column["equality"] for column in columns))
+        )
     )
 
 

@@ -95,15 +95,17 @@ def report_table_bloat(
 
 
 def measure_named_tables(
-    conn: Connection, names: Sequence[str], progress: Progress
+    conn: Connection, names: Sequence[str], thresholds: Thresholds, progress: Progress
 ) -> list[TableBloat]:
     """Estimate the bloat of tables by name, with their TOAST tables and partitions.
+
+    Without names, of every table of at least ``thresholds.minimum_bloat_bytes``.
 
     Raises :class:`UnknownName` for a table that does not exist, or is empty.
     """
     rows = _candidates(conn, (), few_pages=0)
     options = TableBloatOptions(tables=tuple(names))
-    chosen = _chosen(rows, options, Thresholds())
+    chosen = _chosen(rows, options, thresholds)
     rng = random.Random()  # noqa: S311 - a sample, not a secret
     return list(_Sampler(conn, options, None, rng).measure(chosen, progress))
 

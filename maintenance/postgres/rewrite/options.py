@@ -7,7 +7,7 @@ from maintenance.core.options import DryRunOption
 
 @dataclass(frozen=True, slots=True)
 class VacuumFullOptions(DryRunOption):
-    """``tables`` to rewrite, by name.
+    """``tables`` to rewrite, by name; a dry run without any looks at every large one.
 
     ``lock_limit_seconds`` confirms how long each may be locked: a table that is expected to take
     longer is refused, and one that does take longer is ended. ``minimum_gain_ratio`` is the part of

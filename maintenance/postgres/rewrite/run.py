@@ -9,7 +9,7 @@ import psycopg2
 from psycopg2 import sql
 from psycopg2.extensions import connection as Connection  # noqa: N812 - it is a class
 
-from maintenance.conf import DatabaseTarget
+from maintenance.conf import DatabaseTarget, Thresholds
 from maintenance.core.errors import Postponed, Skipped
 from maintenance.core.job import Job
 from maintenance.core.plans import Outcome, Verdict, planned
@@ -37,15 +37,16 @@ _NO_WINDOW = (
 )
 
 
-def vacuum_full(job: Job[DatabaseTarget, VacuumFullOptions]) -> Report:
+def vacuum_full(job: Job[DatabaseTarget, VacuumFullOptions], thresholds: Thresholds) -> Report:
     """Rewrite tables; what is refused says why, and better ways are named first.
 
-    Raises :class:`Skipped` on a standby, without tables, and outside of a window;
+    A dry run without tables plans for every large one. Raises :class:`Skipped` on a standby,
+    without tables, and outside of a window;
     :class:`UnknownName` for a table that does not exist; :class:`Postponed` where the window closed
     over it; and what :func:`connect` raises.
     """
     options = job.options
-    if not options.tables:
+    if not options.tables and not options.dry_run:
         raise Skipped("No table is named. VACUUM FULL is only done to tables that are: tables=...")
     if not options.dry_run and job.window is None:
         raise Skipped(_NO_WINDOW)
@@ -54,7 +55,7 @@ def vacuum_full(job: Job[DatabaseTarget, VacuumFullOptions]) -> Report:
             raise Skipped(
                 "The server is a standby: it cannot be vacuumed. Make the primary the target."
             )
-        candidates = _measure(conn, job)
+        candidates = _measure(conn, job, thresholds)
         steps, refused = plan_rewrite(candidates, _conditions(conn, job))
         tools = [row["name"] for row in query(conn, "rewrite_tools")]
         better = list(better_ways(candidates, tools, server_major(conn)))
@@ -68,8 +69,10 @@ def vacuum_full(job: Job[DatabaseTarget, VacuumFullOptions]) -> Report:
     return rewrite_report(candidates, outcomes, harm, job.target.pacing, better)
 
 
-def _measure(conn: Connection, job: Job[DatabaseTarget, VacuumFullOptions]) -> list[Candidate]:
-    measured = measure_named_tables(conn, job.options.tables, job.progress)
+def _measure(
+    conn: Connection, job: Job[DatabaseTarget, VacuumFullOptions], thresholds: Thresholds
+) -> list[Candidate]:
+    measured = measure_named_tables(conn, job.options.tables, thresholds, job.progress)
     bloat = {table.qualified_name: table for table in measured if not table.is_toast}
     rows = query(conn, "rewrite_candidates", {"names": list(bloat)})
     return [_candidate(conn, row, bloat[row["qualified_name"]]) for row in rows]

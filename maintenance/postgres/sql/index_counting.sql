@@ -1,6 +1,7 @@
 -- Whether scans are counted, and whether other servers scan the same indexes uncounted.
 SELECT
-    current_setting('track_counts')::boolean AS counts,
+    -- Our own session is not counted: what holds for others is what a RESET would bring.
+    (SELECT t.reset_val::boolean FROM pg_settings AS t WHERE t.name = 'track_counts') AS counts,
     pg_is_in_recovery() AS is_standby,
     -- Rows are visible to everybody; without pg_read_all_stats only their columns are hidden.
     -- Subscribers have indexes of their own, and a backup reads none.

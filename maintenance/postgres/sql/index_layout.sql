@@ -21,6 +21,9 @@ SELECT
     t.reltuples::float8 AS table_rows,
     pg_stat_get_live_tuples(t.oid)::float8 AS live_rows,
     i.indpred IS NOT NULL AS partial,
+    -- Looking keys up by an index makes it look used, where what we read is counted.
+    NOT current_setting('track_counts')::boolean OR pg_stat_get_numscans(c.oid) > 0
+    AS may_be_looked_up,
     coalesce(
         (
             SELECT o.option_value::int
