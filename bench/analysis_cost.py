@@ -10,12 +10,14 @@ were deleted in one go: the least certain sample, for which the most pages are r
 
 import multiprocessing
 import resource
+import secrets
 import statistics
 import time
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field, replace
 from multiprocessing.connection import Connection
 from typing import Any
+from urllib.parse import urlsplit, urlunsplit
 
 from bench.earlier_rounds import EarlierRounds
 from bench.many_tables import build_large_table, build_many_tables
@@ -197,6 +199,21 @@ def _cost_rows(fewer: Cost, many: Cost) -> list[dict[str, Any]]:
 def _large_table_rows(server: Any) -> list[dict[str, Any]]:
     server.ensure_database("large")
     url = server.url("large")
+    with session(url) as run:
+        reader = _reader(run, url)
+        return _pages_rows(run, reader)
+
+
+def _reader(run: Run, url: str) -> str:
+    """Return the URL of a role that measures with the least rights, whose reads are counted."""
+    password = secrets.token_hex(16)
+    run(f"CREATE ROLE reader LOGIN PASSWORD '{password}' IN ROLE pg_monitor, pg_read_all_data")
+    parts = urlsplit(url)
+    address = parts.netloc.rpartition("@")[2]
+    return urlunsplit(parts._replace(netloc=f"reader:{password}@{address}"))
+
+
+def _pages_rows(run: Run, url: str) -> list[dict[str, Any]]:
     reports: Mapping[str, Callable[[], Report]] = {
         "table bloat": lambda: report_table_bloat(
             Job("bench", DatabaseTarget(url=url), TableBloatOptions(seed=1)), Thresholds()
@@ -205,11 +222,10 @@ def _large_table_rows(server: Any) -> list[dict[str, Any]]:
             Job("bench", DatabaseTarget(url=url), IndexBloatOptions()), Thresholds()
         ),
     }
-    with session(url) as run:
-        build_large_table(run, "big", int(LARGE_TABLE_GB * 1e9))
-        ((pages,),) = run(_PAGES, "big")
-        rows = [_pages_row(run, name, report, pages) for name, report in reports.items()]
-        run("DROP TABLE big")
+    build_large_table(run, "big", int(LARGE_TABLE_GB * 1e9))
+    ((pages,),) = run(_PAGES, "big")
+    rows = [_pages_row(run, name, report, pages) for name, report in reports.items()]
+    run("DROP TABLE big")
     return rows
 
 
