@@ -330,7 +330,9 @@ def _load_rows(found: Sequence[dict[str, Latencies]], rate: float) -> list[dict[
         for who in ("ours", "vacuumdb")
     }
     limit_ms = max(RISE_LIMIT_MS, alone * RISE_LIMIT_PERCENT / 100)
-    ratio = rises["ours"] / rises["vacuumdb"] if rises["vacuumdb"] > 0 else float("inf")
+    ours = max(0.0, rises["ours"])
+    nothing_to_beat = float("inf") if ours else 0.0
+    ratio = ours / rises["vacuumdb"] if rises["vacuumdb"] > 0 else nothing_to_beat
     raw = {who: [pair[who].p99_ms for pair in found] for who in ("alone", "ours", "vacuumdb")}
     return [
         {

@@ -36,6 +36,9 @@ BYPASSED_KEY = "bypassed"
 #: The state of a report is read by every next run: no more names than these.
 BYPASSED_MOST = 1000
 
+#: No more sessions than a target may be configured with.
+MOST_JOBS = 64
+
 
 @dataclass(frozen=True, slots=True)
 class VacuumOptions(DryRunOption):
@@ -43,7 +46,7 @@ class VacuumOptions(DryRunOption):
 
     ``tables`` limits the run to tables by name. One statement is cancelled by the server after
     ``table_time_limit_seconds``, the run ends after ``time_budget_seconds``; 0 means no limit.
-    ``jobs`` are the sessions at work at once, by default those of the target.
+    ``jobs`` are the sessions at work at once, 1 to 64, by default those of the target.
     """
 
     mode: Mode = "needed"
@@ -125,7 +128,7 @@ def bypassed_after(outcomes: Iterable[Outcome], previous_state: Mapping[str, Any
 
 def jobs_of(job: VacuumJob) -> int:
     """Return how many sessions may work at once."""
-    return max(1, job.options.jobs or job.target.jobs)
+    return max(1, min(MOST_JOBS, job.options.jobs or job.target.jobs))
 
 
 def refuse_standby(conn: Connection) -> None:
