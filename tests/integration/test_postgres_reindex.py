@@ -1,7 +1,7 @@
 """Rebuilds beside an application: every refusal, every interruption, and nothing left over."""
 
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from pathlib import Path
@@ -13,7 +13,7 @@ import pytest
 from bench.bloat_shapes import FIXED
 from maintenance.conf import DatabaseTarget, Pacing, Thresholds
 from maintenance.core.errors import Cancelled, Postponed, Skipped, UnknownName
-from maintenance.core.job import Job, OpenWindow
+from maintenance.core.job import Job, NoHistory, OpenWindow, Point
 from maintenance.core.plans import Outcome, Verdict
 from maintenance.core.reports import Report
 from maintenance.postgres.reindex import trade
@@ -92,7 +92,8 @@ CALM = Pacing(
 def reindex(
     url: str, *, pacing: Pacing = CALM, target: dict[str, Any] | None = None, **values: Any
 ) -> Report:
-    job = {name: values.pop(name) for name in ("progress", "steps", "window") if name in values}
+    given = ("progress", "steps", "window", "history")
+    job = {name: values.pop(name) for name in given if name in values}
     return reindex_bloated_indexes(
         Job(
             "site",
@@ -386,6 +387,23 @@ def test_a_database_near_its_limit_is_not_filled(url: str) -> None:
     outcome = only(reindex(url, target={"size_limit_bytes": database + 8192}))
     assert outcome.verdict is Verdict.REFUSED
     assert "would pass its limit" in outcome.sentence
+
+
+class Slow(NoHistory):
+    """What earlier rebuilds saw: a kilobyte a second."""
+
+    def series_by_subject(self, metric: str, *_: Any, **__: Any) -> Mapping[str, Sequence[Point]]:
+        return {"public.t.t_n": [Point(0, 1024.0)]} if metric.endswith("per_second") else {}
+
+
+def test_what_does_not_fit_into_the_window_is_not_begun(url: str) -> None:
+    before, now = oid(url), time.time()
+    outcome = only(reindex(url, history=Slow(), window=OpenWindow(now + 60, now + 3600)))
+    assert outcome.verdict is Verdict.REFUSED
+    assert "left alone: it needs about" in outcome.sentence
+    assert "the maintenance window closes at" in outcome.sentence
+    assert outcome.action.predicted["seconds"] > 60
+    assert oid(url) == before
 
 
 def test_a_role_without_rights_is_told_what_it_needs(url: str) -> None:

@@ -172,8 +172,8 @@ def _drop_what_is_left(
 ) -> tuple[Remaining, ...]:
     """Try once more to drop the leftovers of these tables; return those that stay, with the reason.
 
-    Also after a run that was cancelled or lost its server: then there is nobody to tell, and the
-    next run begins with it.
+    Also after a run that was cancelled or lost its server. Where this cannot be done now, the next
+    run begins with it.
     """
     if not tables:
         return ()
@@ -184,7 +184,7 @@ def _drop_what_is_left(
             patience = job.target.pacing.blocked_limit_seconds * DROP_WAIT_RATIO
             query(conn, "lock_time_limit", {"milliseconds": round(patience * 1000)})
             return tuple(_remaining(conn, sorted(tables)))
-    except (TargetUnavailable, MissingRights):
+    except (TargetUnavailable, MissingRights, psycopg2.OperationalError):
         return ()
 
 
