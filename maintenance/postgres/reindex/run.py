@@ -145,7 +145,7 @@ def _carry_out(job: Job[DatabaseTarget, ReindexOptions], plan: ReindexPlan) -> _
     limits = TimeLimits.starting_now(
         window=job.window, budget_seconds=job.options.time_budget_seconds
     )
-    jobs = max(1, job.options.jobs)
+    jobs = max(1, min(job.options.jobs, job.target.jobs))
     due = {step.table_oid for step in plan.steps if step.action.kind == ANALYZE}
     rebuilt = {step.table_oid for step in plan.rebuilds}
     with watching(job, jobs) as watch:
