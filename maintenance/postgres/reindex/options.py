@@ -10,8 +10,8 @@ class ReindexOptions(DryRunOption):
     """``indexes`` rebuilds these by name, however bloated they are and whenever they were last.
 
     ``minimum_bloat_ratio`` is the threshold of the target's configuration unless given. One rebuild
-    at a time is usual; ``jobs`` allows more, up to those of the target. ``time_budget_seconds`` limits the whole run,
-    ``index_time_limit_seconds`` one rebuild; 0 means no limit.
+    at a time is usual; ``jobs`` allows more, up to those of the target. ``time_budget_seconds``
+    limits the whole run, ``index_time_limit_seconds`` one rebuild; 0 means no limit.
 
     A rebuild waits for transactions that are older than itself. It is not begun while one has been
     open for more than ``oldest_transaction_seconds``, and ends itself when it has waited
