@@ -7,7 +7,7 @@ import os
 import platform
 import subprocess
 import sys
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
@@ -17,6 +17,9 @@ from maintenance.core.suggestions import require_known
 ROOT = Path(__file__).resolve().parent.parent
 RESULTS = ROOT / "docs" / "benchmarks.md"
 RAW = ROOT / "docs" / "benchmarks.json"
+
+#: What one bench measured: ``rows``, and ``taken_at``, ``commit`` and ``machine`` as text.
+Group = dict[str, Any]
 
 #: Each module has ``rows()``, which returns a mapping a row: ``name``, ``value``, ``unit``,
 #: ``peer`` (what it is compared with, may be empty), ``limit`` (in words) and ``met``.
@@ -51,24 +54,41 @@ def revision() -> str:
     return done.stdout.strip() or "unknown"
 
 
-def as_markdown(groups: dict[str, list[dict[str, Any]]], taken_at: str, commit: str) -> str:
-    """Render every row as a table per bench."""
+def as_markdown(groups: Mapping[str, Group]) -> str:
+    """Render every row as a table per bench, each with when, where and of what it was taken."""
     lines = [
         "# Benchmarks",
         "",
         "Written by `make bench`; the raw values are in [benchmarks.json](benchmarks.json).",
-        "",
-        f"Taken {taken_at} at commit {commit} on {machine()}.",
     ]
-    for bench, rows in groups.items():
-        lines += ["", f"## {bench}", "", "| measured | value | limit | met | beside |"]
-        lines += ["|---|---|---|---|---|"]
+    for bench, group in groups.items():
+        taken = f"Taken {group['taken_at']} at commit {group['commit']} on {group['machine']}."
+        lines += ["", f"## {bench}", "", taken, ""]
+        lines += ["| measured | value | limit | met | beside |", "|---|---|---|---|---|"]
         lines += [
             f"| {row['name']} | {row['value']:,.4g} {row['unit']} | {row['limit']}"
             f" | {'yes' if row['met'] else '**no**'} | {row.get('peer', '')} |"
-            for row in rows
+            for row in group["rows"]
         ]
     return "\n".join(lines) + "\n"
+
+
+def measured(name: str) -> Group:
+    """Run one bench and print its rows."""
+    rows = importlib.import_module(BENCHES[name]).rows()
+    for row in rows:
+        verdict = "met   " if row["met"] else "MISSED"
+        print(
+            f"{verdict} {name}: {row['name']} = {row['value']:,.4g} {row['unit']}"
+            f" (limit {row['limit']})",
+            flush=True,
+        )
+    return {
+        "taken_at": f"{datetime.now(UTC):%Y-%m-%d %H:%M} UTC",
+        "commit": revision(),
+        "machine": machine(),
+        "rows": rows,
+    }
 
 
 def main(arguments: Sequence[str]) -> int:
@@ -79,29 +99,17 @@ def main(arguments: Sequence[str]) -> int:
     for name in names:
         require_known("bench", name, BENCHES)
 
-    previous = json.loads(RAW.read_text())["benches"] if RAW.exists() else {}
-    measured = {name: importlib.import_module(BENCHES[name]).rows() for name in names}
-    for name, rows in measured.items():
-        for row in rows:
-            verdict = "met   " if row["met"] else "MISSED"
-            print(
-                f"{verdict} {name}: {row['name']} = {row['value']:,.4g} {row['unit']}"
-                f" (limit {row['limit']})"
-            )
-
-    groups = {name: measured.get(name) or previous.get(name, []) for name in BENCHES}
-    taken_at = f"{datetime.now(UTC):%Y-%m-%d %H:%M} UTC"
-    RESULTS.parent.mkdir(exist_ok=True)
-    RAW.write_text(
-        json.dumps(
-            {"taken_at": taken_at, "commit": revision(), "machine": machine(), "benches": groups},
-            indent=1,
-            default=str,
-        )
-        + "\n"
-    )
-    RESULTS.write_text(as_markdown(groups, taken_at, revision()))
-    return 0 if all(row["met"] for rows in measured.values() for row in rows) else 1
+    kept = json.loads(RAW.read_text()) if RAW.exists() else {}
+    met = True
+    for name in names:
+        kept[name] = measured(name)
+        met = met and all(row["met"] for row in kept[name]["rows"])
+        # After each: a bench that breaks, or is stopped, costs none of those before it.
+        groups = {bench: kept[bench] for bench in BENCHES if bench in kept}
+        RESULTS.parent.mkdir(exist_ok=True)
+        RAW.write_text(json.dumps(groups, indent=1, default=str) + "\n")
+        RESULTS.write_text(as_markdown(groups))
+    return 0 if met else 1
 
 
 if __name__ == "__main__":

@@ -54,7 +54,8 @@ def main(arguments: Sequence[str]) -> int:
     parser = argparse.ArgumentParser(prog="tests.postgres_matrix", description=__doc__)
     parser.add_argument("--major", type=int, action="append", choices=MAJORS, help="only this one")
     options, pytest_arguments = parser.parse_known_args(arguments)
-    with ThreadPoolExecutor(os.cpu_count()) as pool:
+    # The tests wait for servers as much as they work: one more than there are processors.
+    with ThreadPoolExecutor((os.cpu_count() or 1) + 1) as pool:
         runs = partial(run_major, pytest_arguments=pytest_arguments)
         verdicts = list(pool.map(runs, options.major or MAJORS))
     print("\nPostgreSQL matrix")
