@@ -67,30 +67,36 @@ def fresh_pages(
 def leaves_per_row(
     entries: Sequence[Entry], fill_percent: int = 90, *, deduplicates: bool = True
 ) -> float:
-    """Return the leaf pages that one row takes, by filling pages with the sampled entries."""
+    """Return the leaf pages that one row takes: its bytes, and how many fit on a page.
+
+    The bytes are those of all entries, exactly; only what pages leave unused is found by filling some
+    with sampled entries, of which a few large keys would make another number each time.
+    """
     if not deduplicates:
-        all_bytes = sum(entry.tuple_bytes for entry in entries)
+        all_bytes = sum(entry.tuple_bytes + LINE_POINTER_BYTES for entry in entries)
         times = math.ceil(PAGES_FILLED * BLOCK_BYTES / all_bytes)
-        singles = [(entry.tuple_bytes, 0, 1.0) for entry in entries] * times
-        return _filled_pages_per_row(singles, fill_percent)
+        singles = [(entry.tuple_bytes, 0) for entry in entries] * times
+        return _filled_pages_per_byte(singles, fill_percent) * all_bytes / len(entries)
     # Keys of very many rows fill pages of their own.
     frequent: list[Entry] = []
     others: list[Entry] = []
     for entry in entries:
         (frequent if _is_frequent(entry) else others).append(entry)
     return sum(
-        len(part)
+        sum(_key_bytes_per_row(entry) for entry in part)
         / len(entries)
-        * _filled_pages_per_row(_keys_in_turn(part), fill_percent, pages=PAGES_FILLED)
+        * _filled_pages_per_byte(_keys_in_turn(part), fill_percent, pages=PAGES_FILLED)
         for part in (others, frequent)
         if part
     )
 
 
-def _filled_pages_per_row(
-    items: Iterable[tuple[int, int, float]], fill_percent: int, pages: float = math.inf
+def _filled_pages_per_byte(
+    items: Iterable[tuple[int, int]], fill_percent: int, pages: float = math.inf
 ) -> float:
-    """Fill pages as ``_bt_buildadd`` does with (bytes, bytes of its posting list, rows) of items.
+    """Fill pages as ``_bt_buildadd`` does with items of (bytes, bytes of its posting list).
+
+    Returns the pages for a byte of items and their line pointers.
 
     A page ends when the next item finds no room, or the fillfactor's reserve is reached, for which
     the last posting list does not count: the last item moves to the next page, and its key alone
@@ -98,8 +104,8 @@ def _filled_pages_per_row(
     """
     reserve = BLOCK_BYTES * (100 - fill_percent) // 100
     closed = closed_bytes = used = last = last_posting = 0
-    rows = 0.0
-    for size, posting_bytes, item_rows in items:
+    item_bytes = 0
+    for size, posting_bytes in items:
         free = USABLE_PAGE_BYTES - used - LINE_POINTER_BYTES
         if used > last and (free < size + HIGH_KEY_TID_BYTES or free + last_posting < reserve):
             closed += 1
@@ -107,23 +113,35 @@ def _filled_pages_per_row(
             used = last
             if closed == pages:
                 break
-        rows += item_rows
+        item_bytes += size + LINE_POINTER_BYTES
         used += size + LINE_POINTER_BYTES
         last, last_posting = size + LINE_POINTER_BYTES, posting_bytes
     if closed:
-        return (closed + used / (closed_bytes / closed)) / rows
-    return used / _leaf_room_bytes(fill_percent) / rows
+        return (closed + used / (closed_bytes / closed)) / item_bytes
+    return used / _leaf_room_bytes(fill_percent) / item_bytes
 
 
-def _keys_in_turn(entries: Sequence[Entry]) -> Iterator[tuple[int, int, float]]:
+@lru_cache(maxsize=4096)
+def _key_bytes_per_row(entry: Entry) -> float:
+    """Return what one of the rows of a key takes of its items and their line pointers."""
+    rows = _rows_in_turn(entry)
+    items = _posting_tuples(entry.tuple_bytes, rows, _rows_per_posting(entry.tuple_bytes))
+    return sum(size + LINE_POINTER_BYTES for size, _posting in items) / rows
+
+
+def _rows_in_turn(entry: Entry) -> int:
+    most = _rows_per_posting(entry.tuple_bytes)
+    return max(1, min(round(entry.rows_of_key), LARGEST_KEY_POSTINGS * most))
+
+
+def _keys_in_turn(entries: Sequence[Entry]) -> Iterator[tuple[int, int]]:
     """Yield index tuples of keys without end: a key of many rows has many entries, and one turn."""
     rng = random.Random(len(entries))  # noqa: S311 - the same entries fill the same pages
     weights = [1 / max(1.0, entry.rows_of_key) for entry in entries]
     while True:
         for entry in rng.choices(entries, weights, k=500):
             most = _rows_per_posting(entry.tuple_bytes)
-            rows = min(round(entry.rows_of_key), LARGEST_KEY_POSTINGS * most)
-            yield from _posting_tuples(entry.tuple_bytes, max(1, rows), most)
+            yield from _posting_tuples(entry.tuple_bytes, _rows_in_turn(entry), most)
 
 
 def _is_frequent(entry: Entry) -> bool:
@@ -131,11 +149,11 @@ def _is_frequent(entry: Entry) -> bool:
     return most > 1 and entry.rows_of_key >= LARGEST_KEY_POSTINGS * most
 
 
-def _posting_tuples(size: int, rows: int, most: int) -> Iterator[tuple[int, int, float]]:
+def _posting_tuples(size: int, rows: int, most: int) -> Iterator[tuple[int, int]]:
     while rows > 0:
         here = min(rows, most)
         whole = align(size + here * TID_BYTES) if here > 1 else size
-        yield whole, whole - size, float(here)
+        yield whole, whole - size
         rows -= here
 
 

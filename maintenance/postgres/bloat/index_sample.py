@@ -10,6 +10,7 @@ from collections import Counter, defaultdict
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
+from itertools import pairwise
 from statistics import fmean
 from typing import Any, NamedTuple
 
@@ -23,13 +24,21 @@ from maintenance.postgres.bloat.btree_model import (
     bytes_per_row,
 )
 from maintenance.postgres.bloat.interval import Z, mean_limits
-from maintenance.postgres.bloat.page_sample import random_blocks, read_blocks, rows_of_block
+from maintenance.postgres.bloat.page_sample import (
+    random_blocks,
+    read_blocks,
+    rows_of_block,
+    some_rows_of_block,
+)
 from maintenance.postgres.bloat.tables import FIRST_SAMPLE_PAGES
 from maintenance.postgres.bloat.tuple_size import Column, values_size
 from maintenance.postgres.connection import MARKER, query
 
 #: Rows whose keys are read: their sizes and nulls are then known to a per cent or so.
 WANTED_KEYS = 2500
+#: They come from so many pages, some of each: rows that lie together are often alike. Those written
+#: before a column was added are all null in it.
+KEY_PAGES = 200
 #: More pages are counted while the rows of the table are known to less than this, as a share of
 #: what its fullest page would make of it.
 WANTED_ERROR_RATIO = 0.01
@@ -40,6 +49,8 @@ MOST_COUNTED_PAGES = 1000
 FREQUENT_PAGES = 10
 #: Other keys are looked up, these many at a time, to see how many rows share them.
 PROBES_FIRST, PROBES_MOST = 50, 800
+#: Of keys with the same columns null, so many at least: they are unlike the others.
+PROBES_OF_ALIKE = 15
 #: From this many rows on, a key takes the same room a row, to a few per cent.
 ROWS_COUNTED = 200
 #: Rows that all look-ups of one index may touch, and how long they may take: dead rows are not
@@ -123,19 +134,19 @@ class KeyReader:
         rows, row_error = self._estimated_rows(counts)
         if not total:
             return IndexSample(0.0, (), 0.0, len(counts))
-        filled = max(30, math.ceil(WANTED_KEYS / max(1.0, total / len(counts))))
-        blocks = list(counts)
-        if filled < len(blocks):
-            blocks = sorted(self.rng.sample(blocks, filled))
-        keys, compressed = self._read_keys(blocks)
+        rows_of_page = max(1.0, total / len(counts))
+        wanted = max(KEY_PAGES, math.ceil(WANTED_KEYS / rows_of_page))
+        blocks = _evenly(sorted(counts), wanted)
+        one_in = int(len(blocks) * rows_of_page / WANTED_KEYS)
+        keys, compressed = self._read_keys(blocks, one_in)
         if not keys:
             return IndexSample(0.0, (), 0.0, len(counts))
         entries, probe_error = [Entry(key.tuple_bytes) for key in keys], 0.0
         if self.row["deduplicates"]:
             entries, probe_error = self._with_rows_of_keys(keys, rows)
-        sizes = [bytes_per_row(entry) for entry in entries]
-        size_error = _error_of_mean(sizes, math.inf) / fmean(sizes)
+        size_error = _error_by_page(keys, [bytes_per_row(entry) for entry in entries])
         error = math.hypot(row_error, size_error, probe_error)
+        self.rng.shuffle(entries)
         return IndexSample(rows, entries, error, len(counts), compressed / len(keys))
 
     def _estimated_rows(self, counts: Mapping[int, int]) -> tuple[float, float]:
@@ -169,8 +180,8 @@ class KeyReader:
             wanted = min(len(counts), left)
         return counts
 
-    def _read_keys(self, blocks: Sequence[int]) -> tuple[list[Key], int]:
-        """Return the keys of all rows on ``blocks``, and how many of them an index compresses."""
+    def _read_keys(self, blocks: Sequence[int], one_in: int) -> tuple[list[Key], int]:
+        """Return the keys of one row in so many on ``blocks``, and how many an index compresses."""
         nulls = sql.SQL(" + ").join(
             sql.SQL("({} IS NULL)::int * {}").format(column.value, sql.Literal(1 << number))
             for number, column in enumerate(self._values)
@@ -196,7 +207,7 @@ class KeyReader:
             without=sql.Literal(TUPLE_HEADER_BYTES),
             digest=digest,
             compressed=compressed,
-            rows=rows_of_block(self.table),
+            rows=some_rows_of_block(self.table, one_in, self.rng.getrandbits(31)),
             predicate=self._predicate,
         )
         found = read_blocks(self.conn, inner, blocks)
@@ -208,55 +219,64 @@ class KeyReader:
         return keys, compressed_count
 
     def _with_rows_of_keys(self, keys: Sequence[Key], rows: float) -> tuple[list[Entry], float]:
-        """Say for each sampled row how many rows share its key, and how sure the looked up are."""
+        """Say for each sampled row how many rows share its key, and how sure the looked up are.
+
+        The entries stand in the order of their keys.
+        """
         met, pages = Counter(key.digest for key in keys), defaultdict(set)
         for key in keys:
             pages[key.digest].add(key.block)
         scale = max(1.0, rows / len(keys))
-        rare: list[Key] = []
-        entries: list[Entry] = []
-        for key in keys:
-            seen = met[key.digest]
-            if scale == 1 or len(pages[key.digest]) >= FREQUENT_PAGES:
-                entries.append(Entry(key.tuple_bytes, seen * scale))
-            else:
-                rare.append(key)
-        error = 0.0
-        if rare:
-            found, error = self._probe(rare)
-            error *= len(rare) / len(keys)
-            drawn = self.rng.choices(found, k=len(rare))
-            entries += [Entry(key.tuple_bytes, n) for key, n in zip(rare, drawn, strict=True)]
-        self.rng.shuffle(entries)
-        return entries, error
+        known = [scale == 1 or len(pages[key.digest]) >= FREQUENT_PAGES for key in keys]
+        rare = [key for key, is_known in zip(keys, known, strict=True) if not is_known]
+        found, error = self._probe(rare) if rare else ({}, 0.0)
+        entries = [
+            Entry(
+                key.tuple_bytes,
+                met[key.digest] * scale if is_known else self.rng.choice(found[key.nulls]),
+            )
+            for key, is_known in zip(keys, known, strict=True)
+        ]
+        return entries, error * len(rare) / len(keys)
 
-    def _probe(self, keys: Sequence[Key]) -> tuple[list[int], float]:
-        """Look up random keys; return the rows of each and the error of their mean size a row."""
-        order = self.rng.sample(keys, min(PROBES_MOST, len(keys)))
-        found: list[int] = []
-        error, done = 1.0, 0
-        size = round(fmean(key.tuple_bytes for key in keys))
-        while done < len(order) and sum(found) < PROBED_ROWS:
-            batch = order[done : max(PROBES_FIRST, 2 * done)]
+    def _probe(self, keys: Sequence[Key]) -> tuple[Mapping[int, Sequence[int]], float]:
+        """Look up random keys; return the rows of each, and the error of their mean size a row.
+
+        Which columns are null decides how large an entry is and how many rows share it, so that keys
+        that are alike in this are looked at by themselves.
+        """
+        alike: defaultdict[int, list[Key]] = defaultdict(list)
+        for key in self.rng.sample(keys, len(keys)):
+            alike[key.nulls].append(key)
+        some = [key for group in alike.values() for key in group[:PROBES_OF_ALIKE]]
+        others = [key for group in alike.values() for key in group[PROBES_OF_ALIKE:]]
+        self.rng.shuffle(others)
+        order = [*some, *others][: max(PROBES_MOST, len(some))]
+        found: defaultdict[int, list[int]] = defaultdict(list)
+        error, done, touched = 1.0, 0, 0
+        while done < len(order) and (touched < PROBED_ROWS or done < len(some)):
+            batch = order[done : max(PROBES_FIRST, len(some), 2 * done)]
             done += len(batch)
-            found += self._rows_of_keys(batch)
-            sizes = [bytes_per_row(Entry(size, rows)) for rows in found]
-            error = _error_of_mean(sizes, math.inf) / fmean(sizes)
+            for nulls, rows in self._rows_of_keys(batch):
+                found[nulls].append(rows)
+                touched += rows
+            error = _error_of_groups(alike, found)
             if error <= WANTED_ERROR_RATIO:
                 break
         return found, error
 
-    def _rows_of_keys(self, keys: Sequence[Key]) -> list[int]:
-        """Return how many rows have the key of each of these rows, counted up to a limit."""
+    def _rows_of_keys(self, keys: Sequence[Key]) -> Iterator[tuple[int, int]]:
+        """Yield how many rows have the key of each of these rows, counted up to a limit.
+
+        With each stands which of its columns are null; those that are alike in this come together.
+        """
         alike: defaultdict[int, list[str]] = defaultdict(list)
         for key in keys:
             alike[key.nulls].append(f"({key.block},{key.offset})")
-        found: list[int] = []
         with self._looking_up(), self.conn.cursor() as cursor:
             for nulls, tids in alike.items():
                 cursor.execute(self._look_up(nulls, tids))
-                found += [max(1, rows) for (rows,) in cursor.fetchall()]
-        return found
+                yield from ((nulls, max(1, rows)) for (rows,) in cursor.fetchall())
 
     def _look_up(self, nulls: int, tids: Sequence[str]) -> sql.Composable:
         """Compose the count of rows with the keys of these rows, whose ``nulls`` are the same."""
@@ -334,6 +354,48 @@ def _any_of(template: str, columns: Sequence[Column]) -> sql.Composable:
     if not columns:
         return sql.SQL("false")
     return sql.SQL(" OR ").join(sql.SQL(template).format(column.value) for column in columns)
+
+
+def _evenly(blocks: Sequence[int], wanted: int) -> Sequence[int]:
+    """Return so many of the blocks, or all, from all parts of the table alike."""
+    if wanted >= len(blocks):
+        return blocks
+    return [blocks[number * len(blocks) // wanted] for number in range(wanted)]
+
+
+def _error_by_page(keys: Sequence[Key], sizes: Sequence[float]) -> float:
+    """Return the standard error of the mean size, as a share of it; rows of one page are alike.
+
+    The pages come from all parts of the table, so that only what neighbouring ones differ by is left
+    to chance (successive differences: Cochran, *Sampling Techniques*, 1977, chapter 8).
+    """
+    mean = fmean(sizes)
+    by_page: defaultdict[int, float] = defaultdict(float)
+    for key, size in zip(keys, sizes, strict=True):
+        by_page[key.block] += size - mean
+    surplus = [by_page[block] for block in sorted(by_page)]
+    if len(surplus) < 2:
+        return _error_of_mean(sizes, math.inf) / mean
+    differences = sum((a - b) ** 2 for a, b in pairwise(surplus))
+    variance = differences / 2 * len(surplus) / (len(surplus) - 1)
+    return math.sqrt(variance) / len(sizes) / mean
+
+
+def _error_of_groups(
+    keys: Mapping[int, Sequence[Key]], found: Mapping[int, Sequence[int]]
+) -> float:
+    """Return the standard error of the mean size a row, as a share of it, over groups of keys.
+
+    Each group counts by its number of keys, however many of them were looked up.
+    """
+    count = sum(map(len, keys.values()))
+    mean = variance = 0.0
+    for nulls, group in keys.items():
+        size = round(fmean(key.tuple_bytes for key in group))
+        sizes = [bytes_per_row(Entry(size, rows)) for rows in found[nulls]]
+        mean += len(group) / count * fmean(sizes)
+        variance += (len(group) / count * _error_of_mean(sizes, math.inf)) ** 2
+    return math.sqrt(variance) / mean
 
 
 def _error_of_mean(values: Sequence[float], population: float) -> float:

@@ -9,7 +9,7 @@ from typing import Any
 from psycopg2 import sql
 from psycopg2.extensions import connection as Connection  # noqa: N812 - it is a class
 
-from maintenance.postgres.bloat.packing import PageSample
+from maintenance.postgres.bloat.packing import MOST_TUPLES_PER_PAGE, PageSample
 from maintenance.postgres.bloat.tuple_size import Column, padded_rows
 from maintenance.postgres.connection import MARKER
 
@@ -74,6 +74,27 @@ def rows_of_block(table: tuple[str, str]) -> sql.Composable:
         "ONLY {} AS t WHERE t.ctid >= ('(' || b.block || ',0)')::tid"
         " AND t.ctid < ('(' || b.block + 1 || ',0)')::tid"
     ).format(sql.Identifier(*table))
+
+
+def some_rows_of_block(table: tuple[str, str], one_in: int, seed: int) -> sql.Composable:
+    """Compose the FROM item ``t``: one row in so many of block ``b.block``, whichever it may be.
+
+    Which line pointers are looked at follows from a hash of their places: a fixed step would meet
+    none of the rows where every second one was deleted.
+    """
+    if one_in <= 1:
+        return rows_of_block(table)
+    return sql.SQL(
+        "ONLY {} AS t WHERE t.ctid = ANY(ARRAY("
+        "SELECT ('(' || b.block || ',' || o.number || ')')::tid"
+        " FROM pg_catalog.generate_series(1, {}) AS o (number)"
+        " WHERE pg_catalog.hashint8extended(b.block * 1000 + o.number, {}) % {} = 0))"
+    ).format(
+        sql.Identifier(*table),
+        sql.Literal(MOST_TUPLES_PER_PAGE),
+        sql.Literal(seed),
+        sql.Literal(one_in),
+    )
 
 
 def read_blocks(conn: Connection, inner: sql.Composable, blocks: Sequence[int]) -> dict[int, Any]:
