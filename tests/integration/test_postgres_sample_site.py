@@ -160,7 +160,9 @@ def test_every_bloated_index_ends_as_small_as_a_fresh_one(site: Site) -> None:
 
     before = sizes()
     fresh = {relation.subject: relation.packed_bytes for relation in site.truth.relations}
-    job = Job("site", site.target, ReindexOptions(seed=3))
+    # At this scale a page more or less of the smallest is seven points of its bloat.
+    options = ReindexOptions(seed=3, minimum_bloat_ratio=0.2)
+    job = Job("site", site.target, options)
 
     report = reindex_bloated_indexes(job, CONFIGURATION.thresholds)
 
