@@ -38,7 +38,7 @@ WANTED_UNCERTAINTY_RATIO = 0.02
 #: than of 2 GB: the interval depends on the pages read, not on the size of the table.
 LARGEST_SAMPLE_OF_SMALL_PAGES = 1000
 LARGEST_SAMPLE_RATIO = 0.0099  # with what it takes to open the table, one in a hundred
-LARGEST_SAMPLE_PAGES = 2600
+LARGEST_SAMPLE_PAGES = 2595
 
 #: The size of a row is one expression, nested as deep as the table has columns: of more, building
 #: it and running it would exceed what Python and PostgreSQL (max_stack_depth) allow.
