@@ -103,7 +103,6 @@ class _Begun(Generic[StepT]):
 
     step: StepT
     session: RepairSession
-    begun_at: float
 
 
 @dataclass(frozen=True, slots=True)
@@ -201,7 +200,7 @@ class Crew(Generic[StepT, ResultT]):
             speed = speed_for(self._watch.pace, step.predicted_seconds)
             self._tries[step.key] = self._tries.get(step.key, 0) + 1
             future = pool.submit(self._trade.perform, session, step, speed)
-            self._begun[future] = _Begun(step, session, time.monotonic())
+            self._begun[future] = _Begun(step, session)
         self._stand_still()
 
     def _next(self) -> StepT | None:

@@ -60,11 +60,6 @@ class Probe:
         return max(0.0, median(self._recent) - self._before_ms)
 
     @property
-    def commits(self) -> bool:
-        """Whether the probe writes, and so feels the disk and a synchronous standby."""
-        return self._statement == _COMMIT
-
-    @property
     def change(self) -> LatencyChange | None:
         """The latencies before and beside the work; ``None`` where none was measured beside it."""
         if not self._during:

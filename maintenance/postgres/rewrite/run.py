@@ -18,7 +18,7 @@ from maintenance.core.wording import bytes_in_words
 from maintenance.postgres.activity.sessions import xmin_holders
 from maintenance.postgres.bloat.table_report import TableBloat
 from maintenance.postgres.bloat.tables import measure_named_tables
-from maintenance.postgres.connection import connect, is_standby, query, server_major
+from maintenance.postgres.connection import connect, query, server_major
 from maintenance.postgres.repair.crew import Crew, Step
 from maintenance.postgres.repair.failures import outcome_of_error
 from maintenance.postgres.repair.harm import Harm
@@ -30,6 +30,7 @@ from maintenance.postgres.repair.time_limits import TimeLimits
 from maintenance.postgres.rewrite.options import VacuumFullOptions
 from maintenance.postgres.rewrite.plan import Candidate, Conditions, plan_rewrite
 from maintenance.postgres.rewrite.report import better_ways, rewrite_report
+from maintenance.postgres.vacuum.run import refuse_standby
 
 _NO_WINDOW = (
     "VACUUM FULL locks a table for all, and so runs in a maintenance window only, also by hand."
@@ -51,10 +52,7 @@ def vacuum_full(job: Job[DatabaseTarget, VacuumFullOptions], thresholds: Thresho
     if not options.dry_run and job.window is None:
         raise Skipped(_NO_WINDOW)
     with connect(job.target, purpose="rewrite-plan") as conn:
-        if is_standby(conn):
-            raise Skipped(
-                "The server is a standby: it cannot be vacuumed. Make the primary the target."
-            )
+        refuse_standby(conn)
         candidates = _measure(conn, job, thresholds)
         steps, refused = plan_rewrite(candidates, _conditions(conn, job))
         tools = [row["name"] for row in query(conn, "rewrite_tools")]
