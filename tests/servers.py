@@ -19,7 +19,13 @@ from service.embedded.valkey import EmbeddedValkey
 from tests.postgres_clients import ask, major_of
 
 # What a crash would cost is of no interest in a test; the time to write it is.
-FAST_POSTGRES = {"fsync": "off", "synchronous_commit": "off", "full_page_writes": "off"}
+#: Without crash safety, and without an autovacuum that comes upon a test's tables by chance.
+FAST_POSTGRES = {
+    "fsync": "off",
+    "synchronous_commit": "off",
+    "full_page_writes": "off",
+    "autovacuum_naptime": "1d",
+}
 
 
 def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
@@ -58,7 +64,8 @@ def stand_in_for_flush(server: EmbeddedPostgres) -> None:
 
     There a session reports when it becomes idle half a second after its last report, and readers
     take what was written for one of them in the last half second (PGSTAT_STAT_INTERVAL). After a
-    pause longer than both, the next reader sees what this session did.
+    pause longer than both, the next reader sees what this session did: autovacuum, which reads
+    at any time, sleeps (FAST_POSTGRES).
     """
     if major_of(server.url()) >= 15:
         return
