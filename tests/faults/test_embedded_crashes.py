@@ -10,7 +10,7 @@ import signal
 import subprocess
 import sys
 from collections.abc import Iterator
-from contextlib import closing
+from contextlib import ExitStack, closing
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -33,6 +33,7 @@ from service.embedded.postgres import EmbeddedPostgres
 from service.embedded.state import StateFolder
 from service.embedded.valkey import EmbeddedValkey
 from tests.polling import eventually, is_gone
+from tests.small_disks import small_disk
 
 ROOT = Path(__file__).resolve().parents[2]
 ORPHAN_DEADLINE_SECONDS = 5
@@ -487,28 +488,15 @@ def test_a_folder_that_lost_its_cluster_is_refused(folder: Path) -> None:
 
 @only_root
 def test_a_small_full_disk_is_refused_before_anything_is_written(folder: Path) -> None:
-    if shutil.which("mount") is None:
-        pytest.skip("needs mount to make a small file system")
-    folder.mkdir()
-    mounted = subprocess.run(
-        ["mount", "-t", "tmpfs", "-o", "size=32m,mode=711", "maintenance-test", str(folder)],
-        capture_output=True,
-        text=True,
-        check=False,
-    )
-    if mounted.returncode != 0:
-        pytest.skip(f"cannot mount a small file system: {mounted.stderr.strip()}")
-    server = EmbeddedPostgres(folder / "postgres", "p")
-    try:
+    with small_disk(folder), ExitStack() as stack:
+        server = EmbeddedPostgres(folder / "postgres", "p")
+        stack.callback(server.stop)
         with pytest.raises(StateFolderError, match="Only 34 MB are free"):
             StateFolder.open(folder)
         assert list(folder.iterdir()) == []
         with pytest.raises(ServerStartError, match="No space left on device"):
             server.start()
         assert not server.data_dir.exists()
-    finally:
-        server.stop()
-        subprocess.run(["umount", str(folder)], check=True)
 
 
 def test_servers_of_one_state_folder_have_their_own_folders_and_ports(

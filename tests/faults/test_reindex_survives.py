@@ -2,7 +2,7 @@
 
 import secrets
 import threading
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
@@ -18,6 +18,7 @@ from maintenance.core.reports import Report
 from maintenance.models import RunState, StoredReport, Trigger
 from maintenance.postgres.reindex.options import ReindexOptions
 from maintenance.postgres.reindex.run import reindex_bloated_indexes
+from service.embedded.account import server_account
 from service.embedded.postgres import EmbeddedPostgres
 from tests.acceptance.test_checklists_run import finished
 from tests.celery_nodes import WorkerFactory
@@ -26,6 +27,7 @@ from tests.integration.test_postgres_reindex import AT_WORK, invalid, oid, plant
 from tests.polling import eventually
 from tests.postgres_clients import ask
 from tests.servers import FAST_POSTGRES, stand_in_for_flush
+from tests.small_disks import small_tablespace
 
 BY_HAND = Origin(Trigger.CLI, actor="tester")
 OURS = "SELECT pid FROM pg_stat_activity WHERE application_name LIKE 'maintenance:reindex:%%'"
@@ -103,9 +105,42 @@ def test_a_server_restarted_in_mid_rebuild_is_cleaned_by_the_next_run(server_roo
     assert [o.action.kind for o in report.outcomes] == ["drop leftover", "reindex", "analyze"]
 
 
-def rebuild(url: str) -> Report:
+@pytest.mark.skipif(server_account() is None, reason="needs root to mount a small file system")
+def test_a_disk_that_fills_up_costs_a_rebuild_and_no_index(
+    make_database: Callable[[], str], server_root: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    url = make_database()
+    with small_tablespace(url, server_root / f"small-{secrets.token_hex(4)}") as space:
+        ask(url, "CREATE TABLE cramped (n text)")
+        ask(url, f"CREATE INDEX cramped_n ON cramped (n) TABLESPACE {space}")
+        # In no order, so that no page of the index is emptied by the deletion.
+        fill = "SELECT md5(i::text) || repeat('x', 60) FROM generate_series(1, 165000) i"
+        ask(url, f"INSERT INTO cramped {fill}")
+        ask(url, "DELETE FROM cramped WHERE n < '6'")
+        ask(url, "VACUUM ANALYZE cramped")
+
+        [outcome] = rebuild(url, "cramped_n").outcomes
+        assert outcome.verdict is Verdict.REFUSED
+        assert "that are free" in outcome.sentence
+
+        # A disk that nobody can look at, or that fills up meanwhile.
+        monkeypatch.setattr("maintenance.postgres.repair.disk._free_bytes", lambda _: None)
+        report = rebuild(url, "cramped_n")
+        failed = next(o for o in report.outcomes if o.action.kind == "reindex")
+        assert failed.verdict is Verdict.FAILED
+        assert "No space left on device" in failed.sentence
+        assert invalid(url) == []
+        assert ask(url, OURS) == []
+
+        ask(url, "DELETE FROM cramped WHERE n > '7'")
+        ask(url, "VACUUM cramped")
+        again = rebuild(url, "cramped_n")
+        assert [o.sentence for o in again.outcomes if o.verdict is not Verdict.WORKED] == []
+
+
+def rebuild(url: str, index: str = "t_n") -> Report:
     target = DatabaseTarget(url=url, pacing=Pacing(added_latency_ms=10_000))
     return reindex_bloated_indexes(
-        Job("site", target, ReindexOptions(indexes=("t_n",)), run_id=secrets.token_hex(16)),
+        Job("site", target, ReindexOptions(indexes=(index,)), run_id=secrets.token_hex(16)),
         Thresholds(),
     )

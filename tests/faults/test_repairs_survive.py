@@ -1,13 +1,11 @@
 """What happens under a repair: workers killed, servers restarted, sessions ended, disks full."""
 
 import secrets
-import shutil
 import socket
-import subprocess
 import threading
 import time
 from collections.abc import Callable, Iterator
-from contextlib import closing, contextmanager
+from contextlib import closing
 from pathlib import Path
 from typing import Any
 
@@ -34,6 +32,7 @@ from tests.faults.test_runs_survive import let_the_lease_expire
 from tests.polling import eventually
 from tests.postgres_clients import ask
 from tests.servers import FAST_POSTGRES, stand_in_for_flush
+from tests.small_disks import small_tablespace
 
 #: An ANALYZE of the table takes as long as somebody lets it: its expression waits for a row.
 SLOW_EXPRESSION = """
@@ -257,35 +256,10 @@ def test_a_cut_connection_leaves_no_session_and_the_next_attempt_goes_on(
     assert {o.verdict for o in vacuum(url, steps).values()} == {Verdict.WORKED}
 
 
-@contextmanager
-def small_tablespace(url: str, folder: Path) -> Iterator[str]:
-    """Yield a tablespace on a file system of 32 MB."""
-    folder.mkdir()
-    mounted = subprocess.run(
-        ["mount", "-t", "tmpfs", "-o", "size=32m,mode=711", "maintenance-test", str(folder)],
-        capture_output=True,
-        text=True,
-        check=False,
-    )
-    if mounted.returncode != 0:
-        pytest.skip(f"cannot mount a small file system: {mounted.stderr.strip()}")
-    try:
-        place = folder / "space"
-        place.mkdir(mode=0o700)
-        account = server_account()
-        if account is not None:
-            shutil.chown(place, account.uid, account.gid)
-        ask(url, f"CREATE TABLESPACE small LOCATION '{place}'")
-        yield "small"
-        ask(url, "DROP TABLE IF EXISTS cramped")
-        ask(url, "DROP TABLESPACE small")
-    finally:
-        subprocess.run(["umount", "--lazy", str(folder)], check=True)
-
-
-@pytest.mark.skipif(shutil.which("mount") is None, reason="needs mount for a small file system")
 @pytest.mark.skipif(server_account() is None, reason="needs root to mount a small file system")
-def test_a_disk_that_fills_up_costs_a_rewrite_and_no_row(url: str, server_root: Path) -> None:
+def test_a_disk_that_fills_up_costs_a_rewrite_and_no_row(
+    url: str, server_root: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     with small_tablespace(url, server_root / f"small-{secrets.token_hex(4)}") as space:
         ask(url, f"CREATE TABLE cramped (id int, body text) TABLESPACE {space}")
         ask(url, "INSERT INTO cramped SELECT i, repeat('x', 1000) FROM generate_series(1, 21000) i")
@@ -300,6 +274,12 @@ def test_a_disk_that_fills_up_costs_a_rewrite_and_no_row(url: str, server_root: 
         )
         rows = ask(url, "SELECT count(*), sum(id) FROM cramped")
 
+        [outcome] = vacuum_full(job, Thresholds()).outcomes
+        assert outcome.verdict is Verdict.REFUSED
+        assert "that are free" in outcome.sentence
+
+        # A disk that nobody can look at, or that fills up meanwhile.
+        monkeypatch.setattr("maintenance.postgres.repair.disk._free_bytes", lambda _: None)
         [outcome] = vacuum_full(job, Thresholds()).outcomes
         assert outcome.verdict is Verdict.FAILED
         assert "No space left on device" in outcome.sentence

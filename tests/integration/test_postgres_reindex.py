@@ -400,7 +400,7 @@ def test_what_does_not_fit_into_the_window_is_not_begun(url: str) -> None:
     before, now = oid(url), time.time()
     outcome = only(reindex(url, history=Slow(), window=OpenWindow(now + 60, now + 3600)))
     assert outcome.verdict is Verdict.REFUSED
-    assert "left alone: it needs about" in outcome.sentence
+    assert "left for the next run: it needs about" in outcome.sentence
     assert "the maintenance window closes at" in outcome.sentence
     assert outcome.action.predicted["seconds"] > 60
     assert oid(url) == before

@@ -193,6 +193,27 @@ def test_what_an_earlier_attempt_has_done_is_not_done_again(url: str) -> None:
     assert set(noted.done()) == {"run done", "run new"}
 
 
+@pytest.mark.parametrize(
+    ("verdict", "tried"),
+    [
+        (Verdict.BLOCKED, ["one"]),
+        (Verdict.REFUSED, ["one"]),
+        (Verdict.FAILED, []),
+        (Verdict.NO_GAIN, []),
+    ],
+)
+def test_what_stood_in_the_way_of_an_earlier_attempt_may_be_gone(
+    url: str, verdict: Verdict, tried: list[str]
+) -> None:
+    trade = Statements()
+    earlier = Outcome(step("one", "SELECT 1").action, verdict, "by the first attempt")
+
+    work = do(url, [step("one", "SELECT 1")], trade=trade, steps=Noted(earlier))
+
+    assert trade.begun == tried
+    assert [o.verdict for o in work.outcomes] == [Verdict.WORKED if tried else verdict]
+
+
 def test_a_window_that_closes_ends_what_is_at_work_and_leaves_the_rest(url: str) -> None:
     now = time.time()
     window = OpenWindow(closes_epoch_seconds=now + 1, next_opens_epoch_seconds=now + 3600)

@@ -1,14 +1,14 @@
 """VACUUM FULL: refused with reasons, planned with its price, agreed to, done in a window, verified."""
 
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 import pytest
 
 from maintenance.conf import DatabaseTarget, Pacing, Thresholds
 from maintenance.core.errors import Skipped, UnknownName
-from maintenance.core.job import History, Job, NoHistory, OpenWindow, Point
+from maintenance.core.job import History, Job, NoHistory, NoSteps, OpenWindow, Point, Steps
 from maintenance.core.plans import Outcome, Verdict
 from maintenance.core.reports import Report
 from maintenance.postgres.rewrite.options import VacuumFullOptions
@@ -38,10 +38,19 @@ def bloated_table(url: str, name: str) -> None:
 
 
 def rewrite(
-    url: str, *tables: str, window: bool = True, history: History | None = None, **options: Any
+    url: str,
+    *tables: str,
+    window: bool = True,
+    history: History | None = None,
+    steps: Steps | None = None,
+    size_limit_bytes: int | None = None,
+    **options: Any,
 ) -> Report:
     target = DatabaseTarget(
-        url=url, lock_timeout_seconds=0.3, pacing=Pacing(longest_wait_seconds=2)
+        url=url,
+        lock_timeout_seconds=0.3,
+        pacing=Pacing(longest_wait_seconds=2),
+        size_limit_bytes=size_limit_bytes,
     )
     now = time.time()
     return vacuum_full(
@@ -51,6 +60,7 @@ def rewrite(
             VacuumFullOptions(tables=tables or ("big",), **options),
             window=OpenWindow(now + 3600, now + 86_400) if window else None,
             history=history or NoHistory(),
+            steps=steps or NoSteps(),
         ),
         Thresholds(),
     )
@@ -149,6 +159,53 @@ def test_a_table_without_bloat_is_not_worth_the_lock(url: str) -> None:
     outcome = only(rewrite(url, lock_limit_seconds=60))
     assert outcome.verdict is Verdict.REFUSED
     assert outcome.sentence.endswith("less than 20 %: not worth the lock")
+
+
+def test_a_copy_that_the_disk_or_the_plan_has_no_room_for_is_refused(
+    url: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    database = ask(url, "SELECT pg_database_size(current_database())")[0][0]
+    outcome = only(rewrite(url, lock_limit_seconds=60, size_limit_bytes=database + 1_000_000))
+    assert outcome.verdict is Verdict.REFUSED
+    assert "would pass its limit of" in outcome.sentence
+
+    monkeypatch.setattr("maintenance.postgres.repair.disk._free_bytes", lambda _: 1_000_000)
+    outcome = only(rewrite(url, lock_limit_seconds=60))
+    assert outcome.verdict is Verdict.REFUSED
+    assert "more than half of the 977 kB that are free" in outcome.sentence
+
+
+def test_the_disk_is_looked_at_again_before_each_table(
+    url: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    free = iter([10**12, 1_000_000])
+    monkeypatch.setattr("maintenance.postgres.repair.disk._free_bytes", lambda _: next(free))
+    before = size(url, "big")
+    outcome = only(rewrite(url, lock_limit_seconds=60))
+    assert outcome.verdict is Verdict.REFUSED
+    assert "that are free" in outcome.sentence
+    assert size(url, "big") == before
+
+
+class OfEarlierAttempt:
+    """What an attempt before this one has noted."""
+
+    def __init__(self, outcome: Outcome) -> None:
+        self._done = {f"{outcome.action.kind} {outcome.action.subject}": outcome}
+
+    def done(self) -> Mapping[str, Outcome]:
+        return self._done
+
+    def record(self, key: str, outcome: Outcome) -> None:
+        raise AssertionError(f"{key} was done again: {outcome}")
+
+
+def test_what_an_attempt_that_was_cut_short_has_rewritten_is_reported_as_done(url: str) -> None:
+    done = only(rewrite(url, lock_limit_seconds=60))
+
+    outcome = only(rewrite(url, lock_limit_seconds=60, steps=OfEarlierAttempt(done)))
+
+    assert outcome == done
 
 
 def test_an_old_transaction_is_named_and_the_table_left_alone(

@@ -8,7 +8,7 @@ import pytest
 from maintenance.conf import DatabaseTarget, Thresholds
 from maintenance.core.errors import UnknownName
 from maintenance.core.job import Job
-from maintenance.core.plans import Verdict
+from maintenance.core.plans import Outcome, Verdict
 from maintenance.core.reports import Report
 from maintenance.postgres.tuning.options import TuneOptions
 from maintenance.postgres.tuning.run import tune_autovacuum
@@ -30,12 +30,26 @@ def url(make_database: Callable[[], str], monkeypatch: pytest.MonkeyPatch) -> st
     return url
 
 
-def tune(url: str, state: Any = None, **options: Any) -> Report:
+class Done:
+    """What an earlier attempt of the run has done."""
+
+    def __init__(self, *outcomes: Outcome) -> None:
+        self._done = {f"{o.action.kind} {o.action.subject}": o for o in outcomes}
+
+    def done(self) -> dict[str, Outcome]:
+        return self._done
+
+    def record(self, key: str, outcome: Outcome) -> None:
+        raise AssertionError(f"{key} was done again: {outcome}")
+
+
+def tune(url: str, state: Any = None, *earlier: Outcome, **options: Any) -> Report:
     job = Job(
         "site",
         DatabaseTarget(url=url, lock_timeout_seconds=0.3),
         TuneOptions(**options),
         previous_state=state or {},
+        **({"steps": Done(*earlier)} if earlier else {}),
     )
     return tune_autovacuum(job, ADVICE)
 
@@ -113,6 +127,28 @@ def test_a_trial_that_helps_is_kept(url: str) -> None:
     assert "10 dead rows wait for a VACUUM now, 1,000 did before" in kept.sentence
     assert kept.undo
     assert settings(url) != UNTOUCHED
+
+
+def test_a_trial_that_began_in_an_attempt_that_was_cut_short_goes_on(url: str) -> None:
+    whole = tune(url, trial_days=3)
+    stored = [Outcome.from_json(outcome.to_json()) for outcome in whole.outcomes]
+
+    report = tune(url, None, *stored, trial_days=3)
+
+    assert report.state == whole.state
+    assert [o.verdict for o in report.outcomes] == [Verdict.WORKED]
+    assert report.follow_up is not None
+
+
+def test_a_trial_that_such_an_attempt_took_back_is_said_to_be_taken_back(url: str) -> None:
+    first = tune(url, tune(url, trial_days=0).state, judge_only=True)
+    whole = tune(url, first.state, judge_only=True)
+
+    report = tune(url, first.state, *whole.outcomes, judge_only=True)
+
+    assert [f.code for f in report.findings] == ["tuning-revert"]
+    assert report.findings == whole.findings
+    assert report.state["trials"] == []
 
 
 def test_settings_that_somebody_changed_meanwhile_are_left(url: str) -> None:

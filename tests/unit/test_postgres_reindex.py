@@ -26,13 +26,12 @@ from maintenance.postgres.reindex.plan import (
     plan_reindex,
 )
 from maintenance.postgres.reindex.preflight import (
-    Disk,
     Obstacle,
-    refusal_for_disk,
     refusal_for_transactions,
 )
 from maintenance.postgres.reindex.report import Remaining, reindex_report
 from maintenance.postgres.reindex.verdict import IndexSnapshot, judge
+from maintenance.postgres.repair.disk import Disk, refusal_for_disk
 from maintenance.postgres.repair.harm import Harm
 
 MB = 1024**2

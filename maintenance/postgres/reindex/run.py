@@ -9,7 +9,7 @@ from psycopg2 import sql
 from psycopg2.extensions import connection as Connection  # noqa: N812 - it is a class
 
 from maintenance.conf import DatabaseTarget, Thresholds
-from maintenance.core.errors import MissingRights, Postponed, TargetUnavailable
+from maintenance.core.errors import MissingRights, TargetUnavailable
 from maintenance.core.job import Job
 from maintenance.core.plans import Outcome, Verdict, planned
 from maintenance.core.reports import Report
@@ -36,6 +36,7 @@ from maintenance.postgres.reindex.preflight import obstacles, refusal_for_transa
 from maintenance.postgres.reindex.report import Remaining, reindex_report
 from maintenance.postgres.reindex.trade import Done, ReindexTrade, in_use_by
 from maintenance.postgres.repair.crew import Crew
+from maintenance.postgres.repair.ending import outcomes_of_run
 from maintenance.postgres.repair.harm import Harm
 from maintenance.postgres.repair.sessions import repair_session, watching
 from maintenance.postgres.repair.time_limits import TimeLimits
@@ -157,14 +158,7 @@ def _carry_out(job: Job[DatabaseTarget, ReindexOptions], plan: ReindexPlan) -> _
             work = crew.work(plan.steps)
         finally:
             remaining = _drop_what_is_left(job, trade.uncertain_tables)
-    if work.left and job.window is not None and limits.window_is_closed:
-        raise Postponed("The maintenance window closed.", job.window.next_opens_epoch_seconds)
-    keys = {step.key for step in plan.steps}
-    earlier = tuple(o for key, o in job.steps.done().items() if key not in keys)
-    left = tuple(
-        Outcome(step.action, Verdict.REFUSED, f"left alone: {reason}") for step, reason in work.left
-    )
-    return _Result((*earlier, *work.outcomes, *left), remaining, work.harm)
+    return _Result(outcomes_of_run(job, plan.steps, work, limits), remaining, work.harm)
 
 
 def _drop_what_is_left(

@@ -21,13 +21,12 @@ from maintenance.postgres.reindex.measure import drop_statement, snapshot_of
 from maintenance.postgres.reindex.options import ReindexOptions
 from maintenance.postgres.reindex.plan import ANALYZE, IndexFacts, ReindexStep
 from maintenance.postgres.reindex.preflight import (
-    disk_of,
     obstacles,
-    refusal_for_disk,
     refusal_for_table,
     refusal_for_transactions,
 )
 from maintenance.postgres.reindex.verdict import IndexSnapshot, judge
+from maintenance.postgres.repair.disk import disk_of, refusal_for_disk
 from maintenance.postgres.repair.failures import outcome_of_error
 from maintenance.postgres.repair.pacing import Speed
 from maintenance.postgres.repair.session import End, Interrupted, RepairSession, SessionLost

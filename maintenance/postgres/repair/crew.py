@@ -40,6 +40,9 @@ SETTLE_SECONDS = 1.0
 #: A session that does not answer a request to cancel is left behind after this long.
 PATIENCE_SECONDS = 10.0
 
+#: What an attempt could not do, another one may: blocked, or refused before it began.
+TRIED_AGAIN = {Verdict.BLOCKED, Verdict.REFUSED}
+
 ResultT = TypeVar("ResultT")
 
 
@@ -156,10 +159,11 @@ class Crew(Generic[StepT, ResultT]):
     def work(self, steps: Sequence[StepT]) -> Work[StepT]:
         """Do the steps in their order, those that an earlier attempt has done left out.
 
+        What stood in the way of one then (a lock, an old transaction) may be gone: it is tried again.
         Raises what the progress raises (cancelled, lease lost) and :class:`TargetUnavailable` where
         the server goes away; its own statements are ended before, and what was done is noted.
         """
-        done = self._job.steps.done()
+        done = {k: o for k, o in self._job.steps.done().items() if o.verdict not in TRIED_AGAIN}
         self._outcomes = [done[step.key] for step in steps if step.key in done]
         self._pending.extend(sorted((s for s in steps if s.key not in done), key=lambda s: s.stage))
         self._total = len(steps)

@@ -8,6 +8,7 @@ from maintenance.core.wording import bytes_in_words, percent, seconds_in_words
 from maintenance.postgres.activity.sessions import XminHolder
 from maintenance.postgres.bloat.table_report import TableBloat
 from maintenance.postgres.repair.crew import Step
+from maintenance.postgres.repair.disk import Disk, refusal_for_disk
 
 #: Of a server that was never seen rewriting a table: what a slow disk reads or writes in a second.
 ASSUMED_BYTES_PER_SECOND = 20e6
@@ -35,6 +36,7 @@ class Candidate:
     is_catalog: bool
     may_maintain: bool
     bloat: TableBloat | None = None
+    disk: Disk | None = None
 
     @property
     def total_bytes(self) -> int:
@@ -53,6 +55,11 @@ class Candidate:
         estimate = self.bloat.estimate if self.bloat else None
         kept_ratio = 1.0 if estimate is None else 1.0 - max(0.0, estimate.low_ratio)
         return int(self.heap_bytes * kept_ratio) + self.toast_bytes + self.index_bytes
+
+    @property
+    def disk_bytes(self) -> int:
+        """What is needed while it is at work: the copy, and its WAL."""
+        return 2 * self.written_bytes
 
     def lock_seconds(self, bytes_per_second: float) -> float:
         """How long nobody can read or write the table: while it is read and written anew."""
@@ -73,13 +80,13 @@ class Conditions:
 
     ``lock_limit_seconds`` is how long a person has agreed that a table may be locked, 0 where
     nobody has. ``bytes_per_second`` was learned from earlier runs, ``None`` without any.
-    ``free_bytes`` of the server's disk are ``None`` where nobody can tell.
+    ``size_limit_bytes`` is the most that the database may have, ``None`` where no limit is known.
     """
 
     lock_limit_seconds: float
     minimum_gain_ratio: float
     bytes_per_second: float | None = None
-    free_bytes: int | None = None
+    size_limit_bytes: int | None = None
     holders: tuple[XminHolder, ...] = ()
 
 
@@ -115,14 +122,14 @@ def action_of(candidate: Candidate, seconds: float, conditions: Conditions) -> A
             "lock": "ACCESS EXCLUSIVE: nobody reads or writes the table meanwhile",
             "lock_seconds": round(seconds, 1),
             "lock_in_words": f"{seconds_in_words(seconds)}{guess}",
-            "disk_bytes": 2 * candidate.written_bytes,
+            "disk_bytes": candidate.disk_bytes,
         },
     )
 
 
 def _refusal(candidate: Candidate, seconds: float, conditions: Conditions) -> str:
     """Return the first reason not to rewrite a table; empty where nothing speaks against it."""
-    return next(_refusals(candidate, seconds, conditions), "")
+    return next(filter(None, _refusals(candidate, seconds, conditions)), "")
 
 
 def _refusals(candidate: Candidate, seconds: float, conditions: Conditions) -> Iterator[str]:
@@ -145,12 +152,8 @@ def _refusals(candidate: Candidate, seconds: float, conditions: Conditions) -> I
                 f"{holder.in_words} may still see its dead rows, which would be copied."
                 f" {holder.remedy}"
             )
-    need = 2 * candidate.written_bytes
-    if conditions.free_bytes is not None and need > conditions.free_bytes:
-        yield (
-            f"it needs {bytes_in_words(need)} for the copy and its WAL, and"
-            f" {bytes_in_words(conditions.free_bytes)} are free"
-        )
+    if candidate.disk is not None:
+        yield refusal_for_disk(candidate.disk, candidate.disk_bytes, conditions.size_limit_bytes)
     yield _not_agreed(seconds, conditions.lock_limit_seconds)
 
 

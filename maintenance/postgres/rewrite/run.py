@@ -10,7 +10,7 @@ from psycopg2 import sql
 from psycopg2.extensions import connection as Connection  # noqa: N812 - it is a class
 
 from maintenance.conf import DatabaseTarget, Thresholds
-from maintenance.core.errors import Postponed, Skipped
+from maintenance.core.errors import Skipped
 from maintenance.core.job import Job
 from maintenance.core.plans import Outcome, Verdict, planned
 from maintenance.core.reports import Report
@@ -19,7 +19,9 @@ from maintenance.postgres.activity.sessions import xmin_holders
 from maintenance.postgres.bloat.table_report import TableBloat
 from maintenance.postgres.bloat.tables import measure_named_tables
 from maintenance.postgres.connection import connect, query, server_major
-from maintenance.postgres.repair.crew import Crew, Step
+from maintenance.postgres.repair.crew import TRIED_AGAIN, Crew, Step
+from maintenance.postgres.repair.disk import disk_of, refusal_for_disk
+from maintenance.postgres.repair.ending import outcomes_of_run
 from maintenance.postgres.repair.failures import outcome_of_error
 from maintenance.postgres.repair.harm import Harm
 from maintenance.postgres.repair.pacing import Speed
@@ -57,11 +59,21 @@ def vacuum_full(job: Job[DatabaseTarget, VacuumFullOptions], thresholds: Thresho
         steps, refused = plan_rewrite(candidates, _conditions(conn, job))
         tools = [row["name"] for row in query(conn, "rewrite_tools")]
         better = list(better_ways(candidates, tools, server_major(conn)))
-    outcomes = [Outcome(r.action, Verdict.REFUSED, r.reason) for r in refused]
+    # What an earlier attempt of this run has rewritten is not worth it any more.
+    done_before = {
+        outcome.action.subject
+        for outcome in job.steps.done().values()
+        if outcome.verdict not in TRIED_AGAIN
+    }
+    outcomes = [
+        Outcome(r.action, Verdict.REFUSED, r.reason)
+        for r in refused
+        if r.action.subject not in done_before
+    ]
     harm = Harm()
     if options.dry_run:
         outcomes = [*planned(tuple(step.action for step in steps)), *outcomes]
-    elif steps:
+    elif steps or done_before:
         done, harm = _rewrite(job, steps)
         outcomes = [*done, *outcomes]
     return rewrite_report(candidates, outcomes, harm, job.target.pacing, better)
@@ -79,7 +91,8 @@ def _measure(
 def _candidate(conn: Connection, row: dict[str, Any], bloat: TableBloat) -> Candidate:
     table = sql.Identifier(row["schema"], row["name"])
     statement = sql.SQL("VACUUM (FULL, ANALYZE, VERBOSE) {}").format(table).as_string(conn)
-    return Candidate(**row, statement=statement, bloat=bloat)
+    disk = disk_of(conn, row["oid"])
+    return Candidate(**row, statement=statement, bloat=bloat, disk=disk)
 
 
 def _conditions(conn: Connection, job: Job[DatabaseTarget, VacuumFullOptions]) -> Conditions:
@@ -89,28 +102,24 @@ def _conditions(conn: Connection, job: Job[DatabaseTarget, VacuumFullOptions]) -
         minimum_gain_ratio=job.options.minimum_gain_ratio,
         # The slowest of the last ones: a lock that lasts longer than foretold is a broken promise.
         bytes_per_second=min((point.value for point in rates[-3:]), default=None),
+        size_limit_bytes=job.target.size_limit_bytes,
         holders=tuple(xmin_holders(conn)),
     )
 
 
 def _rewrite(
     job: Job[DatabaseTarget, VacuumFullOptions], steps: Sequence[Step]
-) -> tuple[list[Outcome], Harm]:
+) -> tuple[tuple[Outcome, ...], Harm]:
     limits = TimeLimits.starting_now(
         window=job.window, statement_timeout_seconds=job.options.lock_limit_seconds
     )
     with watching(job, 1) as watch:
-        trade = _Rewriting(watch.conn)
+        trade = _Rewriting(watch.conn, job.target.size_limit_bytes)
         crew: Crew[Step, _Done] = Crew(
             job, watch, trade, limits, kind="rewrite", jobs=1, gives_way=False
         )
         work = crew.work(steps)
-    if work.left and job.window is not None and limits.window_is_closed:
-        raise Postponed("The maintenance window closed.", job.window.next_opens_epoch_seconds)
-    left = [
-        Outcome(step.action, Verdict.REFUSED, f"left alone: {reason}") for step, reason in work.left
-    ]
-    return [*work.outcomes, *left], work.harm
+    return outcomes_of_run(job, steps, work, limits), work.harm
 
 
 @dataclass(frozen=True, slots=True)
@@ -124,8 +133,9 @@ class _Done:
 class _Rewriting:
     """The trade of rewriting one table after another."""
 
-    def __init__(self, conn: Connection) -> None:
+    def __init__(self, conn: Connection, size_limit_bytes: int | None) -> None:
         self._conn = conn
+        self._size_limit_bytes = size_limit_bytes
 
     def perform(self, session: RepairSession, step: Step, speed: Speed) -> _Done | Outcome:  # noqa: ARG002 - the shorter its lock the better
         """Rewrite one table, at full speed."""
@@ -133,6 +143,9 @@ class _Rewriting:
             with occupied(session.conn, step.table_oid) as occupant:
                 if occupant is not None:
                     return Outcome(step.action, Verdict.REFUSED, occupant.in_words)
+                reason = self._refusal_for_disk(session.conn, step)
+                if reason:
+                    return Outcome(step.action, Verdict.REFUSED, reason)
                 before = _total_bytes(session.conn, step.table_oid) or 0
                 begin = time.monotonic()
                 session.execute(sql.SQL(step.action.statement))
@@ -146,6 +159,13 @@ class _Rewriting:
                 limit_option="lock_limit_seconds",
                 exclusive=True,
             )
+
+    def _refusal_for_disk(self, conn: Connection, step: Step) -> str:
+        """Look once more: the disk was measured before the tables that came first."""
+        if _total_bytes(conn, step.table_oid) is None:
+            return ""  # dropped: the statement says so
+        need = step.action.predicted["disk_bytes"]
+        return refusal_for_disk(disk_of(conn, step.table_oid), need, self._size_limit_bytes)
 
     def settle(self, done: Sequence[tuple[Step, _Done]]) -> list[Outcome]:
         """Compare sizes."""

@@ -1,4 +1,4 @@
--- Where an index lies, as far as the role may know, and what tells whether that is on our machine.
+-- Where a relation lies, as far as the role may know, and what tells whether that is on our machine.
 SELECT
     (SELECT s.setting FROM pg_settings AS s WHERE s.name = 'data_directory') AS data_directory,
     nullif(pg_tablespace_location(c.reltablespace), '') AS tablespace_directory,

@@ -17,6 +17,7 @@ from maintenance.core.suggestions import did_you_mean
 from maintenance.core.wording import seconds_in_words
 from maintenance.postgres.connection import connect, query
 from maintenance.postgres.repair.crew import Crew, Step
+from maintenance.postgres.repair.ending import outcomes_of_run
 from maintenance.postgres.repair.failures import outcome_of_error
 from maintenance.postgres.repair.harm import Harm
 from maintenance.postgres.repair.pacing import Speed
@@ -66,12 +67,14 @@ def tune_autovacuum(job: Job[DatabaseTarget, TuneOptions], thresholds: Threshold
         measured = measure(conn)
         trials = [Trial.from_json(body) for body in job.previous_state.get("trials", ())]
         tuning = _plan(conn, job, thresholds, measured, trials)
+    outcomes: Sequence[Outcome] = ()
     harm, follow_up = Harm(), None
     if job.options.dry_run:
-        outcomes = list(planned(tuple(step.action for step in tuning.steps)))
+        outcomes = planned(tuple(step.action for step in tuning.steps))
         standing = trials
     else:
-        outcomes, harm = _apply(job, tuning.steps) if tuning.steps else ([], Harm())
+        if tuning.steps or job.steps.done():
+            outcomes, harm = _apply(job, tuning)
         standing = _standing(tuning, outcomes)
         follow_up = _follow_up(standing, measured.window.measured_at)
     return tuning_report(
@@ -115,8 +118,11 @@ def _plan(
             began_at=now,
             ends_at=now + job.options.trial_days * 86_400,
         )
+    taken_back = _taken_back(job)
     judged = {
-        t.table: (t, *_judgement(t, rows.get(t.oid), now)) for t in trials if t.ends_at <= now
+        t.table: (t, *_judgement(t, rows.get(t.oid), now, taken_back))
+        for t in trials
+        if t.ends_at <= now
     }
     for trial, judgement, reason in judged.values():
         if judgement is Judgement.REVERT and _is_ours(trial, rows.get(trial.oid)):
@@ -178,9 +184,22 @@ def _refusal(row: Mapping[str, Any] | None, window_seconds: float | None) -> str
     return ""
 
 
-def _judgement(trial: Trial, row: Mapping[str, Any] | None, now: float) -> tuple[Judgement, str]:
+def _taken_back(job: Job[DatabaseTarget, TuneOptions]) -> dict[str, str]:
+    """Return the tables whose trial an earlier attempt of this run ended, with its reason."""
+    return {
+        o.action.subject: o.action.reason
+        for o in job.steps.done().values()
+        if o.action.kind == _TAKE_BACK and o.verdict is Verdict.WORKED
+    }
+
+
+def _judgement(
+    trial: Trial, row: Mapping[str, Any] | None, now: float, taken_back: Mapping[str, str]
+) -> tuple[Judgement, str]:
     if row is None:
         return Judgement.REVERT, "the table was dropped meanwhile"
+    if trial.table in taken_back:
+        return Judgement.REVERT, taken_back[trial.table]
     if not trial.still_stands(row["storage_parameters"]):
         return Judgement.KEEP, "somebody has changed its settings since: they are left as they are"
     counted_seconds = trial.before.seconds + now - trial.began_at
@@ -192,23 +211,22 @@ def _is_ours(trial: Trial, row: Mapping[str, Any] | None) -> bool:
 
 
 def _apply(
-    job: Job[DatabaseTarget, TuneOptions], steps: Sequence[Step]
-) -> tuple[list[Outcome], Harm]:
+    job: Job[DatabaseTarget, TuneOptions], tuning: Tuning
+) -> tuple[tuple[Outcome, ...], Harm]:
     limits = TimeLimits(statement_timeout_seconds=STATEMENT_SECONDS)
     with watching(job, 1) as watch:
-        crew: Crew[Step, None] = Crew(
-            job, watch, _Altering(watch.conn), limits, kind="tuning", jobs=1
-        )
-        work = crew.work(steps)
-    left = [Outcome(s.action, Verdict.REFUSED, f"left alone: {why}") for s, why in work.left]
-    return [*work.outcomes, *left], work.harm
+        trade = _Altering(watch.conn, tuning.begun)
+        crew: Crew[Step, None] = Crew(job, watch, trade, limits, kind="tuning", jobs=1)
+        work = crew.work(tuning.steps)
+    return outcomes_of_run(job, tuning.steps, work, limits), work.harm
 
 
 class _Altering:
     """The trade of changing the settings of tables."""
 
-    def __init__(self, conn: Connection) -> None:
+    def __init__(self, conn: Connection, begun: Mapping[str, Trial]) -> None:
         self._conn = conn
+        self._begun = begun
 
     def perform(self, session: RepairSession, step: Step, speed: Speed) -> Outcome | None:  # noqa: ARG002 - it takes a moment
         """Change one table."""
@@ -224,20 +242,19 @@ class _Altering:
         """Read the settings that the tables have now."""
         oids = [step.table_oid for step, _ in done]
         rows = {row["oid"]: row for row in query(self._conn, "table_activity", {"oids": oids})}
-        return [_altered(step, rows.get(step.table_oid)) for step, _ in done]
+        return [self._altered(step, rows.get(step.table_oid)) for step, _ in done]
 
-
-def _altered(step: Step, row: Mapping[str, Any] | None) -> Outcome:
-    if row is None:
-        return Outcome(step.action, Verdict.REFUSED, "the table was dropped meanwhile")
-    present = ", ".join(row["storage_parameters"]) or "those of the server"
-    words = "taken back" if step.action.kind == _TAKE_BACK else "set, on trial"
-    return Outcome(
-        step.action,
-        Verdict.WORKED,
-        f"{words}; its settings are now {present}",
-        after={"storage_parameters": list(row["storage_parameters"])},
-    )
+    def _altered(self, step: Step, row: Mapping[str, Any] | None) -> Outcome:
+        if row is None:
+            return Outcome(step.action, Verdict.REFUSED, "the table was dropped meanwhile")
+        is_taken_back = step.action.kind == _TAKE_BACK
+        words = "taken back" if is_taken_back else "set, on trial"
+        present = ", ".join(row["storage_parameters"]) or "those of the server"
+        after: dict[str, Any] = {"storage_parameters": list(row["storage_parameters"])}
+        if not is_taken_back:
+            after["trial"] = self._begun[step.action.subject].to_json()
+        sentence = f"{words}; its settings are now {present}"
+        return Outcome(step.action, Verdict.WORKED, sentence, after=after)
 
 
 def _standing(tuning: Tuning, outcomes: Sequence[Outcome]) -> list[Trial]:
@@ -245,7 +262,8 @@ def _standing(tuning: Tuning, outcomes: Sequence[Outcome]) -> list[Trial]:
     worked = {(o.action.kind, o.action.subject) for o in outcomes if o.verdict is Verdict.WORKED}
     tried = {(o.action.kind, o.action.subject) for o in outcomes}
     standing = list(tuning.going_on)
-    standing += [trial for name, trial in tuning.begun.items() if (_SET, name) in worked]
+    # From the outcomes, which an attempt that was cut short has left: its trials go on, too.
+    standing += [Trial.from_json(o.after["trial"]) for o in outcomes if "trial" in o.after]
     for name, (trial, judgement, _) in tuning.judged.items():
         if judgement is Judgement.GO_ON:
             standing.append(trial.prolonged(trial.ends_at))

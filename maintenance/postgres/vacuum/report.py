@@ -10,6 +10,7 @@ from maintenance.core.plans import Outcome, Verdict
 from maintenance.core.reports import Report, Sample, Table
 from maintenance.core.wording import counted, listed
 from maintenance.postgres.counters import CounterWindow
+from maintenance.postgres.repair.ending import LEFT
 from maintenance.postgres.repair.harm import Harm, harm_findings
 from maintenance.postgres.vacuum.duration import duration_samples
 from maintenance.postgres.vacuum.plan import TableTask, VacuumPlan
@@ -25,9 +26,6 @@ _PROBLEMS = {
     Verdict.REFUSED: ("vacuum-left-alone", Severity.INFO),
 }
 
-
-#: Beginning of what is said of a table that had no turn.
-LEFT = "left for the next run: "
 #: Tables left are named up to so many in a finding's evidence.
 LEFT_NAMED = 1000
 

@@ -8,16 +8,16 @@ from typing import Any
 from psycopg2.extensions import connection as Connection  # noqa: N812 - it is a class
 
 from maintenance.conf import DatabaseTarget, Thresholds
-from maintenance.core.errors import Postponed, Skipped
+from maintenance.core.errors import Skipped
 from maintenance.core.job import Job
 from maintenance.core.options import DryRunOption
-from maintenance.core.plans import Outcome, Verdict, planned
+from maintenance.core.plans import Outcome, planned
 from maintenance.core.reports import Report
-from maintenance.core.wording import counted
 from maintenance.postgres.connection import connect, is_standby, query, server_major
 from maintenance.postgres.counters import CounterWindow, measure_window
 from maintenance.postgres.one_look import seen_once
-from maintenance.postgres.repair.crew import Crew, Work
+from maintenance.postgres.repair.crew import Crew
+from maintenance.postgres.repair.ending import outcomes_of_run
 from maintenance.postgres.repair.sessions import watching
 from maintenance.postgres.repair.time_limits import TimeLimits
 from maintenance.postgres.repair.watch import Watch
@@ -25,7 +25,7 @@ from maintenance.postgres.vacuum.autovacuum_rules import AutovacuumRules
 from maintenance.postgres.vacuum.duration import Durations
 from maintenance.postgres.vacuum.lost_counters import hidden_dead_rows
 from maintenance.postgres.vacuum.plan import Learned, Mode, VacuumPlan, plan_vacuum
-from maintenance.postgres.vacuum.report import LEFT, Done, vacuum_report
+from maintenance.postgres.vacuum.report import Done, vacuum_report
 from maintenance.postgres.vacuum.space import Space, measure_space
 from maintenance.postgres.vacuum.statements import Server, action_of, database_action
 from maintenance.postgres.vacuum.table_state import TableState, table_states
@@ -213,35 +213,17 @@ def steps_of(
 
 
 def _apply(job: VacuumJob, watch: Watch, steps: Sequence[VacuumStep]) -> Done:
-    """Do the steps, and add what earlier attempts of this run have done."""
+    """Do the steps; see :func:`outcomes_of_run`."""
     limits = TimeLimits.starting_now(
         window=None if job.by_hand else job.window,
         budget_seconds=job.options.time_budget_seconds,
         statement_timeout_seconds=job.options.table_time_limit_seconds,
     )
-    before = _of_earlier_attempts(job.steps.done(), steps)
     crew: Crew[VacuumStep, Performed] = Crew(
         job, watch, VacuumTrade(watch.conn), limits, kind="vacuum", jobs=jobs_of(job)
     )
     work = crew.work(steps)
-    if work.left and limits.window_is_closed and job.window is not None:
-        raise Postponed(
-            f"The maintenance window closed with {counted(len(work.left), 'statement')} left."
-            " The run goes on in the next one.",
-            job.window.next_opens_epoch_seconds,
-        )
-    return Done((*before, *work.outcomes, *_left(work)), work.harm)
-
-
-def _of_earlier_attempts(done: Mapping[str, Outcome], steps: Iterable[VacuumStep]) -> list[Outcome]:
-    """Return what was done to tables that need nothing any more, and are no steps therefore."""
-    present = {step.key for step in steps}
-    return [outcome for key, outcome in done.items() if key not in present]
-
-
-def _left(work: Work[VacuumStep]) -> list[Outcome]:
-    return [
-        Outcome(step.action, Verdict.REFUSED, LEFT + reason)
-        for step, reason in work.left
-        if step.task is not None  # what follows the tables follows those of the next run
-    ]
+    # What follows the tables follows those of the next run: it is not left.
+    left = tuple((step, reason) for step, reason in work.left if step.task is not None)
+    outcomes = outcomes_of_run(job, steps, replace(work, left=left), limits)
+    return Done(outcomes, work.harm)
