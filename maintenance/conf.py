@@ -256,18 +256,32 @@ class StreamFamily(Section):
 
 
 class InvalidationRule(Section):
-    """Cached values that a scheduled run drops: keys by glob ``pattern``, or groups by ``tag``."""
+    """Cached values that a scheduled run drops.
+
+    By glob ``patterns`` of the key as the site writes it, by ``prefixes`` (literal text), by
+    ``keys``, or as groups by ``tags`` and ``namespaces``. Of what patterns and prefixes match,
+    ``keep`` names patterns that stay, and ``older_than_seconds`` spares what was read or written
+    since (idle time; without it all goes).
+    """
 
     patterns: tuple[str, ...] = ()
+    prefixes: tuple[str, ...] = ()
+    keys: tuple[str, ...] = ()
     tags: tuple[str, ...] = ()
-    older_than_seconds: float | None = Field(default=None, gt=0)  # idle time; None drops all
+    namespaces: tuple[str, ...] = ()
+    keep: tuple[str, ...] = ()
+    older_than_seconds: float | None = Field(default=None, gt=0)
 
     @model_validator(mode="after")
     def _names_something(self) -> Self:
-        if not (self.patterns or self.tags):
-            raise ValueError('give at least one of "patterns" and "tags"')
-        if any(pattern.strip("*?") == "" for pattern in self.patterns):
+        if not (self.patterns or self.prefixes or self.keys or self.tags or self.namespaces):
+            raise ValueError(
+                'give at least one of "patterns", "prefixes", "keys", "tags" and "namespaces"'
+            )
+        if any(pattern.strip("*?") == "" for pattern in self.patterns) or "" in self.prefixes:
             raise ValueError("a pattern that matches every key is a flush, which is refused")
+        if (self.keep or self.older_than_seconds) and not (self.patterns or self.prefixes):
+            raise ValueError('"keep" and "older_than_seconds" are for patterns and prefixes only')
         return self
 
 

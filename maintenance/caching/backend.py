@@ -1,6 +1,5 @@
 """Opening a cache target through Django's own API, so that keys and values come out as the site's."""
 
-import re
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -19,13 +18,13 @@ from maintenance.core.latency import with_latency
 from maintenance.core.reports import Report
 from maintenance.core.suggestions import did_you_mean
 from maintenance.redis_client.connection import explained_errors
+from maintenance.redis_client.globs import escape_glob
 from maintenance.redis_client.probe import PacedProgress, probing
 
 #: For caches that are opened by URL; an alias has the time-outs of its own settings.
 TIMEOUT_SECONDS = 10.0
 
 _PLACEHOLDER = "maintenance-placeholder"
-_GLOB_CHARACTERS = re.compile(r"([*?\[\]\\^-])")
 
 
 @dataclass(frozen=True, slots=True)
@@ -55,11 +54,6 @@ class OpenCache:
         if not found:
             return None
         return escape_glob(head) + pattern + escape_glob(tail)
-
-
-def escape_glob(text: str) -> str:
-    """Escape what SCAN's MATCH would take for more than a character."""
-    return _GLOB_CHARACTERS.sub(r"\\\1", text)
 
 
 @contextmanager

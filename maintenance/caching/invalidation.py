@@ -1,37 +1,21 @@
-"""Invalidation: cached values that the configured rules call stale are dropped, by key, by glob
-pattern or by tag. Never by KEYS, and never by a flush."""
+"""Invalidation: cached values that the configured rules call stale are dropped, by key, by prefix,
+by glob pattern, or as groups by tag or namespace. Never by KEYS, and never by a flush."""
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 
 from maintenance.caching.backend import OpenCache, opened, paced
 from maintenance.caching.invalidation_report import RuleResult, build_report
+from maintenance.caching.namespaces import Namespace
 from maintenance.caching.patterns import PatternTally, drop_pattern, refuse_flush
 from maintenance.caching.stored_values import stored_values
-from maintenance.caching.tags import (
-    invalidate_tag,
-    tag_versions,
-    tagged_get,
-    tagged_get_or_set,
-    tagged_set,
-)
+from maintenance.caching.tags import invalidate_tag
 from maintenance.conf import CacheTarget, InvalidationRule
 from maintenance.core.job import Job, Progress, SilentProgress
 from maintenance.core.reports import Report
 from maintenance.core.suggestions import require_known
+from maintenance.redis_client.globs import escape_glob
 from maintenance.redis_client.server import server_facts
-
-__all__ = [
-    "InvalidateOptions",
-    "invalidate_caches",
-    "invalidate_keys",
-    "invalidate_pattern",
-    "invalidate_tag",
-    "tag_versions",
-    "tagged_get",
-    "tagged_get_or_set",
-    "tagged_set",
-]
 
 KEYS_PER_DELETE = 500
 
@@ -63,7 +47,7 @@ def invalidate_caches(job: Job[CacheTarget, InvalidateOptions]) -> Report:
         opened(job.target_name, job.target) as cache,
         paced(cache, job.progress, job.target.added_latency_ms) as (progress, with_its_latency),
     ):
-        refusal = _reason_to_refuse(cache)
+        refusal = reason_to_refuse(cache)
         results = [
             _apply(
                 cache,
@@ -76,15 +60,22 @@ def invalidate_caches(job: Job[CacheTarget, InvalidateOptions]) -> Report:
     return with_its_latency(build_report(job.target_name, job.options.dry_run, results))
 
 
-def _reason_to_refuse(cache: OpenCache) -> str:
-    if cache.client is not None and server_facts(cache.client).is_replica:
+def reason_to_refuse(cache: OpenCache) -> str:
+    """Say why nothing may be dropped on the cache's server; empty where all is well."""
+    if cache.client is None:
+        return ""
+    facts = server_facts(cache.client)
+    if facts.is_replica:
         return "the cache's server is a replica; point the target at its primary"
+    if facts.cluster_enabled:
+        return "the cache's server is one node of a cluster, and has a part of the keys only"
     return ""
 
 
 def _apply(cache: OpenCache, result: RuleResult, *, writes: bool, progress: Progress) -> RuleResult:
     rule = result.rule
-    for pattern in rule.patterns:
+    result.keys_there, result.keys_dropped = _drop_keys(cache, rule.keys, writes=writes)
+    for pattern in (*rule.patterns, *(escape_glob(prefix) + "*" for prefix in rule.prefixes)):
         reason = _unmatchable(cache, pattern)
         if reason:
             result.unmatchable[pattern] = reason
@@ -94,16 +85,37 @@ def _apply(cache: OpenCache, result: RuleResult, *, writes: bool, progress: Prog
                 cache,
                 pattern,
                 older_than_seconds=rule.older_than_seconds,
+                keep=rule.keep,
                 dry_run=not writes,
                 progress=progress,
             )
         )
-    for tag in rule.tags:
-        progress.update(
-            len(result.tags), len(rule.tags), phase=f"dropping {result.name}", unit="tags"
-        )
-        result.tags[tag] = invalidate_tag(cache.cache, tag) if writes else None
+    groups = len(rule.tags) + len(rule.namespaces)
+    for kind, names in (("tag", rule.tags), ("namespace", rule.namespaces)):
+        for name in names:
+            progress.update(
+                len(result.groups), groups, phase=f"dropping {result.name}", unit="groups"
+            )
+            result.groups[kind, name] = _drop_group(cache, kind, name) if writes else None
     return result
+
+
+def _drop_keys(cache: OpenCache, keys: Sequence[str], *, writes: bool) -> tuple[int, int]:
+    """Return how many of ``keys`` were there, and how many of those are gone."""
+    if not keys:
+        return 0, 0
+    values = stored_values(cache)
+    there = values.present(keys)
+    if writes:
+        cache.cache.delete_many(list(there))
+        return len(there), len(there) - len(values.present(list(there)))
+    return len(there), 0
+
+
+def _drop_group(cache: OpenCache, kind: str, name: str) -> bool:
+    if kind == "tag":
+        return invalidate_tag(cache.cache, name)
+    return Namespace(name).invalidate(cache.cache)
 
 
 def _unmatchable(cache: OpenCache, pattern: str) -> str:
@@ -119,12 +131,14 @@ def invalidate_pattern(
     pattern: str,
     *,
     older_than_seconds: float | None = None,
+    keep: Iterable[str] = (),
     dry_run: bool = False,
     progress: Progress | None = None,
 ) -> PatternTally:
     """Drop the values whose key matches the glob ``pattern`` in the cache's prefix and version.
 
-    Only for a cache in Redis. Raises :class:`InvalidOptions` for a pattern that matches all.
+    What matches a pattern of ``keep`` stays. Only for a cache in Redis. Raises
+    :class:`InvalidOptions` for a pattern that matches all.
     """
     refuse_flush(pattern)
     stored = cache.stored_pattern(pattern)
@@ -136,9 +150,18 @@ def invalidate_pattern(
         tally,
         progress or SilentProgress(),
         older_than_seconds=older_than_seconds,
+        keep=[str(cache.stored_pattern(one)) for one in keep],
         dry_run=dry_run,
     )
     return tally
+
+
+def invalidate_prefix(cache: OpenCache, prefix: str, *, dry_run: bool = False) -> PatternTally:
+    """Drop the values whose key begins with ``prefix``, which is literal text.
+
+    A :class:`~maintenance.caching.namespaces.Namespace` does the same in one write.
+    """
+    return invalidate_pattern(cache, escape_glob(prefix) + "*", dry_run=dry_run)
 
 
 def invalidate_keys(cache: OpenCache, keys: Iterable[str]) -> int:

@@ -4,29 +4,41 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
-from maintenance.caching.patterns import PatternTally
+from maintenance.caching.patterns import NEEDS_ACL, PatternTally
 from maintenance.conf import InvalidationRule
 from maintenance.core.findings import Finding, Severity, unavailable
 from maintenance.core.plans import Action, Outcome, Verdict
 from maintenance.core.reports import Report, Sample, Table
-from maintenance.core.wording import counted
+from maintenance.core.wording import counted, listed
 
 
 @dataclass(slots=True)
 class RuleResult:
-    """One rule in one run. A tag's value says whether its new version was seen by a second look,
-    ``None`` where it was not written. ``unmatchable`` holds patterns and what they would need."""
+    """One rule in one run.
+
+    ``groups`` are tags and namespaces by kind and name; the value says whether a second look saw
+    the version gone, ``None`` where nothing was written. ``keys_there`` and ``keys_dropped`` count
+    the rule's own keys. ``unmatchable`` holds patterns and what they would need.
+    """
 
     name: str
     rule: InvalidationRule
     refusal: str = ""
     patterns: list[PatternTally] = field(default_factory=list)
-    tags: dict[str, bool | None] = field(default_factory=dict)
+    groups: dict[tuple[str, str], bool | None] = field(default_factory=dict)
+    keys_there: int = 0
+    keys_dropped: int = 0
     unmatchable: dict[str, str] = field(default_factory=dict)
 
-    def total(self, count: str) -> int:
-        """Return the sum of one count over the patterns."""
-        return sum(getattr(tally, count) for tally in self.patterns)
+    @property
+    def stale_keys(self) -> int:
+        """Values that the rule calls stale, without those of groups, which nobody counts."""
+        return self.keys_there + sum(tally.chosen_keys for tally in self.patterns)
+
+    @property
+    def removed_keys(self) -> int:
+        """Values that are gone."""
+        return self.keys_dropped + sum(tally.removed_keys for tally in self.patterns)
 
 
 def build_report(name: str, dry_run: bool, results: Sequence[RuleResult]) -> Report:
@@ -40,10 +52,10 @@ def build_report(name: str, dry_run: bool, results: Sequence[RuleResult]) -> Rep
         facts={
             "dry_run": dry_run,
             "bytes_from": "MEMORY USAGE of a sample of the matching keys",
+            "needs_acl": ["+ping", "+info", *NEEDS_ACL],
         },
         samples=tuple(
-            Sample("invalidated_keys", result.total("removed_keys"), result.name)
-            for result in results
+            Sample("invalidated_keys", result.removed_keys, result.name) for result in results
         ),
     )
 
@@ -51,17 +63,18 @@ def build_report(name: str, dry_run: bool, results: Sequence[RuleResult]) -> Rep
 def _summary(name: str, dry_run: bool, results: Sequence[RuleResult]) -> str:
     if not results:
         return f'Nothing to do: no invalidation rule is configured for cache "{name}".'
-    chosen = sum(result.total("chosen_keys") for result in results)
-    removed = sum(result.total("removed_keys") for result in results)
-    tags = sum(len(result.tags) for result in results)
-    tagged = f" and {tags} tags" if tags else ""
+    stale = sum(result.stale_keys for result in results)
+    removed = sum(result.removed_keys for result in results)
+    groups = sum(len(result.groups) for result in results)
+    grouped = f" and {counted(groups, 'group')}" if groups else ""
+    by = f"by {counted(len(results), 'rule')}"
     if results[0].refusal:
         return f"Nothing was dropped: {results[0].refusal}."
     if dry_run:
-        return f"{chosen:,} values{tagged} would be dropped by {counted(len(results), 'rule')} (dry run)."
-    if removed == 0 and tags == 0:
+        return f"{counted(stale, 'value')}{grouped} would be dropped {by} (dry run)."
+    if removed == 0 and groups == 0:
         return f"Nothing to drop: no value matches {counted(len(results), 'rule')}."
-    return f"{removed:,} values{tagged} dropped by {counted(len(results), 'rule')}."
+    return f"{counted(removed, 'value')}{grouped} dropped {by}."
 
 
 def _findings(result: RuleResult, dry_run: bool) -> Iterator[Finding]:
@@ -88,22 +101,46 @@ def _findings(result: RuleResult, dry_run: bool) -> Iterator[Finding]:
             )
         elif tally.chosen_keys:
             yield _stale(subject, tally, dry_run or bool(result.refusal))
+        if tally.wrong_types:
+            yield _wrong_types(subject, tally)
+
+
+def _wrong_types(subject: str, tally: PatternTally) -> Finding:
+    kinds = listed([f"{count:,} of type {kind}" for kind, count in tally.wrong_types.most_common()])
+    return Finding(
+        code="cache-key-of-wrong-type",
+        severity=Severity.WARNING,
+        subject=subject,
+        sentence=(
+            f"{counted(tally.wrong_types.total(), 'key')} under this pattern"
+            f" {'is' if tally.wrong_types.total() == 1 else 'are'} no cached value ({kinds})"
+            " and stayed: something else than the cache writes under its prefix."
+        ),
+        evidence={
+            "keys_by_type": dict(tally.wrong_types),
+            "examples": list(tally.wrong_type_examples),
+        },
+        advice="Give the cache a KEY_PREFIX of its own, or name the rule's pattern more narrowly.",
+    )
 
 
 def _stale(subject: str, tally: PatternTally, kept: bool) -> Finding:
     then = "would be dropped" if kept else f"{tally.removed_keys:,} were dropped"
+    spared = f" {tally.kept_keys:,} more are exceptions and stay." if tally.kept_keys else ""
     return Finding(
         code="stale-cache-keys",
         severity=Severity.INFO,
         subject=subject,
         sentence=(
             f'{tally.chosen_keys:,} of {tally.matched_keys:,} values under "{tally.pattern}" are'
-            f" stale by their rule; {'they ' if kept else ''}{then}."
+            f" stale by their rule; {'they ' if kept else ''}{then}.{spared}"
         ),
         evidence={
             "matched_keys": tally.matched_keys,
+            "kept_keys": tally.kept_keys,
             "stale_keys": tally.chosen_keys,
             "removed_keys": tally.removed_keys,
+            "vanished_keys": 0 if kept else tally.vanished_keys,
             "stale_bytes": tally.chosen_bytes,
             "examples": list(tally.examples),
         },
@@ -126,14 +163,43 @@ def _outcomes(result: RuleResult, dry_run: bool) -> Iterator[Outcome]:
             predicted={"keys": tally.chosen_keys, "freed_bytes": tally.chosen_bytes},
         )
         yield _unlinked(action, tally, dry_run, result.refusal)
-    for tag, verified in result.tags.items():
+    if result.keys_there:
+        yield _named_keys(result, dry_run)
+    for (kind, name), verified in result.groups.items():
         action = Action(
             kind="invalidate",
-            subject=f"{result.name}: tag {tag}",
-            statement=f'invalidate_tag(cache, "{tag}")',
-            reason="every value with this tag becomes a miss and leaves by its time-out",
+            subject=f"{result.name}: {kind} {name}",
+            statement=(
+                f"invalidate_tag(cache, {name!r})"
+                if kind == "tag"
+                else f"Namespace({name!r}).invalidate(cache)"
+            ),
+            reason=f"every value of this {kind} becomes a miss and leaves by its time-out",
         )
-        yield _tagged(action, verified, result.refusal)
+        yield _grouped(action, verified, result.refusal)
+
+
+def _named_keys(result: RuleResult, dry_run: bool) -> Outcome:
+    action = Action(
+        kind="invalidate",
+        subject=f"{result.name}: keys",
+        statement=f"cache.delete_many({listed(list(map(repr, result.rule.keys)))})",
+        reason="the rule names them",
+        predicted={"keys": result.keys_there},
+    )
+    if dry_run:
+        return Outcome(action, Verdict.PLANNED, "Dry run: nothing was dropped.")
+    if result.refusal:
+        return Outcome(action, Verdict.REFUSED, result.refusal)
+    again = result.keys_there - result.keys_dropped
+    return Outcome(
+        action,
+        Verdict.WORKED if result.keys_dropped else Verdict.NO_GAIN,
+        f"{counted(result.keys_dropped, 'value')} dropped and verified gone"
+        + (f", {again:,} written again at once." if again else "."),
+        before={"keys": result.keys_there},
+        after={"keys": again},
+    )
 
 
 def _unlinked(action: Action, tally: PatternTally, dry_run: bool, refusal: str) -> Outcome:
@@ -141,7 +207,7 @@ def _unlinked(action: Action, tally: PatternTally, dry_run: bool, refusal: str) 
         return Outcome(action, Verdict.PLANNED, "Dry run: nothing was dropped.")
     if refusal:
         return Outcome(action, Verdict.REFUSED, refusal)
-    sentence = f"{tally.removed_keys:,} values dropped and verified gone"
+    sentence = f"{counted(tally.removed_keys, 'value')} dropped and verified gone"
     if tally.written_again_keys:
         sentence += f", except {tally.written_again_keys:,} that were written again at once"
     return Outcome(
@@ -153,13 +219,13 @@ def _unlinked(action: Action, tally: PatternTally, dry_run: bool, refusal: str) 
     )
 
 
-def _tagged(action: Action, verified: bool | None, refusal: str) -> Outcome:
+def _grouped(action: Action, verified: bool | None, refusal: str) -> Outcome:
     if verified is None:
         verdict = Verdict.REFUSED if refusal else Verdict.PLANNED
         return Outcome(action, verdict, refusal or "Dry run: nothing was dropped.")
     if verified:
-        return Outcome(action, Verdict.WORKED, "A second look saw the new version.")
-    return Outcome(action, Verdict.FAILED, "The new version was not there at the second look.")
+        return Outcome(action, Verdict.WORKED, "A second look saw that its version is gone.")
+    return Outcome(action, Verdict.FAILED, "Its version was still there at the second look.")
 
 
 def _tables(results: Sequence[RuleResult]) -> Iterator[Table]:
@@ -168,6 +234,7 @@ def _tables(results: Sequence[RuleResult]) -> Iterator[Table]:
             "rule": result.name,
             "pattern": tally.pattern,
             "matched_keys": tally.matched_keys,
+            "kept_keys": tally.kept_keys,
             "stale_keys": tally.chosen_keys,
             "removed_keys": tally.removed_keys,
             "stale_bytes": tally.chosen_bytes,

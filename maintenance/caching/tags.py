@@ -1,21 +1,46 @@
 """Groups of cached values that go stale together.
 
 Each tag has a version in the cache; a value is stored with the versions of its tags at the time,
-and is a miss as soon as one of them has changed. Dropping a group is one write, however many
-values it has; they vanish by their own time-out.
+and is a miss as soon as one of them is another or gone. Dropping a group is one small write,
+however many values it has; they leave by their own time-out.
 
 A version is a random token and not a counter: a counter that was evicted would start at 1 again
-and bring values back to life that were dropped long ago.
+and bring values back to life that were dropped long ago. For the same reason a group is dropped by
+forgetting its version: no token comes a second time, and a removal succeeds on a server that is
+out of memory.
 """
 
 import secrets
 from collections.abc import Callable, Iterable, Mapping
+from dataclasses import dataclass
 from typing import Any
 
+from asgiref.sync import sync_to_async
 from django.core.cache.backends.base import BaseCache
 
-_TAG_KEY = "maintenance-tag:{}"
+#: A version that goes is a miss and nothing worse, so versions need not stay for ever: after this
+#: time those of tags that nobody uses any more are gone. Values with a longer time-out than this
+#: are computed again once.
+VERSION_SECONDS = 30 * 86_400
+
 _MISSING = object()
+
+
+@dataclass(frozen=True, slots=True)
+class Tag:
+    """The name of a group, where keys and groups are named side by side."""
+
+    name: str
+
+    @property
+    def version_key(self) -> str:
+        """The key of the version."""
+        return f"maintenance-tag:{self.name}"
+
+
+def tag_key(tag: str) -> str:
+    """Return the key of a tag's version."""
+    return Tag(tag).version_key
 
 
 def tag_versions(cache: BaseCache, tags: Iterable[str]) -> dict[str, str]:
@@ -25,16 +50,16 @@ def tag_versions(cache: BaseCache, tags: Iterable[str]) -> dict[str, str]:
     value a miss, instead of hiding behind the newer version.
     """
     names = list(dict.fromkeys(tags))
-    found = cache.get_many([_TAG_KEY.format(name) for name in names])
-    return {name: found.get(_TAG_KEY.format(name)) or _first_version(cache, name) for name in names}
+    found = cache.get_many([tag_key(name) for name in names])
+    return {name: found.get(tag_key(name)) or first_version(cache, tag_key(name)) for name in names}
 
 
-def _first_version(cache: BaseCache, tag: str) -> str:
-    key = _TAG_KEY.format(tag)
+def first_version(cache: BaseCache, key: str) -> str:
+    """Store a new version under ``key`` and return the one that counts."""
     version = secrets.token_hex(8)
-    if cache.add(key, version, timeout=None):
+    if cache.add(key, version, timeout=VERSION_SECONDS):
         return version
-    # Another process was faster: its version counts.
+    # Another process was faster: its version counts. Gone again, ours makes a miss at worst.
     return str(cache.get(key, version))
 
 
@@ -56,13 +81,17 @@ def tagged_set(
 
 
 def tagged_get(cache: BaseCache, key: str, default: Any = None) -> Any:
-    """Return the value of :func:`tagged_set`, ``default`` if it is absent or one tag has changed."""
-    found = cache.get(key, _MISSING)
-    if found is _MISSING:
-        return default
-    stored, value = found
-    present = cache.get_many([_TAG_KEY.format(tag) for tag in stored])
-    fresh = all(present.get(_TAG_KEY.format(tag)) == version for tag, version in stored.items())
+    """Return the value of :func:`tagged_set`, ``default`` if it is absent or one tag has changed.
+
+    What else stands under the key, written before the site used tags, is a miss too.
+    """
+    match cache.get(key, _MISSING):
+        case [dict() as stored, value]:
+            pass
+        case _:
+            return default
+    present = cache.get_many([tag_key(tag) for tag in stored])
+    fresh = all(present.get(tag_key(tag)) == version for tag, version in stored.items())
     return value if fresh else default
 
 
@@ -85,8 +114,25 @@ def tagged_get_or_set(
     return value
 
 
+def invalidate_tags(cache: BaseCache, tags: Iterable[str]) -> None:
+    """Make every value with one of ``tags`` a miss, in one write."""
+    cache.delete_many([tag_key(tag) for tag in tags])
+
+
 def invalidate_tag(cache: BaseCache, tag: str) -> bool:
-    """Make every value with ``tag`` a miss; return whether a second look saw the new version."""
-    version = secrets.token_hex(8)
-    cache.set(_TAG_KEY.format(tag), version, timeout=None)
-    return bool(cache.get(_TAG_KEY.format(tag)) == version)
+    """Make every value with ``tag`` a miss; return whether a second look saw the version gone."""
+    return forget_version(cache, tag_key(tag))
+
+
+def forget_version(cache: BaseCache, key: str) -> bool:
+    """Remove a version; return whether a second look found none, or another one."""
+    before = cache.get(key)
+    cache.delete(key)
+    after = cache.get(key)
+    return after is None or after != before
+
+
+atagged_get = sync_to_async(tagged_get)
+atagged_set = sync_to_async(tagged_set)
+ainvalidate_tag = sync_to_async(invalidate_tag)
+ainvalidate_tags = sync_to_async(invalidate_tags)

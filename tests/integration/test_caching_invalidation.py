@@ -14,9 +14,8 @@ from maintenance.caching.invalidation import (
     invalidate_caches,
     invalidate_keys,
     invalidate_pattern,
-    tagged_get,
-    tagged_set,
 )
+from maintenance.caching.tags import tagged_get, tagged_set
 from maintenance.conf import CacheTarget, InvalidationRule
 from maintenance.core.errors import InvalidOptions, UnknownName
 from maintenance.core.job import Job
@@ -77,7 +76,7 @@ def test_a_dry_run_counts_and_names_what_would_go(
         target(redis_url, books={"patterns": ["book:*"], "tags": ["t"]}), dry_run=True
     )
     assert client.dbsize() == 20
-    assert report.summary == "20 values and 1 tags would be dropped by 1 rule (dry run)."
+    assert report.summary == "20 values and 1 group would be dropped by 1 rule (dry run)."
     assert {outcome.verdict for outcome in report.outcomes} == {Verdict.PLANNED}
     assert len(report.findings[0].evidence["examples"]) == 10
 

@@ -3,10 +3,13 @@
 from collections.abc import Iterator
 
 import pytest
+from asgiref.sync import async_to_sync
 from django.core.cache.backends.locmem import LocMemCache
 
 from maintenance.caching.tags import (
+    ainvalidate_tag,
     invalidate_tag,
+    invalidate_tags,
     tag_versions,
     tagged_get,
     tagged_get_or_set,
@@ -61,6 +64,23 @@ def test_a_value_computed_while_its_tag_changes_is_a_miss_at_once(cache: LocMemC
 
     tagged_get_or_set(cache, "page", compute, tags=["a"], ttl_seconds=60)
     assert tagged_get(cache, "page", "miss") == "miss"
+
+
+def test_what_stood_under_the_key_before_tags_were_used_is_a_miss(cache: LocMemCache) -> None:
+    for other in ("<html>", ("a", "b"), [1, 2, 3], None):
+        cache.set("page", other)
+        assert tagged_get(cache, "page", "miss") == "miss"
+
+
+def test_many_tags_are_invalidated_in_one_write_and_from_asynchronous_code(
+    cache: LocMemCache,
+) -> None:
+    for name in "abc":
+        tagged_set(cache, name, 1, tags=[name], ttl_seconds=60)
+    invalidate_tags(cache, ["a", "b"])
+    assert [tagged_get(cache, name) for name in "abc"] == [None, None, 1]
+    assert async_to_sync(ainvalidate_tag)(cache, "c")
+    assert tagged_get(cache, "c") is None
 
 
 def test_a_stored_value_is_not_computed_again(cache: LocMemCache) -> None:
