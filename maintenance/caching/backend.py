@@ -65,7 +65,7 @@ def opened(name: str, target: CacheTarget) -> Iterator[OpenCache]:
     :class:`ConfigurationError` for a secret that is missing.
     """
     cache = _cache_of(target)
-    client = _client_of(cache)
+    client = client_of(cache)
     if client is None:
         yield OpenCache(name, cache, None)
         return
@@ -115,8 +115,8 @@ def _cache_of(target: CacheTarget) -> BaseCache:
     return caches[target.alias]
 
 
-def _client_of(cache: BaseCache) -> redis.Redis | None:
-    """Return the client of the server that the backend writes to."""
+def client_of(cache: BaseCache) -> redis.Redis | None:
+    """Return the client of the server that the backend writes to; ``None`` outside of Redis."""
     if isinstance(cache, RedisCache):
         client: redis.Redis = cache._cache.get_client(None, write=True)
         return client

@@ -1,27 +1,37 @@
-"""How often a lookup finds its key."""
+"""How often a lookup finds its key: by server, by cache and key prefix, and beside PostgreSQL."""
 
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from typing import Any
 
-from maintenance.conf import RedisTarget, Thresholds
+from maintenance.caching import prefix_ratios
+from maintenance.caching.prefix_ratios import EARLIER_SECONDS, FALL_POINTS, earlier_ratio
+from maintenance.conf import CacheTarget, RedisTarget, Thresholds
 from maintenance.core.findings import Finding, Severity, unavailable
-from maintenance.core.job import Job
+from maintenance.core.job import History, Job
 from maintenance.core.options import NoOptions
 from maintenance.core.reports import Report, Sample, Table
-from maintenance.core.wording import percent
+from maintenance.core.wording import counted, day_in_words, percent
 from maintenance.redis_client.connection import session
 from maintenance.redis_client.server import ServerFacts, server_facts
+
+METRIC = "cache_hit_ratio"
+#: The name under which the review of PostgreSQL's buffer cache stores its own.
+DATABASE_METRIC = "database_cache_hit_ratio"
 
 
 @dataclass(frozen=True, slots=True)
 class HitWindow:
-    """Lookups in one stretch of time; ``since_start`` says that it is the server's whole life."""
+    """Lookups in one stretch of time; ``since_start`` says that it is the server's whole life.
+
+    ``evicted_keys`` is ``None`` where the previous review did not note them.
+    """
 
     hits: int
     misses: int
     window_seconds: float
     since_start: bool
+    evicted_keys: int | None = None
 
     @property
     def reads(self) -> int:
@@ -34,31 +44,52 @@ class HitWindow:
         return self.hits / self.reads if self.reads else None
 
 
-def review_cache_hit_ratios(job: Job[RedisTarget, NoOptions], thresholds: Thresholds) -> Report:
+def review_cache_hit_ratios(
+    job: Job[RedisTarget, NoOptions],
+    thresholds: Thresholds,
+    caches: Mapping[str, CacheTarget] | None = None,
+    databases: Mapping[str, History] | None = None,
+) -> Report:
     """Compare keyspace hits and misses since the previous review with the guide's 80 %.
 
     The first review, and one after a restart of the server or of its counters, looks at the time
-    since the server's start. Raises :class:`TargetUnavailable` and :class:`MissingRights`.
+    since the server's start. Those of ``caches`` that live on this server are told apart by key
+    prefix, where their backend counts; of ``databases`` the last stored ratio stands beside.
+    Raises :class:`TargetUnavailable` and :class:`MissingRights`.
     """
     with session(job.target) as client:
         facts = server_facts(client)
     window = hit_window(facts, job.previous_state)
+    found = prefix_ratios.measure(caches or {}, facts.run_id)
+    lines = prefix_ratios.lines_of(found, job.history)
+    earlier = earlier_ratio(job.history.series(METRIC, since_seconds=EARLIER_SECONDS))
     return Report(
         title=f"Cache hit ratio of {job.target_name}",
         summary=_summary(job.target_name, window, thresholds),
-        findings=tuple(diagnose(job.target_name, job.target.role, window, thresholds)),
-        tables=(Table.of("Lookups", [_row(window, facts)]),),
+        findings=(
+            *diagnose(job.target_name, job.target.role, window, thresholds, earlier),
+            *prefix_ratios.diagnose(job.target_name, found, lines, thresholds, window.evicted_keys),
+        ),
+        tables=(
+            Table.of("Lookups", [_row(window, facts, earlier)]),
+            *prefix_ratios.tables(found, lines),
+            *_beside(databases or {}, thresholds),
+        ),
         facts={
             "server": facts.name,
             "target_ratio": thresholds.cache_hit_ratio,
             "since": "server start" if window.since_start else "previous review",
-            "needs_acl": ["+info", "+ping"],
+            "needs_acl": ["+info", "+ping", *(["+hgetall"] if found else [])],
         },
-        samples=_samples(window, thresholds),
+        samples=(
+            *_samples(window, thresholds),
+            *prefix_ratios.samples(lines, thresholds),
+        ),
         state={
             "run_id": facts.run_id,
             "keyspace_hits": facts.keyspace_hits,
             "keyspace_misses": facts.keyspace_misses,
+            "evicted_keys": facts.evicted_keys,
             "uptime_seconds": facts.uptime_seconds,
         },
     )
@@ -77,12 +108,32 @@ def hit_window(facts: ServerFacts, previous: Mapping[str, Any]) -> HitWindow:
             misses=facts.keyspace_misses - previous["keyspace_misses"],
             window_seconds=facts.uptime_seconds - previous["uptime_seconds"],
             since_start=False,
+            evicted_keys=_since(facts.evicted_keys, previous.get("evicted_keys")),
         )
-    return HitWindow(facts.keyspace_hits, facts.keyspace_misses, facts.uptime_seconds, True)
+    return HitWindow(
+        facts.keyspace_hits,
+        facts.keyspace_misses,
+        facts.uptime_seconds,
+        since_start=True,
+        evicted_keys=facts.evicted_keys,
+    )
 
 
-def diagnose(name: str, role: str, window: HitWindow, thresholds: Thresholds) -> Iterator[Finding]:
-    """Judge the ratio; withhold it where too few lookups make it noise."""
+def _since(now: int, before: int | None) -> int | None:
+    return None if before is None or before > now else now - before
+
+
+def diagnose(
+    name: str,
+    role: str,
+    window: HitWindow,
+    thresholds: Thresholds,
+    earlier: float | None = None,
+) -> Iterator[Finding]:
+    """Judge the ratio; withhold it where too few lookups make it noise.
+
+    ``earlier`` is the median of earlier reviews, where there were enough.
+    """
     ratio = window.ratio
     if ratio is None or window.reads < thresholds.cache_hit_minimum_reads:
         yield unavailable(
@@ -104,18 +155,45 @@ def diagnose(name: str, role: str, window: HitWindow, thresholds: Thresholds) ->
                 f"Only {percent(ratio)} of {window.reads:,} lookups on {name} found their key; the"
                 f" target is {percent(thresholds.cache_hit_ratio)}."
             ),
-            evidence={
-                "hit_ratio": ratio,
-                "hits": window.hits,
-                "misses": window.misses,
-                "window_seconds": window.window_seconds,
-                "target_ratio": thresholds.cache_hit_ratio,
-            },
-            advice=(
-                "Warm the values that are asked for most, lengthen time-outs that are shorter"
-                " than the time between two reads, and look for evictions (maxmemory too small)."
-            ),
+            evidence=_evidence(window, thresholds, earlier),
+            advice=_advice(window),
         )
+    elif earlier is not None and ratio <= earlier - FALL_POINTS:
+        yield Finding(
+            code="cache-hit-ratio-fell",
+            severity=Severity.INFO,
+            subject=name,
+            sentence=(
+                f"{percent(ratio)} of {window.reads:,} lookups on {name} found their key; it used"
+                f" to be {percent(earlier)}."
+            ),
+            evidence=_evidence(window, thresholds, earlier),
+            advice=_advice(window),
+        )
+
+
+def _evidence(window: HitWindow, thresholds: Thresholds, earlier: float | None) -> dict[str, Any]:
+    return {
+        "hit_ratio": window.ratio,
+        "earlier_hit_ratio": earlier,
+        "hits": window.hits,
+        "misses": window.misses,
+        "window_seconds": window.window_seconds,
+        "evicted_keys": window.evicted_keys,
+        "target_ratio": thresholds.cache_hit_ratio,
+    }
+
+
+def _advice(window: HitWindow) -> str:
+    if window.evicted_keys:
+        return (
+            f"{counted(window.evicted_keys, 'key was', 'keys were')} evicted in this time: raise"
+            " maxmemory, or keep less. Then look at the prefixes with the most misses."
+        )
+    return (
+        "Warm the values that are asked for most, and lengthen time-outs that are shorter than the"
+        " time between two reads."
+    )
 
 
 def _summary(name: str, window: HitWindow, thresholds: Thresholds) -> str:
@@ -129,12 +207,13 @@ def _summary(name: str, window: HitWindow, thresholds: Thresholds) -> str:
     )
 
 
-def _row(window: HitWindow, facts: ServerFacts) -> dict[str, Any]:
+def _row(window: HitWindow, facts: ServerFacts, earlier: float | None) -> dict[str, Any]:
     return {
         "window_seconds": window.window_seconds,
         "hits": window.hits,
         "misses": window.misses,
         "hit_ratio": window.ratio,
+        "earlier_hit_ratio": earlier,
         "evicted_keys": facts.evicted_keys,
         "expired_keys": facts.expired_keys,
     }
@@ -143,4 +222,20 @@ def _row(window: HitWindow, facts: ServerFacts) -> dict[str, Any]:
 def _samples(window: HitWindow, thresholds: Thresholds) -> tuple[Sample, ...]:
     if window.ratio is None or window.reads < thresholds.cache_hit_minimum_reads:
         return ()
-    return (Sample("cache_hit_ratio", window.ratio),)
+    return (Sample(METRIC, window.ratio),)
+
+
+def _beside(databases: Mapping[str, History], thresholds: Thresholds) -> Iterator[Table]:
+    """Return the ratios that review_database_cache_hit_ratio stored last."""
+    rows = [
+        {
+            "database": name,
+            "hit_ratio": points[-1].value,
+            "target_ratio": thresholds.database_cache_hit_ratio,
+            "measured_on": day_in_words(points[-1].at_epoch_seconds),
+        }
+        for name, history in databases.items()
+        if (points := history.series(DATABASE_METRIC, since_seconds=EARLIER_SECONDS))
+    ]
+    if rows:
+        yield Table.of("Buffer cache of PostgreSQL beside it", rows)

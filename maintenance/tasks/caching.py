@@ -36,8 +36,16 @@ def invalidate_caches(job: Job[CacheTarget, invalidation.InvalidateOptions]) -> 
 
 @maintenance_task(queue="medium", target=TargetKind.REDIS)
 def review_cache_hit_ratios(job: Job[RedisTarget, NoOptions]) -> Report:
-    """Compare the keyspace hit ratio with its target."""
-    return ratios.review_cache_hit_ratios(job, configuration().thresholds)
+    """Compare the hit ratios of a server and its key prefixes with their target."""
+    from maintenance.core.history import LedgerHistory
+
+    configured = configuration()
+    return ratios.review_cache_hit_ratios(
+        job,
+        configured.thresholds,
+        configured.caches,
+        {name: LedgerHistory(name) for name in configured.databases},
+    )
 
 
 @maintenance_task(queue="low", target=TargetKind.NONE)

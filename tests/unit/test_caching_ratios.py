@@ -3,6 +3,9 @@
 from dataclasses import replace
 from typing import Any
 
+from maintenance.caching import prefix_ratios
+from maintenance.caching.counters import PrefixCounts
+from maintenance.caching.prefix_ratios import PrefixLine, what_to_change
 from maintenance.caching.ratios import HitWindow, diagnose, hit_window
 from maintenance.conf import Thresholds
 from maintenance.core.findings import Finding, Severity
@@ -45,7 +48,27 @@ def test_the_window_is_the_time_since_the_previous_review() -> None:
 
 
 def test_the_first_review_looks_at_the_whole_life_of_the_server() -> None:
-    assert hit_window(facts(), {}) == HitWindow(900, 600, 7200, since_start=True)
+    assert hit_window(facts(evicted_keys=4), {}) == HitWindow(
+        900, 600, 7200, since_start=True, evicted_keys=4
+    )
+
+
+def test_evictions_are_those_since_a_review_that_noted_them() -> None:
+    assert hit_window(facts(evicted_keys=9), PREVIOUS).evicted_keys is None
+    noted = {**PREVIOUS, "evicted_keys": 5}
+    window = hit_window(facts(evicted_keys=9), noted)
+    assert window.evicted_keys == 4
+    (found,) = diagnose("main", "cache", replace(window, misses=9000), Thresholds())
+    assert "4 keys were evicted in this time" in found.advice
+
+
+def test_a_ratio_that_fell_is_said_even_above_the_target() -> None:
+    window = HitWindow(900, 100, 60.0, since_start=False)
+    thresholds = Thresholds(cache_hit_minimum_reads=100)
+    (found,) = diagnose("main", "cache", window, thresholds, earlier=0.97)
+    assert (found.code, found.severity) == ("cache-hit-ratio-fell", Severity.INFO)
+    assert "it used to be 97 %" in found.sentence
+    assert list(diagnose("main", "cache", window, thresholds, earlier=0.93)) == []
 
 
 def test_a_restart_or_a_reset_of_the_counters_begins_a_new_window() -> None:
@@ -75,3 +98,28 @@ def test_no_lookup_at_all_is_no_ratio_of_zero_even_without_a_minimum() -> None:
 
 def test_a_broker_is_not_judged_for_its_workers_poll_empty_lists() -> None:
     assert judge(hits=1, misses=999, role="broker") == []
+
+
+def test_what_to_change_follows_from_the_counts() -> None:
+    absent = PrefixCounts("a", hits=100, misses=900, sets=10)
+    assert "what is looked for does not exist" in what_to_change(absent, 0)
+    churned = PrefixCounts("a", hits=100, misses=900, sets=900, deletes=700)
+    assert "invalidated before they are read again" in what_to_change(churned, 5)
+    evicted = PrefixCounts("a", hits=100, misses=900, sets=900)
+    assert "evicted 5 keys" in what_to_change(evicted, 5)
+    unread = PrefixCounts("a", hits=100, misses=900, sets=900, ending_sets=2, ttl_seconds=120)
+    assert "(1 minute on average)" in what_to_change(unread, None)
+    assert "never read again" in what_to_change(unread, None)
+    short = PrefixCounts("a", hits=700, misses=300, sets=300)
+    assert "expire between two reads" in what_to_change(short, 0)
+
+
+def test_prefixes_whose_misses_cost_most_come_first() -> None:
+    cheap = PrefixCounts("cheap", hits=10, misses=990, sets=990)
+    dear = PrefixCounts("dear", 10, 490, 490, computes=10, compute_microseconds=20_000_000)
+    lines = [PrefixLine("pages", counts, None) for counts in (cheap, dear)]
+    found = list(
+        prefix_ratios.diagnose("main", [], lines, Thresholds(cache_hit_minimum_reads=9), 0)
+    )
+    assert [finding.subject for finding in found] == ["pages:dear", "pages:cheap"]
+    assert "A miss takes 2 seconds to compute, 16.3 minutes in all." in found[0].sentence

@@ -62,7 +62,13 @@ def cache(scope: Scope) -> Iterator[Report]:
     for name, server in servers.items():
         job = job_after(scope.earlier, "review_cache_hit_ratios", name, server, NoOptions())
         yield from contained(
-            f"Cache {name}", name, review_cache_hit_ratios, job, configuration.thresholds
+            f"Cache {name}",
+            name,
+            review_cache_hit_ratios,
+            job,
+            configuration.thresholds,
+            configuration.caches,
+            {database: scope.earlier.history(database) for database in scope.databases},
         )
     for name, target in aliases.items():
         yield from contained(f"Cache {name}", name, _ask, name, target)

@@ -1,0 +1,272 @@
+"""Django caches that count what they are asked for, by key prefix.
+
+Change one line of ``settings.CACHES``, and everything else of the backend stays as it is::
+
+    CACHES = {
+        "default": {
+            "BACKEND": "maintenance.caching.instrumented.RedisCache",
+            "LOCATION": "redis://127.0.0.1:6379/1",
+            "PREFIX_RULE": "mysite.caching.prefix_of",  # optional: str -> str
+        }
+    }
+
+For django-redis it is ``maintenance.caching.instrumented_django_redis.RedisCache``; any other
+backend is instrumented by a class of the site's own: ``class Cache(Instrumented, TheirCache)``.
+
+A lookup takes 3 microseconds of processor time longer (measured: 1 % of one by redis-py over a
+local socket). The counts go to the cache's server (:mod:`maintenance.caching.counters`), at most once a
+minute a process, and never to another one: those of a backend outside of Redis stay in the process.
+"""
+
+import asyncio
+import contextlib
+import pickle
+import time
+from collections.abc import Iterable, Mapping
+from typing import TYPE_CHECKING, Any
+
+from django.core.cache.backends import locmem
+from django.core.cache.backends import redis as django_redis
+from django.core.cache.backends.base import DEFAULT_TIMEOUT, BaseCache
+from django.utils.module_loading import import_string
+
+from maintenance.caching.backend import client_of
+from maintenance.caching.counters import FLUSH_SECONDS, Metric, ProcessCounts, flush
+from maintenance.caching.key_prefixes import prefix_of
+
+#: Pickling a value once more costs about as much as storing it: one in so many is measured, and
+#: the first of each prefix after a flush.
+SIZED_ONE_IN = 64
+#: A miss whose value is stored later than this was not computed all that time.
+LONGEST_COMPUTE_SECONDS = 300.0
+#: Misses that are remembered until their value is stored, of one thread.
+REMEMBERED_MISSES = 64
+
+_MISSING = object()
+
+if TYPE_CHECKING:
+    _Base = BaseCache
+else:
+    _Base = object
+
+_counts: dict[str, ProcessCounts] = {}
+
+
+def _counts_of(location: object, parameters: Mapping[str, Any]) -> ProcessCounts:
+    """Return the counts that all instances of one alias share: each thread has one of its own."""
+    identity = repr((location, sorted(parameters.items(), key=lambda item: item[0])))
+    if identity not in _counts:
+        rule = parameters.get("PREFIX_RULE", prefix_of)
+        made = ProcessCounts(import_string(rule) if isinstance(rule, str) else rule)
+        _counts.setdefault(identity, made)
+    return _counts[identity]
+
+
+class Instrumented(_Base):
+    """Put it before a backend of Django's. As there, an instance belongs to one thread."""
+
+    def __init__(self, location: Any, params: dict[str, Any]) -> None:
+        super().__init__(location, params)  # type: ignore[call-arg]
+        self.counts = _counts_of(location, params)
+        self._missed: dict[str, float] = {}
+        # Some backends do one operation by others, which must not count again.
+        self._counting = True
+
+    # --- Lookups -------------------------------------------------------------------------------
+
+    def get(self, key: Any, default: Any = None, version: int | None = None, **options: Any) -> Any:
+        value = super().get(key, _MISSING, version, **options)
+        if self._counting:
+            self._count_lookup(key, hit=value is not _MISSING)
+        return default if value is _MISSING else value
+
+    def get_many(
+        self, keys: Iterable[Any], version: int | None = None, **options: Any
+    ) -> dict[Any, Any]:
+        asked = list(keys)
+        with self._counted_once():
+            found: dict[Any, Any] = super().get_many(asked, version, **options)
+        for key in asked:
+            self._count_lookup(key, hit=key in found)
+        return found
+
+    def get_or_set(
+        self,
+        key: Any,
+        default: Any,
+        timeout: Any = DEFAULT_TIMEOUT,
+        version: int | None = None,
+    ) -> Any:
+        with self._counted_once():
+            value = super().get(key, _MISSING, version)
+        self._count_lookup(key, hit=value is not _MISSING)
+        if value is not _MISSING:
+            return value
+        made = default() if callable(default) else default
+        if not callable(default):
+            self._missed.pop(str(key), None)  # it was there all along: nothing was computed
+        if self.add(key, made, timeout=timeout, version=version):
+            return made
+        with self._counted_once():  # another process was faster: its value counts, as in Django
+            return super().get(key, made, version)
+
+    async def aget_or_set(
+        self,
+        key: Any,
+        default: Any,
+        timeout: Any = DEFAULT_TIMEOUT,  # noqa: ASYNC109 - Django's signature
+        version: int | None = None,
+    ) -> Any:
+        value = await self.aget(key, _MISSING, version=version)
+        if value is not _MISSING:
+            return value
+        if asyncio.iscoroutinefunction(default):
+            made = await default()
+        else:
+            made = default() if callable(default) else default
+        if await self.aadd(key, made, timeout=timeout, version=version):
+            return made
+        return await self.aget(key, made, version=version)
+
+    def has_key(self, key: Any, version: int | None = None, **options: Any) -> bool:
+        with self._counted_once():
+            return super().has_key(key, version, **options)
+
+    def incr(self, key: Any, delta: int = 1, version: int | None = None, **options: Any) -> int:
+        with self._counted_once():
+            return super().incr(key, delta, version, **options)
+
+    def incr_version(
+        self, key: Any, delta: int = 1, version: int | None = None, **options: Any
+    ) -> int:
+        with self._counted_once():
+            return super().incr_version(key, delta, version, **options)
+
+    # --- Writes --------------------------------------------------------------------------------
+
+    def set(
+        self,
+        key: Any,
+        value: Any,
+        timeout: Any = DEFAULT_TIMEOUT,
+        version: int | None = None,
+        **options: Any,
+    ) -> Any:
+        answer = super().set(key, value, timeout, version, **options)
+        # django-redis says whether a conditional SET has stored; Django's own says nothing.
+        if self._counting and answer is not False:
+            self._count_set(key, value, timeout)
+        return answer
+
+    def add(
+        self,
+        key: Any,
+        value: Any,
+        timeout: Any = DEFAULT_TIMEOUT,
+        version: int | None = None,
+        **options: Any,
+    ) -> bool:
+        with self._counted_once():
+            added = super().add(key, value, timeout, version, **options)
+        if self._counting and added:
+            self._count_set(key, value, timeout)
+        return added
+
+    def set_many(
+        self,
+        data: dict[Any, Any],
+        timeout: Any = DEFAULT_TIMEOUT,
+        version: int | None = None,
+        **options: Any,
+    ) -> list[Any]:
+        with self._counted_once():
+            refused = super().set_many(data, timeout, version, **options)
+        for key, value in data.items():
+            if not refused or key not in refused:
+                self._count_set(key, value, timeout)
+        return refused
+
+    def delete(self, key: Any, version: int | None = None, **options: Any) -> bool:
+        with self._counted_once():
+            deleted = super().delete(key, version, **options)
+        if self._counting and deleted:
+            self.counts.add(str(key), Metric.DELETES)
+        return deleted
+
+    def delete_many(self, keys: Iterable[Any], version: int | None = None, **options: Any) -> Any:
+        gone = list(keys)
+        with self._counted_once():
+            answer = super().delete_many(gone, version, **options)
+        for key in gone:
+            self.counts.add(str(key), Metric.DELETES)
+        return answer
+
+    def close(self, **options: Any) -> None:
+        """Django calls this when a response has been sent: the best moment for a flush."""
+        self._missed.clear()
+        self._flush_after(FLUSH_SECONDS)
+        super().close(**options)
+
+    # --- Counting ------------------------------------------------------------------------------
+
+    def count_compute(self, key: str, seconds: float) -> None:
+        """Count what a value took to compute, where its miss cannot tell."""
+        self._missed.pop(key, None)
+        self.counts.add(key, Metric.COMPUTES)
+        self.counts.add(key, Metric.COMPUTE_MICROSECONDS, round(seconds * 1e6))
+
+    def flush_counts(self) -> None:
+        """Bring the counts of this process to the cache's server now, if it lives in Redis."""
+        with contextlib.suppress(Exception):  # opening the client is the site's own, and may fail
+            client = client_of(self)
+            if client is not None:
+                flush(self.counts, client, self)
+
+    @contextlib.contextmanager
+    def _counted_once(self) -> Any:
+        before, self._counting = self._counting, False
+        try:
+            yield
+        finally:
+            self._counting = before
+
+    def _count_lookup(self, key: Any, *, hit: bool) -> None:
+        if hit:
+            self.counts.add(str(key), Metric.HITS)
+        else:
+            self.counts.add(str(key), Metric.MISSES)
+            if len(self._missed) >= REMEMBERED_MISSES:
+                self._missed.clear()
+            self._missed[str(key)] = time.monotonic()
+        self._flush_after(2 * FLUSH_SECONDS)
+
+    def _count_set(self, key: Any, value: Any, timeout: Any) -> None:
+        name = str(key)
+        missed_at = self._missed.pop(name, None)
+        seconds = None if missed_at is None else time.monotonic() - missed_at
+        if seconds is not None and seconds > LONGEST_COMPUTE_SECONDS:
+            seconds = None
+        ttl = self.default_timeout if timeout is DEFAULT_TIMEOUT else timeout
+        size = _size_of(value) if self.counts.sets_of(name) % SIZED_ONE_IN == 0 else None
+        self.counts.add_set(name, size, seconds, ttl)
+
+    def _flush_after(self, seconds: float) -> None:
+        if time.monotonic() - self.counts.flushed_at > seconds:
+            self.flush_counts()
+
+
+def _size_of(value: Any) -> int | None:
+    if isinstance(value, bytes):
+        return len(value)
+    try:
+        return len(pickle.dumps(value, pickle.HIGHEST_PROTOCOL))
+    except Exception:  # noqa: BLE001 - a value that the backend could store in another way
+        return None
+
+
+class RedisCache(Instrumented, django_redis.RedisCache):
+    """Django's own backend for Redis, counting."""
+
+
+class LocMemCache(Instrumented, locmem.LocMemCache):
+    """Django's cache in the memory of one process, counting for that process alone."""
