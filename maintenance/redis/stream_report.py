@@ -1,158 +1,16 @@
-"""What a trim of streams has to say: counts as they come in, and the report made of them."""
+"""The report of a trim of streams, made of its counts."""
 
-import heapq
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator
 from dataclasses import dataclass, field
 from typing import Any
 
-import redis
-
-from maintenance.conf import StreamFamily
 from maintenance.core.findings import Finding, Severity, unavailable
 from maintenance.core.plans import Action, Outcome, Verdict
 from maintenance.core.reports import Report, Sample, Table
-from maintenance.redis.trimming import LengthDistribution, Piece, TrimRule
+from maintenance.redis.stream_tally import FamilyTally
+from maintenance.redis_client import batch_size
 from maintenance.redis_client.connection import describe_key
 from maintenance.redis_client.server import ServerFacts
-
-#: How many keys a report names of each kind; the counts are of all.
-NAMED_KEYS = 10
-
-
-@dataclass(slots=True)
-class FamilyTally:
-    """Counts of one family. ``keys_seen`` counts the keys that SCAN returned: a key comes twice
-    if the server's hash table shrinks meanwhile; offenders and removed members are counted once.
-    """
-
-    name: str
-    family: StreamFamily
-    rule: TrimRule
-    keys_seen: int = 0
-    wrong_type_keys: int = 0
-    wrong_type_examples: dict[bytes, str] = field(default_factory=dict)
-    over_length_keys: int = 0
-    members_over: int = 0
-    members_removed: int = 0
-    keys_exact_after: int = 0
-    keys_over_after: int = 0
-    sampled_keys: int = 0
-    sampled_members: int = 0
-    sampled_freed_bytes: int = 0
-    memory_denied: bool = False
-    longest_batch_seconds: float = 0.0
-    duration_seconds: float = 0.0
-    before: LengthDistribution = field(init=False)
-    after: LengthDistribution = field(init=False)
-    _longest: list[tuple[int, bytes]] = field(default_factory=list)
-    _counted: set[int] = field(default_factory=set)
-
-    def __post_init__(self) -> None:
-        """Start both distributions."""
-        self.before = LengthDistribution(self.family.max_length)
-        self.after = LengthDistribution(self.family.max_length)
-
-    def take_look(self, keys: Sequence[bytes], replies: Sequence[Any]) -> dict[bytes, int]:
-        """Count one page; return the keys that are over length, with their lengths."""
-        limit = self.family.max_length
-        if any(type(reply) is not int for reply in replies):
-            keys, replies = self._without_errors(keys, replies)
-        self.keys_seen += len(keys)
-        self.before.add(replies)
-        over = {key: length for key, length in zip(keys, replies, strict=True) if length > limit}
-        self.after.add(length for length in replies if length <= limit)
-        for key, length in over.items():
-            self._count_offender(key, length)
-        return over
-
-    def _count_offender(self, key: bytes, length: int) -> None:
-        identity = hash(key)  # 8 bytes instead of the key: a million offenders must fit in memory
-        if identity in self._counted:
-            return
-        self._counted.add(identity)
-        self.over_length_keys += 1
-        self.members_over += length - self.family.max_length
-        if len(self._longest) < NAMED_KEYS:
-            heapq.heappush(self._longest, (length, key))
-        elif length > self._longest[0][0]:
-            heapq.heapreplace(self._longest, (length, key))
-
-    def _without_errors(
-        self, keys: Sequence[bytes], replies: Sequence[Any]
-    ) -> tuple[list[bytes], list[int]]:
-        kept: list[bytes] = []
-        lengths: list[int] = []
-        for key, reply in zip(keys, replies, strict=True):
-            if isinstance(reply, Exception):
-                self._take_error(key, reply)
-            else:
-                kept.append(key)
-                lengths.append(reply)
-        return kept, lengths
-
-    def _take_error(self, key: bytes, error: Exception) -> None:
-        """Count a key of another type; any other error concerns the whole run."""
-        if not (isinstance(error, redis.ResponseError) and str(error).startswith("WRONGTYPE")):
-            raise error
-        self.wrong_type_keys += 1
-        if len(self.wrong_type_examples) < NAMED_KEYS:
-            self.wrong_type_examples[key] = ""
-
-    def take_trim(self, batch: Sequence[Piece], replies: Sequence[Any]) -> None:
-        """Count what the writes say they removed (LTRIM does not say)."""
-        for piece, reply in zip(batch, replies, strict=True):
-            if isinstance(reply, Exception):
-                self._take_error(piece.key, reply)
-            elif self.family.type != "list":
-                self.members_removed += reply
-
-    def take_second_look(
-        self, keys: Sequence[bytes], replies: Sequence[Any], before: Mapping[bytes, int]
-    ) -> None:
-        """Count the lengths after the trim.
-
-        LTRIM answers only OK, so what it removed from a list is the difference of the two looks:
-        what another client pushed between them is missing from that number.
-        """
-        lengths = [reply for reply in replies if isinstance(reply, int)]
-        self.after.add(lengths)
-        limit = self.family.max_length
-        self.keys_exact_after += sum(length == limit for length in lengths)
-        self.keys_over_after += sum(length > limit for length in lengths)
-        if self.family.type == "list":
-            self.members_removed += sum(
-                max(0, before[key] - reply)
-                for key, reply in zip(keys, replies, strict=True)
-                if isinstance(reply, int)
-            )
-
-    def take_memory(
-        self,
-        keys: Sequence[bytes],
-        before: Sequence[int | None],
-        after: Sequence[int | None],
-        lengths: Mapping[bytes, int],
-    ) -> None:
-        """Add the sampled keys' memory before and after."""
-        for key, first, second in zip(keys, before, after, strict=True):
-            if first is not None and second is not None:
-                self.sampled_keys += 1
-                self.sampled_members += lengths[key] - self.family.max_length
-                self.sampled_freed_bytes += first - second
-
-    @property
-    def freed_bytes(self) -> int | None:
-        """Memory freed: what a removed member freed in the sample, times all that were removed."""
-        if self.members_removed == 0:
-            return 0
-        if self.sampled_members == 0:
-            return None
-        return round(self.sampled_freed_bytes / self.sampled_members * self.members_removed)
-
-    @property
-    def longest(self) -> list[tuple[int, bytes]]:
-        """The longest keys before the trim, longest first."""
-        return sorted(self._longest, reverse=True)
 
 
 @dataclass(slots=True)
@@ -381,7 +239,7 @@ def _facts(run: StreamRun) -> dict[str, Any]:
         "dry_run": run.dry_run,
         "used_memory_before_bytes": run.server.used_memory_bytes,
         "needs_acl": sorted(
-            {"+ping", "+info", "+type", "+memory|usage"}.union(
+            {"+ping", "+info", "+type", "+memory|usage", *batch_size.NEEDS_ACL}.union(
                 *(tally.rule.needs_acl for tally in run.tallies)
             )
         ),

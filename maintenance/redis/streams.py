@@ -5,27 +5,27 @@ and each of them is looked at again. Nothing is ever flushed or deleted as a who
 """
 
 import time
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Container, Mapping, Sequence
 from dataclasses import dataclass, replace
+from itertools import chain, islice
 from typing import Any
-
-import redis
 
 from maintenance.conf import RedisTarget, StreamFamily
 from maintenance.core.job import Job, Progress
 from maintenance.core.latency import with_latency
 from maintenance.core.reports import Report
 from maintenance.core.suggestions import require_known
-from maintenance.redis.stream_report import FamilyTally, StreamRun, build_report
-from maintenance.redis.trimming import Piece, TrimRule, batches
+from maintenance.redis.ages import AgeRule
+from maintenance.redis.pages import page_size, scanned
+from maintenance.redis.stream_report import StreamRun, build_report
+from maintenance.redis.stream_tally import FamilyTally
+from maintenance.redis.trimming import Excess, Piece, TrimRule, batch_size, batches, weight
+from maintenance.redis_client.batch_size import clocked
 from maintenance.redis_client.connection import session
-from maintenance.redis_client.packed import Exchange, Packer, exchange, pack
+from maintenance.redis_client.packed import Exchange, Packer, exchange
 from maintenance.redis_client.probe import PacedProgress, probing
 from maintenance.redis_client.server import ServerFacts, server_facts
 
-#: One batch removes about this many members. Two are with the server at a time, which is one to
-#: two milliseconds of its time.
-BATCH_MEMBERS = 1000
 #: Memory is measured on one offender in this many, and on at least one of a page.
 SAMPLE_EVERY = 20
 
@@ -108,21 +108,24 @@ class _FamilyTrim:
         self.progress: Progress = job.progress
         self.may_write = not job.options.dry_run and not server.is_replica
         self.tally = FamilyTally(name, family, self.rule)
+        self.page_size = page_size(family.keys_per_batch)
+        self.batch_size = batch_size()
         self._walked = 0
 
     def run(self) -> FamilyTally:
         started = time.perf_counter()
         self.looks.longest_seconds = self.writes.longest_seconds = 0.0
-        for keys, lengths in self._pages():
-            self._walked += self.family.keys_per_batch
+        pattern = self.family.pattern.encode()
+        for keys, answers in scanned(self.looks, pattern, self.rule.look, self.page_size):
+            self._walked += self.page_size.units
             self._report_progress()
-            over = self.tally.take_look(keys, lengths)
+            over = self.tally.take_look(keys, answers)
             if over and self.may_write:
                 self._trim_page(over)
         self._name_wrong_types()
         self.tally.longest_batch_seconds = max(
-            self.looks.longest_seconds, self.writes.longest_seconds
-        )
+            self.page_size.longest_seconds, self.batch_size.longest_seconds
+        ) or max(self.looks.longest_seconds, self.writes.longest_seconds)
         self.tally.duration_seconds = time.perf_counter() - started
         return self.tally
 
@@ -133,60 +136,28 @@ class _FamilyTrim:
             min(self._walked, total), total, phase=f"trimming {self.name}", unit="keys"
         )
 
-    def _pages(self) -> Iterator[tuple[Sequence[bytes], list[Any]]]:
-        """Yield pages of keys with their lengths.
-
-        SCAN goes without TYPE: a key of another type answers the look with WRONGTYPE, so it is
-        counted and named at no cost, where TYPE would hide it. Each batch is the SCAN of the next
-        page and then the look at this one, so that the next batch can leave before the look is
-        read.
-        """
-        self.looks.send([self._scan(b"0")])
-        cursor, following = _scan_reply(self.looks.receive(1)[0])
-        self._look(cursor, following)
-        while True:
-            keys, ends = following, cursor == b"0"
-            if not ends:
-                cursor, following = _scan_reply(self.looks.receive(1, last=False)[0])
-                self._look(cursor, following)
-            yield keys, self.looks.receive(len(keys))
-            if ends:
-                return
-
-    def _look(self, cursor: bytes, keys: Sequence[bytes]) -> None:
-        scan = [] if cursor == b"0" else [self._scan(cursor)]
-        self.looks.send(scan + self.rule.look.for_keys(keys))
-
-    def _scan(self, cursor: bytes) -> bytes:
-        pattern = self.family.pattern.encode()
-        count = b"%d" % self.family.keys_per_batch
-        return pack(b"SCAN", cursor, b"MATCH", pattern, b"COUNT", count)
-
-    def _trim_page(self, over: Mapping[bytes, int]) -> None:
-        sampled = list(over)[::SAMPLE_EVERY]
-        memory_before = self._memory_usage(sampled)
-        planned = batches(over, self.rule.max_length, BATCH_MEMBERS)
-        for batch, replies in self.writes.run_ahead(map(self._with_second_look, planned)):
-            self.tally.take_trim(batch, replies[: len(batch)])
-            finished = [piece.key for piece in batch if piece.last]
-            self.tally.take_second_look(finished, replies[len(batch) :], over)
-            self._report_progress()
-        self.tally.take_memory(sampled, memory_before, self._memory_usage(sampled), over)
-
-    def _with_second_look(self, batch: list[Piece]) -> tuple[list[Piece], list[bytes]]:
-        """Return the batch with its commands: the writes, then a look at the keys they finish."""
-        finished = [piece.key for piece in batch if piece.last]
-        return batch, [*map(self.rule.trim, batch), *self.rule.look.for_keys(finished)]
-
-    def _memory_usage(self, keys: Sequence[bytes]) -> list[int | None]:
-        """Measure keys by MEMORY USAGE, which estimates large ones from 5 of their members."""
-        if self.tally.memory_denied:
-            return [None for _ in keys]
-        replies = self.writes.run(_MEMORY_USAGE.for_keys(keys))
-        self.tally.memory_denied = any(
-            isinstance(reply, redis.exceptions.NoPermissionError) for reply in replies
+    def _trim_page(self, over: Mapping[bytes, Excess]) -> None:
+        sampled = set() if self.tally.memory_denied else set(list(over)[::SAMPLE_EVERY])
+        pieces = chain.from_iterable(
+            self.rule.pieces(key, excess, self.batch_size) for key, excess in over.items()
         )
-        return [reply if isinstance(reply, int) else None for reply in replies]
+        planned = (_Batch.of(part, sampled) for part in batches(pieces, self.batch_size))
+        sent = ((batch, batch.commands(self.rule)) for batch in planned)
+        for batch, (began, *replies, ended) in self.writes.run_ahead(sent):
+            self.batch_size.take(weight(batch.pieces), began, ended)
+            batch.hand_over(replies, self.tally, over)
+            self._report_progress()
+        for key, excess in over.items():
+            if self.rule.age is not None and self.rule.takes_steps(excess):
+                self._trim_old_members(self.rule.age, key, over)
+
+    def _trim_old_members(self, age: AgeRule, key: bytes, over: Mapping[bytes, Excess]) -> None:
+        for reply in age.trim_in_steps(self.writes, key):
+            self.tally.take_write(key, reply)
+            self._report_progress()
+        finished = [key]
+        lengths = self.writes.run(self.rule.length.for_keys(finished))
+        self.tally.take_second_look(finished, lengths, over)
 
     def _name_wrong_types(self) -> None:
         examples = self.tally.wrong_type_examples
@@ -197,8 +168,45 @@ class _FamilyTrim:
                 examples[key] = reply.decode()
 
 
-def _scan_reply(reply: Any) -> tuple[bytes, list[bytes]]:
-    if isinstance(reply, Exception):
-        raise reply
-    cursor, keys = reply
-    return cursor, keys
+@dataclass(frozen=True, slots=True)
+class _Batch:
+    """Writes that go together, a look at the keys that they finish, and memory of the sampled keys.
+
+    MEMORY USAGE estimates large keys from 5 of their members.
+    """
+
+    pieces: list[Piece]
+    measured_before: list[bytes]
+    finished: list[bytes]
+    measured_after: list[bytes]
+
+    @classmethod
+    def of(cls, pieces: list[Piece], sampled: Container[bytes]) -> "_Batch":
+        finished = [piece.key for piece in pieces if piece.last]
+        return cls(
+            pieces,
+            [piece.key for piece in pieces if piece.first and piece.key in sampled],
+            finished,
+            [key for key in finished if key in sampled],
+        )
+
+    def commands(self, rule: TrimRule) -> list[bytes]:
+        return clocked(
+            [
+                *_MEMORY_USAGE.for_keys(self.measured_before),
+                *map(rule.trim, self.pieces),
+                *rule.length.for_keys(self.finished),
+                *_MEMORY_USAGE.for_keys(self.measured_after),
+            ]
+        )
+
+    def hand_over(
+        self, replies: Sequence[Any], tally: FamilyTally, over: Mapping[bytes, Excess]
+    ) -> None:
+        remaining = iter(replies)
+        tally.take_memory(
+            self.measured_before, list(islice(remaining, len(self.measured_before))), after=False
+        )
+        tally.take_trim(self.pieces, list(islice(remaining, len(self.pieces))))
+        tally.take_second_look(self.finished, list(islice(remaining, len(self.finished))), over)
+        tally.take_memory(self.measured_after, list(remaining), after=True)

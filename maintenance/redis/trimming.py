@@ -1,96 +1,165 @@
-"""The rule of a stream family as commands: how long is a key, and what keeps it at its length.
+"""The rule of a stream family as commands: how much is in a key, and what keeps it within its limits.
 
-Every write restates the rule ("keep the N at this end") instead of naming what a look saw before:
-whatever other clients write between the look and the trim, a trim never removes a member that the
-rule keeps.
+Every write restates the rule ("keep the N at this end", "drop what is older than this moment")
+instead of naming what a look saw before: whatever other clients write between the look and the
+trim, a trim never removes a member that the rule keeps.
 """
 
 from bisect import bisect_right
 from collections import Counter
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, field
+from typing import Any
 
 from maintenance.conf import StreamFamily
+from maintenance.redis.ages import AgeRule
+from maintenance.redis_client.batch_size import BatchSize
 from maintenance.redis_client.packed import Packer, pack
 
 #: One command removes at most this many members (measured: one call that removes a million
 #: stalls every client for 0.4 s, pieces of 1,000 for a few milliseconds).
 PIECE_MEMBERS = 1000
+#: A command that removes nothing takes the server about as long as removing so many members.
+PIECE_OVERHEAD_MEMBERS = 5
+
+#: A batch begins with about so many members to remove, and never shrinks below the second number.
+FIRST_BATCH_MEMBERS = 1000
+SMALLEST_BATCH_MEMBERS = 100
+LARGEST_BATCH_MEMBERS = 4000
 
 _LENGTH_COMMANDS = {"zset": b"ZCARD", "list": b"LLEN", "stream": b"XLEN"}
 _TRIM_COMMANDS = {"zset": b"ZREMRANGEBYRANK", "list": b"LTRIM", "stream": b"XTRIM"}
 
 
 @dataclass(frozen=True, slots=True)
+class Excess:
+    """A key that holds more than its rule keeps, as a look saw it.
+
+    ``expired`` is the number of members older than the family keeps them; a Redis stream does not
+    count its entries by age, so it is 1 there if there are any.
+    """
+
+    length: int
+    expired: int = 0
+
+
+@dataclass(frozen=True, slots=True)
 class Piece:
-    """One bounded write: after it, ``keep`` members of ``key`` remain at the kept end."""
+    """One bounded write: after it, ``keep`` members of ``key`` remain at the kept end.
+
+    Without ``keep`` it removes by age. ``first`` and ``last`` say where it stands among the pieces
+    of its key.
+    """
 
     key: bytes
-    keep: int
+    keep: int | None
     members: int  # how many it removes, by the look before
+    first: bool
     last: bool
 
 
-def pieces(key: bytes, length: int, max_length: int) -> Iterator[Piece]:
-    """Divide the trim of one key into bounded writes; the last one leaves ``max_length``."""
-    while length > max_length:
-        keep = max(max_length, length - PIECE_MEMBERS)
-        yield Piece(key, keep, length - keep, keep == max_length)
-        length = keep
+def batch_size() -> BatchSize:
+    """Return the adaptive size of batches of pieces, in members."""
+    return BatchSize(
+        FIRST_BATCH_MEMBERS, smallest=SMALLEST_BATCH_MEMBERS, largest=LARGEST_BATCH_MEMBERS
+    )
 
 
-def batches(
-    lengths: Mapping[bytes, int], max_length: int, budget_members: int
-) -> Iterator[list[Piece]]:
-    """Group the pieces of many keys so that one batch removes about ``budget_members``.
+def weight(batch: Iterable[Piece]) -> int:
+    """Return what a batch costs the server, in members."""
+    return sum(piece.members + PIECE_OVERHEAD_MEMBERS for piece in batch)
 
-    The server answers one client's batch as a whole before it turns to the next client: the
-    budget is what others wait for.
-    """
+
+def batches(pieces: Iterable[Piece], size: BatchSize) -> Iterator[list[Piece]]:
+    """Group the pieces of many keys so that one batch weighs at most what ``size`` says by then."""
     batch: list[Piece] = []
-    members = 0
-    for key, length in lengths.items():
-        for piece in pieces(key, length, max_length):
-            if batch and members + piece.members > budget_members:
-                yield batch
-                batch, members = [], 0
-            batch.append(piece)
-            members += piece.members
+    total = 0
+    for piece in pieces:
+        added = weight([piece])
+        if batch and total + added > size.units:
+            yield batch
+            batch, total = [], 0
+        batch.append(piece)
+        total += added
     if batch:
         yield batch
 
 
 class TrimRule:
-    """The commands of one stream family."""
+    """The commands of one stream family.
 
-    def __init__(self, family: StreamFamily) -> None:
-        """Read type, kept end and maximum length from the configuration."""
+    ``age`` is ``None`` where members of any age stay.
+    """
+
+    def __init__(self, family: StreamFamily, now_epoch_seconds: float | None = None) -> None:
+        """Read the rule from the configuration.
+
+        Ages count back from ``now_epoch_seconds``; without it only lengths are limited.
+        """
         self.type = family.type
+        self.scans = bool(family.pattern)
         self.kept_end = family.kept_end
         self.max_length = family.max_length
-        self.look = Packer([_LENGTH_COMMANDS[family.type]])
+        self.age: AgeRule | None = None
+        if family.max_age_seconds is not None and now_epoch_seconds is not None:
+            self.age = AgeRule(family, now_epoch_seconds - family.max_age_seconds)
+        self.length = Packer([_LENGTH_COMMANDS[family.type]])
         self._whole = Packer([_TRIM_COMMANDS[family.type]], self._arguments(family.max_length))
+
+    @property
+    def look(self) -> tuple[Packer, ...]:
+        """What a key is asked: its length, and what is too old in it where ages are limited."""
+        return (self.length,) if self.age is None else (self.length, self.age.look)
+
+    def pieces(self, key: bytes, excess: Excess, size: BatchSize) -> Iterator[Piece]:
+        """Divide the trim of one key into bounded writes; the last one leaves what is kept.
+
+        A key whose old members are too many for one write is none of a piece's: its pieces end
+        without a last one, and :meth:`AgeRule.trim_in_steps` does the rest.
+        """
+        length, first = excess.length, True
+        while length > self.max_length:
+            keep = max(self.max_length, length - min(PIECE_MEMBERS, size.units))
+            ends = keep == self.max_length and not excess.expired
+            yield Piece(key, keep, length - keep, first, ends)
+            length, first = keep, False
+        if excess.expired and not self.takes_steps(excess):
+            yield Piece(key, None, min(excess.expired, length), first, last=True)
+
+    def takes_steps(self, excess: Excess) -> bool:
+        """Whether more members are too old than one write may remove."""
+        if self.age is None or not excess.expired:
+            return False
+        # A Redis stream does not say how many are too old: at most what its length limit leaves.
+        most = excess.expired if self.type == "zset" else excess.length
+        return min(most, self.max_length) > PIECE_MEMBERS
 
     def trim(self, piece: Piece) -> bytes:
         """Return the packed write of one piece."""
-        if piece.last:
+        if piece.keep is None:
+            if self.age is None:
+                raise ValueError("a family without a maximum age has no pieces by age")
+            return self.age.trim.for_key(piece.key)
+        if piece.keep == self.max_length:
             return self._whole.for_key(piece.key)
         return pack(_TRIM_COMMANDS[self.type], piece.key, *self._arguments(piece.keep))
 
     @property
     def statement(self) -> str:
-        """The write as a person would type it."""
+        """The writes as a person would type them."""
         arguments = b" ".join(self._arguments(self.max_length)).decode()
-        return f"{_TRIM_COMMANDS[self.type].decode()} <key> {arguments}"
+        by_length = f"{_TRIM_COMMANDS[self.type].decode()} <key> {arguments}"
+        return by_length if self.age is None else f"{by_length}; {self.age.statement}"
 
     @property
     def needs_acl(self) -> tuple[str, ...]:
         """The least rights of this family besides those of the look at the server."""
-        return (
-            "+scan",
-            f"+{_LENGTH_COMMANDS[self.type].decode().lower()}",
-            f"+{_TRIM_COMMANDS[self.type].decode().lower()}",
-        )
+        commands = {_LENGTH_COMMANDS[self.type], _TRIM_COMMANDS[self.type]}
+        if self.scans:
+            commands.add(b"SCAN")
+        if self.age is not None:
+            commands |= self.age.commands
+        return tuple(sorted(f"+{command.decode().lower()}" for command in commands))
 
     def _arguments(self, keep: int) -> tuple[bytes, ...]:
         """Say "keep ``keep`` members at the kept end"; ranks count from 0, from the end from -1."""
@@ -124,10 +193,10 @@ class LengthDistribution:
             if length:
                 self.counts[bisect_right(bounds, length)] += keys
 
-    def rows(self, after: "LengthDistribution") -> list[dict[str, int | str | None]]:
+    def rows(self, after: "LengthDistribution") -> list[dict[str, Any]]:
         """Return the table of this distribution beside that ``after`` the trim."""
         bounds: list[int | None] = [*self._bounds(), None]
-        rows: list[dict[str, int | str | None]] = []
+        rows: list[dict[str, Any]] = []
         for number in range(1, len(bounds)):
             first, end = bounds[number - 1], bounds[number]
             rows.append(

@@ -6,12 +6,14 @@ from hypothesis import strategies as st
 from maintenance.conf import StreamFamily
 from maintenance.redis.trimming import (
     PIECE_MEMBERS,
+    Excess,
     LengthDistribution,
     Piece,
     TrimRule,
     batches,
-    pieces,
+    weight,
 )
+from maintenance.redis_client.batch_size import BatchSize
 
 lengths = st.integers(min_value=0, max_value=50_000)
 limits = st.integers(min_value=1, max_value=5_000)
@@ -23,19 +25,34 @@ def rule(kind: str, keep: str | None = None, max_length: int = 200) -> TrimRule:
     )
 
 
-@given(length=lengths, max_length=limits)
+def size_of(units: int) -> BatchSize:
+    return BatchSize(units, smallest=1, largest=units)
+
+
+def pieces(key: bytes, length: int, max_length: int, units: int = 5000) -> list[Piece]:
+    excess = Excess(length)
+    return list(rule("zset", max_length=max_length).pieces(key, excess, size_of(units)))
+
+
+@given(length=lengths, max_length=limits, units=st.integers(min_value=1, max_value=3000))
 def test_pieces_end_at_exactly_the_maximum_length_and_never_go_below(
-    length: int, max_length: int
+    length: int, max_length: int, units: int
 ) -> None:
-    made = list(pieces(b"k", length, max_length))
+    length = min(length, max_length + 50 * units)
+    made = pieces(b"k", length, max_length, units)
     assert sum(piece.members for piece in made) == max(0, length - max_length)
-    assert all(max_length <= piece.keep < length for piece in made)
+    assert all(piece.keep is not None and max_length <= piece.keep < length for piece in made)
     assert [piece.last for piece in made] == [False] * (len(made) - 1) + [True] * bool(made)
+    assert [piece.first for piece in made] == [True] * bool(made) + [False] * (len(made) - 1)
 
 
-@given(length=lengths, max_length=limits)
-def test_no_piece_removes_more_than_its_bound(length: int, max_length: int) -> None:
-    assert all(p.members <= PIECE_MEMBERS for p in pieces(b"k", length, max_length))
+@given(length=lengths, max_length=limits, units=st.integers(min_value=1, max_value=3000))
+def test_no_piece_removes_more_than_its_bound_nor_than_a_batch(
+    length: int, max_length: int, units: int
+) -> None:
+    length = min(length, max_length + 50 * units)
+    made = pieces(b"k", length, max_length, units)
+    assert all(piece.members <= min(PIECE_MEMBERS, units) for piece in made)
 
 
 @given(
@@ -46,10 +63,12 @@ def test_no_piece_removes_more_than_its_bound(length: int, max_length: int) -> N
 def test_batches_hold_every_piece_once_within_their_budget(
     over: dict[bytes, int], max_length: int, budget: int
 ) -> None:
-    made = list(batches(over, max_length, budget))
-    expected = [p for key, length in over.items() for p in pieces(key, length, max_length)]
+    expected = [
+        piece for key, length in over.items() for piece in pieces(key, length, max_length, budget)
+    ]
+    made = list(batches(expected, size_of(budget)))
     assert [piece for batch in made for piece in batch] == expected
-    assert all(sum(piece.members for piece in batch) <= budget for batch in made)
+    assert all(weight(batch) <= budget or len(batch) == 1 for batch in made)
 
 
 def test_the_statement_restates_the_rule_of_each_type_and_end() -> None:
@@ -81,12 +100,12 @@ def test_the_ends_that_stay_by_default_are_the_newest_of_the_usual_writers() -> 
 
 
 def test_a_piece_that_is_not_the_last_keeps_more_than_the_rule() -> None:
-    packed = rule("zset").trim(Piece(b"k", keep=1200, members=1000, last=False))
+    packed = rule("zset").trim(Piece(b"k", keep=1200, members=1000, first=True, last=False))
     assert packed == b"*4\r\n$15\r\nZREMRANGEBYRANK\r\n$1\r\nk\r\n$1\r\n0\r\n$5\r\n-1201\r\n"
 
 
 def test_the_least_rights_name_only_the_commands_of_the_type() -> None:
-    assert rule("list").needs_acl == ("+scan", "+llen", "+ltrim")
+    assert rule("list").needs_acl == ("+llen", "+ltrim", "+scan")
 
 
 @given(
