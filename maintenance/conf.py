@@ -6,11 +6,13 @@ environment and ``"file:/run/secrets/name"`` from a file, at the moment a connec
 """
 
 import os
+import re
 from collections.abc import Iterator, Mapping
 from datetime import time
 from functools import cache
 from pathlib import Path
 from typing import Annotated, Any, Literal, Self, get_origin
+from urllib.parse import urlsplit
 from zoneinfo import available_timezones
 
 from pydantic import (
@@ -145,7 +147,7 @@ class Pacing(Section):
 
 
 #: What can harm a site, and is therefore off until the configuration of a target allows it.
-Dangerous = Literal["reindex", "vacuum_full", "alter_table"]
+Dangerous = Literal["reindex", "vacuum_full", "alter_table", "reclaim_memory"]
 
 
 class DatabaseTarget(Section):
@@ -199,14 +201,51 @@ class DatabaseTarget(Section):
         return {k: v for k, v in parameters.items() if k not in {"cursor_factory", "context"}}
 
 
+#: What a server is for; each role forbids other things.
+RedisRole = Literal["cache", "streams", "broker", "sessions", "ledger"]
+
+
+class ReclaimRules(Section):
+    """What ``reclaim_redis_memory`` may do on a server beside repacking; nothing unless it is named.
+
+    ``exceptions`` are glob patterns of keys that no part of it touches. Keys that begin with one of
+    ``abandoned_prefixes`` are removed once nobody has used them for ``minimum_idle_seconds``.
+    ``time_outs`` gives keys that begin with a prefix, and have no time to live, so many seconds.
+    """
+
+    exceptions: tuple[str, ...] = ()
+    abandoned_prefixes: tuple[str, ...] = ()
+    minimum_idle_seconds: float = Field(default=7 * 86_400, ge=0)  # a weekly job has come by
+    time_outs: Mapping[str, Annotated[int, Field(gt=0)]] = Field(default_factory=dict)
+    keys_per_second: float | None = Field(
+        default=None, gt=0
+    )  # of those written to; None: as it bears
+
+    @model_validator(mode="after")
+    def _prefixes_say_something(self) -> Self:
+        for prefix in (*self.abandoned_prefixes, *self.time_outs):
+            if len(prefix.strip(":*? ")) == 0 and not re.fullmatch(r":\d+:", prefix):
+                raise ValueError(
+                    f'the prefix "{prefix}" says too little: it would mean other keys as well'
+                )
+        return self
+
+
 class RedisTarget(Section):
-    """A Redis or Valkey server that a site uses. ``role`` decides which rules apply to it."""
+    """A Redis or Valkey server that a site uses. ``role`` decides which rules apply to it.
+
+    ``memory_limit_bytes`` is what its container or plan may use, where that is less than its
+    machine has. ``allow`` names what can harm a site and may be done all the same.
+    """
 
     url: Url
-    role: Literal["cache", "streams", "broker", "sessions"] = "cache"
+    role: RedisRole = "cache"
     timeout_seconds: float = Field(default=10, gt=0)
     windows: tuple[MaintenanceWindow, ...] = ()
     added_latency_ms: float = Field(default=5, gt=0)  # of a PING; above, our writes pause
+    memory_limit_bytes: int | None = Field(default=None, gt=0)
+    reclaim: ReclaimRules = Field(default_factory=ReclaimRules)
+    allow: tuple[Dangerous, ...] = ()
 
     def resolved_url(self) -> str:
         """Return the URL with its secret. Raises ``ConfigurationError``."""
@@ -401,6 +440,15 @@ class Thresholds(Section):
     table_growth_weekly_bytes: int = Field(default=1024**3, gt=0)
     active_connections: int = Field(default=100, gt=0)  # the guide: "< 100 active connections"
     redis_memory_ratio: Ratio = 0.80  # the guide: "Redis memory > 80% of maxmemory"
+    # One command on a value of this size, or its expiry, is felt by everybody: 16 MB take 10 ms.
+    redis_big_key_bytes: int = Field(default=16 * 1024**2, gt=0)
+    # The server's own expiry leaves up to a tenth of the expired keys (redis.conf,
+    # active-expire-effort): more is a backlog.
+    redis_expired_ratio: Ratio = 0.10
+    # A fork stops the server for about 10 ms a GB (Redis documentation, "Diagnosing latency issues");
+    # a visitor notices a tenth of a second.
+    redis_fork_seconds: float = Field(default=0.1, gt=0)
+    redis_connections_ratio: Ratio = 0.80  # of maxclients: a deploy doubles them for a moment
     disk_warning_ratio: Ratio = 0.80
     disk_critical_ratio: Ratio = 0.90
 
@@ -454,9 +502,48 @@ class Configuration(Section):
         """Return the stream families that live on one Redis target."""
         return {name: f for name, f in self.streams.items() if f.redis == redis_name}
 
+    def roles_on(self, redis_name: str) -> tuple[RedisRole, ...]:
+        """Return all that one Redis server serves as, sorted: its role and those of its neighbours.
+
+        Targets, brokers, caches and streams that lie on the same host and port share its memory
+        and its policy, whatever their database number.
+        """
+        address = server_address(self.redis[redis_name].url)
+        roles: set[RedisRole] = {
+            target.role for target in self.redis.values() if server_address(target.url) == address
+        }
+        if any(server_address(broker.url) == address for broker in self.brokers.values()):
+            roles.add("broker")
+        if any(
+            cache.url and server_address(cache.url) == address for cache in self.caches.values()
+        ):
+            roles.add("cache")
+        if any(
+            server_address(self.redis[family.redis].url) == address
+            for family in self.streams.values()
+        ):
+            roles.add("streams")
+        return tuple(sorted(roles))
+
     def database(self, name: str) -> DatabaseTarget:
         """Return one database target. Raises ``UnknownName`` with a suggestion."""
         return self.databases[require_known("database", name, self.databases)]
+
+
+def server_address(reference: str) -> tuple[str, int | str | None]:
+    """Return host and port, or the socket's path, of a Redis URL or a reference to one.
+
+    What cannot be read is an address of its own: the target that needs it says so itself.
+    """
+    try:
+        parts = urlsplit(resolve_secret(reference))
+        port = parts.port
+    except (ConfigurationError, ValueError):
+        return reference, None
+    if parts.scheme == "unix":
+        return "unix", parts.path
+    host = parts.hostname or "localhost"
+    return "127.0.0.1" if host == "localhost" else host, port or 6379
 
 
 def parse_configuration(given: Mapping[str, Any]) -> Configuration:

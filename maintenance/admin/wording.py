@@ -42,6 +42,10 @@ def danger_words(kind: Dangerous | None) -> str:
             "It changes settings of tables, which stay changed until somebody undoes it; the"
             " report has the commands for that."
         ),
+        "reclaim_memory": _(
+            "It writes keys of a Redis server anew, and removes or expires the keys that the"
+            " target's rules name: what is removed cannot be brought back."
+        ),
     }
     return words[kind]
 

@@ -20,7 +20,9 @@ class ServerFacts:
     cluster_enabled: bool
     uptime_seconds: int
     keys: int
+    keys_with_ttl: int
     used_memory_bytes: int
+    dataset_bytes: int
     maxmemory_bytes: int
     maxmemory_policy: str
     fragmentation_ratio: float
@@ -63,7 +65,9 @@ def parse_facts(info: Mapping[str, Any], database: int = 0) -> ServerFacts:
         cluster_enabled=bool(int(info.get("cluster_enabled", 0))),
         uptime_seconds=int(info["uptime_in_seconds"]),
         keys=int(info.get(f"db{database}", {}).get("keys", 0)),
+        keys_with_ttl=int(info.get(f"db{database}", {}).get("expires", 0)),
         used_memory_bytes=int(info["used_memory"]),
+        dataset_bytes=int(info.get("used_memory_dataset", 0)),
         maxmemory_bytes=int(info["maxmemory"]),
         maxmemory_policy=str(info["maxmemory_policy"]),
         fragmentation_ratio=float(info.get("mem_fragmentation_ratio", 0.0)),

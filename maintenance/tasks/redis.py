@@ -2,11 +2,11 @@
 
 from maintenance.conf import RedisTarget, configuration
 from maintenance.core.job import Job
-from maintenance.core.options import NoOptions
 from maintenance.core.registry import TargetKind
 from maintenance.core.reports import Report
 from maintenance.core.task import maintenance_task
-from maintenance.redis import memory, streams
+from maintenance.redis import streams
+from maintenance.redis.memory import review as memory
 
 
 @maintenance_task(
@@ -21,7 +21,9 @@ def trim_streams(job: Job[RedisTarget, streams.TrimOptions]) -> Report:
     return streams.trim_streams(job, configuration().families_on(job.target_name))
 
 
-@maintenance_task(queue="high", target=TargetKind.REDIS)
-def check_redis_memory(job: Job[RedisTarget, NoOptions]) -> Report:
-    """Compare memory, policy and evictions with what the server's role allows."""
-    return memory.check_redis_memory(job, configuration().thresholds)
+@maintenance_task(queue="high", target=TargetKind.REDIS, options=memory.MemoryCheckOptions)
+def check_redis_memory(job: Job[RedisTarget, memory.MemoryCheckOptions]) -> Report:
+    """Look at memory, policy, evictions, large keys, slowness, persistence and growth."""
+    settings = configuration()
+    around = memory.neighbourhood(settings, job.target_name)
+    return memory.check_redis_memory(job, settings.thresholds, around)

@@ -11,7 +11,7 @@ from maintenance.conf import RedisTarget, Thresholds
 from maintenance.core.findings import Severity
 from maintenance.core.job import Job
 from maintenance.core.options import NoOptions
-from maintenance.redis.memory import check_redis_memory
+from maintenance.redis.memory.review import MemoryCheckOptions, check_redis_memory
 from maintenance.redis_client.connection import session
 
 THRESHOLDS = Thresholds(cache_hit_minimum_reads=10)
@@ -31,7 +31,8 @@ def test_memory_is_compared_with_the_limit_of_the_server(
     client.config_set("maxmemory", int(used / 0.9))
     try:
         report = check_redis_memory(
-            Job("main", RedisTarget(url=redis_url, role="streams"), NoOptions()), Thresholds()
+            Job("main", RedisTarget(url=redis_url, role="streams"), MemoryCheckOptions()),
+            Thresholds(),
         )
     finally:
         client.config_set("maxmemory", 0)
@@ -44,7 +45,7 @@ def test_memory_is_compared_with_the_limit_of_the_server(
 
 def test_evictions_between_two_checks_are_found(redis_url: str, client: redis.Redis) -> None:
     target = RedisTarget(url=redis_url, role="streams")
-    first = check_redis_memory(Job("main", target, NoOptions()), Thresholds())
+    first = check_redis_memory(Job("main", target, MemoryCheckOptions()), Thresholds())
     client.config_set("maxmemory", client.info("memory")["used_memory"] + 500_000)
     client.config_set("maxmemory-policy", "allkeys-lru")
     try:
@@ -55,7 +56,7 @@ def test_evictions_between_two_checks_are_found(redis_url: str, client: redis.Re
         client.config_set("maxmemory-policy", "noeviction")
     evicted = client.info("stats")["evicted_keys"]
     second = check_redis_memory(
-        Job("main", target, NoOptions(), previous_state=first.state), Thresholds()
+        Job("main", target, MemoryCheckOptions(), previous_state=first.state), Thresholds()
     )
     found = next(f for f in second.findings if f.code == "redis-evictions")
     assert evicted > 0
@@ -106,7 +107,13 @@ def test_a_user_who_may_not_name_the_connection_is_served_all_the_same(
     parts = urlsplit(redis_url)
     url = f"redis://plain:secret@{parts.hostname}:{parts.port}/0"
     try:
-        report = check_redis_memory(Job("main", RedisTarget(url=url), NoOptions()), Thresholds())
+        report = check_redis_memory(
+            Job("main", RedisTarget(url=url), MemoryCheckOptions()), Thresholds()
+        )
     finally:
         client.acl_deluser("plain")
-    assert report.facts["needs_acl"] == ["+info", "+ping"]
+    withheld = [finding.sentence for finding in report.findings if not finding.measured]
+    assert any("+config|get" in sentence for sentence in withheld)
+    assert any("+slowlog|get" in sentence for sentence in withheld)
+    assert {"+info", "+ping"} < set(report.facts["needs_acl"])
+    assert "used_ratio" in report.tables[0].columns

@@ -15,7 +15,11 @@ from maintenance.core.redaction import redact
 from maintenance.core.reports import Report
 from maintenance.host.disk import check_disk_space
 from maintenance.postgres.checks import run_analyses
-from maintenance.redis.memory import check_redis_memory
+from maintenance.redis.memory.review import (
+    MemoryCheckOptions,
+    check_redis_memory,
+    neighbourhood,
+)
 
 #: The analyses that say whether a database is well at this moment; the others look for waste.
 DATABASE_ANALYSES = ("connections", "cache-hit")
@@ -41,15 +45,15 @@ def database(scope: Scope) -> Iterator[Report]:
 
 
 def redis_activity(scope: Scope) -> Iterator[Report]:
-    """Measure memory, eviction policy and evictions of each Redis server."""
+    """Measure memory, policy, keys, slowness, persistence and growth of each Redis server."""
     configuration = scope.configuration
     if not configuration.redis:
         yield _not_configured("Redis", "redis")
     for name, target in configuration.redis.items():
-        job = job_after(scope.earlier, "check_redis_memory", name, target, NoOptions())
-        yield from contained(
-            f"Redis {name}", name, check_redis_memory, job, configuration.thresholds
-        )
+        job = job_after(scope.earlier, "check_redis_memory", name, target, MemoryCheckOptions())
+        around = neighbourhood(configuration, name)
+        thresholds = configuration.thresholds
+        yield from contained(f"Redis {name}", name, check_redis_memory, job, thresholds, around)
 
 
 def cache(scope: Scope) -> Iterator[Report]:

@@ -1,0 +1,1 @@
+"""The memory of a Redis or Valkey server: what fills it, what that costs, and where it leads."""
