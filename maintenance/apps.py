@@ -7,6 +7,7 @@ from django.core.signals import setting_changed
 from django.utils.module_loading import autodiscover_modules
 from django.utils.translation import gettext_lazy as _
 
+from maintenance.caching.signals import connect_waiting
 from maintenance.conf import configuration
 from maintenance.core.errors import ConfigurationError
 
@@ -25,6 +26,8 @@ class MaintenanceConfig(AppConfig):
         # An application registers its warmers in a module of this name, as Django's admin has it.
         autodiscover_modules("maintenance_hooks")
         self._import_configured_hooks()
+        # Models of every application are loaded now: their children and proxies are known.
+        connect_waiting()
         setting_changed.connect(_forget_configuration, dispatch_uid="maintenance.configuration")
 
     @staticmethod

@@ -6,6 +6,8 @@ from typing import Any
 from django.conf import settings
 from django.core import checks
 
+from maintenance.caching.querysets import InvalidatingQuerySet
+from maintenance.caching.signals import rules
 from maintenance.conf import Configuration, configuration
 from maintenance.core.errors import ConfigurationError
 from maintenance.core.suggestions import did_you_mean
@@ -76,3 +78,42 @@ def _report_storage(parsed: Configuration) -> list[checks.CheckMessage]:
             id="maintenance.E004",
         )
     ]
+
+
+@checks.register("maintenance")
+def check_invalidation_rules(
+    app_configs: Sequence[Any] | None,  # noqa: ARG001 - Django's signature
+    **_kwargs: Any,
+) -> list[checks.CheckMessage]:
+    """Name the models whose bulk operations drop nothing, and caches that do not exist."""
+    found: list[checks.CheckMessage] = []
+    uncovered: dict[type[Any], None] = {}
+    for rule in rules():
+        name = f"{rule.model.__module__}.{rule.model.__qualname__}"
+        if rule.cache not in settings.CACHES:
+            found.append(
+                checks.Error(
+                    f"invalidates({name}, ...): Django has no cache"
+                    f' "{rule.cache}". {did_you_mean(rule.cache, settings.CACHES)}',
+                    hint="Name an alias of settings.CACHES.",
+                    obj=rule.model,
+                    id="maintenance.E005",
+                )
+            )
+        manager = getattr(rule.model, "_default_manager", None)
+        if manager is not None and not isinstance(manager.all(), InvalidatingQuerySet):
+            uncovered[rule.model] = None
+    found += [
+        checks.Info(
+            "update(), bulk_create() and bulk_update() send no signals: they change rows of this"
+            " model without dropping what invalidates() names.",
+            hint=(
+                "objects = InvalidatingQuerySet.as_manager() covers them; or call"
+                " invalidate_on_commit() beside each, and silence maintenance.I001."
+            ),
+            obj=model,
+            id="maintenance.I001",
+        )
+        for model in uncovered
+    ]
+    return found
