@@ -147,7 +147,7 @@ class Pacing(Section):
 
 
 #: What can harm a site, and is therefore off until the configuration of a target allows it.
-Dangerous = Literal["reindex", "vacuum_full", "alter_table", "reclaim_memory"]
+Dangerous = Literal["reindex", "vacuum_full", "alter_table", "reclaim_memory", "flush_cache"]
 
 
 class DatabaseTarget(Section):
@@ -385,6 +385,7 @@ class CacheTarget(Section):
     added_latency_ms: float = Field(default=5, gt=0)  # of a PING; above, our writes pause
     warmers: tuple[str, ...] = ()  # names; empty means every registered warmer of this cache
     invalidate: Mapping[str, InvalidationRule] = Field(default_factory=dict)
+    allow: tuple[Dangerous, ...] = ()
 
     @model_validator(mode="after")
     def _one_source(self) -> Self:

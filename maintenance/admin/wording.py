@@ -42,6 +42,10 @@ def danger_words(kind: Dangerous | None) -> str:
             "It changes settings of tables, which stay changed until somebody undoes it; the"
             " report has the commands for that."
         ),
+        "flush_cache": _(
+            "It removes every value of the cache: visitors wait until pages are computed anew, and"
+            " the database gets the load that the cache kept from it."
+        ),
         "reclaim_memory": _(
             "It writes keys of a Redis server anew, and removes or expires the keys that the"
             " target's rules name: what is removed cannot be brought back."

@@ -50,10 +50,21 @@ class OpenCache:
 
         Prefix and version are literal text: glob characters in them are escaped.
         """
-        head, found, tail = str(self.cache.make_key(_PLACEHOLDER)).partition(_PLACEHOLDER)
-        if not found:
+        around = self._around_keys()
+        if around is None:
             return None
+        head, tail = around
         return escape_glob(head) + pattern + escape_glob(tail)
+
+    @property
+    def stored_head(self) -> bytes:
+        """What every stored key begins with: prefix and version; empty where keys are hashed."""
+        around = self._around_keys()
+        return around[0].encode() if around else b""
+
+    def _around_keys(self) -> tuple[str, str] | None:
+        head, found, tail = str(self.cache.make_key(_PLACEHOLDER)).partition(_PLACEHOLDER)
+        return (head, tail) if found else None
 
 
 @contextmanager

@@ -9,7 +9,6 @@ before that one, by which time others had their turn. The cost grows with the ke
 which SCAN walks whatever the pattern is; the memory does not.
 """
 
-import time
 from collections import Counter
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field
@@ -19,6 +18,8 @@ import redis
 
 from maintenance.core.errors import InvalidOptions
 from maintenance.core.job import Progress
+from maintenance.redis_client.batch_size import NEEDS_ACL as CLOCK_ACL
+from maintenance.redis_client.batch_size import BatchSize, clocked
 from maintenance.redis_client.connection import describe_key
 from maintenance.redis_client.globs import matcher
 from maintenance.redis_client.packed import (
@@ -31,10 +32,9 @@ from maintenance.redis_client.packed import (
 )
 
 #: A page begins small, in case keys are a megabyte long, and grows while the server is quick.
-FIRST_PAGE_KEYS = 50
+FIRST_PAGE_KEYS = 100
+SMALLEST_PAGE_KEYS = 32
 LARGEST_PAGE_KEYS = 1000
-#: A page of this time is halved: others wait for it. Twice as large ones are tried at a quarter.
-LONGEST_PAGE_SECONDS = 0.004
 KEYS_PER_UNLINK = 500
 NAMED_KEYS = 10
 #: A key is named by this much of it at most.
@@ -42,7 +42,7 @@ NAMED_CHARACTERS = 200
 #: Memory is measured on one key in this many.
 SAMPLE_EVERY = 50
 
-NEEDS_ACL = ("+scan", "+unlink", "+exists", "+type", "+memory|usage")
+NEEDS_ACL = ("+scan", "+unlink", "+exists", "+type", "+memory|usage", *CLOCK_ACL)
 
 _IDLE_TIME = Packer([b"OBJECT", b"IDLETIME"])
 _MEMORY_USAGE = Packer([b"MEMORY", b"USAGE"])
@@ -132,7 +132,11 @@ class _Drop:
     is_kept: Callable[[bytes], bool]
     older_than_seconds: float | None
     dry_run: bool
-    page_keys: int = FIRST_PAGE_KEYS
+    size: BatchSize = field(
+        default_factory=lambda: BatchSize(
+            FIRST_PAGE_KEYS, smallest=SMALLEST_PAGE_KEYS, largest=LARGEST_PAGE_KEYS
+        )
+    )
     chosen: list[bytes] = field(default_factory=list)
     unlinked: list[bytes] = field(default_factory=list)
 
@@ -143,9 +147,9 @@ class _Drop:
                 self.tally.matched_keys, phase=f"dropping {self.tally.pattern}", unit="keys"
             )
             looks = [] if cursor is None else self._looks(cursor)
-            began = time.perf_counter()
-            replies = self.wire.run([*looks, *self._writes()])
-            self._adapt(time.perf_counter() - began)
+            units = max(self.size.units if looks else 0, len(self.chosen))
+            began, *replies, ended = self.wire.run(clocked([*looks, *self._writes()]))
+            self.size.take(units, began, ended)
             raise_first_error(replies[: len(looks)])
             self._take_writes(replies[len(looks) :])
             self.unlinked, self.chosen = self.chosen, []
@@ -159,7 +163,7 @@ class _Drop:
 
     def _looks(self, cursor: bytes) -> list[bytes]:
         scan = (b"SCAN", cursor, b"MATCH", self.tally.stored.encode())
-        count = (b"COUNT", b"%d" % self.page_keys)
+        count = (b"COUNT", b"%d" % self.size.units)
         return [pack(*scan, *count, b"TYPE", b"string"), pack(*scan, *count)]
 
     def _writes(self) -> list[bytes]:
@@ -186,12 +190,6 @@ class _Drop:
         self.tally.written_again_keys += sum(replies[len(replies) - seen_again :])
         if self.dry_run:
             self.chosen = []
-
-    def _adapt(self, seconds: float) -> None:
-        if seconds > LONGEST_PAGE_SECONDS:
-            self.page_keys = max(FIRST_PAGE_KEYS, self.page_keys // 2)
-        elif seconds < LONGEST_PAGE_SECONDS / 4:
-            self.page_keys = min(LARGEST_PAGE_KEYS, self.page_keys * 2)
 
     def _take_page(self, strings: list[bytes], all_keys: Sequence[bytes]) -> None:
         self.tally.matched_keys += len(strings)

@@ -4,7 +4,7 @@ from maintenance.caching import invalidation, ratios, warming
 from maintenance.conf import CacheTarget, RedisTarget, configuration
 from maintenance.core.errors import Skipped
 from maintenance.core.job import Job
-from maintenance.core.options import NoOptions
+from maintenance.core.options import DryRunOption, NoOptions
 from maintenance.core.registry import TargetKind
 from maintenance.core.reports import Report
 from maintenance.core.task import maintenance_task
@@ -32,6 +32,20 @@ def warm_caches(job: Job[CacheTarget, warming.WarmOptions]) -> Report:
 def invalidate_caches(job: Job[CacheTarget, invalidation.InvalidateOptions]) -> Report:
     """Drop cached values that the configured rules call stale."""
     return invalidation.invalidate_caches(job)
+
+
+@maintenance_task(
+    queue="medium",
+    target=TargetKind.CACHE,
+    options=DryRunOption,
+    writes=True,
+    dangerous="flush_cache",
+)
+def flush_cache(job: Job[CacheTarget, DryRunOption]) -> Report:
+    """Remove every value of a cache, and nothing else of its database."""
+    from maintenance.caching import flush
+
+    return flush.flush_cache(job)
 
 
 @maintenance_task(queue="medium", target=TargetKind.REDIS)
