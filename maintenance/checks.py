@@ -9,8 +9,9 @@ from django.core import checks
 from maintenance.caching.querysets import InvalidatingQuerySet
 from maintenance.caching.signals import rules
 from maintenance.conf import Configuration, configuration
-from maintenance.core.errors import ConfigurationError
+from maintenance.core.errors import ConfigurationError, UnknownName
 from maintenance.core.suggestions import did_you_mean
+from maintenance.redis.stream_classes import all_families
 
 
 @checks.register("maintenance")
@@ -31,7 +32,12 @@ def check_configuration(
             )
             for fault in str(error).splitlines()
         ]
-    return [*_unknown_aliases(parsed), *_ledger_engine(), *_report_storage(parsed)]
+    return [
+        *_unknown_aliases(parsed),
+        *_ledger_engine(),
+        *_report_storage(parsed),
+        *_stream_classes(parsed),
+    ]
 
 
 def _unknown_aliases(parsed: Configuration) -> list[checks.CheckMessage]:
@@ -117,3 +123,17 @@ def check_invalidation_rules(
         for model in uncovered
     ]
     return found
+
+
+def _stream_classes(parsed: Configuration) -> list[checks.CheckMessage]:
+    try:
+        all_families(parsed)
+    except (ConfigurationError, UnknownName) as error:
+        return [
+            checks.Error(
+                str(error),
+                hint="Correct the class in its maintenance_hooks.py, or the family in MAINTENANCE.",
+                id="maintenance.E006",
+            )
+        ]
+    return []

@@ -10,6 +10,7 @@ import re
 from collections.abc import Iterator, Mapping
 from datetime import time
 from functools import cache
+from itertools import combinations
 from pathlib import Path
 from typing import Annotated, Any, Literal, Self, get_origin
 from urllib.parse import urlsplit
@@ -26,6 +27,7 @@ from pydantic import (
 )
 
 from maintenance.core.errors import ConfigurationError
+from maintenance.core.globs import common_key
 from maintenance.core.suggestions import did_you_mean, require_known
 from maintenance.core.windows import WEEKDAYS, Window
 
@@ -147,7 +149,9 @@ class Pacing(Section):
 
 
 #: What can harm a site, and is therefore off until the configuration of a target allows it.
-Dangerous = Literal["reindex", "vacuum_full", "alter_table", "reclaim_memory", "flush_cache"]
+Dangerous = Literal[
+    "reindex", "vacuum_full", "alter_table", "reclaim_memory", "flush_cache", "remove_streams"
+]
 
 
 class DatabaseTarget(Section):
@@ -236,9 +240,15 @@ class RedisTarget(Section):
 
     ``memory_limit_bytes`` is what its container or plan may use, where that is less than its
     machine has. ``allow`` names what can harm a site and may be done all the same.
+
+    Of a cluster any node will do: streams are looked after on all of its primaries. Where
+    ``sentinels`` are named, they say which server is the primary of ``sentinel_name``, in place of
+    host and port of ``url``.
     """
 
     url: Url
+    sentinels: tuple[Url, ...] = ()
+    sentinel_name: str = ""
     role: RedisRole = "cache"
     timeout_seconds: float = Field(default=10, gt=0)
     windows: tuple[MaintenanceWindow, ...] = ()
@@ -247,9 +257,19 @@ class RedisTarget(Section):
     reclaim: ReclaimRules = Field(default_factory=ReclaimRules)
     allow: tuple[Dangerous, ...] = ()
 
+    @model_validator(mode="after")
+    def _sentinels_have_a_name(self) -> Self:
+        if bool(self.sentinels) != bool(self.sentinel_name):
+            raise ValueError('"sentinels" and "sentinel_name" belong together')
+        return self
+
     def resolved_url(self) -> str:
         """Return the URL with its secret. Raises ``ConfigurationError``."""
         return resolve_secret(self.url)
+
+    def resolved_sentinels(self) -> tuple[str, ...]:
+        """Return the URLs of the sentinels with their secrets. Raises ``ConfigurationError``."""
+        return tuple(map(resolve_secret, self.sentinels))
 
 
 class BrokerTarget(Section):
@@ -340,6 +360,28 @@ class StreamFamily(Section):
     def kept_end(self) -> str:
         """The end that stays: as configured, else highest scores, head of a list, newest."""
         return self.keep or {"zset": "highest", "list": "head", "stream": "newest"}[self.type]
+
+
+def overlap_of(
+    families: Mapping[str, StreamFamily], servers: Mapping[str, RedisTarget]
+) -> str | None:
+    """Name two families of one type and server whose patterns match the same key, with that key.
+
+    ``None`` where there are none. Which keys a provider names is known to nobody before it is asked.
+    """
+    for (name, one), (other_name, other) in combinations(families.items(), 2):
+        if one.type != other.type or not (one.pattern and other.pattern):
+            continue
+        if servers[one.redis].url != servers[other.redis].url:
+            continue
+        key = common_key(one.pattern, other.pattern)
+        if key is not None:
+            return (
+                f'streams.{name} and streams.{other_name} overlap: "{key}" matches both'
+                f' "{one.pattern}" and "{other.pattern}", and one key can have one limit only.'
+                " Narrow one of the patterns"
+            )
+    return None
 
 
 class InvalidationRule(Section):
@@ -487,6 +529,13 @@ class Configuration(Section):
                 )
         return self
 
+    @model_validator(mode="after")
+    def _no_stream_has_two_rules(self) -> Self:
+        fault = overlap_of(self.streams, self.redis)
+        if fault:
+            raise ValueError(fault)
+        return self
+
     def windows_of(self, target: Any) -> tuple[Window, ...]:
         """Return a target's maintenance windows, none for a target without any."""
         return tuple(
@@ -500,7 +549,7 @@ class Configuration(Section):
         )
 
     def families_on(self, redis_name: str) -> dict[str, StreamFamily]:
-        """Return the stream families that live on one Redis target."""
+        """Return the configured stream families that live on one Redis target."""
         return {name: f for name, f in self.streams.items() if f.redis == redis_name}
 
     def roles_on(self, redis_name: str) -> tuple[RedisRole, ...]:
@@ -565,6 +614,11 @@ def _faults(error: ValidationError) -> Iterator[str]:
             # The rejected value is left out: it may be a URL with a password.
             message = fault["msg"].removeprefix("Value error, ").rstrip(".")
             yield f"{where}: {message}{'' if message.endswith('?') else '.'}"
+
+
+def sentence_of_faults(error: ValidationError) -> str:
+    """Say every fault of one section in a sentence each."""
+    return " ".join(_faults(error))
 
 
 def _known_keys(path: list[str]) -> list[str]:

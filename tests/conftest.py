@@ -2,6 +2,7 @@
 
 pytest_plugins = [
     "tests.servers",
+    "tests.redis_servers",
     "tests.django_database",
     "tests.admin_clients",
     "tests.celery_nodes",

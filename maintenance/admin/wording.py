@@ -50,6 +50,10 @@ def danger_words(kind: Dangerous | None) -> str:
             "It writes keys of a Redis server anew, and removes or expires the keys that the"
             " target's rules name: what is removed cannot be brought back."
         ),
+        "remove_streams": _(
+            "It removes streams of owners who are gone, with all that belongs to them. This cannot"
+            " be undone."
+        ),
     }
     return words[kind]
 

@@ -7,10 +7,21 @@ from typing import Any
 from maintenance.core.findings import Finding, Severity, unavailable
 from maintenance.core.plans import Action, Outcome, Verdict
 from maintenance.core.reports import Report, Sample, Table
+from maintenance.core.wording import counted, seconds_in_words
 from maintenance.redis.stream_tally import FamilyTally
 from maintenance.redis_client import batch_size
 from maintenance.redis_client.connection import describe_key
+from maintenance.redis_client.nodes import CLUSTER_NEEDS_ACL
 from maintenance.redis_client.server import ServerFacts
+
+
+@dataclass(slots=True)
+class NodeRun:
+    """One server of the target, before and after."""
+
+    name: str
+    before: ServerFacts
+    after: ServerFacts | None = None
 
 
 @dataclass(slots=True)
@@ -19,19 +30,33 @@ class StreamRun:
 
     target_name: str
     dry_run: bool
-    server: ServerFacts
+    nodes: list[NodeRun]
     tallies: list[FamilyTally] = field(default_factory=list)
-    after: ServerFacts | None = None
+
+    @property
+    def is_replica(self) -> bool:
+        """Whether no server of the target may be written to."""
+        return all(node.before.is_replica for node in self.nodes)
 
     @property
     def refused(self) -> bool:
         """Whether writes were asked for and the server is one that must not be written to."""
-        return self.server.is_replica and not self.dry_run
+        return self.is_replica and not self.dry_run
 
     @property
     def writes(self) -> bool:
         """Whether this run wrote."""
-        return not (self.dry_run or self.server.is_replica)
+        return not (self.dry_run or self.is_replica)
+
+    @property
+    def used_memory_before_bytes(self) -> int:
+        """Memory of all servers together when the run began."""
+        return sum(node.before.used_memory_bytes for node in self.nodes)
+
+    @property
+    def used_memory_after_bytes(self) -> int:
+        """Memory of all servers together at the end."""
+        return sum((node.after or node.before).used_memory_bytes for node in self.nodes)
 
 
 def build_report(run: StreamRun) -> Report:
@@ -79,7 +104,7 @@ def _outcome(run: StreamRun, tally: FamilyTally) -> Outcome:
         kind="trim",
         subject=tally.name,
         statement=tally.rule.statement,
-        reason=f"{tally.over_length_keys:,} keys hold more than {tally.family.max_length:,} members",
+        reason=f"{tally.over_length_keys:,} keys hold {_too_much(tally)}",
         predicted={"keys": tally.over_length_keys, "members": tally.members_over},
         undo="",  # what a trim removed is gone; the application may rebuild a stream
     )
@@ -102,12 +127,26 @@ def _outcome(run: StreamRun, tally: FamilyTally) -> Outcome:
     )
 
 
+def _at_least(tally: FamilyTally) -> str:
+    """Entries of a Redis stream are not counted by age: one stands for all that are too old."""
+    return "at least " if tally.rule.age is not None and tally.family.type == "stream" else ""
+
+
+def _too_much(tally: FamilyTally) -> str:
+    """Say what a stream of this family may not hold."""
+    text = f"more than {tally.family.max_length:,} members"
+    if tally.rule.age is not None and tally.family.max_age_seconds is not None:
+        text += f" or members older than {seconds_in_words(tally.family.max_age_seconds)}"
+    return text
+
+
 def _outcome_sentence(tally: FamilyTally) -> str:
-    text = (
-        f"{tally.members_removed:,} members removed;"
-        f" {tally.keys_exact_after:,} of {tally.over_length_keys:,} streams hold exactly"
-        f" {tally.family.max_length:,} now"
-    )
+    text = f"{tally.members_removed:,} members removed"
+    if tally.rule.age is None:
+        text += (
+            f"; {tally.keys_exact_after:,} of {tally.over_length_keys:,} streams hold exactly"
+            f" {tally.family.max_length:,} now"
+        )
     if tally.keys_over_after:
         text += f", {tally.keys_over_after:,} grew again before the second look"
     return text + "."
@@ -128,34 +167,25 @@ def _findings(run: StreamRun) -> Iterator[Finding]:
             sentence=f"Nothing is trimmed on {run.target_name}: the server is a replica.",
             advice="Point the target at the primary, which passes the trim on to its replicas.",
         )
-    if run.server.cluster_enabled and run.tallies:
-        yield Finding(
-            code="stream-target-is-cluster-node",
-            severity=Severity.INFO,
-            subject=run.target_name,
-            sentence=f"{run.target_name} is one node of a cluster: only its own keys were seen.",
-            advice="Configure each primary of the cluster as a target of its own.",
-        )
     for tally in run.tallies:
         yield from _family_findings(run, tally)
 
 
 def _family_findings(run: StreamRun, tally: FamilyTally) -> Iterator[Finding]:
-    limit = tally.family.max_length
     if tally.over_length_keys:
         length, key = tally.longest[0]
         then = (
             f"{tally.members_removed:,} members were removed"
             if run.writes
-            else f"{tally.members_over:,} members would be removed"
+            else f"{_at_least(tally)}{tally.members_over:,} members would be removed"
         )
         yield Finding(
             code="streams-over-length",
             severity=Severity.INFO if run.writes else Severity.WARNING,
             subject=tally.name,
             sentence=(
-                f"{tally.over_length_keys:,} of {tally.keys_seen:,} {tally.name} streams held more"
-                f" than {limit:,} members, the longest {describe_key(key)} {length:,}; {then}."
+                f"{tally.over_length_keys:,} of {tally.keys_seen:,} {tally.name} streams held"
+                f" {_too_much(tally)}, the longest {describe_key(key)} {length:,}; {then}."
             ),
             evidence={
                 "keys_seen": tally.keys_seen,
@@ -169,17 +199,54 @@ def _family_findings(run: StreamRun, tally: FamilyTally) -> Iterator[Finding]:
         )
     if tally.wrong_type_keys:
         yield _wrong_type(tally)
+    yield from _left_alone(tally)
     if tally.keys_seen == 0:
+        source = (
+            f'matches the pattern "{tally.family.pattern}"'
+            if tally.family.pattern
+            else f'is named by the key provider "{tally.family.provider}"'
+        )
         yield Finding(
             code="stream-family-empty",
             severity=Severity.INFO,
             subject=tally.name,
-            sentence=f'No {tally.family.type} key matches the pattern "{tally.family.pattern}".',
+            sentence=f"No {tally.family.type} key {source}.",
             advice="Check the pattern, the database number in the URL and the key prefix.",
         )
     if run.writes and tally.members_removed and tally.freed_bytes is None:
         needs = "the ACL right +memory|usage" if tally.memory_denied else "keys that stay in place"
         yield unavailable("stream-memory-freed", tally.name, "the memory freed", needs)
+
+
+def _left_alone(tally: FamilyTally) -> Iterator[Finding]:
+    if tally.ages_withheld:
+        yield unavailable(
+            "stream-ages", tally.name, "removing members by age", f"one time: {tally.ages_withheld}"
+        )
+    if tally.untimed_keys:
+        yield Finding(
+            code="stream-ids-are-no-times",
+            severity=Severity.WARNING,
+            subject=tally.name,
+            sentence=(
+                f"{counted(tally.untimed_keys, 'stream')} of {tally.name} begin with an entry ID"
+                " that is no time; nothing in them was removed by age."
+            ),
+            evidence={"keys": tally.untimed_keys},
+            advice="Remove max_age_seconds of this family, or let the server choose the IDs.",
+        )
+    if tally.moved_keys:
+        yield Finding(
+            code="stream-keys-moved",
+            severity=Severity.INFO,
+            subject=tally.name,
+            sentence=(
+                f"{counted(tally.moved_keys, 'key')} of {tally.name} moved to another node of the"
+                " cluster meanwhile and were left alone."
+            ),
+            evidence={"keys": tally.moved_keys},
+            advice="The next run finds them where they are then.",
+        )
 
 
 def _wrong_type(tally: FamilyTally) -> Finding:
@@ -190,15 +257,17 @@ def _wrong_type(tally: FamilyTally) -> Finding:
         severity=Severity.WARNING,
         subject=tally.name,
         sentence=(
-            f"{tally.wrong_type_keys:,} keys match the pattern of {tally.name} but are no"
+            f"{tally.wrong_type_keys:,} keys belong to {tally.name} by their name but are no"
             f" {tally.family.type}; they were left alone: {named}."
         ),
         evidence={"keys": tally.wrong_type_keys, "examples": examples},
-        advice=f'Narrow the pattern "{tally.family.pattern}" or correct the type of this family.',
+        advice="Narrow the pattern of this family, or correct its type.",
     )
 
 
 def _tables(run: StreamRun) -> Iterator[Table]:
+    if len(run.nodes) > 1:
+        yield Table.of("Servers", [_node_row(node) for node in run.nodes])
     if run.tallies:
         yield Table.of("Stream families", [_family_row(tally) for tally in run.tallies])
     for tally in run.tallies:
@@ -214,12 +283,23 @@ def _tables(run: StreamRun) -> Iterator[Table]:
             yield Table.of(f"Longest {tally.name} before the trim", longest)
 
 
+def _node_row(node: NodeRun) -> dict[str, Any]:
+    return {
+        "server": node.name,
+        "version": node.before.name,
+        "keys": node.before.keys,
+        "used_memory_before_bytes": node.before.used_memory_bytes,
+        "used_memory_after_bytes": node.after.used_memory_bytes if node.after else None,
+    }
+
+
 def _family_row(tally: FamilyTally) -> dict[str, Any]:
     return {
         "family": tally.name,
-        "pattern": tally.family.pattern,
+        "pattern": tally.family.pattern or f"by {tally.family.provider}",
         "type": tally.family.type,
         "max_members": tally.family.max_length,
+        "max_age_seconds": tally.family.max_age_seconds,
         "kept_end": tally.rule.kept_end,
         "keys_seen": tally.keys_seen,
         "keys_wrong_type": tally.wrong_type_keys,
@@ -233,30 +313,26 @@ def _family_row(tally: FamilyTally) -> dict[str, Any]:
 
 
 def _facts(run: StreamRun) -> dict[str, Any]:
-    facts: dict[str, Any] = {
-        "server": run.server.name,
-        "role": run.server.role,
+    needed = {"+ping", "+info", "+type", "+memory|usage", *batch_size.NEEDS_ACL}
+    if any(node.before.cluster_enabled for node in run.nodes):
+        needed.update(CLUSTER_NEEDS_ACL)
+    return {
+        "server": ", ".join(sorted({node.before.name for node in run.nodes})),
+        "role": "replica" if run.is_replica else "primary",
         "dry_run": run.dry_run,
-        "used_memory_before_bytes": run.server.used_memory_bytes,
-        "needs_acl": sorted(
-            {"+ping", "+info", "+type", "+memory|usage", *batch_size.NEEDS_ACL}.union(
-                *(tally.rule.needs_acl for tally in run.tallies)
-            )
-        ),
+        "used_memory_before_bytes": run.used_memory_before_bytes,
+        "used_memory_after_bytes": run.used_memory_after_bytes,
+        "needs_acl": sorted(needed.union(*(tally.rule.needs_acl for tally in run.tallies))),
         "freed_bytes_from": "MEMORY USAGE of a sample of the trimmed keys, before and after",
         "sampled_keys": sum(tally.sampled_keys for tally in run.tallies),
         "longest_batch_seconds": max(
             (tally.longest_batch_seconds for tally in run.tallies), default=0.0
         ),
     }
-    if run.after is not None:
-        facts["used_memory_after_bytes"] = run.after.used_memory_bytes
-    return facts
 
 
 def _samples(run: StreamRun) -> Iterator[Sample]:
     for tally in run.tallies:
         yield Sample("streams_over_length_keys", tally.over_length_keys, tally.name)
         yield Sample("streams_removed_members", tally.members_removed, tally.name)
-    if run.after is not None:
-        yield Sample("redis_used_memory_bytes", run.after.used_memory_bytes)
+    yield Sample("redis_used_memory_bytes", run.used_memory_after_bytes)

@@ -5,29 +5,36 @@ and each of them is looked at again. Nothing is ever flushed or deleted as a who
 """
 
 import time
-from collections.abc import Container, Mapping, Sequence
+from collections.abc import Container, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from itertools import chain, islice
 from typing import Any
 
 from maintenance.conf import RedisTarget, StreamFamily
 from maintenance.core.job import Job, Progress
-from maintenance.core.latency import with_latency
+from maintenance.core.latency import LatencyChange, with_latency
 from maintenance.core.reports import Report
 from maintenance.core.suggestions import require_known
+from maintenance.core.wording import seconds_in_words
 from maintenance.redis.ages import AgeRule
-from maintenance.redis.pages import page_size, scanned
-from maintenance.redis.stream_report import StreamRun, build_report
+from maintenance.redis.pages import Page, given, page_size, scanned
+from maintenance.redis.providers import provided_keys
+from maintenance.redis.stream_report import NodeRun, StreamRun, build_report
 from maintenance.redis.stream_tally import FamilyTally
 from maintenance.redis.trimming import Excess, Piece, TrimRule, batch_size, batches, weight
 from maintenance.redis_client.batch_size import clocked
-from maintenance.redis_client.connection import session
+from maintenance.redis_client.connection import explained_errors
+from maintenance.redis_client.nodes import Node, nodes
 from maintenance.redis_client.packed import Exchange, Packer, exchange
 from maintenance.redis_client.probe import PacedProgress, probing
-from maintenance.redis_client.server import ServerFacts, server_facts
+from maintenance.redis_client.server import server_facts
 
 #: Memory is measured on one offender in this many, and on at least one of a page.
 SAMPLE_EVERY = 20
+
+#: Ages are counted by the server's clock. One that is a minute off from ours is wrong, or ours is:
+#: no member goes by its age then.
+CLOCKS_APART_SECONDS = 60.0
 
 _MEMORY_USAGE = Packer([b"MEMORY", b"USAGE"])
 _TYPE = Packer([b"TYPE"])
@@ -42,48 +49,89 @@ class TrimOptions:
 
 
 def trim_streams(
-    job: Job[RedisTarget, TrimOptions], families: Mapping[str, StreamFamily]
+    job: Job[RedisTarget, TrimOptions],
+    families: Mapping[str, StreamFamily],
+    keys: Mapping[str, Sequence[bytes]] | None = None,
 ) -> Report:
     """Cut every stream of the target's families to its maximum length, at the end that may go.
 
-    Exactly ``max_length`` members remain (MAXLEN semantics). With ``dry_run`` only the look is
-    made. On a replica nothing is written and the report says so. Raises
-    :class:`TargetUnavailable`, :class:`MissingRights`, and :class:`UnknownName` for a family that
-    is not configured on this target.
+    Exactly ``max_length`` members remain (MAXLEN semantics), of which none is older than
+    ``max_age_seconds``. ``keys`` limits a family to these streams. Of a cluster each primary is
+    worked on, one after the other. With ``dry_run`` only the look is made. On a replica nothing is
+    written and the report says so.
+
+    Time and traffic grow with the keys that SCAN walks over, memory with the streams over length
+    by some bytes each. Raises :class:`TargetUnavailable`, :class:`MissingRights`,
+    :class:`ConfigurationError` for a key provider that breaks, and :class:`UnknownName` for a
+    family or provider that does not exist.
     """
     # Only this target's own families: a rule applied to another server would delete wrongly.
     own = {n: f for n, f in families.items() if f.redis == job.target_name}
     for name in job.options.families:
         require_known(f"stream family on {job.target_name}", name, own)
     chosen = {n: f for n, f in own.items() if not job.options.families or n in job.options.families}
-    with session(job.target) as client:
-        before = server_facts(client)
-        run = StreamRun(job.target_name, job.options.dry_run, before)
-        with probing(client) as probe:
-            progress = PacedProgress(job.progress, probe, job.target.added_latency_ms)
-            if chosen:
-                with exchange(client) as looks, exchange(client) as writes:
-                    for name, family in chosen.items():
-                        trim = _FamilyTrim(
-                            name,
-                            family,
-                            replace(job, progress=progress),
-                            before,
-                            looks=looks,
-                            writes=writes,
-                        )
-                        run.tallies.append(trim.run())
-        run.after = server_facts(client)
+    changes: list[LatencyChange] = []
+    stood_still_seconds = 0.0
+    with nodes(job.target) as found:
+        run = StreamRun(
+            job.target_name, job.options.dry_run, [NodeRun(n.name, n.facts) for n in found]
+        )
+        run.tallies = _tallies(chosen, found[0])
+        for node, its_run in zip(found, run.nodes, strict=True):
+            with explained_errors(node.url), probing(node.client) as probe:
+                progress = PacedProgress(job.progress, probe, job.target.added_latency_ms)
+                _trim_on(node, replace(job, progress=progress), run.tallies, keys or {})
+                its_run.after = server_facts(node.client)
+            changes += [probe.change] if probe.change else []
+            stood_still_seconds += progress.stood_still_seconds
     return with_latency(
         build_report(run),
-        probe.change,
+        max(changes, key=lambda change: change.added_ms, default=None),
         job.target.added_latency_ms,
-        stood_still_seconds=progress.stood_still_seconds,
+        stood_still_seconds=stood_still_seconds,
     )
 
 
+def _tallies(families: Mapping[str, StreamFamily], node: Node) -> list[FamilyTally]:
+    """Begin to count each family, by a rule whose ages count back from now."""
+    now: float | None = None
+    withheld = ""
+    if any(family.max_age_seconds is not None for family in families.values()):
+        with explained_errors(node.url):
+            seconds, microseconds = node.client.time()
+        now = seconds + microseconds / 1e6
+        apart = abs(now - time.time())
+        if apart > CLOCKS_APART_SECONDS:
+            now = None
+            withheld = (
+                f"the clocks of {node.name} and of this machine are {seconds_in_words(apart)} apart"
+            )
+    return [
+        FamilyTally(
+            name,
+            family,
+            TrimRule(family, now),
+            ages_withheld=withheld if family.max_age_seconds is not None else "",
+        )
+        for name, family in families.items()
+    ]
+
+
+def _trim_on(
+    node: Node,
+    job: Job[RedisTarget, TrimOptions],
+    tallies: Sequence[FamilyTally],
+    keys: Mapping[str, Sequence[bytes]],
+) -> None:
+    if not tallies:
+        return
+    with exchange(node.client) as looks, exchange(node.client) as writes:
+        for tally in tallies:
+            _FamilyTrim(tally, job, node, keys.get(tally.name), looks=looks, writes=writes).run()
+
+
 class _FamilyTrim:
-    """One family: look, trim, look again, a page of keys at a time.
+    """One family on one server: look, trim, look again, a page of keys at a time.
 
     Looks go on a connection of their own, one page ahead: the server works on the next look while
     this page is judged and trimmed.
@@ -91,49 +139,56 @@ class _FamilyTrim:
 
     def __init__(
         self,
-        name: str,
-        family: StreamFamily,
+        tally: FamilyTally,
         job: Job[RedisTarget, TrimOptions],
-        server: ServerFacts,
+        node: Node,
+        keys: Sequence[bytes] | None,
         *,
         looks: Exchange,
         writes: Exchange,
     ) -> None:
-        self.name = name
-        self.family = family
-        self.rule = TrimRule(family)
+        self.tally = tally
+        self.rule = tally.rule
+        self.node = node
+        self.keys = keys
         self.looks = looks
         self.writes = writes
-        self.server = server
         self.progress: Progress = job.progress
-        self.may_write = not job.options.dry_run and not server.is_replica
-        self.tally = FamilyTally(name, family, self.rule)
-        self.page_size = page_size(family.keys_per_batch)
+        self.may_write = not job.options.dry_run and not node.facts.is_replica
+        self.page_size = page_size(tally.family.keys_per_batch)
         self.batch_size = batch_size()
         self._walked = 0
 
-    def run(self) -> FamilyTally:
+    def run(self) -> None:
         started = time.perf_counter()
         self.looks.longest_seconds = self.writes.longest_seconds = 0.0
-        pattern = self.family.pattern.encode()
-        for keys, answers in scanned(self.looks, pattern, self.rule.look, self.page_size):
-            self._walked += self.page_size.units
+        for keys, answers in self._pages():
+            self._walked += max(self.page_size.units, len(keys))
             self._report_progress()
             over = self.tally.take_look(keys, answers)
             if over and self.may_write:
                 self._trim_page(over)
         self._name_wrong_types()
-        self.tally.longest_batch_seconds = max(
-            self.page_size.longest_seconds, self.batch_size.longest_seconds
-        ) or max(self.looks.longest_seconds, self.writes.longest_seconds)
-        self.tally.duration_seconds = time.perf_counter() - started
-        return self.tally
+        # Where the server's clock may not be read, our own tells, with the way there and back.
+        longest = max(self.page_size.longest_seconds, self.batch_size.longest_seconds) or max(
+            self.looks.longest_seconds, self.writes.longest_seconds
+        )
+        self.tally.longest_batch_seconds = max(self.tally.longest_batch_seconds, longest)
+        self.tally.duration_seconds += time.perf_counter() - started
+
+    def _pages(self) -> Iterator[Page]:
+        family = self.tally.family
+        look, size = self.rule.look, self.page_size
+        if self.keys is None and family.pattern:
+            return scanned(self.looks, family.pattern.encode(), look, size)
+        named = provided_keys(family.provider) if self.keys is None else self.keys
+        return given(self.looks, filter(self.node.owns, named), look, size)
 
     def _report_progress(self) -> None:
         # SCAN walks the whole database whatever the pattern, so its keys are the total.
-        total = max(self.server.keys, self.tally.keys_seen)
+        total = max(self.node.facts.keys, self.tally.keys_seen)
         self.progress.update(
-            min(self._walked, total), total, phase=f"trimming {self.name}", unit="keys"
+            min(self._walked, total), total, phase=f"trimming {self.tally.name}", unit="keys"
         )
 
     def _trim_page(self, over: Mapping[bytes, Excess]) -> None:

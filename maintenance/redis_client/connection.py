@@ -15,8 +15,12 @@ from redis.retry import Retry
 
 from maintenance.core.errors import ConfigurationError, MissingRights, TargetUnavailable
 from maintenance.core.redaction import address_of, redact
+from maintenance.redis_client.sentinel import primary_url
 
 CLIENT_NAME = "maintenance"
+
+#: A report shows at most so much of a key.
+LONGEST_NAMED_KEY_BYTES = 200
 
 _DENIED_COMMAND = re.compile(r"'(?P<command>[a-z0-9_.|-]+)' command", re.IGNORECASE)
 
@@ -103,8 +107,12 @@ def connect(target: HasUrl) -> redis.Redis:
     :class:`TargetUnavailable` with the address, :class:`MissingRights` for a refused login and
     :class:`ConfigurationError` for a URL that is none of a Redis server.
     """
-    url = target.resolved_url()
-    client = redis.Redis.from_pool(_pool(url, target.timeout_seconds))
+    url = primary_url(target)
+    return _connected(url, target.timeout_seconds)
+
+
+def _connected(url: str, timeout_seconds: float) -> redis.Redis:
+    client = redis.Redis.from_pool(_pool(url, timeout_seconds))
     with explained_errors(url):
         try:
             client.ping()
@@ -148,9 +156,10 @@ def _introduce(connection: Connection) -> None:
 @contextmanager
 def session(target: HasUrl) -> Iterator[redis.Redis]:
     """Open a connection, explain every error inside the block, close at its end."""
-    client = connect(target)
+    url = primary_url(target)
+    client = _connected(url, target.timeout_seconds)
     try:
-        with explained_errors(target.resolved_url()):
+        with explained_errors(url):
             yield client
     finally:
         client.close()
@@ -218,5 +227,11 @@ def _missing_right(message: str) -> str:
 
 
 def describe_key(key: bytes) -> str:
-    """Return a key as text; bytes that are not UTF-8 are written as ``\\xNN``."""
-    return key.decode("utf-8", "backslashreplace")
+    """Return a key as text; bytes that are not UTF-8 are written as ``\\xNN``.
+
+    Keys may be 512 MB long: of a very long one stands its beginning, and how long it is.
+    """
+    if len(key) <= LONGEST_NAMED_KEY_BYTES:
+        return key.decode("utf-8", "backslashreplace")
+    beginning = key[:LONGEST_NAMED_KEY_BYTES].decode("utf-8", "backslashreplace")
+    return f"{beginning}... ({len(key):,} bytes)"

@@ -7,6 +7,7 @@ from maintenance.core.reports import Report
 from maintenance.core.task import maintenance_task
 from maintenance.redis import streams
 from maintenance.redis.memory import review as memory
+from maintenance.redis.stream_classes import families_on
 
 
 @maintenance_task(
@@ -18,7 +19,7 @@ from maintenance.redis.memory import review as memory
 )
 def trim_streams(job: Job[RedisTarget, streams.TrimOptions]) -> Report:
     """Cut every stream that has grown past its limit."""
-    return streams.trim_streams(job, configuration().families_on(job.target_name))
+    return streams.trim_streams(job, families_on(configuration(), job.target_name))
 
 
 @maintenance_task(queue="high", target=TargetKind.REDIS, options=memory.MemoryCheckOptions)

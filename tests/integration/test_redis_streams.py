@@ -1,10 +1,8 @@
 """Streams are trimmed on real servers: Valkey from the wheel, and Redis where it is installed."""
 
 import secrets
-import shutil
 from collections.abc import Callable, Iterator, Mapping
 from itertools import pairwise
-from pathlib import Path
 from typing import Any
 from urllib.parse import urlsplit
 
@@ -20,34 +18,16 @@ from maintenance.core.job import Job, SilentProgress
 from maintenance.core.plans import Verdict
 from maintenance.core.reports import Report
 from maintenance.redis.streams import TrimOptions, trim_streams
-from service.embedded.binaries import locate_valkey
-from service.embedded.valkey import EmbeddedValkey
-
-REDIS_PROGRAM = shutil.which("redis-server")
 
 
-@pytest.fixture(scope="module", params=["valkey", "redis"])
-def server_url(request: pytest.FixtureRequest, server_root: Path) -> Iterator[str]:
-    """The URL of a server of each kind; its database 0 is ours alone."""
-    if request.param == "valkey":
-        yield request.getfixturevalue("valkey_server").url()
-        return
-    if REDIS_PROGRAM is None:
-        pytest.skip("redis-server is not installed")
-    with EmbeddedValkey(
-        server_root / "redis",
-        secrets.token_hex(8),
-        binaries=locate_valkey(REDIS_PROGRAM),
-        settings={"appendonly": "no"},
-    ) as server:
-        yield server.url()
+@pytest.fixture(scope="module")
+def server_url(each_server: str) -> str:
+    return each_server
 
 
 @pytest.fixture
-def client(server_url: str) -> Iterator[redis.Redis]:
-    with redis.Redis.from_url(server_url) as connection:
-        connection.flushall()
-        yield connection
+def client(each_client: redis.Redis) -> redis.Redis:
+    return each_client
 
 
 def family(pattern: str = "*-home", **settings_: Any) -> StreamFamily:

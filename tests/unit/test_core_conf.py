@@ -238,3 +238,56 @@ def test_windows_are_read_in_the_zone_of_the_configuration_unless_they_name_one(
         Window(time(22), time(2), "America/New_York"),
     )
     assert configured.windows_of(configured.hosts["local"]) == ()
+
+
+HOME = {"redis": "main", "pattern": "*-home", "max_length": 200}
+
+
+def stream_faults(**families: Any) -> list[str]:
+    redis = {
+        "main": {"url": "redis://h/0"},
+        "again": {"url": "redis://h/0"},
+        "other": {"url": "redis://o"},
+    }
+    return faults_of({"redis": redis, "streams": families})
+
+
+@pytest.mark.parametrize(
+    ("rule", "says"),
+    [
+        ({"max_length": 0}, "max_length: Input should be greater than 0"),
+        ({"max_length": -1}, "max_length: Input should be greater than 0"),
+        ({"max_age_seconds": 0}, "max_age_seconds: Input should be greater than 0"),
+        ({"pattern": ""}, 'give either "pattern" or "provider"'),
+        ({"provider": "homes"}, 'give either "pattern" or "provider"'),
+        ({"type": "list", "max_age_seconds": 60}, "a list has no times"),
+        ({"type": "stream", "score_unit": "milliseconds"}, '"score_unit" is for sorted sets'),
+        ({"companions": ["{key}"]}, 'the companion "{key}" must hold {key} once and more'),
+        ({"companions": ["unread"]}, 'the companion "unread" must hold {key} once'),
+    ],
+)
+def test_a_family_that_cannot_be_meant_is_refused(rule: dict[str, Any], says: str) -> None:
+    (fault,) = stream_faults(home=HOME | rule)
+    assert fault.startswith("streams.home")
+    assert says in fault
+
+
+@pytest.mark.parametrize("redis", ["main", "again"])
+def test_families_that_can_have_a_key_in_common_are_refused_with_that_key(redis: str) -> None:
+    (fault,) = stream_faults(home=HOME, first=HOME | {"pattern": "1-*", "redis": redis})
+    assert fault == (
+        'configuration: streams.home and streams.first overlap: "1-home" matches both "*-home" and'
+        ' "1-*", and one key can have one limit only. Narrow one of the patterns.'
+    )
+
+
+@pytest.mark.parametrize("change", [{"type": "list"}, {"redis": "other"}, {"pattern": "*-local"}])
+def test_families_of_other_types_servers_and_keys_do_not_overlap(change: dict[str, Any]) -> None:
+    redis = {"main": {"url": "redis://h/0"}, "other": {"url": "redis://o"}}
+    families = {"home": HOME, "second": HOME | change}
+    assert len(parse_configuration({"redis": redis, "streams": families}).streams) == 2
+
+
+def test_sentinels_and_the_name_of_their_primary_belong_together() -> None:
+    (fault,) = faults_of({"redis": {"main": {"url": "redis://h", "sentinel_name": "site"}}})
+    assert '"sentinels" and "sentinel_name" belong together' in fault

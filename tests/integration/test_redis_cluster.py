@@ -1,0 +1,144 @@
+"""Streams on a cluster of three, and behind sentinels."""
+
+import secrets
+import shutil
+import subprocess
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+import redis
+
+from maintenance.conf import RedisTarget, StreamFamily
+from maintenance.core.errors import TargetUnavailable
+from maintenance.core.job import Job
+from maintenance.core.reports import Report
+from maintenance.redis.providers import key_provider, unregister
+from maintenance.redis.streams import TrimOptions, trim_streams
+from service.embedded.binaries import locate_valkey
+from service.embedded.ports import LOOPBACK, free_port
+from service.embedded.valkey import EmbeddedValkey
+from tests.polling import eventually
+from tests.redis_servers import Cluster
+
+KEYS = 60
+
+
+def trim(url: str, family: StreamFamily, **options: bool) -> Report:
+    target = RedisTarget(url=url, role="streams")
+    return trim_streams(Job("main", target, TrimOptions(**options)), {"home": family})
+
+
+@pytest.fixture
+def filled(cluster: Cluster) -> Cluster:
+    """A cluster of which every node has streams: the even users' are over length."""
+    with cluster.client() as client:
+        client.flushall()
+        for user in range(KEYS):
+            members = 15 if user % 2 == 0 else 4
+            client.zadd(f"{user}-home", {f"m{n}": n for n in range(members)})
+    return cluster
+
+
+def lengths(cluster: Cluster) -> list[int]:
+    with cluster.client() as client:
+        return [client.zcard(f"{user}-home") for user in range(KEYS)]
+
+
+def test_the_streams_of_all_nodes_are_trimmed_whichever_node_is_named(filled: Cluster) -> None:
+    family = StreamFamily(redis="main", pattern="*-home", max_length=10)
+    planned = trim(filled.urls[0], family, dry_run=True)
+    report = trim(filled.urls[1], family)
+    assert lengths(filled) == [10 if user % 2 == 0 else 4 for user in range(KEYS)]
+    assert planned.outcomes[0].action.predicted == {"keys": KEYS // 2, "members": KEYS // 2 * 5}
+    assert report.outcomes[0].after["members_removed"] == KEYS // 2 * 5
+    servers = next(table for table in report.tables if table.title == "Servers")
+    assert len(servers.rows) == 3
+    assert "+cluster|slots" in report.facts["needs_acl"]
+    assert report.facts["used_memory_before_bytes"] > 3 * 500_000
+
+
+def test_a_provider_of_keys_is_asked_for_those_of_each_node(filled: Cluster) -> None:
+    key_provider("even")(lambda: (f"{user}-home" for user in range(0, KEYS, 2)))
+    try:
+        report = trim(filled.urls[2], StreamFamily(redis="main", provider="even", max_length=10))
+    finally:
+        unregister("even")
+    assert lengths(filled) == [10 if user % 2 == 0 else 4 for user in range(KEYS)]
+    assert not [f for f in report.findings if f.code == "stream-keys-moved"]
+
+
+def test_a_key_that_moves_to_another_node_meanwhile_is_left_and_counted(filled: Cluster) -> None:
+    """A slot that is being imported: the node still holds it, and says ASK for a missing key."""
+    with filled.client() as client:
+        node = client.get_node_from_key("0-home")
+        slot = client.keyslot("0-home")
+        other = next(n for n in client.get_primaries() if n.name != node.name)
+        target_id = client.cluster_myid(other)
+        client.execute_command("CLUSTER SETSLOT", slot, "MIGRATING", target_id, target_nodes=node)
+        key_provider("gone")(lambda: ["nobody{0-home}-home"])
+        try:
+            report = trim(filled.urls[0], StreamFamily(redis="main", provider="gone", max_length=1))
+        finally:
+            unregister("gone")
+            client.execute_command("CLUSTER SETSLOT", slot, "STABLE", target_nodes=node)
+    assert report.findings[0].code == "stream-keys-moved"
+
+
+@pytest.fixture
+def sentinel(server_root: Path) -> Iterator[tuple[str, str]]:
+    """The URLs of a primary and of a sentinel that watches it as ``site``."""
+    program = shutil.which("redis-server")
+    if program is None:
+        pytest.skip("redis-server is not installed")
+    password, port = secrets.token_hex(8), free_port()
+    with EmbeddedValkey(
+        server_root / f"primary-{port}",
+        password,
+        binaries=locate_valkey(program),
+        settings={"appendonly": "no"},
+    ) as primary:
+        folder = server_root / f"sentinel-{port}"
+        folder.mkdir()
+        written = folder / "sentinel.conf"
+        written.write_text(
+            f"port {port}\nbind {LOOPBACK}\ndir {folder}\n"
+            f"sentinel monitor site {LOOPBACK} {primary.port} 1\n"
+            f"sentinel auth-pass site {password}\n"
+        )
+        process = subprocess.Popen([program, str(written), "--sentinel"], stdout=subprocess.DEVNULL)
+        url = f"redis://{LOOPBACK}:{port}"
+        try:
+            with redis.Redis.from_url(url) as client:
+                eventually(lambda: answers(client), 10, "the sentinel answers")
+            yield primary.url(), url
+        finally:
+            process.terminate()
+            process.wait(10)
+
+
+def answers(client: redis.Redis) -> bool:
+    try:
+        return bool(client.ping())
+    except redis.ConnectionError:
+        return False
+
+
+def test_sentinels_say_which_server_is_the_primary(sentinel: tuple[str, str]) -> None:
+    primary_url, sentinel_url = sentinel
+    credentials = primary_url.rpartition("@")[0]
+    with redis.Redis.from_url(primary_url) as client:
+        client.zadd("1-home", {f"m{n}": n for n in range(15)})
+        target = RedisTarget(
+            url=f"{credentials}@asked.by.sentinel:1/0",
+            sentinels=("redis://127.0.0.1:1", sentinel_url),
+            sentinel_name="site",
+        )
+        families = {"home": StreamFamily(redis="main", pattern="*-home", max_length=10)}
+        trim_streams(Job("main", target, TrimOptions()), families)
+        assert client.zcard("1-home") == 10
+    unknown = target.model_copy(update={"sentinel_name": "siet"})
+    with pytest.raises(TargetUnavailable, match='knows no "siet"') as refusal:
+        trim_streams(Job("main", unknown, TrimOptions()), families)
+    assert "redis://127.0.0.1:1: " in str(refusal.value)
+    assert credentials.rpartition(":")[2] not in str(refusal.value)
