@@ -28,6 +28,7 @@ from pydantic import (
 
 from maintenance.core.errors import ConfigurationError
 from maintenance.core.globs import common_key
+from maintenance.core.rates import RateLimit
 from maintenance.core.suggestions import did_you_mean, require_known
 from maintenance.core.windows import WEEKDAYS, Window
 
@@ -86,10 +87,19 @@ def _a_time_of_day(given: Any) -> Any:
     return read
 
 
+def _a_rate(text: str) -> str:
+    try:
+        RateLimit.parse(text)
+    except ConfigurationError as error:
+        raise ValueError(str(error)) from None
+    return text
+
+
 Timezone = Annotated[str, AfterValidator(_a_timezone)]
 Weekday = Annotated[str, AfterValidator(_a_weekday)]
 TimeOfDay = Annotated[time, BeforeValidator(_a_time_of_day)]
 Url = Annotated[str, AfterValidator(_a_reference_or_url)]
+Rate = Annotated[str, AfterValidator(_a_rate)]
 Ratio = Annotated[float, Field(ge=0, le=1)]
 
 
@@ -426,6 +436,8 @@ class CacheTarget(Section):
     version: int = 1
     added_latency_ms: float = Field(default=5, gt=0)  # of a PING; above, our writes pause
     warmers: tuple[str, ...] = ()  # names; empty means every registered warmer of this cache
+    # Values and pages that are computed, over all workers: each costs about what a visitor costs.
+    warming_limit: Rate = "10/s"
     invalidate: Mapping[str, InvalidationRule] = Field(default_factory=dict)
     allow: tuple[Dangerous, ...] = ()
 

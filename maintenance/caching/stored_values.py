@@ -1,5 +1,6 @@
 """Which keys of a cache are there, and how large their values are."""
 
+import math
 from collections.abc import Sequence
 from typing import Protocol
 
@@ -11,6 +12,9 @@ from maintenance.redis_client.packed import Packer, exchange, raise_first_error
 KEYS_PER_LOOK = 1000
 
 _STRING_LENGTH = Packer([b"STRLEN"])
+_TIME_LEFT = Packer([b"PTTL"])
+#: PTTL of a key without a time-out; of one that is not there it is -2.
+_NEVER = -1
 
 
 class StoredValues(Protocol):
@@ -22,6 +26,10 @@ class StoredValues(Protocol):
     def sizes(self, keys: Sequence[str]) -> tuple[int, int | None]:
         """Return how many of ``keys`` are in the cache, and the bytes of their stored values;
         ``None`` where the backend cannot tell."""
+
+    def seconds_left(self, keys: Sequence[str]) -> list[float]:
+        """Return how long each of ``keys`` stays: 0 for one that is not there, or of which the
+        backend cannot tell, infinity for one without a time-out."""
 
 
 def stored_values(cache: OpenCache) -> StoredValues:
@@ -43,6 +51,9 @@ class _ByApi:
     def sizes(self, keys: Sequence[str]) -> tuple[int, int | None]:
         return len(self.present(keys)), None
 
+    def seconds_left(self, keys: Sequence[str]) -> list[float]:
+        return [0.0] * len(keys)
+
 
 class _ByServer:
     """Redis: STRLEN a thousand keys at a time; 0 is a key that is not there, for a stored value
@@ -59,12 +70,19 @@ class _ByServer:
         lengths = self._lengths(keys)
         return sum(length > 0 for length in lengths), sum(lengths)
 
+    def seconds_left(self, keys: Sequence[str]) -> list[float]:
+        times = self._ask(_TIME_LEFT, keys)
+        return [math.inf if left == _NEVER else max(0, left) / 1000 for left in times]
+
     def _lengths(self, keys: Sequence[str]) -> list[int]:
+        return self._ask(_STRING_LENGTH, keys)
+
+    def _ask(self, command: Packer, keys: Sequence[str]) -> list[int]:
         stored = [self._cache.stored_key(key) for key in keys]
-        lengths: list[int] = []
+        answers: list[int] = []
         with exchange(self._client) as wire:
             for start in range(0, len(stored), KEYS_PER_LOOK):
-                replies = wire.run(_STRING_LENGTH.for_keys(stored[start : start + KEYS_PER_LOOK]))
+                replies = wire.run(command.for_keys(stored[start : start + KEYS_PER_LOOK]))
                 raise_first_error(replies)
-                lengths += replies
-        return lengths
+                answers += replies
+        return answers

@@ -1,7 +1,7 @@
-"""The register of warmers: functions that compute a cached value before a visitor waits for it."""
+"""The register of warmers: what is computed for a cache before a visitor waits for it."""
 
-from collections.abc import Callable, Mapping
-from dataclasses import dataclass
+from collections.abc import Callable, Iterable, Mapping
+from dataclasses import dataclass, field
 from typing import Any, TypeVar
 
 from maintenance.core.errors import ConfigurationError
@@ -10,8 +10,21 @@ Function = TypeVar("Function", bound=Callable[[], Any])
 
 
 @dataclass(frozen=True, slots=True)
+class PageRequest:
+    """One GET request of a page: its whole URL and the headers that it varies on."""
+
+    url: str
+    headers: Mapping[str, str] = field(default_factory=dict)
+
+
+@dataclass(frozen=True, slots=True)
 class Warmer:
-    """One registered function. ``key`` is ``None`` for one that returns many keys."""
+    """One registered function.
+
+    ``key`` is ``None`` for one that returns many keys. One with ``is_pages`` returns
+    :class:`PageRequest`s, whose pages Django's own cache middleware stores. ``prefix`` is the key
+    prefix of its values (:mod:`maintenance.caching.key_prefixes`), empty where it is not known.
+    """
 
     name: str
     cache: str
@@ -19,11 +32,13 @@ class Warmer:
     key: str | None
     ttl_seconds: int
     timeout_seconds: float
+    prefix: str = ""
+    is_pages: bool = False
 
     @property
     def many(self) -> bool:
         """Whether the function returns a mapping of keys to values."""
-        return self.key is None
+        return self.key is None and not self.is_pages
 
     @property
     def source(self) -> str:
@@ -42,40 +57,92 @@ def warmer(
     cache: str = "default",
     timeout_seconds: float = 60.0,
     name: str = "",
+    prefix: str = "",
 ) -> Callable[[Function], Function]:
     """Register a function without arguments as a warmer of the cache target ``cache``.
 
     It returns the value of ``key`` or, with ``many=True``, a mapping of keys to values. ``name``
-    defaults to the function's own. A function that takes longer than ``timeout_seconds`` is left
-    to itself and its value is dropped: the old one stays. Raises :class:`ConfigurationError`.
+    defaults to the function's own. What takes longer than ``timeout_seconds`` is cut off: its
+    queries are cancelled and its value is dropped, the old one stays. Of many keys, ``prefix``
+    says of which kind they are: it puts the warmer in its place among the others, and makes it
+    run again after its keys were invalidated. Raises :class:`ConfigurationError`.
 
     >>> @warmer(key="home:trending", ttl_seconds=900)
     ... def trending() -> list[int]: ...
     """
 
-    def register(function: Function) -> Function:
+    def decorate(function: Function) -> Function:
         chosen = name or function.__name__
         if (key is not None) == many:
             raise ConfigurationError(
                 f'Warmer "{chosen}" needs either key="..." for one value or many=True for a'
                 " mapping of keys to values."
             )
-        if ttl_seconds <= 0 or timeout_seconds <= 0:
-            raise ConfigurationError(
-                f'Warmer "{chosen}" needs a ttl_seconds and a timeout_seconds above 0.'
-            )
-        made = Warmer(chosen, cache, function, key, ttl_seconds, timeout_seconds)
-        other = _registered.get((cache, chosen))
-        # The same function comes again when its module is reloaded.
-        if other is not None and other.source != made.source:
-            raise ConfigurationError(
-                f'Two warmers of cache "{cache}" are named "{chosen}": {other.source} and'
-                f' {made.source}. Give one of them another name="...".'
-            )
-        _registered[cache, chosen] = made
+        register(Warmer(chosen, cache, function, key, ttl_seconds, timeout_seconds, prefix))
         return function
 
-    return register
+    return decorate
+
+
+def warm_view(
+    urls: str | Callable[[], Iterable[str]],
+    *,
+    headers: Iterable[Mapping[str, str]] = (),
+    cache: str = "default",
+    timeout_seconds: float = 60.0,
+    name: str = "",
+) -> None:
+    """Register the pages of cached views, once for each set of ``headers`` that they vary on.
+
+    ``urls`` are whole URLs as visitors use them (``https://books.example/popular/``), for scheme
+    and host are part of a page's key; a function of them may ask the database. ``cache`` is the
+    cache target of the alias that ``cache_page`` or ``UpdateCacheMiddleware`` writes to, which
+    takes the time-out from the response as ever. ``timeout_seconds`` is for one page. How a page
+    is rendered stands in :mod:`maintenance.caching.pages`. Raises :class:`ConfigurationError`.
+
+    >>> warm_view("https://books.example/", headers=[{"Accept-Language": "en"}], name="front page")
+    """
+    variants = tuple(dict(variant) for variant in headers) or ({},)
+
+    def requests() -> list[PageRequest]:
+        found = [urls] if isinstance(urls, str) else urls()
+        return [PageRequest(url, variant) for url in found for variant in variants]
+
+    if not isinstance(urls, str):
+        requests.__module__, requests.__qualname__ = urls.__module__, urls.__qualname__
+    elif "://" not in urls:
+        raise ConfigurationError(
+            f'warm_view needs a whole URL, got "{urls}": scheme and host are part of a page\'s key.'
+        )
+    chosen = name or (urls if isinstance(urls, str) else urls.__name__)
+    register(
+        Warmer(
+            chosen,
+            cache,
+            requests,
+            key=None,
+            ttl_seconds=1,  # the response says it
+            timeout_seconds=timeout_seconds,
+            prefix="views.decorators.cache.cache_page",
+            is_pages=True,
+        )
+    )
+
+
+def register(made: Warmer) -> None:
+    """Add a warmer. Raises :class:`ConfigurationError` for one that cannot work."""
+    if made.ttl_seconds <= 0 or made.timeout_seconds <= 0:
+        raise ConfigurationError(
+            f'Warmer "{made.name}" needs a ttl_seconds and a timeout_seconds above 0.'
+        )
+    other = _registered.get((made.cache, made.name))
+    # The same function comes again when its module is reloaded.
+    if other is not None and other.source != made.source:
+        raise ConfigurationError(
+            f'Two warmers of cache "{made.cache}" are named "{made.name}": {other.source} and'
+            f' {made.source}. Give one of them another name="...".'
+        )
+    _registered[made.cache, made.name] = made
 
 
 def warmers_of(cache: str) -> Mapping[str, Warmer]:

@@ -4,55 +4,82 @@ A warmer that fails, times out or returns nothing leaves the old value in place,
 report, and does not keep the others from running.
 """
 
-import pickle
-import threading
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import Any
+from functools import partial
+from hashlib import sha256
 
-import redis
-from django.db import connections
-
+from maintenance.caching import warm_after as after_invalidation
 from maintenance.caching.backend import OpenCache, opened, paced
+from maintenance.caching.counters import stored_counts
+from maintenance.caching.fragments import warm_fragment
+from maintenance.caching.instrumented import Instrumented
+from maintenance.caching.key_prefixes import prefix_of
+from maintenance.caching.pages import PageAnswer, render_page
 from maintenance.caching.stored_values import StoredValues, stored_values
-from maintenance.caching.warmers import Warmer, warmer, warmers_of
-from maintenance.caching.warming_report import WarmerResult, build_report
+from maintenance.caching.stored_writes import TTL_JITTER_RATIO, write
+from maintenance.caching.warm_after import warm_after
+from maintenance.caching.warmer_functions import failure_of, run_function, values_of
+from maintenance.caching.warmers import PageRequest, Warmer, warm_view, warmer, warmers_of
+from maintenance.caching.warming_report import WarmerResult, build_report, outcome_of
 from maintenance.conf import CacheTarget
 from maintenance.core.job import Job, Progress
-from maintenance.core.reports import Report
+from maintenance.core.plans import Verdict
+from maintenance.core.reports import FollowUp, Report
 from maintenance.core.suggestions import require_known
 
-__all__ = ["WarmOptions", "warm_caches", "warmer", "warmers_of"]
+__all__ = [
+    "WarmOptions",
+    "warm_after",
+    "warm_caches",
+    "warm_fragment",
+    "warm_view",
+    "warmer",
+    "warmers_of",
+]
 
-#: Keys in one MSET: some milliseconds of the server's time at most.
-KEYS_PER_WRITE = 500
+#: Whoever asks today wants what was asked for yesterday and today.
+DEMAND_DAYS = 2
+#: Warmers that were asked for while a run was at work follow it, soon but not at once.
+FOLLOW_UP_SECONDS = 60.0
 
-#: What a backend raises for a value or key that it cannot store. A lost server is none of these.
-_REFUSED_VALUES = (
-    redis.ResponseError,
-    redis.DataError,
-    pickle.PicklingError,
-    TypeError,
-    AttributeError,
-    ValueError,
-)
+#: Notes for how long the values of a warmer of many keys stay: their keys are known only once they
+#: have been computed.
+_WARMED = "maintenance-warmed:{}"
+
+
+def _note_of(one: Warmer) -> str:
+    """Return the key of a warmer's note; its name may have what a key must not."""
+    return _WARMED.format(sha256(one.name.encode()).hexdigest()[:16])
+
+
+#: Waits until one more value may be computed; see ``maintenance.core.limits.wait_for_start``.
+WaitForStart = Callable[[Progress], object]
 
 
 @dataclass(frozen=True, slots=True)
 class WarmOptions:
-    """``only`` names warmers, empty means all; ``cold_only`` leaves values that are there."""
+    """``only`` names warmers, empty means all; ``cold_only`` leaves values that are there.
+
+    ``expiring_within_seconds`` computes only what is missing or expires by then: a run every ten
+    minutes with 900 refreshes each value shortly before it expires. 0 refreshes everything.
+    """
 
     only: tuple[str, ...] = ()
     cold_only: bool = False
+    expiring_within_seconds: float = 0.0
     dry_run: bool = False
 
 
-def warm_caches(job: Job[CacheTarget, WarmOptions]) -> Report:
-    """Run the warmers of the target's cache and write what they return.
+def warm_caches(
+    job: Job[CacheTarget, WarmOptions], wait_for_start: WaitForStart | None = None
+) -> Report:
+    """Run the warmers of the target's cache, the most asked for first, and write what they return.
 
-    Raises :class:`UnknownName` for a warmer that is not registered, and
-    :class:`TargetUnavailable` or :class:`MissingRights` for the cache's server.
+    What an earlier attempt of this run has done is not done again. Raises :class:`UnknownName` for
+    a warmer that is not registered, and :class:`TargetUnavailable` or :class:`MissingRights` for
+    the cache's server.
     """
     chosen = choose_warmers(job.target_name, job.target, job.options)
     results: list[WarmerResult] = []
@@ -60,10 +87,29 @@ def warm_caches(job: Job[CacheTarget, WarmOptions]) -> Report:
         opened(job.target_name, job.target) as cache,
         paced(cache, job.progress, job.target.added_latency_ms) as (progress, with_its_latency),
     ):
+        prefixes = _prefixes_of(chosen, cache, job.previous_state.get("prefixes", {}))
+        reads = _reads_by_prefix(cache)
+        chosen = by_demand(chosen, {name: reads.get(prefixes[name], 0) for name in prefixes})
+        if not job.options.dry_run:
+            _take_noted(cache, chosen)
+        done = job.steps.done()
         for number, one in enumerate(chosen):
             progress.update(number, len(chosen), phase=f"warming {one.name}", unit="warmers")
-            results.append(_Warming(cache, one, job.options, progress).run())
-    return with_its_latency(build_report(job.target_name, job.options.dry_run, results))
+            result = WarmerResult(one, reads=reads.get(prefixes[one.name]))
+            results.append(result)
+            if one.name in done:
+                result.earlier = done[one.name]
+                continue
+            wait = wait_for_start or (lambda _progress: None)
+            _Warming(cache, job.target.alias, job.options, progress, wait).run(result)
+            prefixes[one.name] = result.prefix or prefixes[one.name]
+            outcome = outcome_of(job.options.dry_run, result)
+            if outcome.verdict in (Verdict.WORKED, Verdict.NO_GAIN):
+                job.steps.record(one.name, outcome)
+        follow_up = _follow_up(cache, job.target_name, job.options)
+    return with_its_latency(
+        build_report(job.target_name, job.options.dry_run, results, prefixes, follow_up)
+    )
 
 
 def choose_warmers(name: str, target: CacheTarget, options: WarmOptions) -> list[Warmer]:
@@ -79,29 +125,113 @@ def choose_warmers(name: str, target: CacheTarget, options: WarmOptions) -> list
     ]
 
 
+def by_demand(chosen: Sequence[Warmer], reads: Mapping[str, int]) -> list[Warmer]:
+    """Return the warmers with the most reads first; equal ones stay in order of registration."""
+    return sorted(chosen, key=lambda one: -reads.get(one.name, 0))
+
+
+def _prefixes_of(
+    chosen: Sequence[Warmer], cache: OpenCache, known: Mapping[str, str]
+) -> dict[str, str]:
+    """Return the key prefix of each warmer: declared, by its key, or as its last run saw it."""
+    rule = _rule_of(cache)
+    return {
+        one.name: one.prefix or (rule(one.key) if one.key is not None else known.get(one.name, ""))
+        for one in chosen
+    }
+
+
+def _rule_of(cache: OpenCache) -> Callable[[str], str]:
+    return cache.cache.counts.prefix_of if isinstance(cache.cache, Instrumented) else prefix_of
+
+
+def _reads_by_prefix(cache: OpenCache) -> dict[str, int]:
+    return {counts.prefix: counts.reads for counts in stored_counts(cache, DEMAND_DAYS).prefixes}
+
+
+def _take_noted(cache: OpenCache, chosen: Sequence[Warmer]) -> None:
+    if cache.client is not None:
+        after_invalidation.take(cache.client, cache.cache, [one.name for one in chosen])
+
+
+def _follow_up(cache: OpenCache, name: str, options: WarmOptions) -> FollowUp | None:
+    """Return a run for the warmers that were asked for while this one was at work."""
+    if cache.client is None or options.dry_run:
+        return None
+    known = warmers_of(name)
+    waiting = [one for one in after_invalidation.noted(cache.client, cache.cache) if one in known]
+    return FollowUp({"only": waiting}, FOLLOW_UP_SECONDS) if waiting else None
+
+
 @dataclass(slots=True)
 class _Warming:
     """One warmer: look, compute, write, look again."""
 
     cache: OpenCache
-    warmer: Warmer
+    alias: str
     options: WarmOptions
     progress: Progress
+    wait_for_start: WaitForStart
     values: StoredValues = field(init=False)
 
     def __post_init__(self) -> None:
         self.values = stored_values(self.cache)
 
-    def run(self) -> WarmerResult:
-        result = WarmerResult(self.warmer)
+    def run(self, result: WarmerResult) -> None:
         started = time.perf_counter()
-        if not self.warmer.many:
-            self._look_before(result, [str(self.warmer.key)])
-        if self.options.dry_run or (self.options.cold_only and result.all_warm):
-            return result
-        self._compute_and_write(result)
+        if result.warmer.is_pages:
+            self._render_pages(result)
+        else:
+            self._renew_values(result)
         result.duration_seconds = time.perf_counter() - started
-        return result
+
+    # --- Values ---------------------------------------------------------------------------------
+
+    def _renew_values(self, result: WarmerResult) -> None:
+        one = result.warmer
+        if one.key is not None:
+            self._look_before(result, [one.key])
+        ahead = self.options.expiring_within_seconds
+        if ahead > 0:
+            key = one.key if one.key is not None else _note_of(one)
+            result.seconds_left = self.values.seconds_left([key])[0]
+        result.is_due = result.seconds_left <= ahead and not (
+            self.options.cold_only and result.all_warm
+        )
+        if self.options.dry_run or not result.is_due:
+            return
+        self.wait_for_start(self.progress)
+        answer = run_function(one)
+        result.compute_seconds = answer.seconds
+        values, result.failure = values_of(one, answer)
+        if values:
+            self._write(values, result)
+
+    def _write(self, values: Mapping[str, object], result: WarmerResult) -> None:
+        one = result.warmer
+        if one.many:
+            result.prefix = _rule_of(self.cache)(str(next(iter(values))))
+            there = self._look_before(result, list(values))
+            if self.options.cold_only:
+                values = {key: value for key, value in values.items() if key not in there}
+        total = len(values)
+        tally = write(
+            self.cache,
+            values,
+            one.ttl_seconds,
+            lambda done: self.progress.update(
+                done, total, phase=f"writing {one.name}", unit="keys"
+            ),
+        )
+        result.keys_written, result.keys_refused = tally.keys_written, tally.keys_refused
+        result.first_refusal = tally.first_refusal
+        if tally.keys_refused and not tally.keys_written:
+            result.failure = f"its value could not be stored: {tally.first_refusal}"
+            return
+        result.keys_present_after, result.stored_bytes = self.values.sizes(list(values))
+        if one.many:
+            shortest = one.ttl_seconds * (1 - TTL_JITTER_RATIO)
+            self.cache.cache.set(_note_of(one), 1, timeout=max(1, int(shortest)))
 
     def _look_before(self, result: WarmerResult, keys: Sequence[str]) -> set[str]:
         there = self.values.present(keys)
@@ -109,90 +239,53 @@ class _Warming:
         result.keys_warm_before = len(there)
         return there
 
-    def _compute_and_write(self, result: WarmerResult) -> None:
-        answer = run_function(self.warmer)
-        result.compute_seconds = answer.seconds
-        values, result.failure = _values_of(self.warmer, answer)
+    # --- Pages ----------------------------------------------------------------------------------
+
+    def _render_pages(self, result: WarmerResult) -> None:
+        one = result.warmer
+        if not self.alias:
+            result.failure = (
+                "pages are rendered by the site's own code: give this cache target the alias of"
+                " settings.CACHES in place of a URL"
+            )
+            return
+        if self.options.dry_run:
+            return
+        answer = run_function(one)
+        result.failure = failure_of(one, answer)
         if result.failure:
             return
-        try:
-            if self.warmer.many:
-                there = self._look_before(result, list(values))
-                if self.options.cold_only:
-                    values = {key: value for key, value in values.items() if key not in there}
-            self._write(values, result)
-        except _REFUSED_VALUES as error:
-            result.failure = f"its value could not be stored: {_describe(error)}"
-            return
-        result.keys_written = len(values)
-        result.keys_present_after, result.stored_bytes = self.values.sizes(list(values))
+        pages: list[PageRequest] = answer.value
+        stored: list[str] = []
+        for number, page in enumerate(pages):
+            self.progress.update(number, len(pages), phase=f"rendering {one.name}", unit="pages")
+            self.wait_for_start(self.progress)
+            stored += self._render(page, result)
+        result.keys_written = len(stored)
+        result.keys_present_after, result.stored_bytes = self.values.sizes(stored)
+        if result.page_failures and len(result.page_failures) == len(pages):
+            result.failure = next(iter(result.page_failures.values()))
 
-    def _write(self, values: Mapping[str, Any], result: WarmerResult) -> None:
-        keys = list(values)
-        for start in range(0, len(keys), KEYS_PER_WRITE):
-            part = {key: values[key] for key in keys[start : start + KEYS_PER_WRITE]}
-            result.keys_refused += len(
-                self.cache.cache.set_many(part, timeout=self.warmer.ttl_seconds)
-            )
-            self.progress.update(
-                min(start + KEYS_PER_WRITE, len(keys)),
-                len(keys),
-                phase=f"writing {self.warmer.name}",
-                unit="keys",
-            )
+    def _render(self, page: PageRequest, result: WarmerResult) -> Sequence[str]:
+        """Render one page and return the keys that were stored."""
+        result.keys_looked_at += 1
+        answer = run_function(
+            result.warmer, partial(render_page, self.alias, page, self._page_is_due)
+        )
+        result.compute_seconds += answer.seconds
+        problem = failure_of(result.warmer, answer)
+        if problem:
+            result.page_failures[page.url] = problem
+            return ()
+        rendered: PageAnswer = answer.value
+        result.keys_warm_before += rendered.was_stored
+        result.varies_on |= set(rendered.varies_on)
+        if rendered.problem:
+            result.page_failures[page.url] = rendered.problem
+        return rendered.stored_keys
 
-
-@dataclass(slots=True)
-class Answer:
-    """What a warmer's function returned or raised, and how long it took."""
-
-    value: Any = None
-    error: BaseException | None = None
-    finished: bool = False
-    seconds: float = 0.0
-
-
-def run_function(one: Warmer) -> Answer:
-    """Run a warmer's function in a thread of its own, for at most its ``timeout_seconds``.
-
-    Python cannot stop a thread: one that takes longer runs on, and what it returns is dropped.
-    The thread also tells foreign errors from those of the run itself: a time limit of the worker
-    is raised here, in the waiting thread, and ends the run.
-    """
-    answer = Answer()
-
-    def compute() -> None:
-        try:
-            answer.value = one.function()
-        except BaseException as error:  # noqa: BLE001 - foreign code: whatever it raises is its finding
-            answer.error = error
-        finally:
-            answer.finished = True
-            connections.close_all()  # Django's connections belong to a thread and die with it
-
-    started = time.perf_counter()
-    thread = threading.Thread(target=compute, name=f"warmer-{one.name}", daemon=True)
-    thread.start()
-    thread.join(one.timeout_seconds)
-    answer.seconds = time.perf_counter() - started
-    return answer
-
-
-def _values_of(one: Warmer, answer: Answer) -> tuple[Mapping[str, Any], str]:
-    """Return the values by key, or why there are none."""
-    if not answer.finished:
-        return {}, f"it took longer than {one.timeout_seconds:g} seconds"
-    if answer.error is not None:
-        return {}, f"it raised {_describe(answer.error)}"
-    if answer.value is None:
-        return {}, "it returned None, which a reader could not tell from a miss"
-    if one.key is not None:
-        return {one.key: answer.value}, ""
-    if not isinstance(answer.value, Mapping):
-        return {}, f"it returned {type(answer.value).__name__} where many=True needs a mapping"
-    return answer.value, ""
-
-
-def _describe(error: BaseException) -> str:
-    text = str(error)
-    return f"{type(error).__name__}: {text}" if text else type(error).__name__
+    def _page_is_due(self, key: str) -> bool:
+        if self.options.cold_only:
+            return False
+        ahead = self.options.expiring_within_seconds
+        return ahead <= 0 or self.values.seconds_left([key])[0] <= ahead

@@ -1,31 +1,42 @@
 """What a warming run has to say."""
 
-from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
 from typing import Any
 
 from maintenance.caching.warmers import Warmer
 from maintenance.core.findings import Finding, Severity
 from maintenance.core.plans import Action, Outcome, Verdict
 from maintenance.core.redaction import redact
-from maintenance.core.reports import Report, Sample, Table
+from maintenance.core.reports import FollowUp, Report, Sample, Table
+from maintenance.core.wording import counted, listed, seconds_in_words
 
 
 @dataclass(slots=True)
 class WarmerResult:
     """One warmer in one run. ``failure`` is empty where it did its work; the old value stays
-    otherwise. ``stored_bytes`` is ``None`` where the backend cannot tell."""
+    otherwise. ``stored_bytes`` is ``None`` where the backend cannot tell, ``reads`` where nobody
+    counts lookups. ``earlier`` is what an earlier attempt of this run made of it.
+    """
 
     warmer: Warmer
+    reads: int | None = None
+    earlier: Outcome | None = None
+    is_due: bool = True
+    seconds_left: float = 0.0
     keys_looked_at: int = 0
     keys_warm_before: int = 0
     keys_written: int = 0
     keys_refused: int = 0
+    first_refusal: str = ""
     keys_present_after: int = 0
     stored_bytes: int | None = 0
     compute_seconds: float = 0.0
     duration_seconds: float = 0.0
     failure: str = ""
+    prefix: str = ""
+    page_failures: dict[str, str] = field(default_factory=dict)
+    varies_on: set[str] = field(default_factory=set)
 
     @property
     def all_warm(self) -> bool:
@@ -42,13 +53,19 @@ class WarmerResult:
         return "warm" if self.all_warm else "partly cold"
 
 
-def build_report(name: str, dry_run: bool, results: Sequence[WarmerResult]) -> Report:
-    """Turn the results into the report."""
+def build_report(
+    name: str,
+    dry_run: bool,
+    results: Sequence[WarmerResult],
+    prefixes: Mapping[str, str] | None = None,
+    follow_up: FollowUp | None = None,
+) -> Report:
+    """Turn the results into the report. ``prefixes`` are those of the warmers, for the next run."""
     return Report(
         title=f"Warming of {name}",
         summary=_summary(name, dry_run, results),
-        findings=tuple(_findings(results)),
-        outcomes=tuple(_outcome(dry_run, result) for result in results),
+        findings=tuple(finding for result in results for finding in _findings(result)),
+        outcomes=tuple(result.earlier or outcome_of(dry_run, result) for result in results),
         tables=(Table.of("Warmers", [_row(result) for result in results]),) if results else (),
         facts={"dry_run": dry_run},
         samples=tuple(
@@ -56,6 +73,8 @@ def build_report(name: str, dry_run: bool, results: Sequence[WarmerResult]) -> R
             for result in results
             if result.compute_seconds and not result.failure
         ),
+        state={"prefixes": dict(prefixes or {})},
+        follow_up=follow_up,
     )
 
 
@@ -63,60 +82,117 @@ def _summary(name: str, dry_run: bool, results: Sequence[WarmerResult]) -> str:
     if not results:
         return f'Nothing to do: no warmer is registered for cache "{name}".'
     if dry_run:
-        cold = sum(result.was == "cold" for result in results)
-        return f"{len(results)} warmers would run, {cold} of them on a cold key (dry run)."
+        due = [result for result in results if result.is_due]
+        cold = sum(result.was == "cold" for result in due)
+        return f"{len(due)} warmers would run, {cold} of them on a cold key (dry run)."
     written = sum(result.keys_written for result in results)
     failed = [result.warmer.name for result in results if result.failure]
-    text = f"{written:,} values written by {len(results) - len(failed)} of {len(results)} warmers"
-    if failed:
-        text += f"; failed, with the old value kept: {', '.join(failed)}"
-    elif written == 0:
+    earlier = sum(result.earlier is not None for result in results)
+    if written == 0 and not failed and not earlier:
         return f"Nothing to do: every value of {len(results)} warmers is there."
+    text = f"{written:,} values written by {len(results) - len(failed)} of {len(results)} warmers"
+    if earlier:
+        text += f", {earlier} of them in an earlier attempt of this run"
+    if failed:
+        text += f"; failed, with the old value kept: {listed(failed)}"
     return text + "."
 
 
-def _findings(results: Sequence[WarmerResult]) -> Iterator[Finding]:
-    for result in results:
-        one = result.warmer
-        if result.failure:
-            yield Finding(
-                code="warmer-failed",
-                severity=Severity.WARNING,
-                subject=one.name,
-                sentence=(
-                    f"Warmer {one.name} wrote nothing: {redact(result.failure)}. What was cached"
-                    " before stays until its time-out."
-                ),
-                evidence={"source": one.source, "compute_seconds": result.compute_seconds},
-                advice=f"Run {one.source}() in a shell of the site and mend what it says.",
-            )
-        elif result.keys_present_after < result.keys_written:
-            missing = result.keys_written - result.keys_present_after
-            yield Finding(
-                code="warmed-values-missing",
-                severity=Severity.WARNING,
-                subject=one.name,
-                sentence=(
-                    f"{missing:,} of {result.keys_written:,} values of {one.name} were gone right"
-                    " after they were written."
-                ),
-                evidence={"keys_written": result.keys_written, "keys_refused": result.keys_refused},
-                advice="Look at the cache's memory: values that do not fit are evicted at once.",
-            )
-
-
-def _outcome(dry_run: bool, result: WarmerResult) -> Outcome:
+def _findings(result: WarmerResult) -> Iterator[Finding]:
     one = result.warmer
-    keys = one.key if one.key is not None else "each key of the result"
+    if result.failure:
+        yield Finding(
+            code="warmer-failed",
+            severity=Severity.WARNING,
+            subject=one.name,
+            sentence=(
+                f"Warmer {one.name} wrote nothing: {redact(result.failure)}. What was cached"
+                " before stays until its time-out."
+            ),
+            evidence={"source": one.source, "compute_seconds": result.compute_seconds},
+            advice=(
+                "Ask for one of its pages as a visitor would, and look into the site's log."
+                if one.is_pages
+                else f"Run {one.source}() in a shell of the site and mend what it says."
+            ),
+        )
+        return
+    if result.keys_present_after < result.keys_written:
+        missing = result.keys_written - result.keys_present_after
+        yield Finding(
+            code="warmed-values-missing",
+            severity=Severity.WARNING,
+            subject=one.name,
+            sentence=(
+                f"{missing:,} of {result.keys_written:,} values of {one.name} were gone right"
+                " after they were written."
+            ),
+            evidence={"keys_written": result.keys_written, "keys_refused": result.keys_refused},
+            advice="Look at the cache's memory: values that do not fit are evicted at once.",
+        )
+    if result.keys_refused:
+        yield Finding(
+            code="warmed-values-refused",
+            severity=Severity.WARNING,
+            subject=one.name,
+            sentence=(
+                f"{counted(result.keys_refused, 'value')} of {one.name} could not be stored, the"
+                f" first one because of {redact(result.first_refusal)}. What was cached under"
+                " these keys before stays."
+            ),
+            evidence={"keys_written": result.keys_written, "keys_refused": result.keys_refused},
+            advice="Mend the values, or the server's memory where it says OOM.",
+        )
+    yield from _page_findings(result)
+
+
+def _page_findings(result: WarmerResult) -> Iterator[Finding]:
+    one = result.warmer
+    if result.page_failures:
+        url, reason = next(iter(result.page_failures.items()))
+        yield Finding(
+            code="warmed-pages-failed",
+            severity=Severity.WARNING,
+            subject=one.name,
+            sentence=(
+                f"{len(result.page_failures):,} of {counted(result.keys_looked_at, 'page')} of"
+                f" {one.name} were not stored, the first one, {redact(url)}, because"
+                f" {redact(reason)}."
+            ),
+            evidence={"pages": [redact(url) for url in list(result.page_failures)[:20]]},
+            advice="Ask for such a page as a visitor would, and look into the site's log.",
+        )
+    if result.varies_on:
+        names = [_header(name) for name in sorted(result.varies_on)]
+        yield Finding(
+            code="warmed-page-varies",
+            severity=Severity.WARNING,
+            subject=one.name,
+            sentence=(
+                f"Pages of {one.name} vary on {listed(names)}, which the warmer does not send:"
+                " visitors who do look for other pages, and find them cold."
+            ),
+            evidence={"headers": names},
+            advice=f"Give warm_view the headers that visitors send: {names[0]} first.",
+        )
+
+
+def _header(meta_name: str) -> str:
+    """Return the name of a header from its key in a request's META."""
+    return meta_name.removeprefix("HTTP_").replace("_", "-").title()
+
+
+def outcome_of(dry_run: bool, result: WarmerResult) -> Outcome:
+    """Return what one warmer did, or would do."""
+    before = {"keys": result.keys_looked_at, "keys_warm": result.keys_warm_before}
     action = Action(
         kind="warm",
-        subject=one.name,
-        statement=f"{one.source}() -> cache.set({keys}, ..., {one.ttl_seconds})",
+        subject=result.warmer.name,
+        statement=_statement(result.warmer),
         reason=f"the cache was {result.was}" if result.was != "unknown" else "on schedule",
     )
-    before = {"keys": result.keys_looked_at, "keys_warm": result.keys_warm_before}
     if dry_run:
-        return Outcome(action, Verdict.PLANNED, "Dry run: nothing was computed.", before)
+        return Outcome(action, Verdict.PLANNED, _plan(result), before)
     verdict, sentence = _verdict(result)
     return Outcome(
         action,
@@ -128,14 +204,38 @@ def _outcome(dry_run: bool, result: WarmerResult) -> Outcome:
     )
 
 
+def _statement(one: Warmer) -> str:
+    if one.is_pages:
+        return f"GET each page of {one.source}()"
+    keys = one.key if one.key is not None else "each key of the result"
+    return f"{one.source}() -> cache.set({keys}, ..., {one.ttl_seconds})"
+
+
+def _plan(result: WarmerResult) -> str:
+    if result.is_due:
+        return "Dry run: nothing was computed."
+    return f"Dry run: {_not_due(result)}"
+
+
+def _not_due(result: WarmerResult) -> str:
+    if result.seconds_left in (0.0, float("inf")):
+        return "its values are there."
+    return f"its values stay for another {seconds_in_words(result.seconds_left)}."
+
+
 def _verdict(result: WarmerResult) -> tuple[Verdict, str]:
     if result.failure:
         text = redact(result.failure)
         return Verdict.FAILED, f"{text[:1].upper()}{text[1:]}."
+    if not result.is_due:
+        return Verdict.NO_GAIN, f"Nothing was written: {_not_due(result)}"
     if result.keys_written == 0:
         return Verdict.NO_GAIN, "Every value is there; nothing was written."
     if result.keys_present_after < result.keys_written:
         return Verdict.FAILED, "Some values were gone right after they were written."
+    if result.page_failures or result.keys_refused:
+        lost = len(result.page_failures) + result.keys_refused
+        return Verdict.FAILED, f"{result.keys_written:,} values written, {lost:,} were not."
     cold = result.keys_looked_at - result.keys_warm_before
     return Verdict.WORKED, f"{result.keys_written:,} values written, {cold:,} of them were cold."
 
@@ -144,10 +244,11 @@ def _row(result: WarmerResult) -> dict[str, Any]:
     return {
         "warmer": result.warmer.name,
         "was": result.was,
+        "reads": result.reads,
         "keys_written": result.keys_written,
         "stored_bytes": result.stored_bytes,
         "compute_seconds": result.compute_seconds,
         "duration_seconds": result.duration_seconds,
-        "ttl_seconds": result.warmer.ttl_seconds,
+        "ttl_seconds": None if result.warmer.is_pages else result.warmer.ttl_seconds,
         "failure": redact(result.failure),
     }

@@ -2,15 +2,21 @@
 
 Celery's own ``rate_limit`` counts per process and makes every task behind a limited one wait. This
 is the generic cell rate algorithm (ITU-T I.371) on one ledger row a limit: one row lock a start.
+Whatever a limit is for, starts of a task or steps within a run, its key names it.
 """
 
+import time
 from datetime import datetime, timedelta
 
 from django.db import transaction
 from django.utils import timezone
 
-from maintenance.core.registry import RateLimit
+from maintenance.core.job import Progress
+from maintenance.core.rates import RateLimit
 from maintenance.models import RateLimitState
+
+#: A run that is cancelled while it waits ends after so long.
+LONGEST_NAP_SECONDS = 1.0
 
 
 def reserve_start(key: str, limit: RateLimit, now: datetime | None = None) -> float:
@@ -32,3 +38,18 @@ def reserve_start(key: str, limit: RateLimit, now: datetime | None = None) -> fl
         row.next_start_at = arrival + spacing
         row.save(update_fields=["next_start_at"])
     return 0.0
+
+
+def wait_for_start(key: str, limit: RateLimit, progress: Progress) -> float:
+    """Take a place under ``limit``, waiting for it within a run; return the seconds waited.
+
+    The progress is told while it waits, so that a run which is cancelled or lost ends here: raises
+    what it raises. For waits of seconds; a run that waits for long gives its worker back.
+    """
+    started = time.monotonic()
+    while (wait := reserve_start(key, limit)) > 0:
+        progress.update(
+            0, phase=f"waiting for the limit of {limit.starts} in {limit.period_seconds:g} s"
+        )
+        time.sleep(min(wait, LONGEST_NAP_SECONDS))
+    return time.monotonic() - started

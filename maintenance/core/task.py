@@ -10,9 +10,9 @@ from maintenance.core.backoff import RetryPolicy
 from maintenance.core.errors import ConfigurationError
 from maintenance.core.job import Job
 from maintenance.core.options import NoOptions
+from maintenance.core.rates import RateLimit
 from maintenance.core.registry import (
     PREFIX,
-    RateLimit,
     TargetKind,
     TaskSpec,
     register,

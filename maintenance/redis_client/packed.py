@@ -133,6 +133,10 @@ def exchange(client: redis.Redis) -> Iterator[Exchange]:
     connection = pool.get_connection()
     try:
         yield Exchange(connection)
+    except BaseException:
+        # Replies under way would answer the next one who borrows it.
+        connection.disconnect()  # type: ignore[no-untyped-call]
+        raise
     finally:
         pool.release(connection)
 

@@ -1,11 +1,16 @@
 """Tasks on caches."""
 
+from collections.abc import Sequence
+from functools import partial
+
 from maintenance.caching import invalidation, ratios, warming
+from maintenance.caching.warm_after import start_with
 from maintenance.conf import CacheTarget, RedisTarget, configuration
 from maintenance.core.errors import Skipped
 from maintenance.core.job import Job
 from maintenance.core.options import DryRunOption, NoOptions
-from maintenance.core.registry import TargetKind
+from maintenance.core.rates import RateLimit
+from maintenance.core.registry import TargetKind, task_named
 from maintenance.core.reports import Report
 from maintenance.core.task import maintenance_task
 
@@ -19,7 +24,23 @@ from maintenance.core.task import maintenance_task
 )
 def warm_caches(job: Job[CacheTarget, warming.WarmOptions]) -> Report:
     """Compute the registered values before a visitor has to wait for them."""
-    return warming.warm_caches(job)
+    from maintenance.core.limits import wait_for_start
+
+    limit = RateLimit.parse(job.target.warming_limit)
+    return warming.warm_caches(job, partial(wait_for_start, f"warming {job.target_name}", limit))
+
+
+def _warm_soon(target: str, warmers: Sequence[str]) -> None:
+    """Start a run for values that were invalidated."""
+    from maintenance.core.dispatch import start_run
+    from maintenance.core.ledger import Origin
+    from maintenance.models import Trigger
+
+    spec = task_named("warm_caches")
+    start_run(spec, target, {"only": list(warmers)}, Origin(Trigger.API, actor="invalidation"))
+
+
+start_with(_warm_soon)
 
 
 @maintenance_task(

@@ -7,7 +7,7 @@ import pytest
 from django.db import connection
 
 from maintenance.core.limits import reserve_start
-from maintenance.core.registry import RateLimit
+from maintenance.core.rates import RateLimit
 from maintenance.models import RateLimitState
 
 pytestmark = pytest.mark.django_db(transaction=True)

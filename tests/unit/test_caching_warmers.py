@@ -2,12 +2,24 @@
 
 import threading
 from collections.abc import Iterator
+from dataclasses import replace
 from typing import Any
 
 import pytest
+from django.core.cache.backends.redis import RedisCache
 
-from maintenance.caching.warmers import Warmer, unregister, warmer, warmers_of
-from maintenance.caching.warming import WarmOptions, choose_warmers, run_function
+from maintenance.caching.pages import environ_of
+from maintenance.caching.warm_after import warm_after, warmers_for
+from maintenance.caching.warmer_functions import run_function
+from maintenance.caching.warmers import (
+    PageRequest,
+    Warmer,
+    unregister,
+    warm_view,
+    warmer,
+    warmers_of,
+)
+from maintenance.caching.warming import WarmOptions, by_demand, choose_warmers
 from maintenance.conf import CacheTarget
 from maintenance.core.errors import ConfigurationError, UnknownName
 
@@ -101,3 +113,51 @@ def test_a_function_that_takes_too_long_is_left_to_itself() -> None:
     release.set()
     assert answer.seconds < 5
     assert answer.value is None
+
+
+def test_the_most_read_come_first_and_equal_ones_in_their_own_order() -> None:
+    chosen = [replace(made(lambda: 1), name=name) for name in ("one", "two", "three", "four")]
+    ordered = by_demand(chosen, {"three": 9, "two": 2})
+    assert [one.name for one in ordered] == ["three", "two", "one", "four"]
+
+
+def test_a_view_needs_its_whole_url() -> None:
+    with pytest.raises(ConfigurationError, match="needs a whole URL"):
+        warm_view("/popular/", cache=CACHE)
+
+
+def test_a_view_is_asked_for_once_for_each_set_of_headers() -> None:
+    languages = [{"Accept-Language": "en"}, {"Accept-Language": "de"}]
+    warm_view(lambda: ["https://a/", "https://b/"], headers=languages, cache=CACHE, name="pages")
+    found = warmers_of(CACHE)["pages"].function()
+    assert [(page.url, page.headers["Accept-Language"]) for page in found] == [
+        ("https://a/", "en"),
+        ("https://a/", "de"),
+        ("https://b/", "en"),
+        ("https://b/", "de"),
+    ]
+
+
+def test_a_request_is_what_a_web_server_would_make_of_the_url() -> None:
+    page = PageRequest("https://books.example:8443/caf%C3%A9/?page=2", {"Accept-Language": "de"})
+    environ = environ_of(page)
+    assert environ["wsgi.url_scheme"] == "https"
+    assert environ["HTTP_HOST"] == "books.example:8443"
+    assert environ["PATH_INFO"].encode("latin-1").decode() == "/café/"
+    assert environ["QUERY_STRING"] == "page=2"
+    assert environ["HTTP_ACCEPT_LANGUAGE"] == "de"
+
+
+def test_dropped_keys_name_their_warmers() -> None:
+    register("front", key="home:trending")
+    register("books", key=None, many=True, prefix="book-rating")
+    assert [one.name for one in warmers_for(CACHE, ["home:trending"])] == ["front"]
+    assert [one.name for one in warmers_for(CACHE, ["book-rating-7", "other-1"])] == ["books"]
+    assert [one.name for one in warmers_for(CACHE, [], prefixes=["home:"])] == ["front"]
+    assert warmers_for(CACHE, ["home:other"]) == []
+
+
+def test_what_cannot_be_noted_is_not_raised() -> None:
+    register("front", key="home:trending")
+    away = RedisCache("redis://127.0.0.1:1/0", {})
+    assert warm_after(away, CACHE, ["home:trending"]) == ("front",)
