@@ -75,25 +75,28 @@ def padded_rows(
         return sql.SQL("SELECT ({size} + 7) / 8 * 8 AS tuple_bytes FROM {source}").format(
             size=_whole_size(columns, stored, toasted=False), source=source
         )
-    # OFFSET 0 keeps the sizes from being computed again for each use of them.
+    named = [sql.SQL(f"r.s{number}") for number in range(len(sizes))]
+    # OFFSET 0 keeps the sizes from being computed again for each use of them. What long rows need
+    # is looked at for those alone.
     return sql.SQL(
         "SELECT (r.size + 7 - CASE"
-        " WHEN r.size > {target} AND (r.size > {threshold} OR r.longest > {threshold})"
+        " WHEN r.size > {target} AND (r.size > {threshold} OR {longest} > {threshold})"
         " THEN {moved} ELSE 0 END) / 8 * 8 AS tuple_bytes"
-        " FROM (SELECT {size} AS size, ARRAY[{sizes}] AS sizes, {longest} AS longest"
-        " FROM {source} OFFSET 0) AS r"
+        " FROM (SELECT {size} AS size, {sizes} FROM {source} OFFSET 0) AS r"
     ).format(
         size=_whole_size(columns, stored, toasted=True),
-        sizes=sql.SQL(", ").join(sizes),
-        longest=sql.SQL("GREATEST({})").format(sql.SQL(", ").join(sizes)),
+        sizes=sql.SQL(", ").join(
+            sql.SQL(f"{{}} AS s{number}").format(size) for number, size in enumerate(sizes)
+        ),
+        longest=sql.SQL("GREATEST({})").format(sql.SQL(", ").join(named)),
         target=sql.Literal(toast_target_bytes),
         threshold=sql.Literal(TOAST_TUPLE_BYTES),
-        moved=_moved_out(toast_target_bytes),
+        moved=_moved_out(named, toast_target_bytes),
         source=source,
     )
 
 
-def _moved_out(target_bytes: int) -> sql.Composable:
+def _moved_out(sizes: Sequence[sql.Composable], target_bytes: int) -> sql.Composable:
     """Compose what is saved by moving out the longest values until the tuple is short enough.
 
     Values that are too long by themselves are out already: see :func:`_end_of`.
@@ -102,10 +105,11 @@ def _moved_out(target_bytes: int) -> sql.Composable:
         "(SELECT coalesce(sum(v.saved), 0)::bigint FROM ("
         "SELECT s - {pointer} AS saved, sum(s - {pointer}) OVER (ORDER BY s DESC"
         " ROWS UNBOUNDED PRECEDING) - (s - {pointer}) AS before"
-        " FROM pg_catalog.unnest(r.sizes) AS u (s)"
+        " FROM pg_catalog.unnest(ARRAY[{sizes}]) AS u (s)"
         " WHERE s > {least} AND s <= {threshold}) AS v"
         " WHERE r.size - v.before > {target})"
     ).format(
+        sizes=sql.SQL(", ").join(sizes),
         pointer=sql.Literal(TOAST_POINTER_BYTES),
         least=sql.Literal(TOAST_VALUE_BYTES),
         threshold=sql.Literal(TOAST_TUPLE_BYTES),
@@ -158,29 +162,42 @@ def _column_size(column: Column) -> sql.Composable:
 def _end_of(column: Column, offset: sql.Composable, *, toasted: bool) -> sql.Composable:
     """Compose the offset after ``column``, whose value begins at the next aligned place.
 
-    ``offset`` stands in it once, so that the expression grows with the number of columns only.
+    ``offset`` stands in it once, so that the expression grows with the number of columns only. It is
+    computed for every row that is read: places are aligned by masks, and NULL falls through.
     """
-    value, stored_size = column.value, _column_size(column)
+    value = column.value
     is_null = sql.SQL("{} IS NULL").format(value)
-    long = sql.Literal(TOAST_TUPLE_BYTES)
-    unaligned = is_null
+    mask = sql.Literal(column.alignment_bytes - 1)
     if column.length_bytes >= 0:
-        size: sql.Composable = sql.Literal(column.length_bytes)
-    else:
-        size = stored_size
-        if column.storage != "p":
-            unaligned = sql.SQL("{} OR {} <= {}").format(
-                is_null, stored_size, sql.Literal(SHORT_VALUE_BYTES)
-            )
-    if toasted and column.may_be_toasted:
-        size = sql.SQL("CASE WHEN {s} > {long} THEN {pointer} ELSE {s} END").format(
-            s=stored_size, long=long, pointer=sql.Literal(TOAST_POINTER_BYTES)
+        size: sql.Composable = sql.SQL("CASE WHEN {} THEN 0 ELSE {} END").format(
+            is_null, sql.Literal(column.length_bytes)
         )
-        unaligned = sql.SQL("{} OR {} > {}").format(unaligned, stored_size, long)
-    size = sql.SQL("CASE WHEN {} THEN 0 ELSE {} END").format(is_null, size)
+        slack = sql.SQL("CASE WHEN {} THEN 0 ELSE {} END").format(is_null, mask)
+    else:
+        stored = _column_size(column)
+        moves = toasted and column.may_be_toasted
+        size = stored if not moves else _in_line_size(stored)
+        size = sql.SQL("coalesce({}, 0)").format(size)
+        slack = sql.SQL("CASE WHEN {} THEN {} ELSE 0 END").format(
+            _is_aligned(column, stored, moves=moves), mask
+        )
     if column.alignment_bytes == 1:
         return sql.SQL("({} + {})").format(offset, size)
-    padding = sql.SQL("CASE WHEN {} THEN 1 ELSE {} END").format(
-        unaligned, sql.Literal(column.alignment_bytes)
+    return sql.SQL("((({o} + {m}) & ~ ({m})) + {s})").format(o=offset, m=slack, s=size)
+
+
+def _in_line_size(stored: sql.Composable) -> sql.Composable:
+    """Compose what of a value stays in its row: all of it, or a pointer to the TOAST table."""
+    return sql.SQL("CASE WHEN {s} > {long} THEN {pointer} ELSE {s} END").format(
+        s=stored, long=sql.Literal(TOAST_TUPLE_BYTES), pointer=sql.Literal(TOAST_POINTER_BYTES)
     )
-    return sql.SQL("(({o} + {p} - 1) / ({p}) * ({p}) + {s})").format(o=offset, p=padding, s=size)
+
+
+def _is_aligned(column: Column, stored: sql.Composable, *, moves: bool) -> sql.Composable:
+    """Compose whether a value of varying length begins at an aligned place: one of full header."""
+    least = 0 if column.storage == "p" else SHORT_VALUE_BYTES + 1
+    if not moves:
+        return sql.SQL("{} >= {}").format(stored, sql.Literal(least))
+    return sql.SQL("{} BETWEEN {} AND {}").format(
+        stored, sql.Literal(least), sql.Literal(TOAST_TUPLE_BYTES)
+    )
