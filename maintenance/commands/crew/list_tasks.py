@@ -19,7 +19,11 @@ def list_tasks(command: MaintenanceCommand, options: dict[str, Any]) -> ExitCode
     choice = OutputChoice.of(options)
     tasks = all_tasks()
     writing = sum(task.writes for task in tasks)
-    summary = f"{counted(len(tasks), 'task')}, of which {writing} change their target."
+    dangerous = sum(task.dangerous is not None for task in tasks)
+    summary = (
+        f"{counted(len(tasks), 'task')}, of which {writing} change their target, {dangerous} of them"
+        " only where it allows them (setting allow)."
+    )
     command.publish_listing(
         Listing("Tasks", summary, [_row(task) for task in tasks], _item), choice
     )
@@ -32,6 +36,7 @@ def _row(task: TaskSpec) -> dict[str, Any]:
         "queue": task.queue,
         "target": task.target_kind.value,
         "writes": task.writes,
+        "allow": task.dangerous or "",
         "schedule": "; ".join(_schedules(task)) or "by hand",
         "summary": task.summary,
     }
@@ -39,6 +44,8 @@ def _row(task: TaskSpec) -> dict[str, Any]:
 
 def _item(row: Row) -> Item:
     mode = "writes" if row["writes"] else "reads"
+    if row["allow"]:
+        mode += f", where allow has {row['allow']}"
     target = "" if row["target"] == TargetKind.NONE else f", on a {row['target']}"
     head = f"{row['task']:32}  {row['queue']} queue, {mode}{target}"
     return Item(head, (row["summary"], row["schedule"]))
