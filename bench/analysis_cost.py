@@ -25,10 +25,10 @@ from bench.server import Run, postgres_server, session, wait_until_gone
 from maintenance.conf import DatabaseTarget, Thresholds
 from maintenance.core.job import Job
 from maintenance.core.reports import Report
-from maintenance.postgres import checks
+from maintenance.postgres import analyses, checks
+from maintenance.postgres.analyses import ANALYSES, Analysis, Part
 from maintenance.postgres.bloat.indexes import IndexBloatOptions, report_index_bloat
 from maintenance.postgres.bloat.tables import TableBloatOptions, report_table_bloat
-from maintenance.postgres.checks import ANALYSES, Analysis, Part
 from maintenance.postgres.integrity.review import IntegrityOptions, check_data_integrity
 
 MANY_TABLES = 10_000
@@ -118,7 +118,7 @@ def _analyse(url: str, line: Connection) -> None:
     earlier = EarlierRounds()
     for _round in range(ROUNDS):
         seconds = dict.fromkeys(ANALYSES, 0.0)
-        checks.ANALYSES = timed(ANALYSES, seconds)
+        analyses.ANALYSES = timed(ANALYSES, seconds)
         begin = time.perf_counter()
         reports = checks.run_analyses("bench", target, list(ANALYSES), thresholds, earlier)
         cost.seconds_a_round.append(time.perf_counter() - begin)

@@ -6,7 +6,7 @@ from typing import Any
 
 from maintenance.core.job import YEAR_SECONDS, History, NoEarlierRuns, Point
 from maintenance.core.reports import Report
-from maintenance.postgres.checks import ANALYSES
+from maintenance.postgres.analyses import ANALYSES
 
 #: A value a day: enough for every trend to be drawn.
 DAYS = 30

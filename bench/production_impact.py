@@ -24,7 +24,8 @@ import psycopg2
 from bench.many_tables import build_many_tables
 from bench.server import postgres_server, session
 from maintenance.conf import DatabaseTarget, Thresholds
-from maintenance.postgres.checks import ANALYSES, run_analyses
+from maintenance.postgres.analyses import ANALYSES
+from maintenance.postgres.checks import run_analyses
 from service.embedded.binaries import locate_postgres
 
 PAIRS = 10

@@ -1,9 +1,11 @@
-"""The analyses of ``analyze_db_performance`` by their names in the guide."""
+"""Analyses run one after the other: each within its time, what several read alike read once."""
 
 import logging
-from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
-from dataclasses import dataclass, field, replace
+from collections.abc import Callable, Iterator, Sequence
+from concurrent.futures import Executor, ThreadPoolExecutor
+from dataclasses import dataclass, replace
 from functools import partial
+from threading import Event
 from typing import Any
 
 import psycopg2
@@ -18,48 +20,17 @@ from maintenance.core.errors import (
 )
 from maintenance.core.findings import Finding, Severity
 from maintenance.core.job import EarlierRuns, Job, NoEarlierRuns
-from maintenance.core.options import NoOptions
 from maintenance.core.redaction import redact
 from maintenance.core.reports import Report, joined
 from maintenance.core.suggestions import require_known
 from maintenance.core.wording import seconds_in_words
-from maintenance.postgres.activity.review import (
-    blocking,
-    connections,
-    idle_in_transaction,
-    long_running,
-    xmin,
-)
-from maintenance.postgres.bloat.indexes import IndexBloatOptions, report_index_bloat
-from maintenance.postgres.bloat.tables import TableBloatOptions, report_table_bloat
-from maintenance.postgres.capacity.cache_hit_ratio import review_database_cache_hit_ratio
-from maintenance.postgres.capacity.growth import report_growth
-from maintenance.postgres.capacity.review import report_sequences
-from maintenance.postgres.connection import connect, reason_of
-from maintenance.postgres.indexes.advice.report import report_index_advice
-from maintenance.postgres.indexes.missing import MissingIndexOptions, report_missing_indexes
-from maintenance.postgres.indexes.redundant import (
-    RedundantIndexOptions,
-    report_redundant_indexes,
-)
-from maintenance.postgres.indexes.unused import UnusedIndexOptions, report_unused_indexes
-from maintenance.postgres.indexes.usage import report_index_usage
+from maintenance.postgres import analyses
+from maintenance.postgres.analyses import Analysis, Part
+from maintenance.postgres.bloat.indexes import IndexBloatOptions
+from maintenance.postgres.bloat.tables import TableBloatOptions
+from maintenance.postgres.connection import connect, kept_sessions, reason_of
 from maintenance.postgres.one_look import one_look
-from maintenance.postgres.queries.review import review_slow_queries
-from maintenance.postgres.queries.rules import SlowQueryOptions
-from maintenance.postgres.queries.slow_log import review_slow_log
-from maintenance.postgres.server.review import (
-    report_checkpoints,
-    report_checksums,
-    report_collations,
-    report_extensions,
-    report_replication,
-    report_temporary_files,
-)
-from maintenance.postgres.settings.review import review_database_settings
 from maintenance.postgres.time_budget import OutOfTime, TimeBudget, queries_within
-from maintenance.postgres.vacuum.health import report_table_upkeep, report_wraparound
-from maintenance.postgres.vacuum.run import VacuumOptions, vacuum_analyze
 
 #: How long one analysis may take: somebody waits for it at a terminal. Once it has passed, no
 #: further statement begins; the one at work ends by its own statement timeout.
@@ -74,15 +45,16 @@ _FAULT = "Please report it, with the traceback that stands in the log of this pr
 
 logger = logging.getLogger(__name__)
 
-#: A report on one database.
-Measure = Callable[[Job[DatabaseTarget, Any], Thresholds], Report]
-
 
 @dataclass(frozen=True, slots=True)
 class Deadline:
-    """Progress that nobody watches, and that ends an analysis between two steps."""
+    """Progress that nobody watches, and that ends an analysis between two steps.
+
+    ``stopped`` is set once nobody waits for its report any more.
+    """
 
     budget: TimeBudget
+    stopped: Event
 
     def update(
         self,
@@ -93,111 +65,9 @@ class Deadline:
         unit: str = "",  # noqa: ARG002
     ) -> None:
         """Raise :class:`OutOfTime` once the time is used up."""
+        if self.stopped.is_set():
+            raise OutOfTime
         self.budget.require_more()
-
-
-@dataclass(frozen=True, slots=True)
-class Part:
-    """One report of an analysis, by the function of ``task`` with these options."""
-
-    task: str
-    measure: Measure
-    options: Any = field(default_factory=NoOptions)
-
-
-@dataclass(frozen=True, slots=True)
-class Analysis:
-    """What one name stands for. Several parts are joined into one report.
-
-    An overview ``includes`` other analyses, except those that are asked for by name beside it.
-    """
-
-    title: str
-    parts: tuple[Part, ...]
-    includes: tuple[str, ...] = ()
-
-    def beside(self, names: Collection[str]) -> "Analysis":
-        """Return the analysis with the parts of what it includes and nobody named."""
-        extra = (
-            part for name in self.includes if name not in names for part in ANALYSES[name].parts
-        )
-        return replace(self, parts=(*self.parts, *extra))
-
-
-#: In the order of the guide. What each does, says the function behind it.
-ANALYSES: Mapping[str, Analysis] = {
-    "queries": Analysis(
-        "Slow queries", (Part("review_slow_queries", review_slow_queries, SlowQueryOptions()),)
-    ),
-    "slow-log": Analysis(
-        "Slow statements in the server's log",
-        (Part("review_slow_queries", review_slow_log, SlowQueryOptions()),),
-    ),
-    "indexes": Analysis(
-        "Indexes",
-        (Part("report_unused_indexes", report_index_usage),),
-        includes=("unused-indexes", "redundant-indexes", "missing-indexes"),
-    ),
-    "unused-indexes": Analysis(
-        "Unused indexes",
-        (Part("report_unused_indexes", report_unused_indexes, UnusedIndexOptions()),),
-    ),
-    "redundant-indexes": Analysis(
-        "Duplicate and redundant indexes",
-        (Part("report_redundant_indexes", report_redundant_indexes, RedundantIndexOptions()),),
-    ),
-    "missing-indexes": Analysis(
-        "Missing indexes",
-        (
-            Part("report_missing_indexes", report_missing_indexes, MissingIndexOptions()),
-            Part("report_missing_indexes", report_index_advice, MissingIndexOptions()),
-        ),
-    ),
-    "bloat": Analysis(
-        "Bloat",
-        (
-            Part("report_table_bloat", report_table_bloat, TableBloatOptions()),
-            Part("report_index_bloat", report_index_bloat, IndexBloatOptions()),
-        ),
-    ),
-    "long-running": Analysis(
-        "Long-running statements and transactions", (Part("review_activity", long_running),)
-    ),
-    "idle-in-transaction": Analysis(
-        "Idle transactions", (Part("review_activity", idle_in_transaction),)
-    ),
-    "xmin": Analysis("What holds back VACUUM", (Part("review_activity", xmin),)),
-    "blocking": Analysis("Blocking", (Part("review_activity", blocking),)),
-    "connections": Analysis("Connections", (Part("review_activity", connections),)),
-    "cache-hit": Analysis(
-        "Buffer cache", (Part("review_database_cache_hit_ratio", review_database_cache_hit_ratio),)
-    ),
-    "growth": Analysis("Growth", (Part("review_database_growth", report_growth),)),
-    "sequences": Analysis(
-        "Sequences and keys", (Part("review_database_growth", report_sequences),)
-    ),
-    "vacuum": Analysis(
-        "Tables that need VACUUM or ANALYZE",
-        (Part("vacuum_analyze", vacuum_analyze, VacuumOptions(dry_run=True)),),
-    ),
-    "vacuum-health": Analysis(
-        "Vacuum health", (Part("review_vacuum_health", report_table_upkeep),)
-    ),
-    "wraparound": Analysis("Wraparound", (Part("review_vacuum_health", report_wraparound),)),
-    "checkpoints": Analysis(
-        "Checkpoints and WAL", (Part("review_database_server", report_checkpoints),)
-    ),
-    "replication": Analysis(
-        "Replication and conflicts", (Part("review_database_server", report_replication),)
-    ),
-    "temporary-files": Analysis(
-        "Temporary files", (Part("review_database_server", report_temporary_files),)
-    ),
-    "extensions": Analysis("Extensions", (Part("review_database_server", report_extensions),)),
-    "collations": Analysis("Collations", (Part("review_database_server", report_collations),)),
-    "checksums": Analysis("Data checksums", (Part("review_database_server", report_checksums),)),
-    "settings": Analysis("Settings", (Part("review_database_settings", review_database_settings),)),
-}
 
 
 def run_analyses(
@@ -215,53 +85,81 @@ def run_analyses(
     ``exact`` has bloat measured by reading the largest tables and indexes whole.
 
     Each has its own session and time limit; one that cannot be done, or that fails, leaves the
-    others standing, and its report says why. What several read alike is read once. Nothing is
-    changed. Raises :class:`UnknownName` before anything is measured, :class:`TargetUnavailable`
+    others standing, and its report says why. What several read alike is read once. No more than two
+    sessions are at work, which wait for this process in turn. Nothing is changed. Raises :class:`UnknownName` before anything is measured, :class:`TargetUnavailable`
     where the server is down, and :class:`ConfigurationError` where it cannot be used at all.
     """
     for name in names:
-        require_known("analysis", name, ANALYSES)
-    measure = partial(
-        _measured,
+        require_known("analysis", name, analyses.ANALYSES)
+    stopped = Event()
+    prepare = partial(
+        _prepared,
         target_name=target_name,
         target=target,
         thresholds=thresholds,
         earlier=earlier or NoEarlierRuns(),
         exact=exact,
+        stopped=stopped,
     )
-    with one_look():
-        return tuple(_reports_of(names, target_name, measure))
+    with one_look(), ThreadPoolExecutor(1, thread_name_prefix="analysis") as pool:
+        try:
+            return tuple(_reports_of(names, target_name, prepare, pool))
+        finally:
+            stopped.set()
+
+
+#: Measures what was prepared.
+_Measurement = Callable[[], Report]
 
 
 def _reports_of(
-    names: Sequence[str], target_name: str, measure: Callable[[Part, str], Report]
+    names: Sequence[str],
+    target_name: str,
+    prepare: Callable[[Part, str], _Measurement],
+    pool: Executor,
 ) -> Iterator[Report]:
     """Yield a report for each name; what was measured before the server went down stays."""
+    prepared_run = partial(_prepared_run, names=names, target_name=target_name, prepare=prepare)
+    beside = {
+        name: pool.submit(kept_sessions()(prepared_run(name)))
+        for name in names
+        if analyses.ANALYSES[name].reads_pages and len(names) > 1
+    }
     outage: TargetUnavailable | None = None
     for number, name in enumerate(names):
-        analysis = ANALYSES[name].beside(names)
         if outage is None:
             try:
-                yield _run(analysis, target_name, measure)
+                yield beside[name].result() if name in beside else prepared_run(name)()
                 continue
             except TargetUnavailable as error:
                 if number == 0:
                     raise
                 outage = error
-        lost = _not_measured(analysis.title, str(outage))
-        yield replace(lost, title=_title(analysis, target_name))
+        lost = _not_measured(analyses.ANALYSES[name].title, str(outage))
+        yield replace(lost, title=_title(analyses.ANALYSES[name], target_name))
 
 
-def _run(analysis: Analysis, target_name: str, measure: Callable[[Part, str], Report]) -> Report:
-    reports = [measure(part, analysis.title) for part in analysis.parts]
-    return joined(_title(analysis, target_name), reports)
+def _prepared_run(
+    name: str,
+    *,
+    names: Sequence[str],
+    target_name: str,
+    prepare: Callable[[Part, str], _Measurement],
+) -> _Measurement:
+    """Return what makes the report of one name, where all of ``names`` are asked for."""
+    analysis = analyses.ANALYSES[name]
+    included = (
+        part for n in analysis.includes if n not in names for part in analyses.ANALYSES[n].parts
+    )
+    parts = [prepare(part, analysis.title) for part in (*analysis.parts, *included)]
+    return lambda: joined(_title(analysis, target_name), [measure() for measure in parts])
 
 
 def _title(analysis: Analysis, target_name: str) -> str:
     return f"{analysis.title} of {target_name}"
 
 
-def _measured(
+def _prepared(
     part: Part,
     subject: str,
     *,
@@ -270,6 +168,30 @@ def _measured(
     thresholds: Thresholds,
     earlier: EarlierRuns,
     exact: bool,
+    stopped: Event,
+) -> _Measurement:
+    """Return what measures a part. What earlier runs left is read now, in the calling thread."""
+    try:
+        job = Job(
+            target_name,
+            limited(target),
+            reading_whole(part.options) if exact else part.options,
+            previous_state=earlier.previous_state(part.task, target_name),
+            history=earlier.history(target_name),
+        )
+    except ConfigurationError:
+        raise
+    except Exception as error:  # noqa: BLE001 - whatever one analysis meets, the others stand
+        return partial(_explained, error, subject, target_name, target)
+    return partial(_measured, part, job, subject, thresholds, stopped)
+
+
+def _measured(
+    part: Part,
+    job: Job[DatabaseTarget, Any],
+    subject: str,
+    thresholds: Thresholds,
+    stopped: Event,
 ) -> Report:
     """Return a part's report, or one that says why there is none.
 
@@ -277,20 +199,12 @@ def _measured(
     """
     budget = TimeBudget(ANALYSIS_SECONDS)
     try:
-        job = Job(
-            target_name,
-            limited(target),
-            reading_whole(part.options) if exact else part.options,
-            progress=Deadline(budget),
-            previous_state=earlier.previous_state(part.task, target_name),
-            history=earlier.history(target_name),
-        )
         with queries_within(budget):
-            return part.measure(job, thresholds)
+            return part.measure(replace(job, progress=Deadline(budget, stopped)), thresholds)
     except ConfigurationError:
         raise
     except Exception as error:  # noqa: BLE001 - whatever one analysis meets, the others stand
-        return _explained(error, subject, target_name, target)
+        return _explained(error, subject, job.target_name, job.target)
 
 
 def _explained(error: Exception, subject: str, target_name: str, target: DatabaseTarget) -> Report:

@@ -20,7 +20,8 @@ from maintenance.core.job import Job
 from maintenance.core.registry import TargetKind, TaskSpec, all_tasks
 from maintenance.core.reports import Report
 from maintenance.postgres import connection
-from maintenance.postgres.checks import ANALYSES, run_analyses
+from maintenance.postgres.analyses import ANALYSES
+from maintenance.postgres.checks import run_analyses
 from service.embedded.postgres import EmbeddedPostgres
 from tests import postgres_zoo
 from tests.polling import eventually

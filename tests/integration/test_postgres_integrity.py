@@ -12,7 +12,8 @@ from maintenance.core.errors import TargetUnavailable, UnknownName
 from maintenance.core.findings import Severity
 from maintenance.core.job import Job
 from maintenance.core.reports import Report
-from maintenance.postgres.checks import ANALYSES, run_analyses
+from maintenance.postgres.analyses import ANALYSES
+from maintenance.postgres.checks import run_analyses
 from maintenance.postgres.integrity.review import IntegrityOptions, check_data_integrity
 
 

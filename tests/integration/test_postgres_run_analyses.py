@@ -1,6 +1,7 @@
 """One analysis that fails, is slow or is cut off leaves the others standing."""
 
 import secrets
+import threading
 from collections.abc import Callable, Mapping
 from dataclasses import replace
 from functools import partial
@@ -13,14 +14,17 @@ from maintenance.conf import DatabaseTarget, Thresholds
 from maintenance.core.errors import ConfigurationError, TargetUnavailable
 from maintenance.core.job import History, NoHistory
 from maintenance.core.reports import Report
-from maintenance.postgres import checks, connection
-from maintenance.postgres.checks import ANALYSES, Analysis, run_analyses
+from maintenance.postgres import analyses, checks, connection
+from maintenance.postgres.analyses import ANALYSES
+from maintenance.postgres.checks import run_analyses
 from maintenance.postgres.connection import connect
 from maintenance.postgres.time_budget import TimeBudget
 from service.embedded.postgres import EmbeddedPostgres
 from tests.postgres_clients import ask, narrow_role
 
 NAMES = list(ANALYSES)
+#: Those that follow one another: what is done beside them may have ended before or after any.
+IN_TURN = [name for name in NAMES if not ANALYSES[name].reads_pages]
 
 
 def run(url: str, names: list[str] = NAMES, **more: Any) -> dict[str, Report]:
@@ -38,11 +42,13 @@ def reasons(reports: Mapping[str, Report]) -> dict[str, str]:
     }
 
 
-def instead(monkeypatch: pytest.MonkeyPatch, name: str, measure: Callable[..., Report]) -> None:
-    """Let another function stand behind one name."""
-    analysis = ANALYSES[name]
-    other = Analysis(analysis.title, (replace(analysis.parts[0], measure=measure),))
-    monkeypatch.setattr(checks, "ANALYSES", {**ANALYSES, name: other})
+def instead(monkeypatch: pytest.MonkeyPatch, **others: Callable[..., Report]) -> None:
+    """Let other functions stand behind some names."""
+    replaced = dict(ANALYSES)
+    for name, measure in others.items():
+        known = ANALYSES[name]
+        replaced[name] = replace(known, parts=(replace(known.parts[0], measure=measure),))
+    monkeypatch.setattr(analyses, "ANALYSES", replaced)
 
 
 @pytest.fixture
@@ -60,7 +66,7 @@ def test_one_that_is_too_slow_for_the_server_costs_itself_alone(
             cursor.execute("SELECT pg_catalog.pg_sleep(60)")
         raise AssertionError("the server let it pass")
 
-    instead(monkeypatch, "indexes", slow)
+    instead(monkeypatch, indexes=slow)
 
     reports = run(url)
 
@@ -96,7 +102,7 @@ def test_a_fault_of_one_is_told_and_logged(
     def broken(job: Any, thresholds: Thresholds) -> Report:
         raise KeyError("postgres://user:secret@host/db")
 
-    instead(monkeypatch, "blocking", broken)
+    instead(monkeypatch, blocking=broken)
 
     reports = run(url)
 
@@ -117,12 +123,49 @@ def test_one_whose_session_is_ended_costs_itself_alone(
             cursor.execute("SELECT 1")
         raise AssertionError("the session survived")
 
-    instead(monkeypatch, "connections", ended)
+    instead(monkeypatch, connections=ended)
 
     reports = run(url)
 
     assert list(reasons(reports)) == ["connections"]
     assert "was lost" in reasons(reports)["connections"]
+
+
+def test_what_reads_pages_is_done_beside_the_others(
+    url: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    meet = threading.Barrier(2, timeout=30)
+
+    def waits_for_the_other(job: Any, thresholds: Thresholds) -> Report:
+        with connect(job.target):
+            meet.wait()
+        return Report(title="", summary="they met")
+
+    instead(monkeypatch, blocking=waits_for_the_other, bloat=waits_for_the_other)
+
+    reports = run(url, ["blocking", "bloat"])
+
+    assert [report.summary for report in reports.values()] == ["they met", "they met"]
+
+
+def test_what_is_done_beside_them_ends_when_nobody_waits_for_it_any_more(
+    url: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    begun = threading.Event()
+
+    def goes_on(job: Any, thresholds: Thresholds) -> Report:
+        begun.set()
+        while True:
+            job.progress.update(0)
+
+    def interrupted(job: Any, thresholds: Thresholds) -> Report:
+        assert begun.wait(30)
+        raise KeyboardInterrupt
+
+    instead(monkeypatch, blocking=interrupted, bloat=goes_on)
+
+    with pytest.raises(KeyboardInterrupt):
+        run(url, ["blocking", "bloat"])
 
 
 class Interruption:
@@ -155,9 +198,9 @@ def test_what_was_measured_before_the_database_was_dropped_stays(
     doomed: tuple[str, Callable[[], object]],
 ) -> None:
     url, drop = doomed
-    reports = run(url, earlier=Interruption(3, drop))
+    reports = run(url, IN_TURN, earlier=Interruption(3, drop))
     lost = reasons(reports)
-    assert list(lost) == NAMES[2:]
+    assert list(lost) == IN_TURN[2:]
     assert all("does not exist" in reason for reason in lost.values())
 
 
@@ -195,8 +238,8 @@ def test_a_right_that_is_taken_away_meanwhile(url: str) -> None:
             )
 
         take = Interruption(2, take_away)
-        lost = reasons(run(narrow, earlier=take))
-    assert list(lost) == NAMES[1:]
+        lost = reasons(run(narrow, IN_TURN, earlier=take))
+    assert list(lost) == IN_TURN[1:]
     assert all("GRANT CONNECT" in reason for reason in lost.values())
 
 

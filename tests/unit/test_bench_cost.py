@@ -19,7 +19,7 @@ from maintenance.conf import DatabaseTarget, Thresholds
 from maintenance.core.job import Job
 from maintenance.core.options import NoOptions
 from maintenance.core.reports import Report, Sample
-from maintenance.postgres.checks import Analysis, Part
+from maintenance.postgres.analyses import Analysis, Part
 
 
 def test_the_whole_analysis_is_the_median_round_and_the_slowest_are_named() -> None:

@@ -13,7 +13,8 @@ from maintenance.commands.measuring import chosen_databases, contained
 from maintenance.conf import configuration
 from maintenance.core.errors import InvalidOptions
 from maintenance.core.reports import Report
-from maintenance.postgres.checks import ANALYSES, run_analyses
+from maintenance.postgres.analyses import ANALYSES
+from maintenance.postgres.checks import run_analyses
 
 
 class Command(MaintenanceCommand):
