@@ -30,6 +30,7 @@ BENCHES = {
     "analysis-cost": "bench.analysis_cost",
     "production-impact": "bench.production_impact",
     "repairs": "bench.repairs",
+    "invalidation": "bench.invalidation",
 }
 
 
