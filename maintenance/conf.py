@@ -372,6 +372,32 @@ class StreamFamily(Section):
         return self.keep or {"zset": "highest", "list": "head", "stream": "newest"}[self.type]
 
 
+class StreamOwners(Section):
+    """Whose streams may stay, for removing those of owners who are gone.
+
+    A query (``sql`` on one of the databases) or a registered function (``provider``) gives their
+    ids, one column of them. ``answers`` says who they are: with ``kept`` every other owner is gone,
+    with ``gone`` nobody else is. ``exceptions`` are ids whose streams stay in any case. Where more
+    than ``share_limit_ratio`` of a family would go, nothing does.
+    """
+
+    answers: Literal["kept", "gone"]
+    database: str = ""
+    sql: str = ""
+    provider: str = ""
+    exceptions: tuple[str, ...] = ()
+    # Sites that drop feeds of inactive users lose about a third of them the first time.
+    share_limit_ratio: Ratio = 0.4
+
+    @model_validator(mode="after")
+    def _one_source(self) -> Self:
+        if bool(self.database) != bool(self.sql):
+            raise ValueError('"database" and "sql" belong together')
+        if bool(self.sql) == bool(self.provider):
+            raise ValueError('give either "sql" with its "database", or "provider"')
+        return self
+
+
 def overlap_of(
     families: Mapping[str, StreamFamily], servers: Mapping[str, RedisTarget]
 ) -> str | None:
@@ -523,6 +549,7 @@ class Configuration(Section):
     redis: Mapping[str, RedisTarget] = Field(default_factory=dict)
     brokers: Mapping[str, BrokerTarget] = Field(default_factory=dict)
     streams: Mapping[str, StreamFamily] = Field(default_factory=dict)
+    stream_owners: Mapping[str, StreamOwners] = Field(default_factory=dict)
     caches: Mapping[str, CacheTarget] = Field(default_factory=dict)
     hosts: Mapping[str, HostTarget] = Field(default_factory=lambda: {"local": HostTarget()})
     hook_modules: tuple[str, ...] = ()  # imported at start; they register warmers and checks
@@ -538,6 +565,22 @@ class Configuration(Section):
                 raise ValueError(
                     f'streams.{name}.redis names "{family.redis}", which is no Redis target;'
                     f" {did_you_mean(family.redis, self.redis)}"
+                )
+        return self
+
+    @model_validator(mode="after")
+    def _owners_are_known(self) -> Self:
+        for name, family in self.streams.items():
+            if family.owners and family.owners not in self.stream_owners:
+                raise ValueError(
+                    f'streams.{name}.owners names "{family.owners}", which is none of stream_owners;'
+                    f" {did_you_mean(family.owners, self.stream_owners)}"
+                )
+        for name, owners in self.stream_owners.items():
+            if owners.database and owners.database not in self.databases:
+                raise ValueError(
+                    f'stream_owners.{name}.database names "{owners.database}", which is no database;'
+                    f" {did_you_mean(owners.database, self.databases)}"
                 )
         return self
 

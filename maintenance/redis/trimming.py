@@ -27,7 +27,7 @@ FIRST_BATCH_MEMBERS = 1000
 SMALLEST_BATCH_MEMBERS = 100
 LARGEST_BATCH_MEMBERS = 4000
 
-_LENGTH_COMMANDS = {"zset": b"ZCARD", "list": b"LLEN", "stream": b"XLEN"}
+LENGTH_COMMANDS = {"zset": b"ZCARD", "list": b"LLEN", "stream": b"XLEN"}
 _TRIM_COMMANDS = {"zset": b"ZREMRANGEBYRANK", "list": b"LTRIM", "stream": b"XTRIM"}
 
 
@@ -103,7 +103,7 @@ class TrimRule:
         self.age: AgeRule | None = None
         if family.max_age_seconds is not None and now_epoch_seconds is not None:
             self.age = AgeRule(family, now_epoch_seconds - family.max_age_seconds)
-        self.length = Packer([_LENGTH_COMMANDS[family.type]])
+        self.length = Packer([LENGTH_COMMANDS[family.type]])
         self._whole = Packer([_TRIM_COMMANDS[family.type]], self._arguments(family.max_length))
 
     @property
@@ -154,7 +154,7 @@ class TrimRule:
     @property
     def needs_acl(self) -> tuple[str, ...]:
         """The least rights of this family besides those of the look at the server."""
-        commands = {_LENGTH_COMMANDS[self.type], _TRIM_COMMANDS[self.type]}
+        commands = {LENGTH_COMMANDS[self.type], _TRIM_COMMANDS[self.type]}
         if self.scans:
             commands.add(b"SCAN")
         if self.age is not None:

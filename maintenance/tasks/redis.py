@@ -1,12 +1,15 @@
 """Tasks on Redis and Valkey servers."""
 
-from maintenance.conf import RedisTarget, configuration
+from collections.abc import Iterator
+
+from maintenance.conf import RedisTarget, StreamOwners, configuration
 from maintenance.core.job import Job
 from maintenance.core.registry import TargetKind
 from maintenance.core.reports import Report
 from maintenance.core.task import maintenance_task
-from maintenance.redis import streams
+from maintenance.redis import abandoned, streams
 from maintenance.redis.memory import review as memory
+from maintenance.redis.providers import provided_owners
 from maintenance.redis.stream_classes import families_on
 
 
@@ -28,3 +31,26 @@ def check_redis_memory(job: Job[RedisTarget, memory.MemoryCheckOptions]) -> Repo
     settings = configuration()
     around = memory.neighbourhood(settings, job.target_name)
     return memory.check_redis_memory(job, settings.thresholds, around)
+
+
+@maintenance_task(
+    queue="low",
+    target=TargetKind.REDIS,
+    options=abandoned.RemoveStreamsOptions,
+    writes=True,
+    dangerous="remove_streams",
+)
+def remove_abandoned_streams(job: Job[RedisTarget, abandoned.RemoveStreamsOptions]) -> Report:
+    """Remove the streams of owners who are gone, with what belongs to them; cannot be undone."""
+    settings = configuration()
+    families = families_on(settings, job.target_name)
+    return abandoned.remove_abandoned_streams(job, families, settings.stream_owners, _owner_ids)
+
+
+def _owner_ids(owners: StreamOwners) -> Iterator[str]:
+    """Ask the registered function or the database that ``owners`` names."""
+    if owners.provider:
+        return provided_owners(owners.provider)
+    from maintenance.postgres.answers import first_column
+
+    return first_column(configuration().database(owners.database), owners.sql)

@@ -62,6 +62,7 @@ ANALYSED_BY: Final[Mapping[FaultKind, str]] = {
     FaultKind.MISSING_FK_INDEX: "report_missing_indexes",
     FaultKind.SLOW_QUERY: "review_slow_queries",
     FaultKind.OVER_LENGTH_STREAM: "trim_streams",
+    FaultKind.ABANDONED_STREAM: "remove_abandoned_streams",
     FaultKind.COLD_CACHE_KEY: "warm_caches",
     FaultKind.STALE_CACHE_KEY: "invalidate_caches",
     FaultKind.LOW_CACHE_HIT_RATIO: "review_cache_hit_ratios",

@@ -95,7 +95,7 @@ def _configured_names(fault: Fault, target: str, configuration: Configuration) -
     The truth knows key patterns, keys and the server; reports speak of stream families, warmers
     and targets, as the configuration names them.
     """
-    if fault.kind is FaultKind.OVER_LENGTH_STREAM:
+    if fault.kind in {FaultKind.OVER_LENGTH_STREAM, FaultKind.ABANDONED_STREAM}:
         families = configuration.families_on(target)
         return {name for name, family in families.items() if family.pattern == fault.subject}
     if fault.kind is FaultKind.COLD_CACHE_KEY:

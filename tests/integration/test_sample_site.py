@@ -19,7 +19,11 @@ import redis
 from django.core.cache.backends.redis import RedisSerializer
 from psycopg2 import sql
 
-from maintenance.conf import parse_configuration
+from maintenance.conf import StreamOwners, parse_configuration
+from maintenance.core.job import Job
+from maintenance.core.plans import Verdict
+from maintenance.postgres.answers import first_column
+from maintenance.redis.abandoned import RemoveStreamsOptions, remove_abandoned_streams
 from service.embedded.postgres import EmbeddedPostgres
 from service.embedded.valkey import EmbeddedValkey
 from service.sample_site import SampleSiteError, Truth, build
@@ -28,6 +32,7 @@ from service.sample_site.keyspace import MARKER_KEY
 from service.sample_site.truth import FaultKind
 
 ROOT = Path(__file__).resolve().parents[2]
+SITE_CONFIGURATION = ROOT / "service" / "sample_site" / "maintenance.toml"
 SCALE = 0.05
 
 
@@ -455,6 +460,27 @@ def test_deleted_readers_still_have_their_streams(site: Site) -> None:
     (fault,) = site.truth.of_kind(FaultKind.ABANDONED_STREAM)
     deleted = site.ask("SELECT id FROM library_user WHERE is_deleted")
     assert site.redis.exists(*(f"{user}-home" for (user,) in deleted)) == fault.expected["keys"] > 0
+
+
+def test_a_dry_run_of_their_removal_counts_the_streams_of_deleted_readers(
+    site: Site, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("SITE_DATABASE_URL", site.database_url)
+    monkeypatch.setenv("SITE_REDIS_URL", site.redis_url)
+    configured = parse_configuration(tomllib.loads(SITE_CONFIGURATION.read_text()))
+    job = Job("site", configured.redis["site"], RemoveStreamsOptions(dry_run=True))
+
+    def readers(owners: StreamOwners) -> Iterator[str]:
+        return first_column(configured.database(owners.database), owners.sql)
+
+    report = remove_abandoned_streams(
+        job, configured.families_on("site"), configured.stream_owners, readers
+    )
+    (fault,) = site.truth.of_kind(FaultKind.ABANDONED_STREAM)
+    (outcome,) = report.outcomes
+    assert outcome.verdict is Verdict.PLANNED
+    assert outcome.action.predicted["keys"] == fault.expected["keys"]
+    assert fault.analysed_by == "remove_abandoned_streams"
 
 
 def test_cold_keys_are_missing_and_stale_keys_never_expire(site: Site) -> None:

@@ -115,11 +115,12 @@ class TestPlanted:
             ("public.a", Answer.NAMED),
             ("public.b", Answer.MISSING),
             ("SELECT", Answer.NOT_RUN),
+            ("public.c", Answer.NOT_RUN),
         ]
         assert [c.fault.subject for c in missing(found)] == ["public.b"]
         assert comparison_sentence(found) == (
             "1 of 2 planted faults are named in a report;"
-            " 1 had no task that was run, or are too small"
+            " 2 had no task that was run, or are too small"
         )
 
     @pytest.mark.parametrize(
