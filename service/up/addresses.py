@@ -1,8 +1,10 @@
 """The table of addresses that ``up`` shows when everything runs."""
 
+import shlex
 from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import datetime
+from pathlib import Path
 
 from django.utils import timezone
 from rich.table import Table
@@ -10,6 +12,7 @@ from rich.text import Text
 
 from maintenance.core.redaction import address_of
 from maintenance.core.timetable import timetable
+from service.embedded.state import STATE_SETTING
 from service.up.programs import FLOWER_USER
 
 NEXT_RUNS = 3
@@ -22,6 +25,13 @@ class Place:
     what: str
     where: str
     login: str = ""
+
+
+def command_places(state: Path, usual: Path) -> list[Place]:
+    """Say how commands find a service whose state lies in another folder than they look in."""
+    if state == usual:
+        return []
+    return [Place("For commands", f"export {STATE_SETTING}={shlex.quote(str(state))}")]
 
 
 def web_places(

@@ -175,6 +175,7 @@ class Session:
             *addresses.server_places(servers.named_urls()),
             addresses.Place("State folder", str(state.path)),
             addresses.Place("Reports", str(state.reports)),
+            *addresses.command_places(state.path, default_path()),
             *addresses.next_runs(),
         ]
         self._output.show(addresses.address_table(places))

@@ -14,6 +14,7 @@ from rich.console import Console
 
 from maintenance.conf import Thresholds, parse_configuration
 from service.runtime import project_root
+from service.up.addresses import command_places
 from service.up.errors import StopRequested, UpRefused
 from service.up.listening import claim_port, is_listening
 from service.up.output import Output, plain_line
@@ -22,6 +23,13 @@ from service.up.programs import child_environment, flower, stop_order, worker
 from service.up.restarts import LONGEST_DELAY_SECONDS, WELL_AFTER_SECONDS, RestartPacer
 from service.up.servers import broker_fault
 from service.up.stop_requests import StopRequests
+
+
+def test_commands_are_told_where_a_state_lies_that_is_not_in_its_usual_place() -> None:
+    usual = Path("/srv/site/.state")
+    assert command_places(usual, usual) == []
+    [place] = command_places(Path("/srv/my site/.state-demo"), usual)
+    assert place.where == "export MAINTENANCE_STATE='/srv/my site/.state-demo'"
 
 
 class TestRestarts:
