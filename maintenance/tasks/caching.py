@@ -6,7 +6,6 @@ from functools import partial
 from maintenance.caching import invalidation, ratios, warming
 from maintenance.caching.warm_after import start_with
 from maintenance.conf import CacheTarget, RedisTarget, configuration
-from maintenance.core.errors import Skipped
 from maintenance.core.job import Job
 from maintenance.core.options import DryRunOption, NoOptions
 from maintenance.core.rates import RateLimit
@@ -83,10 +82,9 @@ def review_cache_hit_ratios(job: Job[RedisTarget, NoOptions]) -> Report:
     )
 
 
-@maintenance_task(queue="low", target=TargetKind.NONE)
-def review_caching_strategy(job: Job[None, NoOptions]) -> Report:  # noqa: ARG001
-    """Say per key prefix whether to keep, lengthen, shorten, warm or drop it."""
-    raise Skipped(
-        "not configured: hit ratios per key prefix are not recorded yet;"
-        " review_cache_hit_ratios has them per server"
-    )
+@maintenance_task(queue="low", target=TargetKind.CACHE)
+def review_caching_strategy(job: Job[CacheTarget, NoOptions]) -> Report:
+    """Say per key prefix whether to keep, lengthen, shorten, warm or drop it, and why."""
+    from maintenance.caching import strategy_review
+
+    return strategy_review.review_caching_strategy(job, configuration().thresholds)
