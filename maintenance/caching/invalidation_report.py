@@ -52,12 +52,26 @@ def build_report(name: str, dry_run: bool, results: Sequence[RuleResult]) -> Rep
         facts={
             "dry_run": dry_run,
             "bytes_from": "MEMORY USAGE of a sample of the matching keys",
-            "needs_acl": ["+ping", "+info", *NEEDS_ACL],
+            "needs_acl": list(dict.fromkeys(_needs_acl(results))),
         },
         samples=tuple(
             Sample("invalidated_keys", result.removed_keys, result.name) for result in results
         ),
     )
+
+
+def _needs_acl(results: Sequence[RuleResult]) -> Iterator[str]:
+    """Yield the least rights of what the rules do."""
+    yield from ("+ping", "+info")
+    for rule in (result.rule for result in results):
+        if rule.patterns or rule.prefixes:
+            yield from NEEDS_ACL
+        if rule.older_than_seconds:
+            yield "+object|idletime"
+        if rule.keys:
+            yield from ("+strlen", "+del")
+        if rule.tags or rule.namespaces:
+            yield from ("+get", "+del")
 
 
 def _summary(name: str, dry_run: bool, results: Sequence[RuleResult]) -> str:

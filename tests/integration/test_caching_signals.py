@@ -75,8 +75,18 @@ with isolate_apps("tests.testapp"):
         def __str__(self) -> str:
             return self.text
 
+    class Note(models.Model):
+        book = models.ForeignKey(Book, models.SET_NULL, null=True, related_name="notes")
+        objects = InvalidatingQuerySet.as_manager()
 
-TABLES = (Genre, Book, Edition, Review)
+        class Meta:
+            app_label, db_table, base_manager_name = "testapp", "stale_note", "objects"
+
+        def __str__(self) -> str:
+            return str(self.pk)
+
+
+TABLES = (Genre, Book, Edition, Review, Note)
 
 
 @pytest.fixture(scope="module")
@@ -308,6 +318,20 @@ def test_bulk_operations_are_covered_by_the_queryset(
     assert stale(*keys) == set()
     async_to_sync(Review.objects.filter(pk=reviews[0].pk).aupdate)(book=two)
     assert stale(*keys) == set(keys)
+
+
+def test_reverse_foreign_keys_are_covered_where_the_base_manager_has_the_queryset(
+    declare: Callable[..., InvalidationRule],
+) -> None:
+    one, two = (Book.objects.create(title=title) for title in "ab")
+    keys = (f"notes_{one.pk}", f"notes_{two.pk}")
+    declare(Note, lambda note: [f"notes_{note.book_id}"])
+    note = Note.objects.create(book=one)
+    stale(*keys)
+    two.notes.add(note)
+    assert stale(*keys) == set(keys)
+    two.notes.clear()
+    assert stale(*keys) == {keys[1]}
 
 
 def test_a_rule_for_bulk_operations_asks_no_row(
