@@ -6,7 +6,7 @@ from typing import Any
 from django.db import transaction
 from django.db.models import QuerySet
 
-from maintenance.caching.signals import InvalidationRule, objects, rules_of
+from maintenance.caching.signals import ModelRule, objects, rules_of
 
 
 class InvalidatingQuerySet(QuerySet[Any]):
@@ -45,13 +45,13 @@ class InvalidatingQuerySet(QuerySet[Any]):
         return str(self.db)
 
     @staticmethod
-    def _drop_each(asked: list[InvalidationRule], found: Iterable[Any], using: str) -> None:
+    def _drop_each(asked: list[ModelRule], found: Iterable[Any], using: str) -> None:
         for instance in found:
             for rule in asked:
                 rule.drop(rule.keys(instance), using)
 
 
-def _drop_bulk(model: type[Any], using: str) -> list[InvalidationRule]:
+def _drop_bulk(model: type[Any], using: str) -> list[ModelRule]:
     """Drop what rules name for bulk operations; return the rules that want to see each row."""
     concerned = rules_of(model)
     for rule in concerned:

@@ -40,7 +40,7 @@ _OLD_KEYS = "_maintenance_stale_keys"
 
 
 @dataclass(frozen=True, slots=True, eq=False)
-class InvalidationRule:
+class ModelRule:
     """One call of :func:`invalidates`."""
 
     model: type[Model]
@@ -118,8 +118,8 @@ class InvalidationRule:
             self.drop(self.keys(other), using)
 
 
-_rules: list[InvalidationRule] = []
-_waiting: list[InvalidationRule] = []
+_rules: list[ModelRule] = []
+_waiting: list[ModelRule] = []
 
 
 def invalidates(
@@ -129,7 +129,7 @@ def invalidates(
     cache: str = "default",
     bulk: Iterable[Stale] | None = None,
     look_at_old_row: bool = True,
-) -> InvalidationRule:
+) -> ModelRule:
     """Drop what ``stale(instance)`` names whenever an instance of ``model`` changes, on commit.
 
     ``stale`` returns keys of the Django cache alias ``cache``, :class:`Tag` and :class:`Namespace`.
@@ -144,7 +144,7 @@ def invalidates(
     given: Any = model
     if not (isinstance(given, type) and issubclass(given, Model)):
         raise ConfigurationError(f"invalidates() needs a model class, got {given!r}.")
-    rule = InvalidationRule(
+    rule = ModelRule(
         model._meta.concrete_model or model,
         stale,
         cache,
@@ -165,7 +165,7 @@ def connect_waiting() -> None:
         _connect(_waiting.pop())
 
 
-def forget(rule: InvalidationRule) -> None:
+def forget(rule: ModelRule) -> None:
     """Take a rule back, for tests and reloads."""
     _rules.remove(rule)
     for model in _concerned(rule.model):
@@ -176,12 +176,12 @@ def forget(rule: InvalidationRule) -> None:
             m2m_changed.disconnect(sender=through, dispatch_uid=id(rule))
 
 
-def rules() -> tuple[InvalidationRule, ...]:
+def rules() -> tuple[ModelRule, ...]:
     """Return every rule, in the order of declaration."""
     return tuple(_rules)
 
 
-def rules_of(model: type[Model]) -> list[InvalidationRule]:
+def rules_of(model: type[Model]) -> list[ModelRule]:
     """Return the rules that concern instances of ``model``."""
     return [rule for rule in _rules if issubclass(model, rule.model)]
 
@@ -193,7 +193,7 @@ def objects(model: type[Model], keys: list[Any], using: str) -> Iterator[Model]:
         yield from model._base_manager.using(using).filter(pk__in=part)
 
 
-def _connect(rule: InvalidationRule) -> None:
+def _connect(rule: ModelRule) -> None:
     # By sender: a receiver of all models would slow every deletion of the site, which Django
     # does in one statement only where nobody listens.
     for model in _concerned(rule.model):

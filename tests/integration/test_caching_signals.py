@@ -17,7 +17,7 @@ from django.test.utils import isolate_apps
 from maintenance.caching import stale as stale_module
 from maintenance.caching.namespaces import Namespace
 from maintenance.caching.querysets import InvalidatingQuerySet
-from maintenance.caching.signals import InvalidationRule, forget, invalidates
+from maintenance.caching.signals import ModelRule, forget, invalidates
 from maintenance.caching.stale import (
     ainvalidate,
     invalidate,
@@ -118,11 +118,11 @@ def site(tables: None, redis_url: str) -> Iterator[None]:
 
 
 @pytest.fixture
-def declare() -> Iterator[Callable[..., InvalidationRule]]:
+def declare() -> Iterator[Callable[..., ModelRule]]:
     """Call it as ``invalidates``; rules are taken back after the test."""
-    made: list[InvalidationRule] = []
+    made: list[ModelRule] = []
 
-    def declare(*arguments: Any, **options: Any) -> InvalidationRule:
+    def declare(*arguments: Any, **options: Any) -> ModelRule:
         made.append(invalidates(*arguments, **options))
         return made[-1]
 
@@ -149,7 +149,7 @@ def rolled_back(work: Callable[[], Any]) -> None:
 
 
 def test_the_guide_as_printed_and_as_one_line_drop_the_same(
-    declare: Callable[..., InvalidationRule],
+    declare: Callable[..., ModelRule],
 ) -> None:
     book = Book.objects.create(title="a")
     keys = (f"book_reviews_{book.pk}", "popular_books")
@@ -176,7 +176,7 @@ def test_the_guide_as_printed_and_as_one_line_drop_the_same(
 
 
 def test_nothing_is_dropped_before_the_commit_nor_after_a_rollback(
-    declare: Callable[..., InvalidationRule],
+    declare: Callable[..., ModelRule],
 ) -> None:
     declare(Book, lambda book: ["books", book.title])
     stale("books", "a", "b", "c")
@@ -191,7 +191,7 @@ def test_nothing_is_dropped_before_the_commit_nor_after_a_rollback(
 
 
 def test_many_saves_in_one_transaction_are_one_write_to_the_cache(
-    declare: Callable[..., InvalidationRule], valkey_server: EmbeddedValkey
+    declare: Callable[..., ModelRule], valkey_server: EmbeddedValkey
 ) -> None:
     declare(Book, lambda book: ["books", book.title])
     client = caches["default"]._cache.get_client(None, write=True)
@@ -208,7 +208,7 @@ def test_many_saves_in_one_transaction_are_one_write_to_the_cache(
 
 
 def test_a_review_that_moves_to_another_book_drops_the_keys_of_both(
-    declare: Callable[..., InvalidationRule],
+    declare: Callable[..., ModelRule],
 ) -> None:
     one, two = (Book.objects.create(title=title) for title in "ab")
     declare(Review, lambda review: [f"reviews_{review.book_id}"])
@@ -223,7 +223,7 @@ def test_a_review_that_moves_to_another_book_drops_the_keys_of_both(
 
 
 def test_without_a_look_at_the_old_row_a_save_asks_the_database_nothing_more(
-    declare: Callable[..., InvalidationRule], django_assert_num_queries: Any
+    declare: Callable[..., ModelRule], django_assert_num_queries: Any
 ) -> None:
     book = Book.objects.create(title="a")
     declare(Book, lambda _: ["books"], look_at_old_row=False)
@@ -234,7 +234,7 @@ def test_without_a_look_at_the_old_row_a_save_asks_the_database_nothing_more(
 
 
 def test_deletions_of_objects_of_querysets_and_in_a_cascade_are_covered(
-    declare: Callable[..., InvalidationRule],
+    declare: Callable[..., ModelRule],
 ) -> None:
     declare(Review, lambda review: [f"review_{review.text}"])
     book = Book.objects.create(title="a")
@@ -250,7 +250,7 @@ def test_deletions_of_objects_of_querysets_and_in_a_cascade_are_covered(
 
 
 def test_children_and_proxies_count_as_the_model(
-    declare: Callable[..., InvalidationRule],
+    declare: Callable[..., ModelRule],
 ) -> None:
     declare(Book, lambda book: [f"book_{book.title}"])
     stale("book_child", "book_proxy")
@@ -260,7 +260,7 @@ def test_children_and_proxies_count_as_the_model(
 
 
 def test_many_to_many_relations_are_covered_from_either_side(
-    declare: Callable[..., InvalidationRule],
+    declare: Callable[..., ModelRule],
 ) -> None:
     declare(Book, lambda book: [f"book_{book.title}"])
     declare(Genre, lambda genre: [f"genre_{genre.name}"])
@@ -284,7 +284,7 @@ def test_many_to_many_relations_are_covered_from_either_side(
 
 
 def test_tags_and_namespaces_are_dropped_like_keys(
-    declare: Callable[..., InvalidationRule],
+    declare: Callable[..., ModelRule],
 ) -> None:
     declare(Book, lambda _: [Tag("books"), Namespace("shelves"), "popular_books"])
     tagged_set(cache, "page", "html", tags=["books"], ttl_seconds=60)
@@ -300,7 +300,7 @@ def test_tags_and_namespaces_are_dropped_like_keys(
 
 
 def test_bulk_operations_are_covered_by_the_queryset(
-    declare: Callable[..., InvalidationRule],
+    declare: Callable[..., ModelRule],
 ) -> None:
     one, two = (Book.objects.create(title=title) for title in "ab")
     keys = (f"reviews_{one.pk}", f"reviews_{two.pk}")
@@ -321,7 +321,7 @@ def test_bulk_operations_are_covered_by_the_queryset(
 
 
 def test_reverse_foreign_keys_are_covered_where_the_base_manager_has_the_queryset(
-    declare: Callable[..., InvalidationRule],
+    declare: Callable[..., ModelRule],
 ) -> None:
     one, two = (Book.objects.create(title=title) for title in "ab")
     keys = (f"notes_{one.pk}", f"notes_{two.pk}")
@@ -335,7 +335,7 @@ def test_reverse_foreign_keys_are_covered_where_the_base_manager_has_the_queryse
 
 
 def test_a_rule_for_bulk_operations_asks_no_row(
-    declare: Callable[..., InvalidationRule], django_assert_num_queries: Any
+    declare: Callable[..., ModelRule], django_assert_num_queries: Any
 ) -> None:
     book = Book.objects.create(title="a")
     declare(Review, lambda review: [f"reviews_{review.book_id}"], bulk=[Tag("reviews")])
@@ -355,7 +355,7 @@ def test_raw_sql_says_itself_what_is_stale() -> None:
 
 
 def test_a_check_names_models_whose_bulk_operations_are_not_covered(
-    declare: Callable[..., InvalidationRule],
+    declare: Callable[..., ModelRule],
 ) -> None:
     declare(Review, lambda _: [])
     declare(Book, lambda _: [])
@@ -371,7 +371,7 @@ def test_a_check_names_models_whose_bulk_operations_are_not_covered(
 # --- Sync and async, faults ----------------------------------------------------------------------
 
 
-def test_asynchronous_code_is_covered(declare: Callable[..., InvalidationRule]) -> None:
+def test_asynchronous_code_is_covered(declare: Callable[..., ModelRule]) -> None:
     declare(Book, lambda book: [f"book_{book.title}"])
     stale("book_a", "other", "third")
 
@@ -387,7 +387,7 @@ def test_asynchronous_code_is_covered(declare: Callable[..., InvalidationRule]) 
 
 
 def test_a_cache_that_is_down_fails_no_transaction_and_is_caught_up_with(
-    declare: Callable[..., InvalidationRule],
+    declare: Callable[..., ModelRule],
     caplog: pytest.LogCaptureFixture,
     server_root: Path,
     monkeypatch: pytest.MonkeyPatch,
@@ -420,7 +420,7 @@ def test_a_cache_that_is_down_fails_no_transaction_and_is_caught_up_with(
 
 
 def test_what_does_not_fit_into_the_memory_is_named_as_lost(
-    declare: Callable[..., InvalidationRule],
+    declare: Callable[..., ModelRule],
     caplog: pytest.LogCaptureFixture,
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
@@ -434,7 +434,7 @@ def test_what_does_not_fit_into_the_memory_is_named_as_lost(
 
 
 def test_a_rule_that_raises_is_logged_and_counted_and_the_others_hold(
-    declare: Callable[..., InvalidationRule], caplog: pytest.LogCaptureFixture
+    declare: Callable[..., ModelRule], caplog: pytest.LogCaptureFixture
 ) -> None:
     declare(Book, lambda book: [book.no_such_field])
     declare(Book, lambda book: [f"book_{book.title}"])
@@ -452,7 +452,7 @@ def test_what_is_no_model_is_refused() -> None:
 
 
 def test_the_transaction_of_the_right_database_decides(
-    declare: Callable[..., InvalidationRule], make_database: Callable[[], str]
+    declare: Callable[..., ModelRule], make_database: Callable[[], str]
 ) -> None:
     url = make_database()
     ask(url, f"CREATE TABLE {Genre._meta.db_table} (id bigserial PRIMARY KEY, name text)")
