@@ -1,6 +1,7 @@
 """Counts of one stream family, as they come in while it is looked at and trimmed."""
 
 import heapq
+from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
@@ -62,13 +63,16 @@ class FamilyTally:
 
         ``answers`` holds the lengths and, where ages are limited, what is too old.
         """
-        if any(type(length) is not int for length in answers[0]):
+        if set(map(type, answers[0])) != {int}:
             keys, answers = self._without_errors(keys, answers)
-        lengths = answers[0]
         self.keys_seen += len(keys)
-        self.before.add(lengths)
         over = self._excesses(keys, answers)
-        self.after.add(n for key, n in zip(keys, lengths, strict=True) if key not in over)
+        # Counting each length once and taking the offenders' away again is cheaper, where most
+        # streams are none, than asking of each whether it is one.
+        lengths = Counter(answers[0])
+        self.before.add(lengths)
+        lengths.subtract(excess.length for excess in over.values())
+        self.after.add(lengths)
         for key, excess in over.items():
             self._count_offender(key, excess)
         return over
@@ -153,13 +157,16 @@ class FamilyTally:
         what another client pushed between them is missing from that number.
         """
         limit = self.family.max_length
+        lengths = Counter(length for length in replies if isinstance(length, int))
+        self.after.add(lengths)
+        self.keys_exact_after += lengths[limit]
+        self.keys_over_after += sum(keys for length, keys in lengths.items() if length > limit)
+        if self.family.type != "list" and not self._measured:
+            return
         for key, length in zip(keys, replies, strict=True):
             if not isinstance(length, int):
                 self._measured.pop(key, None)
                 continue
-            self.after.add([length])
-            self.keys_exact_after += length == limit
-            self.keys_over_after += length > limit
             fewer = max(0, before[key].length - length)
             if self.family.type == "list":
                 self.members_removed += fewer

@@ -7,7 +7,7 @@ trim, a trim never removes a member that the rule keeps.
 
 from bisect import bisect_right
 from collections import Counter
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -75,7 +75,7 @@ def batches(pieces: Iterable[Piece], size: BatchSize) -> Iterator[list[Piece]]:
     batch: list[Piece] = []
     total = 0
     for piece in pieces:
-        added = weight([piece])
+        added = piece.members + PIECE_OVERHEAD_MEMBERS
         if batch and total + added > size.units:
             yield batch
             batch, total = [], 0
@@ -186,10 +186,10 @@ class LengthDistribution:
         quarters = [1, limit // 4 + 1, limit // 2 + 1, 3 * limit // 4 + 1]
         return sorted({*quarters, limit + 1, 2 * limit + 1, 10 * limit + 1, 100 * limit + 1})
 
-    def add(self, lengths: Iterable[int]) -> None:
-        """Count ``lengths``. Zero is a key that vanished, and is not counted."""
+    def add(self, lengths: Mapping[int, int]) -> None:
+        """Count keys by their length. Zero is a key that vanished, and is not counted."""
         bounds = self._bounds()
-        for length, keys in Counter(lengths).items():
+        for length, keys in lengths.items():
             if length:
                 self.counts[bisect_right(bounds, length)] += keys
 
