@@ -78,7 +78,7 @@ def cluster(request: pytest.FixtureRequest, server_root: Path) -> Iterator[Clust
                     password,
                     binaries=locate_valkey(program),
                     settings=settings,
-                    pick_port=_port_with_a_bus,
+                    pick_port=port_with_a_bus,
                 )
             )
             for _ in range(3)
@@ -88,7 +88,7 @@ def cluster(request: pytest.FixtureRequest, server_root: Path) -> Iterator[Clust
         yield Cluster([server.url() for server in servers])
 
 
-def _port_with_a_bus() -> int:
+def port_with_a_bus() -> int:
     """A port whose cluster bus, 10,000 above, is a port as well."""
     while (port := free_port()) > 55_000:
         pass

@@ -2,8 +2,6 @@
 
 import multiprocessing
 import secrets
-import shutil
-from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -31,36 +29,11 @@ from maintenance.core.errors import Cancelled, MissingRights, TargetUnavailable
 from maintenance.core.job import Job, SilentProgress
 from maintenance.core.plans import Verdict
 from maintenance.core.reports import Report
-from service.embedded.binaries import locate_valkey
 from service.embedded.valkey import EmbeddedValkey
 from tests.polling import eventually
+from tests.redis_servers import port_with_a_bus
 
-REDIS_PROGRAM = shutil.which("redis-server")
 PREFIX = b"site:3:"
-
-
-@pytest.fixture(scope="module", params=["valkey", "redis"])
-def server_url(request: pytest.FixtureRequest, server_root: Path) -> Iterator[str]:
-    """The URL of a server of each kind; its database 0 is ours alone."""
-    if request.param == "valkey":
-        yield request.getfixturevalue("valkey_server").url()
-        return
-    if REDIS_PROGRAM is None:
-        pytest.skip("redis-server is not installed")
-    with EmbeddedValkey(
-        server_root / "redis-removal",
-        secrets.token_hex(8),
-        binaries=locate_valkey(REDIS_PROGRAM),
-        settings={"appendonly": "no"},
-    ) as server:
-        yield server.url()
-
-
-@pytest.fixture
-def client(server_url: str) -> Iterator[redis.Redis]:
-    with redis.Redis.from_url(server_url) as connection:
-        connection.flushall()
-        yield connection
 
 
 def target(url: str, **rules: Any) -> CacheTarget:
@@ -82,12 +55,14 @@ def invalidate(cache: CacheTarget, progress: Any = None, **options: Any) -> Repo
     return invalidate_caches(Job("pages", cache, InvalidateOptions(**options), progress=progress))
 
 
-def test_every_value_of_a_prefix_goes_and_no_other(server_url: str, client: redis.Redis) -> None:
-    fill(client, "book:", 5000)
-    fill(client, "shelf:", 3000)
-    tally = drop(server_url, "book:*")
+def test_every_value_of_a_prefix_goes_and_no_other(
+    each_server: str, each_client: redis.Redis
+) -> None:
+    fill(each_client, "book:", 5000)
+    fill(each_client, "shelf:", 3000)
+    tally = drop(each_server, "book:*")
     assert (tally.matched_keys, tally.removed_keys, tally.written_again_keys) == (5000, 5000, 0)
-    assert client.dbsize() == 3000
+    assert each_client.dbsize() == 3000
     assert tally.chosen_bytes is not None
     assert 5000 * 30 < tally.chosen_bytes < 5000 * 200
 
@@ -98,11 +73,11 @@ def test_every_value_of_a_prefix_goes_and_no_other(server_url: str, client: redi
     prefix=st.text(alphabet="ab*?[]^\\-é", min_size=1, max_size=3),
 )
 def test_a_prefix_is_literal_text_whatever_is_in_it_and_in_the_keys(
-    server_url: str, keys: set[bytes], prefix: str
+    each_server: str, keys: set[bytes], prefix: str
 ) -> None:
     literal = prefix.encode()
     stored = {PREFIX + key for key in keys} | {PREFIX + literal + key for key in keys}
-    with redis.Redis.from_url(server_url) as client, opened("pages", target(server_url)) as cache:
+    with redis.Redis.from_url(each_server) as client, opened("pages", target(each_server)) as cache:
         client.flushall()
         for key in stored:
             client.set(key, "x")
@@ -111,13 +86,13 @@ def test_a_prefix_is_literal_text_whatever_is_in_it_and_in_the_keys(
         assert set(client.scan_iter(count=1000)) == expected
 
 
-def test_exceptions_stay_and_are_counted(server_url: str, client: redis.Redis) -> None:
-    fill(client, "book:", 100)
+def test_exceptions_stay_and_are_counted(each_server: str, each_client: redis.Redis) -> None:
+    fill(each_client, "book:", 100)
     rule = {"prefixes": ["book:"], "keep": ["book:1?", "book:[5]"]}
-    preview = invalidate(target(server_url, books=rule), dry_run=True)
-    assert client.dbsize() == 100
-    report = invalidate(target(server_url, books=rule))
-    assert sorted(client.keys()) == sorted(
+    preview = invalidate(target(each_server, books=rule), dry_run=True)
+    assert each_client.dbsize() == 100
+    report = invalidate(target(each_server, books=rule))
+    assert sorted(each_client.keys()) == sorted(
         [b"site:3:book:5", *(b"site:3:book:1%d" % n for n in range(10))]
     )
     for one in (preview, report):
@@ -126,14 +101,14 @@ def test_exceptions_stay_and_are_counted(server_url: str, client: redis.Redis) -
 
 
 def test_keys_that_are_no_cached_values_are_counted_named_and_left(
-    server_url: str, client: redis.Redis
+    each_server: str, each_client: redis.Redis
 ) -> None:
-    fill(client, "book:", 10)
-    client.zadd("site:3:book:stream", {"a": 1})
-    client.lpush("site:3:book:queue", "task")
-    client.hset("site:3:book:hash", "a", "1")
-    report = invalidate(target(server_url, books={"prefixes": ["book:"]}))
-    assert sorted(client.keys()) == [
+    fill(each_client, "book:", 10)
+    each_client.zadd("site:3:book:stream", {"a": 1})
+    each_client.lpush("site:3:book:queue", "task")
+    each_client.hset("site:3:book:hash", "a", "1")
+    report = invalidate(target(each_server, books={"prefixes": ["book:"]}))
+    assert sorted(each_client.keys()) == [
         b"site:3:book:hash",
         b"site:3:book:queue",
         b"site:3:book:stream",
@@ -145,14 +120,14 @@ def test_keys_that_are_no_cached_values_are_counted_named_and_left(
 
 
 def test_keys_of_a_megabyte_and_of_any_bytes_are_removed_and_shortly_named(
-    server_url: str, client: redis.Redis
+    each_server: str, each_client: redis.Redis
 ) -> None:
     huge = [PREFIX + b"book:" + bytes([65 + n]) * 1024**2 for n in range(4)]
     odd = [PREFIX + b"book:\xff\xfe\x00\r\n", PREFIX + "book:🐘'\"%".encode()]
     for key in (*huge, *odd):
-        client.set(key, b"y" * 1000)
-    tally = drop(server_url, "book:*")
-    assert client.dbsize() == 0
+        each_client.set(key, b"y" * 1000)
+    tally = drop(each_server, "book:*")
+    assert each_client.dbsize() == 0
     assert tally.removed_keys == 6
     assert max(map(len, tally.examples)) < 300
     assert any("1,048,588 bytes" in example for example in tally.examples)
@@ -173,41 +148,43 @@ class At(SilentProgress):
 
 
 def test_keys_that_vanish_or_come_again_meanwhile_are_told_apart(
-    server_url: str, client: redis.Redis
+    each_server: str, each_client: redis.Redis
 ) -> None:
-    fill(client, "book:", 20)
+    fill(each_client, "book:", 20)
 
     def others() -> None:
-        client.delete(*(PREFIX + b"book:%d" % n for n in range(5)))
+        each_client.delete(*(PREFIX + b"book:%d" % n for n in range(5)))
 
-    tally = drop(server_url, "book:*", progress=At(20, others))
+    tally = drop(each_server, "book:*", progress=At(20, others))
     assert (tally.chosen_keys, tally.removed_keys, tally.vanished_keys) == (20, 15, 5)
-    assert client.dbsize() == 0
+    assert each_client.dbsize() == 0
 
 
-def test_a_cancelled_removal_stops_between_two_pages(server_url: str, client: redis.Redis) -> None:
-    fill(client, "book:", 5000)
+def test_a_cancelled_removal_stops_between_two_pages(
+    each_server: str, each_client: redis.Redis
+) -> None:
+    fill(each_client, "book:", 5000)
 
     def cancel() -> None:
         raise Cancelled("Somebody asked for this run to stop.")
 
     with pytest.raises(Cancelled):
-        drop(server_url, "book:*", progress=At(1000, cancel))
-    assert 0 < client.dbsize() < 5000
-    assert drop(server_url, "book:*").written_again_keys == 0
-    assert client.dbsize() == 0
+        drop(each_server, "book:*", progress=At(1000, cancel))
+    assert 0 < each_client.dbsize() < 5000
+    assert drop(each_server, "book:*").written_again_keys == 0
+    assert each_client.dbsize() == 0
 
 
 def test_the_printed_rights_suffice_and_a_missing_one_is_named(
-    server_url: str, client: redis.Redis
+    each_server: str, each_client: redis.Redis
 ) -> None:
     rule = {"prefixes": ["book:"], "older_than_seconds": 1, "keys": ["a"], "tags": ["b"]}
-    needs = invalidate(target(server_url, all=rule)).facts["needs_acl"]
-    address = server_url.split("@")[1]
+    needs = invalidate(target(each_server, all=rule)).facts["needs_acl"]
+    address = each_server.split("@")[1]
     for missing in ("", "+unlink", "+scan", "+del", "+get", "+strlen"):
-        fill(client, "book:", 5)
-        client.set("site:3:a", "x")
-        client.execute_command(
+        fill(each_client, "book:", 5)
+        each_client.set("site:3:a", "x")
+        each_client.execute_command(
             *("ACL", "SETUSER", "crew", "reset", "on", ">secret", "~*"),
             *(right for right in needs if right != missing),
         )
@@ -218,42 +195,42 @@ def test_the_printed_rights_suffice_and_a_missing_one_is_named(
         else:
             outcomes = invalidate(limited).outcomes
             assert {outcome.verdict for outcome in outcomes} == {Verdict.WORKED}
-            assert client.dbsize() == 0
-    client.execute_command("ACL", "DELUSER", "crew")
+            assert each_client.dbsize() == 0
+    each_client.execute_command("ACL", "DELUSER", "crew")
 
 
 def test_a_server_that_becomes_a_replica_meanwhile_ends_the_run_with_a_reason(
-    server_url: str, client: redis.Redis
+    each_server: str, each_client: redis.Redis
 ) -> None:
-    fill(client, "book:", 3000)
+    fill(each_client, "book:", 3000)
 
     def failover() -> None:
-        client.execute_command("REPLICAOF", "127.0.0.1", "1")
+        each_client.execute_command("REPLICAOF", "127.0.0.1", "1")
 
     try:
         with pytest.raises(TargetUnavailable, match="read-only replica"):
-            invalidate(target(server_url, books={"prefixes": ["book:"]}), At(500, failover))
+            invalidate(target(each_server, books={"prefixes": ["book:"]}), At(500, failover))
     finally:
-        client.execute_command("REPLICAOF", "NO", "ONE")
+        each_client.execute_command("REPLICAOF", "NO", "ONE")
 
 
 def test_groups_are_dropped_on_a_server_that_is_out_of_memory(
-    server_url: str, client: redis.Redis
+    each_server: str, each_client: redis.Redis
 ) -> None:
-    with opened("pages", target(server_url)) as cache:
+    with opened("pages", target(each_server)) as cache:
         books = Namespace("books").generation(cache.cache)
         books.set("1", "old", ttl_seconds=60)
-        fill(client, "page:", 10)
+        fill(each_client, "page:", 10)
         rules = target(
-            server_url,
+            each_server,
             groups={"namespaces": ["books"], "tags": ["a"], "keys": ["page:1", "absent"]},
             pages={"prefixes": ["page:"]},
         )
-        client.config_set("maxmemory", 1)
+        each_client.config_set("maxmemory", 1)
         try:
             report = invalidate(rules)
         finally:
-            client.config_set("maxmemory", 0)
+            each_client.config_set("maxmemory", 0)
         assert {outcome.verdict for outcome in report.outcomes} == {Verdict.WORKED}
         assert report.summary == "10 values and 2 groups dropped by 2 rules."
         assert Namespace("books").generation(cache.cache).get("1") is None
@@ -264,6 +241,7 @@ def test_a_node_of_a_cluster_is_refused(server_root: Path) -> None:
         server_root / "cluster-node",
         secrets.token_hex(8),
         settings={"appendonly": "no", "cluster-enabled": "yes"},
+        pick_port=port_with_a_bus,
     ) as server:
         report = invalidate(target(server.url(), books={"prefixes": ["book:"], "tags": ["t"]}))
     assert "one node of a cluster" in report.summary
@@ -276,30 +254,30 @@ def _remove(url: str) -> None:
 
 
 def test_a_removal_that_was_killed_is_completed_by_the_next_one(
-    server_url: str, client: redis.Redis
+    each_server: str, each_client: redis.Redis
 ) -> None:
     for start in range(0, 60_000, 20_000):
-        client.mset({PREFIX + b"book:%d" % n: n for n in range(start, start + 20_000)})
-    fill(client, "shelf:", 1000)
-    process = multiprocessing.get_context("spawn").Process(target=_remove, args=(server_url,))
+        each_client.mset({PREFIX + b"book:%d" % n: n for n in range(start, start + 20_000)})
+    fill(each_client, "shelf:", 1000)
+    process = multiprocessing.get_context("spawn").Process(target=_remove, args=(each_server,))
     process.start()
-    eventually(lambda: client.dbsize() < 60_000, seconds=30, what="the removal has begun")
+    eventually(lambda: each_client.dbsize() < 60_000, seconds=30, what="the removal has begun")
     process.kill()
     process.join()
-    assert client.dbsize() >= 1000
-    _remove(server_url)
-    assert client.dbsize() == 1000
+    assert each_client.dbsize() >= 1000
+    _remove(each_server)
+    assert each_client.dbsize() == 1000
 
 
 def test_no_command_of_a_removal_is_large_or_forbidden(
-    server_url: str, client: redis.Redis
+    each_server: str, each_client: redis.Redis
 ) -> None:
     for start in range(0, 40_000, 20_000):
-        client.mset({PREFIX + b"book:%d" % n: n for n in range(start, start + 20_000)})
-    client.config_resetstat()
-    drop(server_url, "book:*")
-    assert client.dbsize() == 0
-    used = client.info("commandstats")
+        each_client.mset({PREFIX + b"book:%d" % n: n for n in range(start, start + 20_000)})
+    each_client.config_resetstat()
+    drop(each_server, "book:*")
+    assert each_client.dbsize() == 0
+    used = each_client.info("commandstats")
     assert used["cmdstat_unlink"]["calls"] >= 40_000 / KEYS_PER_UNLINK
     assert used["cmdstat_scan"]["calls"] >= 2 * 40_000 / LARGEST_PAGE_KEYS
     forbidden = {"keys", "del", "flushdb", "flushall", "eval", "evalsha"}
@@ -307,16 +285,16 @@ def test_no_command_of_a_removal_is_large_or_forbidden(
 
 
 def test_a_value_written_again_at_once_is_seen_by_the_second_look(
-    server_url: str, client: redis.Redis
+    each_server: str, each_client: redis.Redis
 ) -> None:
-    fill(client, "book:", 30)
+    fill(each_client, "book:", 30)
 
     class Site(SilentProgress):
         def update(
             self, done: int, total: int | None = None, *, phase: str = "", unit: str = ""
         ) -> None:
-            if done and client.dbsize() == 0:
-                RedisCache(server_url, {"KEY_PREFIX": "site", "VERSION": 3}).set("book:7", "new")
+            if done and each_client.dbsize() == 0:
+                RedisCache(each_server, {"KEY_PREFIX": "site", "VERSION": 3}).set("book:7", "new")
 
-    assert drop(server_url, "book:*", progress=Site()).written_again_keys == 1
-    assert client.keys() == [PREFIX + b"book:7"]
+    assert drop(each_server, "book:*", progress=Site()).written_again_keys == 1
+    assert each_client.keys() == [PREFIX + b"book:7"]

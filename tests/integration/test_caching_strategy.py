@@ -1,10 +1,6 @@
 """The review of a caching strategy, on real servers with a month of planted counts."""
 
-import secrets
-import shutil
-from collections.abc import Iterator
 from datetime import UTC, datetime, timedelta
-from pathlib import Path
 from typing import Any
 
 import pytest
@@ -21,10 +17,7 @@ from maintenance.core.findings import Severity
 from maintenance.core.job import Job
 from maintenance.core.options import NoOptions
 from maintenance.core.reports import Report
-from service.embedded.binaries import locate_valkey
-from service.embedded.valkey import EmbeddedValkey
 
-REDIS_PROGRAM = shutil.which("redis-server")
 DAYS = 10
 
 #: Fields of one day of each prefix.
@@ -33,30 +26,6 @@ BOOK |= {"compute_microseconds": 1000 * 50_000, "ending_sets": 1000, "ttl_second
 SHELF = {"hits": 500, "misses": 500, "sets": 500, "computes": 500}
 SHELF |= {"compute_microseconds": 500 * 300_000, "ending_sets": 500, "ttl_seconds": 300_000}
 PEEK = {"hits": 1, "misses": 1000, "sets": 1000}
-
-
-@pytest.fixture(scope="module", params=["valkey", "redis"])
-def server_url(request: pytest.FixtureRequest, server_root: Path) -> Iterator[str]:
-    """The URL of a server of each kind; its database 0 is ours alone."""
-    if request.param == "valkey":
-        yield request.getfixturevalue("valkey_server").url()
-        return
-    if REDIS_PROGRAM is None:
-        pytest.skip("redis-server is not installed")
-    with EmbeddedValkey(
-        server_root / "redis-strategy",
-        secrets.token_hex(8),
-        binaries=locate_valkey(REDIS_PROGRAM),
-        settings={"appendonly": "no"},
-    ) as server:
-        yield server.url()
-
-
-@pytest.fixture
-def client(server_url: str) -> Iterator[redis.Redis]:
-    with redis.Redis.from_url(server_url) as connection:
-        connection.flushall()
-        yield connection
 
 
 def plant(url: str, days: int = DAYS, **prefixes: dict[str, int]) -> RedisCache:
@@ -87,9 +56,11 @@ def lines(report: Report) -> dict[str, dict[str, Any]]:
     return {row["prefix"]: row for row in rows}
 
 
-def test_each_prefix_has_a_verdict_with_its_evidence(server_url: str, client: redis.Redis) -> None:
-    plant(server_url, book=BOOK, shelf=SHELF, peek=PEEK)
-    report = review(server_url)
+def test_each_prefix_has_a_verdict_with_its_evidence(
+    each_server: str, each_client: redis.Redis
+) -> None:
+    plant(each_server, book=BOOK, shelf=SHELF, peek=PEEK)
+    report = review(each_server)
     found = lines(report)
     assert {prefix: row["advice"] for prefix, row in found.items()} == {
         "book": "keep",
@@ -112,28 +83,32 @@ def test_each_prefix_has_a_verdict_with_its_evidence(server_url: str, client: re
 
 
 def test_a_large_database_is_estimated_from_a_sample(
-    server_url: str, client: redis.Redis, monkeypatch: pytest.MonkeyPatch
+    each_server: str, each_client: redis.Redis, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(stored_sample, "SAMPLE_KEYS", 2000)
-    cache = plant(server_url, book=BOOK, shelf=SHELF)
+    cache = plant(each_server, book=BOOK, shelf=SHELF)
     cache.set_many({f"book:{n}": "x" * 50 for n in range(6000)}, timeout=None)
-    report = review(server_url)
+    report = review(each_server)
     assert report.facts["sample_is_whole"] is False
     assert 5000 < lines(report)["book"]["keys"] < 7000
     assert lines(report)["book"]["keys_without_ttl_ratio"] > 0.9
 
 
-def test_evictions_count_since_the_previous_review(server_url: str, client: redis.Redis) -> None:
-    plant(server_url, page=SHELF)
-    first = review(server_url)
+def test_evictions_count_since_the_previous_review(
+    each_server: str, each_client: redis.Redis
+) -> None:
+    plant(each_server, page=SHELF)
+    first = review(each_server)
     assert lines(first)["page"]["advice"] == "warm"
     earlier = {**first.state, "evicted_keys": first.state["evicted_keys"] - 5}
-    assert lines(review(server_url, earlier))["page"]["reason"].count("evicted 5 keys") == 1
+    assert lines(review(each_server, earlier))["page"]["reason"].count("evicted 5 keys") == 1
 
 
-def test_too_few_days_are_no_ground_for_a_verdict(server_url: str, client: redis.Redis) -> None:
-    plant(server_url, days=3, book=BOOK)
-    report = review(server_url)
+def test_too_few_days_are_no_ground_for_a_verdict(
+    each_server: str, each_client: redis.Redis
+) -> None:
+    plant(each_server, days=3, book=BOOK)
+    report = review(each_server)
     assert lines(report)["book"]["advice"] == "withheld"
     (found,) = report.findings
     assert not found.measured
@@ -141,10 +116,10 @@ def test_too_few_days_are_no_ground_for_a_verdict(server_url: str, client: redis
 
 
 def test_a_cache_that_does_not_count_says_what_it_needs(
-    server_url: str, client: redis.Redis
+    each_server: str, each_client: redis.Redis
 ) -> None:
-    client.set("site:3:book:1", "x")
-    (found,) = review(server_url).findings
+    each_client.set("site:3:book:1", "x")
+    (found,) = review(each_server).findings
     assert not found.measured
     assert "maintenance.caching.instrumented.RedisCache" in found.sentence
     memory = {"BACKEND": "django.core.cache.backends.locmem.LocMemCache"}
@@ -155,17 +130,19 @@ def test_a_cache_that_does_not_count_says_what_it_needs(
 
 
 def test_the_printed_rights_suffice_and_memory_may_be_denied(
-    server_url: str, client: redis.Redis
+    each_server: str, each_client: redis.Redis
 ) -> None:
-    plant(server_url, book=BOOK)
-    needs = review(server_url).facts["needs_acl"]
+    plant(each_server, book=BOOK)
+    needs = review(each_server).facts["needs_acl"]
     assert set(NEEDS_ACL) <= set(needs)
-    address = server_url.split("@")[1]
+    address = each_server.split("@")[1]
     for missing in ("", "+memory|usage"):
         rights = [right for right in needs if right != missing]
-        client.execute_command("ACL", "SETUSER", "crew", "reset", "on", ">secret", "~*", *rights)
+        each_client.execute_command(
+            "ACL", "SETUSER", "crew", "reset", "on", ">secret", "~*", *rights
+        )
         report = review(f"redis://crew:secret@{address}")
         assert lines(report)["book"]["advice"] == "keep"
         assert (lines(report)["book"]["size_bytes"] is None) is bool(missing)
         assert bool(report.findings) is bool(missing)
-    client.execute_command("ACL", "DELUSER", "crew")
+    each_client.execute_command("ACL", "DELUSER", "crew")
