@@ -38,12 +38,28 @@ def each_server(request: pytest.FixtureRequest, server_root: Path) -> Iterator[s
         yield server.url()
 
 
+#: What a test may have set, as the servers start with it.
+DEFAULTS = {
+    "maxmemory": "0",
+    "maxmemory-policy": "noeviction",
+    "zset-max-listpack-entries": "128",
+    "hash-max-listpack-entries": "512",
+    "set-max-intset-entries": "512",
+    "latency-monitor-threshold": "0",
+    "slowlog-log-slower-than": "10000",
+}
+
+
 @pytest.fixture
 def each_client(each_server: str) -> Iterator[redis.Redis]:
-    """A client of an emptied server of each kind."""
+    """A client of an emptied server of each kind, with fresh statistics; settings are put back."""
     with redis.Redis.from_url(each_server) as connection:
         connection.flushall()
+        connection.config_resetstat()
+        connection.slowlog_reset()
         yield connection
+        for name, value in DEFAULTS.items():
+            connection.config_set(name, value)
 
 
 @dataclass(frozen=True, slots=True)

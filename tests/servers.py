@@ -13,7 +13,7 @@ import pytest
 import redis
 from psycopg2 import sql
 
-from service.embedded.binaries import locate_postgres, locate_valkey
+from service.embedded.binaries import locate_postgres
 from service.embedded.postgres import EmbeddedPostgres
 from service.embedded.valkey import EmbeddedValkey
 from tests.postgres_clients import ask, major_of
@@ -84,52 +84,6 @@ def valkey_server(server_root: Path) -> Iterator[EmbeddedValkey]:
         server_root / "valkey", secrets.token_hex(16), settings={"appendonly": "no"}
     ) as server:
         yield server
-
-
-@pytest.fixture(scope="session", params=["valkey", "redis"])
-def each_server(
-    request: pytest.FixtureRequest, server_root: Path, valkey_server: EmbeddedValkey
-) -> Iterator[EmbeddedValkey]:
-    """A server of each kind in turn: Valkey from the wheel, and Redis where it is installed."""
-    if request.param == "valkey":
-        yield valkey_server
-        return
-    program = shutil.which("redis-server")
-    if program is None:
-        pytest.skip("redis-server is not installed")
-    with EmbeddedValkey(
-        server_root / "each-redis",
-        secrets.token_hex(8),
-        binaries=locate_valkey(program),
-        settings={"appendonly": "no"},
-    ) as server:
-        yield server
-
-
-#: What a test may have set, as the servers start with it.
-_REDIS_DEFAULTS = {
-    "maxmemory": "0",
-    "maxmemory-policy": "noeviction",
-    "zset-max-listpack-entries": "128",
-    "hash-max-listpack-entries": "512",
-    "set-max-intset-entries": "512",
-    "latency-monitor-threshold": "0",
-    "slowlog-log-slower-than": "10000",
-}
-
-
-@pytest.fixture
-def each_client(each_server: EmbeddedValkey) -> Iterator[redis.Redis]:
-    """A client of database 0 of an emptied server of each kind; its settings are put back."""
-    with redis.Redis.from_url(each_server.url()) as client:
-        for name, value in _REDIS_DEFAULTS.items():
-            client.config_set(name, value)
-        client.flushall()
-        client.config_resetstat()
-        client.slowlog_reset()
-        yield client
-        for name, value in _REDIS_DEFAULTS.items():
-            client.config_set(name, value)
 
 
 @pytest.fixture

@@ -96,14 +96,20 @@ def take_sample(
     Raises redis-py's errors other than a missing right, which the sample names.
     """
     sample = KeySample(total_keys, is_whole=total_keys <= sample_keys)
-    draw = _all_keys(exchange) if sample.is_whole else _random_keys(exchange, sample_keys)
     looks = _Looks(exchange, sample, is_lfu=is_lfu)
     try:
-        for batch in draw:
+        for batch in drawn_keys(exchange, total_keys, sample_keys):
             looks.take(batch)
     except redis.exceptions.NoPermissionError:
         sample.denied.add("+scan" if sample.is_whole else "+randomkey")
     return sample
+
+
+def drawn_keys(exchange: Exchange, total_keys: int, sample_keys: int) -> Iterator[list[bytes]]:
+    """Yield batches of keys: all of them once, or ``sample_keys`` drawn, a key perhaps twice."""
+    if total_keys <= sample_keys:
+        return _all_keys(exchange)
+    return _random_keys(exchange, sample_keys)
 
 
 def _all_keys(exchange: Exchange) -> Iterator[list[bytes]]:

@@ -10,6 +10,13 @@ QUARTERLY: tuple[Schedule, ...] = (
         "45 3 2 1,4,7,10 *",
         "Infrastructure scaling assessment",
     ),
+    # A preview: what it finds is done by hand, or by a schedule without dry_run where allow permits.
+    Schedule(
+        "reclaim_redis_memory",
+        "42 3 2 1,4,7,10 *",
+        "Infrastructure scaling assessment",
+        {"parts": ["encodings", "repack", "abandoned", "time_outs"], "dry_run": True},
+    ),
     Schedule("assess_scaling", "40 3 2 1,4,7,10 *", "Infrastructure scaling assessment"),
     Schedule(
         "review_performance_targets",

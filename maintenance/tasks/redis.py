@@ -8,8 +8,9 @@ from maintenance.core.registry import TargetKind
 from maintenance.core.reports import Report
 from maintenance.core.task import maintenance_task
 from maintenance.redis import abandoned, streams
-from maintenance.redis.memory import review as memory
+from maintenance.redis.memory.options import MemoryCheckOptions
 from maintenance.redis.providers import provided_owners
+from maintenance.redis.reclaim.options import ReclaimOptions
 from maintenance.redis.stream_classes import families_on
 
 
@@ -25,9 +26,11 @@ def trim_streams(job: Job[RedisTarget, streams.TrimOptions]) -> Report:
     return streams.trim_streams(job, families_on(configuration(), job.target_name))
 
 
-@maintenance_task(queue="high", target=TargetKind.REDIS, options=memory.MemoryCheckOptions)
-def check_redis_memory(job: Job[RedisTarget, memory.MemoryCheckOptions]) -> Report:
+@maintenance_task(queue="high", target=TargetKind.REDIS, options=MemoryCheckOptions)
+def check_redis_memory(job: Job[RedisTarget, MemoryCheckOptions]) -> Report:
     """Look at memory, policy, evictions, large keys, slowness, persistence and growth."""
+    from maintenance.redis.memory import review as memory
+
     settings = configuration()
     around = memory.neighbourhood(settings, job.target_name)
     return memory.check_redis_memory(job, settings.thresholds, around)
@@ -54,3 +57,19 @@ def _owner_ids(owners: StreamOwners) -> Iterator[str]:
     from maintenance.postgres.answers import first_column
 
     return first_column(configuration().database(owners.database), owners.sql)
+
+
+@maintenance_task(
+    queue="low",
+    target=TargetKind.REDIS,
+    options=ReclaimOptions,
+    writes=True,
+    dangerous="reclaim_memory",
+    soft_time_limit_seconds=3 * 3600,
+)
+def reclaim_redis_memory(job: Job[RedisTarget, ReclaimOptions]) -> Report:
+    """Find memory that compact encodings and left-over keys take, and win it back where asked."""
+    from maintenance.redis.reclaim import run as reclaim
+
+    families = families_on(configuration(), job.target_name).values()
+    return reclaim.reclaim_redis_memory(job, [f.pattern for f in families if f.pattern])

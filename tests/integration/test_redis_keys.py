@@ -12,24 +12,23 @@ from maintenance.core.findings import Finding, Severity
 from maintenance.core.job import Job
 from maintenance.core.reports import Report
 from maintenance.redis.key_sample import KeySample, shares_of, take_sample
+from maintenance.redis.memory.options import MemoryCheckOptions
 from maintenance.redis.memory.review import (
-    MemoryCheckOptions,
     Neighbourhood,
     check_redis_memory,
 )
 from maintenance.redis_client.packed import exchange
-from service.embedded.valkey import EmbeddedValkey
 from tests.postgres_clients import ODD_NAME
 
 
 def check(
-    server: EmbeddedValkey,
+    server: str,
     *roles: str,
     forever: tuple[str, ...] = (),
     url: str = "",
     **options: Any,
 ) -> Report:
-    job = Job("main", RedisTarget(url=url or server.url()), MemoryCheckOptions(**options))
+    job = Job("main", RedisTarget(url=url or server), MemoryCheckOptions(**options))
     thresholds = Thresholds(redis_big_key_bytes=1024**2)
     return check_redis_memory(job, thresholds, Neighbourhood(roles or ("cache",), forever))
 
@@ -95,7 +94,7 @@ def test_a_database_that_fits_the_sample_is_counted_and_not_estimated(
 
 
 def test_large_and_everlasting_keys_of_a_cache_are_named(
-    each_server: EmbeddedValkey, each_client: redis.Redis
+    each_server: str, each_client: redis.Redis
 ) -> None:
     fill_kinds(each_client)
     each_client.zadd("1-home", {str(number): number for number in range(100)})
@@ -112,7 +111,7 @@ def test_large_and_everlasting_keys_of_a_cache_are_named(
 
 
 def test_large_keys_that_a_sample_misses_are_missed_in_the_memory(
-    each_server: EmbeddedValkey, each_client: redis.Redis
+    each_server: str, each_client: redis.Redis
 ) -> None:
     fill_kinds(each_client)
     each_client.set("one", "x" * 40 * 1024**2)
@@ -125,9 +124,7 @@ def test_large_keys_that_a_sample_misses_are_missed_in_the_memory(
         assert found(report, "redis-unseen-keys").evidence["dataset_bytes"] > 40 * 1024**2
 
 
-def test_hot_keys_need_a_policy_that_counts(
-    each_server: EmbeddedValkey, each_client: redis.Redis
-) -> None:
+def test_hot_keys_need_a_policy_that_counts(each_server: str, each_client: redis.Redis) -> None:
     each_client.set("cold", 1)
     withheld = found(check(each_server), "redis-hot-keys")
     assert not withheld.measured
@@ -145,7 +142,7 @@ def test_hot_keys_need_a_policy_that_counts(
 
 
 def test_queues_beside_a_cache_under_allkeys_lru_are_seen_by_celery_s_own_keys(
-    each_server: EmbeddedValkey, each_client: redis.Redis
+    each_server: str, each_client: redis.Redis
 ) -> None:
     each_client.config_set("maxmemory-policy", "allkeys-lru")
     assert "redis-policy" not in codes(check(each_server))
@@ -155,7 +152,7 @@ def test_queues_beside_a_cache_under_allkeys_lru_are_seen_by_celery_s_own_keys(
 
 
 def test_slow_commands_and_stalls_are_said_once_and_without_values(
-    each_server: EmbeddedValkey, each_client: redis.Redis
+    each_server: str, each_client: redis.Redis
 ) -> None:
     each_client.config_set("latency-monitor-threshold", 1)
     each_client.config_set("slowlog-log-slower-than", 0)
@@ -169,7 +166,7 @@ def test_slow_commands_and_stalls_are_said_once_and_without_values(
     assert "redis-latency" in codes(first)
     job = Job(
         "main",
-        RedisTarget(url=each_server.url()),
+        RedisTarget(url=each_server),
         MemoryCheckOptions(),
         previous_state=first.state,
     )
@@ -179,10 +176,10 @@ def test_slow_commands_and_stalls_are_said_once_and_without_values(
 
 
 def test_each_missing_right_withholds_its_own_part(
-    each_server: EmbeddedValkey, each_client: redis.Redis
+    each_server: str, each_client: redis.Redis
 ) -> None:
     each_client.set("key", "value")
-    parts = urlsplit(each_server.url())
+    parts = urlsplit(each_server)
     user = "reader"
     try:
         for rules, withheld in (
@@ -204,7 +201,7 @@ def test_each_missing_right_withholds_its_own_part(
 
 
 def test_keys_of_a_megabyte_and_of_odd_bytes_are_looked_at(
-    each_server: EmbeddedValkey, each_client: redis.Redis
+    each_server: str, each_client: redis.Redis
 ) -> None:
     each_client.set(b"k" * 1024**2, 1)
     each_client.set(b"\xff\xfe%s{}", 1)

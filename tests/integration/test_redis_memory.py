@@ -11,7 +11,8 @@ from maintenance.conf import RedisTarget, Thresholds
 from maintenance.core.findings import Severity
 from maintenance.core.job import Job
 from maintenance.core.options import NoOptions
-from maintenance.redis.memory.review import MemoryCheckOptions, check_redis_memory
+from maintenance.redis.memory.options import MemoryCheckOptions
+from maintenance.redis.memory.review import check_redis_memory
 from maintenance.redis_client.connection import session
 
 THRESHOLDS = Thresholds(cache_hit_minimum_reads=10)

@@ -15,8 +15,8 @@ from maintenance.core.redaction import redact
 from maintenance.core.reports import Report
 from maintenance.host.disk import check_disk_space
 from maintenance.postgres.checks import run_analyses
+from maintenance.redis.memory.options import MemoryCheckOptions
 from maintenance.redis.memory.review import (
-    MemoryCheckOptions,
     check_redis_memory,
     neighbourhood,
 )

@@ -2,7 +2,6 @@
 
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
-from fnmatch import fnmatchcase
 from typing import Any
 
 from maintenance.conf import Thresholds
@@ -10,6 +9,7 @@ from maintenance.core.findings import Finding, Severity, unavailable
 from maintenance.core.reports import Table
 from maintenance.core.wording import bytes_in_words, counted, listed, percent
 from maintenance.redis.key_sample import KeySample, SampledKey, ShapeShare, total_interval
+from maintenance.redis_client.globs import matcher
 from maintenance.redis_client.server import ServerFacts
 
 #: Rows of each table.
@@ -140,11 +140,8 @@ def _unseen(name: str, view: KeyView) -> Iterator[Finding]:
 def _without_time_to_live(name: str, roles: Sequence[str], view: KeyView) -> Iterator[Finding]:
     """Name kinds of keys on a cache that stay until somebody removes them."""
     facts, sample = view.facts, view.sample
-    forever = {
-        key.shape
-        for key in sample.keys
-        if any(fnmatchcase(key.name, pattern) for pattern in view.forever_patterns)
-    }
+    is_meant_to_stay = matcher(view.forever_patterns)
+    forever = {key.shape for key in sample.keys if is_meant_to_stay(key.name.encode())}
     found = [
         share
         for share in view.shares

@@ -28,6 +28,7 @@ from maintenance.redis.memory.limits import (
     diagnose_limit,
     diagnose_policy,
 )
+from maintenance.redis.memory.options import MemoryCheckOptions
 from maintenance.redis.memory.persistence import diagnose_persistence
 from maintenance.redis.memory.slow_commands import (
     Slowness,
@@ -37,6 +38,7 @@ from maintenance.redis.memory.slow_commands import (
     slow_rows,
     state_of,
 )
+from maintenance.redis.stream_classes import families_on
 from maintenance.redis_client.connection import session
 from maintenance.redis_client.packed import Exchange, exchange, pack
 from maintenance.redis_client.server import ServerFacts, parse_facts
@@ -68,13 +70,6 @@ _SETTINGS = (b"save", b"slowlog-log-slower-than", b"latency-monitor-threshold")
 
 
 @dataclass(frozen=True, slots=True)
-class MemoryCheckOptions:
-    """``sample_keys`` is how many keys are looked at; a smaller database is looked at as a whole."""
-
-    sample_keys: int = 2000
-
-
-@dataclass(frozen=True, slots=True)
 class Neighbourhood:
     """What the configuration knows of a server beside the target itself.
 
@@ -88,9 +83,10 @@ class Neighbourhood:
 
 def neighbourhood(configuration: Configuration, redis_name: str) -> Neighbourhood:
     """Return what the configuration knows of one Redis target's server."""
-    families = configuration.families_on(redis_name).values()
+    families = families_on(configuration, redis_name).values()
     return Neighbourhood(
-        configuration.roles_on(redis_name), tuple(family.pattern for family in families)
+        configuration.roles_on(redis_name),
+        tuple(family.pattern for family in families if family.pattern),
     )
 
 

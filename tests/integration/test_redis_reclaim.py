@@ -1,0 +1,514 @@
+"""Memory is won back on real servers, and nothing is lost by it."""
+
+import random
+import signal
+import subprocess
+import sys
+import threading
+import time
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+from urllib.parse import urlsplit
+
+import pytest
+import redis
+
+from maintenance.conf import ReclaimRules, RedisTarget
+from maintenance.core.errors import MissingRights
+from maintenance.core.findings import Finding
+from maintenance.core.job import Job, SilentProgress
+from maintenance.core.plans import Outcome, Verdict
+from maintenance.core.reports import Report
+from maintenance.redis.reclaim import repack as repack_part
+from maintenance.redis.reclaim.expiry import ExpiryLook
+from maintenance.redis.reclaim.options import ReclaimOptions
+from maintenance.redis.reclaim.run import reclaim_redis_memory
+from tests.polling import eventually
+from tests.postgres_clients import ODD_NAME
+
+FAR_MS = 4_102_444_800_123  # 2100
+
+
+def reclaim(
+    server: str,
+    *parts: str,
+    rules: dict[str, Any] | None = None,
+    families: tuple[str, ...] = (),
+    url: str = "",
+    **options: Any,
+) -> Report:
+    target = RedisTarget(url=url or server, role="streams", reclaim=ReclaimRules(**(rules or {})))
+    asked = ReclaimOptions(parts=parts, **options)  # type: ignore[arg-type]
+    return reclaim_redis_memory(Job("main", target, asked), families)
+
+
+def outcome(report: Report, kind: str) -> Outcome:
+    return next(one for one in report.outcomes if one.action.kind == kind)
+
+
+def found(report: Report, code: str) -> Finding:
+    return next(finding for finding in report.findings if finding.code == code)
+
+
+def fill_streams(client: redis.Redis, users: int, seed: int = 1) -> None:
+    """Streams as the first client has them: 199 or 200 ids by their time, and companion keys."""
+    chance = random.Random(seed)
+    with client.pipeline(transaction=False) as pipeline:
+        for user in range(users):
+            members = chance.choice((199, 200))
+            ids = {str(chance.randrange(10**7)): 1.7e9 + chance.random() for _ in range(members)}
+            pipeline.zadd(f"{user}-home", ids)
+            pipeline.set(f"{user}-home-unread", 3)
+            pipeline.hset(f"{user}-home-unread-by-type", mapping={"comment": 1, "review": 2})
+        pipeline.execute()
+
+
+def everything(client: redis.Redis) -> dict[bytes, Any]:
+    """All values with their times of expiry."""
+    read = {
+        b"zset": lambda key: dict(client.zrange(key, 0, -1, withscores=True)),
+        b"hash": client.hgetall,
+        b"set": client.smembers,
+        b"string": client.get,
+        b"list": lambda key: client.lrange(key, 0, -1),
+    }
+    return {
+        key: (read[client.type(key)](key), client.pexpiretime(key)) for key in client.scan_iter()
+    }
+
+
+def test_the_audit_finds_streams_just_over_the_limit_and_writes_nothing(
+    each_server: str, each_client: redis.Redis
+) -> None:
+    fill_streams(each_client, 300)
+    before = everything(each_client)
+    each_client.config_resetstat()
+
+    report = reclaim(each_server, "encodings")
+
+    advice = found(report, "redis-encoding-limit")
+    assert advice.commands[0] == "CONFIG SET zset-max-listpack-entries 256"
+    assert advice.undo == ("CONFIG SET zset-max-listpack-entries 128",)
+    assert advice.evidence["redis_conf"] == "zset-max-listpack-entries 256"
+    assert "restart" in advice.advice
+    assert report.facts["model_error_ratio"] < 0.02
+    commands = set(each_client.info("commandstats"))
+    assert not commands & {"cmdstat_restore", "cmdstat_config|set", "cmdstat_unlink"}
+    assert everything(each_client) == before
+
+    each_client.config_set("zset-max-listpack-entries", 256)
+    repacked = outcome(reclaim(each_server, "repack"), "repack")
+    gained = repacked.before["repacked_bytes"] - repacked.after["repacked_bytes"]
+    assert gained == pytest.approx(advice.evidence["saved_bytes"], rel=0.1)
+
+
+def test_a_repack_wins_most_of_the_memory_and_keeps_every_value(
+    each_server: str,
+    each_client: redis.Redis,
+    record_property: Callable[[str, str], None],
+) -> None:
+    fill_streams(each_client, 600)
+    each_client.zadd(ODD_NAME, {str(number): number for number in range(150)})
+    each_client.pexpireat(ODD_NAME, FAR_MS)
+    each_client.zadd("spared-home", {str(number): number for number in range(150)})
+    before = everything(each_client)
+    each_client.config_set("zset-max-listpack-entries", 256)
+
+    preview = reclaim(each_server, "repack", dry_run=True)
+    assert outcome(preview, "repack").verdict is Verdict.PLANNED
+    assert each_client.object("encoding", "1-home") == b"skiplist"
+
+    report = reclaim(each_server, "repack", rules={"exceptions": ("spared-*",)})
+
+    done = outcome(report, "repack")
+    used = {when: report.facts[f"used_memory_{when}_bytes"] / 1e6 for when in ("before", "after")}
+    record_property("used_memory", f"{used['before']:.1f} MB -> {used['after']:.1f} MB")
+    assert done.verdict is Verdict.WORKED
+    assert done.after["repacked_bytes"] < 0.5 * done.before["repacked_bytes"]
+    assert used["after"] < 0.65 * used["before"]
+    assert everything(each_client) == before
+    assert each_client.object("encoding", "1-home") == b"listpack"
+    assert each_client.object("encoding", ODD_NAME) == b"listpack"
+    assert each_client.object("encoding", "spared-home") == b"skiplist"
+    assert found(report, "redis-limit-permanent").evidence["value"] == 256
+    again = reclaim(each_server, "repack", rules={"exceptions": ("spared-*",)})
+    assert again.outcomes == ()
+
+
+def test_hashes_and_sets_are_repacked_and_long_members_are_not_tried_for_ever(
+    each_server: str, each_client: redis.Redis
+) -> None:
+    with each_client.pipeline(transaction=False) as pipeline:
+        for number in range(20):
+            pipeline.hset(f"wide:{number}", mapping={f"f{n}": n for n in range(600)})
+            pipeline.sadd(f"ids:{number}", *range(number, number + 700))
+            pipeline.hset(f"long:{number}", mapping={"field": "x" * 100, "other": "y"})
+        pipeline.execute()
+    before = everything(each_client)
+    each_client.config_set("hash-max-listpack-entries", 1024)
+    each_client.config_set("set-max-intset-entries", 1024)
+    each_client.config_resetstat()
+    done = outcome(reclaim(each_server, "repack"), "repack")
+    assert each_client.object("encoding", "wide:3") == b"listpack"
+    assert each_client.object("encoding", "ids:3") == b"intset"
+    assert each_client.object("encoding", "long:3") == b"hashtable"
+    assert "20 hold members that are too long" in done.sentence
+    restored = each_client.info("commandstats")["cmdstat_restore"]["calls"]
+    assert restored == 40 + repack_part.FRUITLESS
+    assert everything(each_client) == before
+
+
+@pytest.mark.parametrize("policy", ["allkeys-lru", "allkeys-lfu"])
+def test_what_the_server_evicts_first_stays_as_it_was(
+    each_server: str, each_client: redis.Redis, policy: str
+) -> None:
+    each_client.config_set("maxmemory-policy", policy)
+    each_client.zadd("1-home", {str(number): number for number in range(200)})
+    each_client.config_set("zset-max-listpack-entries", 256)
+    if policy == "allkeys-lfu":
+        each_client.config_set("lfu-log-factor", 0)
+        for _ in range(60):
+            each_client.zcard("1-home")
+        each_client.config_set("lfu-log-factor", 10)
+    else:
+        payload = each_client.dump("1-home") or b""
+        each_client.config_set("zset-max-listpack-entries", 128)
+        each_client.restore("1-home", 0, payload, replace=True, idletime=5000)
+        each_client.config_set("zset-max-listpack-entries", 256)
+    word = "freq" if policy == "allkeys-lfu" else "idletime"
+    before = each_client.object(word, "1-home")
+    reclaim(each_server, "repack")
+    after = each_client.object(word, "1-home")
+    assert each_client.object("encoding", "1-home") == b"listpack"
+    assert before >= 50
+    assert abs(after - before) <= 2
+
+
+class Writer(threading.Thread):
+    """Writes to keys of its own as fast as it can, and knows what must be in them."""
+
+    def __init__(self, url: str, number: int, seed: int) -> None:
+        super().__init__(daemon=True)
+        self.client = redis.Redis.from_url(url)
+        self.chance = random.Random(seed)
+        self.keys = [f"w{number}:{key}" for key in range(12)]
+        self.expected: dict[str, tuple[dict[bytes, float], int]] = {}
+        self.error: Exception | None = None
+        for key in self.keys:
+            self._fill(key)
+
+    def _fill(self, key: str) -> None:
+        members = {f"m{n}": float(n) for n in range(150)}
+        self.client.zadd(key, members)
+        self.expected[key] = ({m.encode(): s for m, s in members.items()}, -1)
+
+    def run(self) -> None:
+        try:
+            for number in range(1200):
+                self._one(self.chance.choice(self.keys), number)
+        except redis.RedisError as error:
+            self.error = error
+
+    def _one(self, key: str, number: int) -> None:
+        members, expires_at = self.expected[key]
+        move = self.chance.random()
+        if move < 0.4:
+            name = f"n{number % 60}"
+            self.client.zadd(key, {name: float(number)})
+            members[name.encode()] = float(number)
+        elif move < 0.6:
+            name = f"m{self.chance.randrange(150)}"
+            self.client.zrem(key, name)
+            members.pop(name.encode(), None)
+        elif move < 0.75:
+            expires_at = FAR_MS + number
+            self.client.pexpireat(key, expires_at)
+        elif move < 0.85:
+            self.client.persist(key)
+            expires_at = -1
+        else:
+            self.client.delete(key)
+            self._fill(key)
+            # Back to loose: the limit in force would keep it compact.
+            self.client.zadd(key, {"x" * 65: 0.0})
+            self.client.zrem(key, "x" * 65)
+            return
+        self.expected[key] = members, expires_at
+
+
+@pytest.mark.parametrize("seed", [1, 2])
+def test_a_repack_beside_writers_loses_no_write_and_no_time_of_expiry(
+    each_server: str, each_client: redis.Redis, seed: int
+) -> None:
+    each_client.config_set("zset-max-listpack-entries", 256)
+    writers = [Writer(each_server, number, seed + 10 * number) for number in range(3)]
+    repacked = 0
+    for writer in writers:
+        writer.start()
+    while any(writer.is_alive() for writer in writers):
+        report = reclaim(each_server, "repack")
+        repacked += sum(one.before["repacked_bytes"] > 0 for one in report.outcomes)
+    for writer in writers:
+        writer.join()
+        assert writer.error is None
+        for key, (members, expires_at) in writer.expected.items():
+            assert dict(each_client.zrange(key, 0, -1, withscores=True)) == members
+            assert each_client.pexpiretime(key) == expires_at
+    assert repacked > 0
+
+
+def test_a_key_that_is_written_to_at_each_attempt_is_left_alone(
+    each_server: str, each_client: redis.Redis, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    each_client.zadd("busy", {str(number): number for number in range(200)})
+    each_client.zadd("quiet", {str(number): number for number in range(200)})
+    each_client.config_set("zset-max-listpack-entries", 256)
+    read = ExpiryLook.read
+
+    def busy(self: ExpiryLook, replies: Any) -> int | None:
+        each_client.zincrby("busy", 1, "0")
+        return read(self, replies)
+
+    monkeypatch.setattr(ExpiryLook, "read", busy)
+    report = reclaim(each_server, "repack")
+    assert each_client.object("encoding", "quiet") == b"listpack"
+    assert each_client.object("encoding", "busy") == b"skiplist"
+    assert "1 were written to meanwhile" in outcome(report, "repack").sentence
+    assert each_client.zcard("busy") == 200
+
+
+def test_without_a_command_for_it_the_time_of_expiry_is_as_exact(
+    each_server: str, each_client: redis.Redis, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    older = ExpiryLook(knows_expiry_times=False)
+    monkeypatch.setattr(ExpiryLook, "of", classmethod(lambda _cls, _facts: older))
+    for number in range(40):
+        each_client.zadd(f"{number}-home", {str(n): n for n in range(200)})
+        each_client.pexpireat(f"{number}-home", FAR_MS + number)
+    each_client.zadd("everlasting", {str(n): n for n in range(200)})
+    each_client.config_set("zset-max-listpack-entries", 256)
+    report = reclaim(each_server, "repack")
+    for number in range(40):
+        assert each_client.pexpiretime(f"{number}-home") == FAR_MS + number
+    assert each_client.pexpiretime("everlasting") == -1
+    assert report.outcomes[0].verdict is Verdict.WORKED
+    assert "+pttl" in report.facts["needs_acl"]
+
+
+KILLED = """
+import sys
+from maintenance.conf import ReclaimRules, RedisTarget
+from maintenance.core.job import Job
+from maintenance.redis.reclaim.options import ReclaimOptions
+from maintenance.redis.reclaim.run import reclaim_redis_memory
+
+rules = ReclaimRules(keys_per_second=300)
+target = RedisTarget(url=sys.argv[1], role="streams", reclaim=rules)
+reclaim_redis_memory(Job("main", target, ReclaimOptions(parts=("repack",))))
+"""
+
+
+def test_killed_in_the_middle_and_run_again_nothing_is_lost(
+    each_server: str, each_client: redis.Redis
+) -> None:
+    fill_streams(each_client, 300)
+    for user in range(0, 300, 3):
+        each_client.pexpireat(f"{user}-home", FAR_MS + user)
+    before = everything(each_client)
+    each_client.config_set("zset-max-listpack-entries", 256)
+    each_client.config_resetstat()
+    process = subprocess.Popen(
+        [sys.executable, "-c", KILLED, each_server], cwd=Path(__file__).parents[2]
+    )
+
+    def restored() -> int:
+        stats = each_client.info("commandstats").get("cmdstat_restore", {})
+        return int(stats.get("calls", 0))
+
+    try:
+        eventually(lambda: restored() > 30, seconds=30, what="a repack at work")
+    finally:
+        process.send_signal(signal.SIGKILL)
+        process.wait()
+    assert restored() < 300
+    assert everything(each_client) == before
+    reclaim(each_server, "repack")
+    assert everything(each_client) == before
+    assert {each_client.object("encoding", f"{user}-home") for user in range(300)} == {b"listpack"}
+
+
+def test_a_rate_limit_and_a_full_memory_are_heeded(
+    each_server: str, each_client: redis.Redis
+) -> None:
+    fill_streams(each_client, 40)
+    each_client.config_set("zset-max-listpack-entries", 256)
+    used = each_client.info("memory")["used_memory"]
+    each_client.config_set("maxmemory", int(used / 0.97))
+    refused = outcome(reclaim(each_server, "repack"), "repack")
+    assert refused.verdict is Verdict.REFUSED
+    assert "too full" in refused.sentence
+    assert each_client.object("encoding", "1-home") == b"skiplist"
+    each_client.config_set("maxmemory", 0)
+    began = time.monotonic()
+    reclaim(each_server, "repack", rules={"keys_per_second": 100})
+    assert time.monotonic() - began >= 0.39
+
+
+def test_a_replica_is_looked_at_and_never_written_to(
+    each_server: str, each_client: redis.Redis
+) -> None:
+    fill_streams(each_client, 10)
+    each_client.set(":1:old", 1)
+    each_client.config_set("zset-max-listpack-entries", 256)
+    each_client.execute_command("REPLICAOF", "127.0.0.1", "1")
+    try:
+        rules = {"abandoned_prefixes": (":1:",), "minimum_idle_seconds": 0}
+        report = reclaim(each_server, "encodings", "trial", "repack", "abandoned", rules=rules)
+    finally:
+        each_client.execute_command("REPLICAOF", "NO", "ONE")
+    assert {one.verdict for one in report.outcomes} == {Verdict.REFUSED}
+    assert "is a replica" in report.summary
+    assert each_client.exists(":1:old")
+    assert each_client.object("encoding", "1-home") == b"skiplist"
+
+
+def test_a_trial_measures_copies_and_leaves_no_trace(
+    each_server: str, each_client: redis.Redis
+) -> None:
+    fill_streams(each_client, 300)
+    before = everything(each_client)
+    report = reclaim(each_server, "trial")
+    trial = found(report, "redis-encoding-trial")
+    assert trial.evidence["compact_bytes"] < 0.5 * trial.evidence["now_bytes"]
+    assert trial.evidence["find_compact_ms"] < 1
+    assert everything(each_client) == before
+    limits = each_client.config_get("zset-max-listpack-entries")
+    assert limits["zset-max-listpack-entries"] == "128"
+    assert each_client.object("encoding", "1-home") == b"skiplist"
+
+
+def fill_leftovers(client: redis.Redis) -> None:
+    with client.pipeline(transaction=False) as pipeline:
+        for number in range(500):
+            pipeline.set(f":1:old-{number}", "x" * 100)
+            pipeline.set(f"django_cache:1:imagespec-{number}", "x")
+            pipeline.set(f"django_cache:1:page-{number}", "x", px=3_600_000)
+        pipeline.zadd(":1:17-home", {"1": 1})
+        pipeline.set(":1:kept", 1)
+        pipeline.set(":12:other", 1)
+        pipeline.set("(:1:", 1)
+        pipeline.execute()
+
+
+RULES = {
+    "abandoned_prefixes": (":1:",),
+    "minimum_idle_seconds": 0,
+    "time_outs": {"django_cache:1:": 3600},
+    "exceptions": (":1:kept",),
+}
+
+
+def test_keys_that_rules_call_left_over_go_or_expire_and_nothing_else(
+    each_server: str, each_client: redis.Redis
+) -> None:
+    fill_leftovers(each_client)
+    before = everything(each_client)
+    preview = reclaim(
+        each_server, "abandoned", "time_outs", rules=RULES, families=("*-home",), dry_run=True
+    )
+    assert everything(each_client) == before
+    assert outcome(preview, "remove").action.predicted["keys"] == 500
+    assert "cannot be brought back" in outcome(preview, "remove").sentence
+    assert outcome(preview, "expire").action.predicted["keys"] == 500
+
+    report = reclaim(each_server, "abandoned", "time_outs", rules=RULES, families=("*-home",))
+
+    left = everything(each_client)
+    gone = set(before) - set(left)
+    assert gone == {f":1:old-{number}".encode() for number in range(500)}
+    assert {b":1:17-home", b":1:kept", b":12:other", b"(:1:"} <= set(left)
+    now_ms = time.time() * 1000
+    for number in range(500):
+        expires_at = left[f"django_cache:1:imagespec-{number}".encode()][1]
+        assert 3500e3 < expires_at - now_ms < 3961e3
+        page = f"django_cache:1:page-{number}".encode()
+        assert left[page] == before[page]
+    assert [one.verdict for one in report.outcomes] == [Verdict.WORKED, Verdict.WORKED]
+    assert outcome(report, "expire").action.undo == "PERSIST <key>"
+
+
+def test_a_key_that_somebody_used_lately_is_not_abandoned(
+    each_server: str, each_client: redis.Redis
+) -> None:
+    each_client.set(":1:used", "x")
+    payload = each_client.dump(":1:used") or b""
+    each_client.restore(":1:idle", 0, payload, idletime=8 * 86_400)
+    rules = {"abandoned_prefixes": (":1:",)}
+    report = reclaim(each_server, "abandoned", rules=rules)
+    assert each_client.exists(":1:used") == 1
+    assert each_client.exists(":1:idle") == 0
+    assert outcome(report, "remove").after["keys"] == 0
+
+
+@pytest.fixture
+def reader_url(each_server: str, each_client: redis.Redis) -> Iterator[Callable[..., str]]:
+    """Call it with ACL rules for the URL of a user who has these and every key."""
+
+    def make(*rules: str) -> str:
+        each_client.acl_deluser("least")
+        each_client.execute_command("ACL", "SETUSER", "least", "on", ">secret", "~*", *rules)
+        parts = urlsplit(each_server)
+        return f"redis://least:secret@{parts.hostname}:{parts.port}/0"
+
+    yield make
+    each_client.acl_deluser("least")
+
+
+def test_the_rights_that_a_report_names_are_enough_and_a_missing_one_is_named(
+    each_server: str, each_client: redis.Redis, reader_url: Callable[..., str]
+) -> None:
+    fill_streams(each_client, 150)
+    fill_leftovers(each_client)
+    each_client.config_set("zset-max-listpack-entries", 256)
+    parts = ("encodings", "repack", "abandoned", "time_outs")
+    needed = reclaim(each_server, *parts, rules=RULES, dry_run=True).facts["needs_acl"]
+    with pytest.raises(MissingRights, match=r"needs ACL \+restore"):
+        reclaim(
+            each_server,
+            *parts,
+            rules=RULES,
+            url=reader_url(*(rule for rule in needed if rule != "+restore")),
+        )
+    assert each_client.object("encoding", "1-home") == b"skiplist"
+    report = reclaim(each_server, *parts, rules=RULES, url=reader_url(*needed))
+    assert {one.verdict for one in report.outcomes} == {Verdict.WORKED}
+
+
+class Cancel(SilentProgress):
+    """Stops the run at its second update."""
+
+    def __init__(self) -> None:
+        self.updates = 0
+
+    def update(
+        self, done: int, total: int | None = None, *, phase: str = "", unit: str = ""
+    ) -> None:
+        self.updates += 1
+        if self.updates > 1:
+            raise KeyboardInterrupt
+
+
+def test_a_cancelled_run_keeps_what_it_did_and_leaves_no_watch(
+    each_server: str, each_client: redis.Redis
+) -> None:
+    fill_streams(each_client, 300)
+    before = everything(each_client)
+    each_client.config_set("zset-max-listpack-entries", 256)
+    target = RedisTarget(url=each_server, role="streams")
+    job = Job("main", target, ReclaimOptions(parts=("repack",)), progress=Cancel())
+    with pytest.raises(KeyboardInterrupt):
+        reclaim_redis_memory(job)
+    encodings = [each_client.object("encoding", f"{user}-home") for user in range(300)]
+    assert 0 < encodings.count(b"listpack") < 300
+    assert everything(each_client) == before

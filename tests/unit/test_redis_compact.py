@@ -1,0 +1,191 @@
+"""Sizes of compact values, limits by version, and which limit is worth raising."""
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from maintenance.redis.reclaim.compact import (
+    Limits,
+    SizeModel,
+    is_whole_number,
+    limits_from,
+)
+from maintenance.redis.reclaim.encodings import EncodingSample, MeasuredValue, recommend
+from maintenance.redis.reclaim.expiry import ExpiryLook
+from maintenance.redis.reclaim.guard import Touched
+
+REDIS_7 = {
+    "zset-max-ziplist-entries": "128",
+    "zset-max-listpack-entries": "128",
+    "zset-max-ziplist-value": "64",
+    "zset-max-listpack-value": "64",
+    "hash-max-listpack-entries": "512",
+    "hash-max-listpack-value": "64",
+    "set-max-intset-entries": "512",
+}
+
+
+def test_limits_are_read_by_the_names_of_each_version() -> None:
+    seven = limits_from(REDIS_7)
+    assert (seven["zset"].entries_setting, seven["zset"].entries) == (
+        "zset-max-listpack-entries",
+        128,
+    )
+    assert (seven["set"].entries, seven["set"].integer_entries) == (0, 512)
+    six = limits_from({k.replace("listpack", "ziplist"): v for k, v in REDIS_7.items()})
+    assert six["hash"].entries_setting == "hash-max-ziplist-entries"
+    valkey = limits_from(
+        REDIS_7 | {"set-max-listpack-entries": "128", "set-max-listpack-value": "64"}
+    )
+    assert valkey["set"].entries == 128
+
+
+def test_a_limit_holds_by_members_and_by_the_longest() -> None:
+    limits = limits_from(REDIS_7)
+    assert limits["zset"].hold(128, 64, whole_numbers=False)
+    assert not limits["zset"].hold(129, 1, whole_numbers=False)
+    assert not limits["zset"].hold(2, 65, whole_numbers=False)
+    assert limits["set"].hold(512, 3, whole_numbers=True)
+    assert not limits["set"].hold(2, 3, whole_numbers=False)
+
+
+@pytest.mark.parametrize(
+    ("member", "is_number"),
+    [
+        (b"0", True),
+        (b"-1", True),
+        (b"9223372036854775807", True),
+        (b"9223372036854775808", False),
+        (b"01", False),
+        (b"-0", False),
+        (b"+1", False),
+        (b"1.0", False),
+        (b"", False),
+    ],
+)
+def test_whole_numbers_are_those_that_the_server_stores_as_such(
+    member: bytes, is_number: bool
+) -> None:
+    assert is_whole_number(member) is is_number
+
+
+REDIS = SizeModel(has_jemalloc=True, embeds_keys=False)
+VALKEY = SizeModel(has_jemalloc=False, embeds_keys=True)
+
+
+@given(st.integers(1, 10**6), st.sampled_from([REDIS, VALKEY]))
+def test_the_allocator_gives_at_least_what_is_asked_and_at_most_a_quarter_more(
+    size: int, model: SizeModel
+) -> None:
+    given_bytes = model.allocated_bytes(size)
+    assert size <= given_bytes <= max(24, size * 1.25 + 16)
+
+
+@pytest.mark.parametrize(
+    ("model", "key_bytes", "fields", "usage_bytes"),
+    [
+        (REDIS, 3, 2, 96),
+        (REDIS, 40, 20, 408),
+        (REDIS, 100, 100, 1688),
+        (VALKEY, 3, 2, 64),
+        (VALKEY, 40, 20, 368),
+        (VALKEY, 100, 100, 1632),
+    ],
+)
+def test_the_model_says_what_servers_said_of_such_hashes(
+    model: SizeModel, key_bytes: int, fields: int, usage_bytes: int
+) -> None:
+    """As MEMORY USAGE did on Redis 7.0.15 with jemalloc and Valkey 9.1 with the C library."""
+    members = [text for n in range(fields) for text in (f"f{n}".encode(), f"value-{n}".encode())]
+    assert model.packed_bytes("hash", members, key_bytes) == usage_bytes
+
+
+def test_numbers_in_a_set_take_the_width_of_the_largest() -> None:
+    def size(largest: int) -> int:
+        return REDIS.packed_bytes("set", [b"%d" % n for n in (1, largest)] * 50, 0)
+
+    assert size(100) < size(2**20) < size(2**40)
+    lowest = [b"%d" % -(2**15)] * 100
+    assert REDIS.packed_bytes("set", lowest, 0) == REDIS.packed_bytes("set", [b"1"] * 100, 0)
+
+
+def value(length: int, longest: int = 8, **changes: object) -> MeasuredValue:
+    facts = {
+        "key": b"7-home",
+        "kind": "zset",
+        "whole_numbers": False,
+        "size_bytes": 20_000,
+        "packed_bytes": 3_000,
+        "is_loose": True,
+    }
+    return MeasuredValue(length=length, longest_bytes=longest, **(facts | changes))  # type: ignore[arg-type]
+
+
+def sample(*values: MeasuredValue, unread: int = 0) -> EncodingSample:
+    loose = sum(one.is_loose for one in values) + unread
+    return EncodingSample(
+        total_keys=100_000,
+        is_whole=False,
+        drawn=1000,
+        values=list(values),
+        loose_keys={"zset": loose},
+        unread_keys={"zset": unread},
+    )
+
+
+LIMITS = {"zset": Limits("zset-max-listpack-entries", 128, "zset-max-listpack-value", 64)}
+
+
+def test_the_lowest_limit_that_does_most_of_the_work_is_advised() -> None:
+    (found,) = recommend(sample(*[value(200)] * 99, value(500)), LIMITS)
+    assert (found.setting, found.current, found.value) == ("zset-max-listpack-entries", 128, 256)
+    assert found.keys == 9_900
+    assert found.saved_bytes == pytest.approx(9_900 * 17_000)
+    assert found.lowest_bytes < found.saved_bytes < found.highest_bytes
+    (higher,) = recommend(sample(*[value(200)] * 50, *[value(500)] * 50), LIMITS)
+    assert higher.value == 512
+
+
+def test_values_that_fit_already_only_need_repacking() -> None:
+    (found,) = recommend(sample(*[value(100)] * 50), LIMITS)
+    assert found.is_repack_only
+    assert found.saved_bytes == pytest.approx(50 * 100 * 17_000)
+
+
+def test_long_members_need_the_other_limit_and_very_long_ones_none() -> None:
+    (found,) = recommend(sample(*[value(100, longest=100)] * 50), LIMITS)
+    assert (found.setting, found.value) == ("zset-max-listpack-value", 128)
+    assert recommend(sample(*[value(100, longest=200)] * 50), LIMITS) == []
+    assert recommend(sample(*[value(600)] * 50), LIMITS) == []
+
+
+def test_compact_values_and_those_without_a_gain_are_no_advice() -> None:
+    assert recommend(sample(*[value(200, packed_bytes=20_000)] * 50), LIMITS) == []
+    assert recommend(sample(*[value(100, is_loose=False)] * 50), LIMITS) == []
+
+
+def test_loose_values_that_were_not_read_are_taken_for_like_the_others() -> None:
+    (found,) = recommend(sample(*[value(200)] * 100, unread=300), LIMITS)
+    assert found.saved_bytes == pytest.approx(400 * 100 * 17_000)
+
+
+def test_a_limit_of_nothing_is_never_raised() -> None:
+    off = {"set": Limits("set-max-listpack-entries", 0, "set-max-listpack-value", 0)}
+    assert recommend(sample(value(50, kind="set")), off) == []
+
+
+def test_how_far_the_model_is_off_is_known_from_compact_values_only() -> None:
+    assert sample(value(200)).model_error_ratio is None
+    compact = value(100, is_loose=False, size_bytes=1000, packed_bytes=980)
+    assert sample(value(200), compact).model_error_ratio == pytest.approx(0.02)
+
+
+def test_a_time_of_expiry_is_read_from_what_is_left_only_if_the_clock_stood_still() -> None:
+    look = ExpiryLook(knows_expiry_times=False)
+    assert look.read([[b"1700000000", b"123400"], 5000, [b"1700000000", b"123999"]]) == (
+        1_700_000_005_123
+    )
+    with pytest.raises(Touched):
+        look.read([[b"1700000000", b"123999"], 5000, [b"1700000000", b"124000"]])
+    assert look.read([[b"1", b"0"], -1, [b"1", b"9"]]) == 0
+    assert look.read([[b"1", b"0"], -2, [b"1", b"9"]]) is None
