@@ -1,0 +1,129 @@
+"""Families of a social site trimmed on data of its shape: streams, counters beside them, old caches."""
+
+import random
+from typing import Any
+
+import pytest
+import redis
+
+from maintenance.conf import RedisTarget, StreamFamily, parse_configuration
+from maintenance.core.job import Job
+from maintenance.core.reports import Report
+from maintenance.redis.streams import TrimOptions, trim_streams
+
+USERS = 60
+LIMITS = {"home": 200, "local": 200, "books": 200, "lists": 200, "suggestions": 30}
+COMPANIONS = ("{key}-unread", "{key}-unread-by-type")
+NEWEST = 1_790_000_000
+
+
+def families() -> dict[str, StreamFamily]:
+    given = {
+        name: {
+            "redis": "main",
+            "pattern": f"*-{name}",
+            "max_length": limit,
+            "companions": list(COMPANIONS) if name != "suggestions" else [],
+        }
+        for name, limit in LIMITS.items()
+    }
+    parsed = parse_configuration({"redis": {"main": {"url": "redis://h"}}, "streams": given})
+    return parsed.families_on("main")
+
+
+def score(name: str, place: int, choose: random.Random) -> float:
+    """Publishing dates for statuses and lists; for suggestions how many friends are shared."""
+    return choose.randrange(5) if name == "suggestions" else NEWEST - place * choose.randrange(90)
+
+
+@pytest.fixture
+def site(each_client: redis.Redis) -> dict[str, dict[bytes, float]]:
+    """The streams as they should come out, by key; the server holds them at up to twice that."""
+    choose = random.Random(4)
+    kept: dict[str, dict[bytes, float]] = {}
+    pipeline = each_client.pipeline(transaction=False)
+    for user in range(1, USERS + 1):
+        for name, limit in LIMITS.items():
+            key = f"{user}-{name}"
+            # A healthy stream is one short of its limit; deactivated users' are over.
+            length = choose.choice([limit - 1, limit - 1, limit, limit + 1, 2 * limit])
+            members = {b"%d" % (9000 + n): score(name, n, choose) for n in range(length)}
+            pipeline.zadd(key, members)
+            ordered = sorted(members, key=lambda m: (members[m], m))[-limit:]
+            kept[key] = {member: members[member] for member in ordered}
+            if name != "suggestions":
+                pipeline.set(f"{key}-unread", choose.randrange(300))
+                pipeline.hset(f"{key}-unread-by-type", mapping={"Review": 3, "Comment": 250})
+    for number in range(40):
+        pipeline.set(f":1:template.cache.home.{number}-home.x", "page")
+        pipeline.set(f"django_cache:1:book-rating-{number}", "4.5", ex=15_552_000)
+    pipeline.set("django_cache:1:5-home", "a cached page, whose key ends as a stream's does")
+    pipeline.execute()
+    return kept
+
+
+def trim(url: str, **options: Any) -> Report:
+    job = Job("main", RedisTarget(url=url, role="streams"), TrimOptions(**options))
+    return trim_streams(job, families())
+
+
+def everything_else(client: redis.Redis, streams: dict[str, Any]) -> dict[bytes, bytes]:
+    return {
+        key: client.dump(key) for key in client.scan_iter(count=1000) if key.decode() not in streams
+    }
+
+
+def test_every_family_comes_out_right_and_nothing_else_is_touched(
+    each_client: redis.Redis, each_server: str, site: dict[str, dict[bytes, float]]
+) -> None:
+    others = everything_else(each_client, site)
+    planned = trim(each_server, dry_run=True)
+    before = {key: each_client.zcard(key) for key in site}
+    report = trim(each_server)
+    for key, members in site.items():
+        assert dict(each_client.zrange(key, 0, -1, withscores=True)) == members
+    assert everything_else(each_client, site) == others
+    removed = sum(before.values()) - sum(map(len, site.values()))
+    assert removed > 0
+    assert sum(outcome.after["members_removed"] for outcome in report.outcomes) == removed
+    assert sum(outcome.action.predicted["members"] for outcome in planned.outcomes) == removed
+    wrong = [found for found in report.findings if found.code == "stream-wrong-type"]
+    assert [found.evidence["examples"] for found in wrong] == [{"django_cache:1:5-home": "string"}]
+    assert trim(each_server).summary.startswith("Nothing to trim: none of 300 streams")
+
+
+def test_keys_of_any_bytes_and_of_a_megabyte_are_trimmed_and_named_shortly(
+    each_client: redis.Redis, each_server: str
+) -> None:
+    members = {f"m{n}": n for n in range(250)}
+    odd = [
+        b"\xff\xfe\x00 '\"%{}\r\n-home",
+        b"x" * 1_000_000 + b"-home",
+        "schöne-größe🙂-home".encode(),
+    ]
+    for key in odd:
+        each_client.zadd(key, members)
+    report = trim(each_server)
+    assert [each_client.zcard(key) for key in odd] == [200, 200, 200]
+    longest = next(t for t in report.tables if t.title == "Longest home before the trim")
+    names = {str(row[0]) for row in longest.rows}
+    assert max(map(len, names)) < 300
+    assert any(name.endswith("... (1,000,005 bytes)") for name in names)
+    assert any(name.startswith("\\xff\\xfe\x00") for name in names)
+
+
+def test_a_server_that_is_out_of_memory_is_trimmed_all_the_same(
+    each_client: redis.Redis, each_server: str
+) -> None:
+    each_client.zadd("1-home", {f"m{n}": n for n in range(250)})
+    each_client.rpush("1-log", *range(250))
+    each_client.config_set("maxmemory", 1)
+    try:
+        with pytest.raises(redis.exceptions.OutOfMemoryError):
+            each_client.set("one", "more")
+        trim(each_server)
+        log = StreamFamily(redis="main", pattern="*-log", type="list", max_length=100)
+        trim_streams(Job("main", RedisTarget(url=each_server), TrimOptions()), {"log": log})
+    finally:
+        each_client.config_set("maxmemory", 0)
+    assert (each_client.zcard("1-home"), each_client.llen("1-log")) == (200, 100)
