@@ -6,12 +6,9 @@ import uuid
 from collections import deque
 from collections.abc import Mapping
 from dataclasses import dataclass
-from datetime import datetime, timedelta
 from typing import Any
 
 from celery.beat import ScheduleEntry
-from celery.schedules import BaseSchedule, crontab
-from celery.schedules import schedule as interval
 from django.db import (
     DatabaseError,
     IntegrityError,
@@ -20,7 +17,7 @@ from django.db import (
     transaction,
 )
 from django_celery_beat.models import PeriodicTask
-from django_celery_beat.schedulers import DatabaseScheduler
+from django_celery_beat.schedulers import DatabaseScheduler, ModelEntry
 
 from maintenance.core import ledger
 from maintenance.core.dispatch import failure_report, mend, start_run
@@ -28,6 +25,7 @@ from maintenance.core.errors import MaintenanceError, UnknownName
 from maintenance.core.ledger import Origin
 from maintenance.core.recording import record
 from maintenance.core.registry import TaskSpec, task_named
+from maintenance.core.slots import SlotCrontab, slot_due_at
 from maintenance.models import Run, RunState, Trigger
 
 logger = logging.getLogger("maintenance.scheduler")
@@ -35,19 +33,6 @@ logger = logging.getLogger("maintenance.scheduler")
 MEND_SECONDS = 15.0
 #: Namespace of run ids: the same slot gives the same id in every process, for ever.
 SLOT_NAMESPACE = uuid.UUID("6f1d2a52-6a5e-4d53-9d57-0d5a9c6c1e11")
-
-
-def slot_due_at(schedule: BaseSchedule, last_run_at: datetime) -> datetime:
-    """Return the first due time after ``last_run_at``: the slot that a run stands for."""
-    start = schedule.maybe_make_aware(last_run_at)
-    if isinstance(schedule, crontab):
-        began, delta, _now = schedule.remaining_delta(start)
-        due: datetime = began + delta
-        return due
-    if isinstance(schedule, interval):
-        every: timedelta = schedule.run_every  # type: ignore[attr-defined]  # missing in the stubs
-        return start + every
-    return schedule.now()  # solar and clocked rows name no slot of their own
 
 
 @dataclass(frozen=True, slots=True)
@@ -118,12 +103,23 @@ def _start_or_refuse(slot: Slot) -> Run:
     return run
 
 
+class LedgerEntry(ModelEntry):  # type: ignore[misc]  # the library has no types
+    """One row, found due at the slots that its runs stand for."""
+
+    def __init__(self, model: PeriodicTask, app: Any = None) -> None:
+        super().__init__(model, app=app)
+        if model.crontab is not None:
+            self.schedule = SlotCrontab.of(model.crontab)
+
+
 class LedgerScheduler(DatabaseScheduler):  # type: ignore[misc]  # the library has no types
     """Beat for maintenance tasks; other tasks of the same beat are sent as ever.
 
     A slot's row is committed before the message goes out, so a broker outage delays a run and a
     killed beat does not repeat it: the row's unique key decides.
     """
+
+    Entry = LedgerEntry
 
     def __init__(self, *args: Any, **kwargs: Any) -> None:
         self._unrecorded: deque[Slot] = deque()

@@ -16,7 +16,7 @@ from django.utils import timezone
 from django_celery_beat.models import CrontabSchedule, PeriodicTask
 
 from maintenance.core.schedule_sync import NAME_PREFIX
-from maintenance.core.scheduler import slot_due_at
+from maintenance.core.slots import slot_due_at
 from maintenance.models import Run
 
 
@@ -87,10 +87,12 @@ def next_due_at(row: PeriodicTask, now: datetime) -> datetime | None:
         due = _due_after(row, max(since, row.start_time) if row.start_time else since, now)
     except (ValueError, RuntimeError):  # celery searches for the day, and gives up
         return None
-    return None if row.expires is not None and due > row.expires else due
+    if due is None or (row.expires is not None and due > row.expires):
+        return None
+    return due
 
 
-def _due_after(row: PeriodicTask, since: datetime, now: datetime) -> datetime:
+def _due_after(row: PeriodicTask, since: datetime, now: datetime) -> datetime | None:
     if row.crontab is not None or row.interval is not None:
         return slot_due_at(row.schedule, since)
     sunlight: timedelta = row.schedule.remaining_estimate(now)

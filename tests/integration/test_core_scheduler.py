@@ -20,7 +20,8 @@ from django_celery_beat.tzcrontab import TzAwareCrontab
 
 from maintenance.conf import configuration
 from maintenance.core.schedule_sync import sync_schedules
-from maintenance.core.scheduler import LedgerScheduler, Slot, record_slot, slot_due_at
+from maintenance.core.scheduler import LedgerScheduler, Slot, record_slot
+from maintenance.core.slots import SlotCrontab, slot_due_at
 from maintenance.core.timetable import next_due_at, timetable
 from maintenance.models import Run, RunState, Trigger
 from tests.local_containers import LocalRedis
@@ -64,6 +65,27 @@ def test_a_daily_slot_keeps_its_local_hour_over_the_change_to_winter_time() -> N
 
     assert due == datetime(2026, 10, 25, 3, 30, tzinfo=BERLIN)
     assert due.astimezone(UTC).hour == 2, "an hour later in UTC than the day before"
+
+
+@pytest.mark.parametrize(
+    ("now", "is_due", "wait_seconds"),
+    [
+        ("2026-10-25T00:30", True, 3600),  # 02:30, summer time
+        ("2026-10-25T01:30", True, 3600),  # 02:30, winter time: an hour later all the same
+        ("2026-10-25T00:29:30", False, 30),
+    ],
+)
+def test_beat_goes_by_the_slots_in_the_hour_that_comes_twice(
+    monkeypatch: pytest.MonkeyPatch, now: str, is_due: bool, wait_seconds: float
+) -> None:
+    at = datetime.fromisoformat(now).replace(tzinfo=UTC)
+    hourly = SlotCrontab.of(CrontabSchedule(minute="30", timezone=BERLIN))
+    monkeypatch.setattr(hourly, "nowfun", lambda: at.astimezone(BERLIN))
+    last = at - timedelta(seconds=3600 if is_due else 3570)
+
+    found = hourly.is_due(last.astimezone(BERLIN))
+
+    assert (found.is_due, found.next) == (is_due, pytest.approx(wait_seconds))
 
 
 def test_a_row_with_an_interval_is_due_one_interval_later() -> None:
