@@ -13,6 +13,7 @@ from maintenance.core.plans import Action, Outcome, Verdict
 from maintenance.core.reports import Report, Sample, Table
 from maintenance.core.wording import bytes_in_words, counted, percent
 from maintenance.redis.owners import OwnerKeys
+from maintenance.redis.stream_report import left_alone
 from maintenance.redis.trimming import LENGTH_COMMANDS
 from maintenance.redis_client import batch_size
 from maintenance.redis_client.connection import describe_key
@@ -23,6 +24,11 @@ from maintenance.redis_client.server import ServerFacts
 NAMED_KEYS = 10
 
 NO_WAY_BACK = "Removing a stream cannot be undone: only the application can fill it again."
+
+_WHAT_NEXT = (
+    "Look at the keys, name exceptions, then run remove_abandoned_streams without dry run; it takes"
+    f' allow = ["remove_streams"] of the target. {NO_WAY_BACK}'
+)
 
 EMPTY_ANSWER = (
     "nobody is kept by the answer, which is empty: an empty answer is a broken query, not a site"
@@ -231,11 +237,11 @@ def _outcome(tally: AbandonedTally, *, dry_run: bool) -> Outcome:
         action,
         Verdict.WORKED if tally.removed_keys else Verdict.NO_GAIN,
         sentence,
-        before={"keys": tally.gone_keys, "members": tally.gone_members},
+        before={"keys": tally.gone_keys},
         after={
+            "keys": max(0, tally.gone_keys - tally.removed_keys) + tally.came_back_keys,
             "removed_keys": tally.removed_keys,
             "removed_companions": tally.removed_companions,
-            "came_back_keys": tally.came_back_keys,
             "freed_bytes": _freed_bytes(tally),
         },
         duration_seconds=tally.duration_seconds,
@@ -278,10 +284,7 @@ def _findings(tally: AbandonedTally, *, dry_run: bool) -> Iterator[Finding]:
             code="stream-wrong-type",
             severity=Severity.INFO,
             subject=tally.name,
-            sentence=(
-                f"{counted(tally.wrong_type_keys, 'key')} belong to {tally.name} by their name but"
-                f" are no {tally.family.type}; they were left alone."
-            ),
+            sentence=(f"{left_alone(tally.wrong_type_keys, tally.name, tally.family.type)}."),
             evidence={"keys": tally.wrong_type_keys},
             advice="Narrow the pattern of this family, or correct its type.",
         )
@@ -297,7 +300,8 @@ def _abandoned(tally: AbandonedTally, *, dry_run: bool) -> Finding:
         severity=Severity.INFO if done else Severity.WARNING,
         subject=tally.name,
         sentence=(
-            f"{tally.gone_keys:,} of {counted(tally.keys_seen, tally.name + ' stream')}"
+            f"By what {tally.family.owners} answers, {tally.gone_keys:,} of"
+            f" {counted(tally.keys_seen, tally.name + ' stream')}"
             f" {'belonged' if done else 'belong'} to owners who are gone{memory}: the longest"
             f" {names[0]} with {counted(tally.longest[0][0], 'member')}."
         ),
@@ -310,12 +314,7 @@ def _abandoned(tally: AbandonedTally, *, dry_run: bool) -> Finding:
             "held_bytes": held,
             "longest_keys": names,
         },
-        advice=(
-            ""
-            if done
-            else "Look at the keys, name exceptions, then run remove_abandoned_streams without dry"
-            f' run; it takes allow = ["remove_streams"] of the target. {NO_WAY_BACK}'
-        ),
+        advice="" if done or tally.refusal else _WHAT_NEXT,
     )
 
 

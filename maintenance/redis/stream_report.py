@@ -79,14 +79,15 @@ def _summary(run: StreamRun) -> str:
     seen = sum(t.keys_seen for t in run.tallies)
     over = sum(t.over_length_keys for t in run.tallies)
     if over == 0:
-        return f"Nothing to trim: none of {seen:,} streams is over its length."
+        return f"Nothing to trim: none of {counted(seen, 'stream')} is over its limits."
     removed = sum(t.members_removed for t in run.tallies)
     if run.writes:
         return f"{removed:,} members removed from {over:,} of {seen:,} streams{_freed_clause(run)}."
     planned = sum(t.members_over for t in run.tallies)
+    at_least = next((_at_least(t) for t in run.tallies if t.over_length_keys and _at_least(t)), "")
     why = "the server is a replica" if run.refused else "dry run"
     return (
-        f"{over:,} of {seen:,} streams are over their length by {planned:,} members;"
+        f"{over:,} of {seen:,} streams are over their limits by {at_least}{planned:,} members;"
         f" nothing was written ({why})."
     )
 
@@ -249,6 +250,13 @@ def _left_alone(tally: FamilyTally) -> Iterator[Finding]:
         )
 
 
+def left_alone(keys: int, family: str, kind: str) -> str:
+    """Say how many keys bear a name of a family and are of another type."""
+    if keys == 1:
+        return f"1 key is named as one of {family} but is no {kind}; it was left alone"
+    return f"{keys:,} keys are named as those of {family} but are no {kind}; they were left alone"
+
+
 def _wrong_type(tally: FamilyTally) -> Finding:
     examples = {describe_key(key): kind for key, kind in tally.wrong_type_examples.items()}
     named = ", ".join(f"{key} ({kind})" if kind else key for key, kind in examples.items())
@@ -256,10 +264,7 @@ def _wrong_type(tally: FamilyTally) -> Finding:
         code="stream-wrong-type",
         severity=Severity.WARNING,
         subject=tally.name,
-        sentence=(
-            f"{tally.wrong_type_keys:,} keys belong to {tally.name} by their name but are no"
-            f" {tally.family.type}; they were left alone: {named}."
-        ),
+        sentence=(f"{left_alone(tally.wrong_type_keys, tally.name, tally.family.type)}: {named}."),
         evidence={"keys": tally.wrong_type_keys, "examples": examples},
         advice="Narrow the pattern of this family, or correct its type.",
     )

@@ -310,7 +310,7 @@ def test_a_second_run_has_nothing_to_do_and_says_so(server_url: str, client: red
     fill(client, "1-home", 25)
     trim(server_url, {"home": family()})
     again = trim(server_url, {"home": family()})
-    assert again.summary == "Nothing to trim: none of 1 streams is over its length."
+    assert again.summary == "Nothing to trim: none of 1 stream is over its limits."
     assert (again.findings, again.outcomes) == ((), ())
 
 
