@@ -27,6 +27,7 @@ _TYPE = Packer([b"TYPE"])
 _TTL = Packer([b"TTL"])
 _MEMORY_USAGE = Packer([b"MEMORY", b"USAGE"])
 _FREQUENCY = Packer([b"OBJECT", b"FREQ"])
+_IDLE_TIME = Packer([b"OBJECT", b"IDLETIME"])
 
 
 @dataclass(frozen=True, slots=True)
@@ -34,7 +35,8 @@ class SampledKey:
     """One key. ``size_bytes`` is MEMORY USAGE, which takes five members for all of a large value.
 
     ``ttl_seconds`` is ``None`` where the key never expires. ``frequency`` is the logarithmic counter
-    of an LFU policy, 0 to 255. What rights do not allow is ``None`` as well; see
+    of an LFU policy, 0 to 255; under any other ``idle_seconds`` is the time since its last use. What
+    rights do not allow is ``None`` as well; see
     :attr:`KeySample.denied`.
     """
 
@@ -44,6 +46,7 @@ class SampledKey:
     size_bytes: int | None
     ttl_seconds: int | None
     frequency: int | None
+    idle_seconds: int | None = None
 
 
 @dataclass(slots=True)
@@ -77,6 +80,7 @@ class ShapeShare:
 
     ``lowest_bytes`` and ``highest_bytes`` hold the true size in 95 of 100 samples; all three are
     ``None`` where too few keys were sampled. A walk over all keys leaves no width.
+    ``unused_seconds`` is the time since one of its sampled keys was last used.
     """
 
     shape: str
@@ -86,6 +90,7 @@ class ShapeShare:
     lowest_bytes: float | None
     highest_bytes: float | None
     without_ttl_ratio: float | None
+    unused_seconds: int | None = None
 
 
 def take_sample(
@@ -148,6 +153,8 @@ class _Looks:
         self._packers = {"+type": _TYPE, "+ttl": _TTL, "+memory|usage": _MEMORY_USAGE}
         if is_lfu:
             self._packers["+object|freq"] = _FREQUENCY
+        else:
+            self._packers["+object|idletime"] = _IDLE_TIME
 
     def take(self, keys: Sequence[bytes]) -> None:
         """Look at one batch of keys and add those that are still there."""
@@ -182,6 +189,7 @@ class _Looks:
                 size_bytes=known.get("+memory|usage"),
                 ttl_seconds=None if ttl is None or ttl < 0 else ttl,
                 frequency=known.get("+object|freq"),
+                idle_seconds=known.get("+object|idletime"),
             )
         )
 
@@ -214,6 +222,9 @@ def _share(shape: str, keys: Sequence[SampledKey], sample: KeySample) -> ShapeSh
         highest_bytes=interval[2] if interval else None,
         without_ttl_ratio=(
             sum(key.ttl_seconds is None for key in keys) / len(keys) if known_ttl else None
+        ),
+        unused_seconds=min(
+            (key.idle_seconds for key in keys if key.idle_seconds is not None), default=None
         ),
     )
 

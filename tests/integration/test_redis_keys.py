@@ -124,6 +124,22 @@ def test_large_keys_that_a_sample_misses_are_missed_in_the_memory(
         assert found(report, "redis-unseen-keys").evidence["dataset_bytes"] > 40 * 1024**2
 
 
+def test_kinds_of_keys_that_nobody_uses_are_named_unless_they_are_meant_to_stay(
+    each_server: str, each_client: redis.Redis
+) -> None:
+    each_client.set("payload", "x" * 20_000)
+    payload = each_client.dump("payload") or b""
+    for number in range(60):
+        idle = 40 * 86_400 + number
+        each_client.restore(f"bookwyrm:1:{number}", 0, payload, idletime=idle)
+        each_client.restore(f"{number}-home", 0, payload, idletime=idle)
+        each_client.restore(f"used:{number}", 0, payload, idletime=idle)
+    each_client.get("used:7")
+    unused = found(check(each_server, forever=("*-home",)), "redis-keys-unused")
+    assert unused.evidence["kinds"] == ["bookwyrm:*:*"]
+    assert unused.evidence["unused_seconds"] == pytest.approx(40 * 86_400, abs=60)
+
+
 def test_hot_keys_need_a_policy_that_counts(each_server: str, each_client: redis.Redis) -> None:
     each_client.set("cold", 1)
     withheld = found(check(each_server), "redis-hot-keys")

@@ -26,6 +26,7 @@ from maintenance.redis.reclaim.options import ReclaimOptions
 from maintenance.redis.reclaim.run import reclaim_redis_memory
 from tests.polling import eventually
 from tests.postgres_clients import ODD_NAME
+from tests.redis_servers import Cluster
 
 FAR_MS = 4_102_444_800_123  # 2100
 
@@ -371,6 +372,25 @@ def test_a_replica_is_looked_at_and_never_written_to(
     assert "is a replica" in report.summary
     assert each_client.exists(":1:old")
     assert each_client.object("encoding", "1-home") == b"skiplist"
+
+
+def test_each_node_of_a_cluster_is_repacked_by_itself(cluster: Cluster) -> None:
+    rules = {"abandoned_prefixes": (":1:",), "minimum_idle_seconds": 0}
+    with cluster.client() as client:
+        for user in range(90):
+            client.zadd(f"{user}-home", {str(number): number for number in range(200)})
+            client.set(f":1:{user}", 1)
+        for url in cluster.urls:
+            with redis.Redis.from_url(url) as node:
+                node.config_set("zset-max-listpack-entries", 256)
+            report = reclaim(url, "encodings", "trial", "repack", "abandoned", rules=rules)
+            assert {one.verdict for one in report.outcomes} == {Verdict.WORKED}
+            assert found(report, "reclaim-target-is-cluster-node")
+            assert not found(report, "redis-encoding-trial").measured
+        encodings = {client.object("encoding", f"{user}-home") for user in range(90)}
+        assert encodings == {b"listpack"}
+        assert not any(client.exists(f":1:{user}") for user in range(90))
+        assert client.zcard("7-home") == 200
 
 
 def test_a_trial_measures_copies_and_leaves_no_trace(

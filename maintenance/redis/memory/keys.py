@@ -7,8 +7,15 @@ from typing import Any
 from maintenance.conf import Thresholds
 from maintenance.core.findings import Finding, Severity, unavailable
 from maintenance.core.reports import Table
-from maintenance.core.wording import bytes_in_words, counted, listed, percent
-from maintenance.redis.key_sample import KeySample, SampledKey, ShapeShare, total_interval
+from maintenance.core.wording import bytes_in_words, counted, listed, percent, seconds_in_words
+from maintenance.redis.key_sample import (
+    FEWEST_SAMPLED,
+    KeySample,
+    SampledKey,
+    ShapeShare,
+    total_interval,
+)
+from maintenance.redis.key_shapes import OTHERS
 from maintenance.redis_client.globs import matcher
 from maintenance.redis_client.server import ServerFacts
 
@@ -21,6 +28,8 @@ WORTH_RATIO = 0.01
 #: So much of the data that a sample cannot explain is more than what MEMORY USAGE leaves out.
 UNSEEN_RATIO = 0.2
 UNSEEN_MINIMUM_BYTES = 16 * 1024**2
+#: Work of every month has come by in this time.
+UNUSED_SECONDS = 31 * 86_400
 #: An LFU counter of 100 stands for some thousand uses (redis.conf, lfu-log-factor 10).
 HOT_FREQUENCY = 100
 
@@ -33,6 +42,11 @@ class KeyView:
     sample: KeySample
     shares: Sequence[ShapeShare]
     forever_patterns: Sequence[str]
+
+    def shapes_that_stay(self) -> set[str]:
+        """Return the shapes of sampled keys that are meant to stay."""
+        is_meant_to_stay = matcher(self.forever_patterns)
+        return {key.shape for key in self.sample.keys if is_meant_to_stay(key.name.encode())}
 
 
 def diagnose_keys(
@@ -53,6 +67,7 @@ def diagnose_keys(
     yield from _unseen(name, view)
     if "cache" in roles:
         yield from _without_time_to_live(name, roles, view)
+    yield from _unused(name, view)
     yield from _hot_keys(name, facts, sample)
 
 
@@ -63,6 +78,7 @@ _DENIED = {
     "+ttl": ("which keys never expire", "the ACL right +ttl"),
     "+memory|usage": ("which keys are large", "the ACL right +memory|usage"),
     "+object|freq": ("which keys are hot", "the ACL right +object|freq"),
+    "+object|idletime": ("which keys nobody uses", "the ACL right +object|idletime"),
 }
 
 
@@ -140,8 +156,7 @@ def _unseen(name: str, view: KeyView) -> Iterator[Finding]:
 def _without_time_to_live(name: str, roles: Sequence[str], view: KeyView) -> Iterator[Finding]:
     """Name kinds of keys on a cache that stay until somebody removes them."""
     facts, sample = view.facts, view.sample
-    is_meant_to_stay = matcher(view.forever_patterns)
-    forever = {key.shape for key in sample.keys if is_meant_to_stay(key.name.encode())}
+    forever = view.shapes_that_stay()
     found = [
         share
         for share in view.shares
@@ -172,6 +187,44 @@ def _without_time_to_live(name: str, roles: Sequence[str], view: KeyView) -> Ite
         advice=(
             "Give them a time-out where they are written. For those that are there, name their"
             " prefix under reclaim.time_outs of this target and run reclaim_redis_memory."
+        ),
+    )
+
+
+def _unused(name: str, view: KeyView) -> Iterator[Finding]:
+    """Name kinds of keys of which no sampled one has been used for a month."""
+    forever = view.shapes_that_stay()
+    found = [
+        share
+        for share in view.shares
+        if (share.unused_seconds or 0) >= UNUSED_SECONDS
+        and share.sampled_keys >= FEWEST_SAMPLED
+        and share.shape not in {*forever, OTHERS}
+        and (share.size_bytes or 0.0) >= WORTH_RATIO * view.facts.used_memory_bytes
+    ]
+    if not found:
+        return
+    size = sum(share.size_bytes or 0.0 for share in found)
+    shortest = min(share.unused_seconds or 0 for share in found)
+    yield Finding(
+        code="redis-keys-unused",
+        severity=Severity.INFO,
+        subject=name,
+        sentence=(
+            f"Nobody has used any sampled key of {counted(len(found), 'kind')} on {name} for"
+            f" {seconds_in_words(shortest)}; they take {bytes_in_words(size)}:"
+            f" {listed([share.shape for share in found])}."
+        ),
+        evidence={
+            "kinds": [share.shape for share in found],
+            "size_bytes": size,
+            "unused_seconds": shortest,
+            "sampled_keys": sum(share.sampled_keys for share in found),
+        },
+        advice=(
+            "If nothing writes them any more (an old prefix or version of a cache), name their prefix"
+            " under reclaim.abandoned_prefixes of this target, look at a dry run of"
+            " reclaim_redis_memory with the part abandoned, then run it."
         ),
     )
 
@@ -239,4 +292,5 @@ def _share_row(share: ShapeShare, *, whole: bool) -> dict[str, Any]:
         "size_bytes": share.size_bytes,
         **band,
         "without_ttl_ratio": share.without_ttl_ratio,
+        "unused_for_seconds": share.unused_seconds,
     }

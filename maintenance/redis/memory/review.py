@@ -52,6 +52,7 @@ NEEDS_ACL = (
     "+latency|latest",
     "+memory|usage",
     "+object|freq",
+    "+object|idletime",
     "+randomkey",
     "+scan",
     "+slowlog|get",

@@ -4,7 +4,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
-from maintenance.core.findings import Finding, Severity, by_seriousness
+from maintenance.core.findings import Finding, Severity, by_seriousness, unavailable
 from maintenance.core.plans import Action, Outcome, Verdict
 from maintenance.core.reports import Report, Sample, Table
 from maintenance.core.wording import bytes_in_words, counted
@@ -78,6 +78,16 @@ class ReclaimRun:
         """Whether this run may write at all."""
         return not (self.options.dry_run or self.refusal)
 
+    @property
+    def may_repack(self) -> bool:
+        """Whether this run may write values anew."""
+        return self.writes and not self.repack_refusal
+
+    @property
+    def may_try_out(self) -> bool:
+        """Whether this run may make copies: on a cluster their names would belong to other nodes."""
+        return self.may_repack and not self.server.cluster_enabled
+
 
 def build_report(run: ReclaimRun) -> Report:
     """Turn what a run saw and did into its report."""
@@ -123,7 +133,7 @@ def _repack_words(run: ReclaimRun) -> Iterator[str]:
     tally = run.repack
     if tally is None:
         return
-    if run.writes and not run.repack_refusal:
+    if run.may_repack:
         yield (
             f"{counted(tally.repacked, 'key')} repacked, from {bytes_in_words(tally.before_bytes)} to"
             f" {bytes_in_words(tally.after_bytes)}"
@@ -165,7 +175,15 @@ def _findings(run: ReclaimRun) -> Iterator[Finding]:
     if run.sample is not None:
         yield from list_findings(run.sample, run.settings)
     yield from trial_findings(run.trials)
+    if "trial" in run.options.parts and not run.may_try_out:
+        yield unavailable("redis-encoding-trial", run.target_name, "the trial", _trial_needs(run))
     yield from _permanence_findings(run)
+
+
+def _trial_needs(run: ReclaimRun) -> str:
+    if run.options.dry_run:
+        return "a run without dry run, since it writes copies"
+    return "a primary outside of a cluster, with memory to spare"
 
 
 def _permanence_findings(run: ReclaimRun) -> Iterator[Finding]:

@@ -82,7 +82,7 @@ class _Parts:
             run.limits = limits_from(run.settings)
         if {"encodings", "trial"} & set(parts) or ("repack" in parts and run.options.dry_run):
             self._look_at_encodings()
-        if "trial" in parts and run.writes and not run.server.cluster_enabled:
+        if "trial" in parts and run.may_try_out:
             self._try_out()
         if "repack" in parts:
             self._repack(progress)
@@ -111,7 +111,7 @@ class _Parts:
             run.limits,
             spared=matcher(self._rules.exceptions),
             pace=self._pace,
-            may_write=run.writes and not run.repack_refusal,
+            may_write=run.may_repack,
         )
         run.repack = repack.tally
         repack.run(progress)
