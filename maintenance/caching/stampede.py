@@ -1,0 +1,302 @@
+"""Cached values for application code that are computed once, however many readers want them.
+
+    from maintenance.caching.stampede import get_or_compute
+
+    books = get_or_compute("popular_books", popular_books, ttl_seconds=1800)
+
+- **One flight**: of all readers of all processes one computes. It holds a lock on the cache's
+  server, a token with an expiry, and lets go of it only if the token is still its own. A process
+  that dies lets go by the expiry.
+- **Nobody waits while an old value lives**: a value stays on the server for ``stale_seconds`` after
+  its end, and readers get it while one thread computes the new one in the background.
+- **Early refresh**: the closer the end of a value, and the longer it takes to compute, the more
+  likely a reader has it refreshed before (XFetch: A. Vattani, F. Chierichetti, K. Lowenstein,
+  "Optimal Probabilistic Cache Stampede Prevention", VLDB 2015).
+- **Time-outs are spread** by a tenth, so that values written together do not end together.
+- **A computation that fails keeps the old value**, is logged, and is not tried again for
+  :data:`RETRY_SECONDS`.
+
+It works on Django's own Redis backend and on django-redis, instrumented or not. On a backend
+without a server that all processes share (memory, files, dummy) there is no lock: every reader who
+finds nothing, or a value past its end, computes it himself.
+
+Under the key stands an envelope and not the value alone: read it with :func:`get_or_compute`.
+"""
+
+import logging
+import math
+import random
+import secrets
+import threading
+import time
+from collections.abc import Callable
+from contextlib import suppress
+from dataclasses import dataclass
+from traceback import format_exc
+from typing import Any, Generic, TypeVar
+
+import redis
+from django.core.cache import caches
+from django.core.cache.backends.base import BaseCache
+from django.db import connections
+from django.utils import timezone, translation
+
+from maintenance.caching.backend import client_of
+from maintenance.caching.instrumented import Instrumented
+from maintenance.caching.stored_writes import jittered
+from maintenance.core.redaction import redact
+
+logger = logging.getLogger("maintenance.caching")
+
+Value = TypeVar("Value")
+
+#: After a computation that failed its lock stays for so long: readers get the old value meanwhile,
+#: in place of one failure after the other.
+RETRY_SECONDS = 5.0
+#: Readers of a value that is not there look for it at these intervals, the longer they wait.
+SHORTEST_NAP_SECONDS = 0.01
+LONGEST_NAP_SECONDS = 0.2
+#: Threads of one process that refresh at once; a value beyond is left to another reader.
+MAX_REFRESHES = 8
+
+_ENVELOPE = "maintenance-envelope-1"
+_FLIGHT = "maintenance-flight:{}"
+_MISSING = object()
+
+_refreshes = threading.BoundedSemaphore(MAX_REFRESHES)
+
+
+@dataclass(frozen=True, slots=True)
+class Envelope:
+    """A stored value, the end of its time (seconds since the epoch), and what it took to compute."""
+
+    value: Any
+    ends_at: float
+    compute_seconds: float
+
+    def is_due(self, now: float, beta: float, chance: float) -> bool:
+        """Return whether a reader should have it refreshed; ``chance`` is above 0, at most 1.
+
+        XFetch: ``now - delta * beta * ln(chance) >= end``.
+        """
+        return now - self.compute_seconds * beta * math.log(chance) >= self.ends_at
+
+
+def get_or_compute(
+    key: str,
+    compute: Callable[[], Value],
+    ttl_seconds: float,
+    *,
+    cache: BaseCache | str = "default",
+    version: int | None = None,
+    stale_seconds: float | None = None,
+    beta: float = 1.0,
+    lock_seconds: float = 60.0,
+    background: bool = True,
+) -> Value:
+    """Return the value of ``key``, computed by one reader if it is not there or near its end.
+
+    ``stale_seconds`` is how long the old value is good enough while a new one is computed: as long
+    as the value itself by default. ``beta`` above 1 refreshes earlier, 0 never does before the end.
+    ``lock_seconds`` is longer than any computation: after it, another reader takes over from one
+    that died, or is slower than that. With ``background`` a refresh runs in a thread of its own,
+    with the language and time zone of its reader and without its transaction; else the reader who
+    starts it waits for it.
+
+    Where nothing is stored yet, readers wait for the one who computes; whoever waited for longer
+    than ``lock_seconds`` computes by himself. Raises what ``compute`` raises where there is no old
+    value, and what the cache raises.
+    """
+    chosen = caches[cache] if isinstance(cache, str) else cache
+    spare = ttl_seconds if stale_seconds is None else stale_seconds
+    reader: _Reader[Value] = _Reader(
+        chosen, key, version, compute, ttl_seconds, spare, lock_seconds, client_of(chosen)
+    )
+    found = reader.look()
+    if found is None:
+        return reader.compute_or_wait()
+    if found.is_due(time.time(), beta, 1.0 - random.random()):  # noqa: S311 - no secret
+        return reader.refresh(found, background=background)
+    value: Value = found.value
+    return value
+
+
+@dataclass(frozen=True, slots=True)
+class _Reader(Generic[Value]):
+    """One call: who looks for what, and how it is made."""
+
+    cache: BaseCache
+    key: str
+    version: int | None
+    compute: Callable[[], Value]
+    ttl_seconds: float
+    stale_seconds: float
+    lock_seconds: float
+    client: redis.Redis | None
+
+    def look(self) -> Envelope | None:
+        """Return what is stored; a value that somebody stored as it is never comes to its end."""
+        found = self.cache.get(self.key, _MISSING, version=self.version)
+        if found is _MISSING:
+            return None
+        if isinstance(found, tuple) and len(found) == 4 and found[0] == _ENVELOPE:
+            return Envelope(*found[1:])
+        return Envelope(found, math.inf, 0.0)
+
+    def compute_or_wait(self) -> Value:
+        """Compute what is not there, or wait for the one who does."""
+        if self.client is None:
+            return self._compute_alone(None)
+        gives_up_at = time.monotonic() + self.lock_seconds
+        nap_seconds = SHORTEST_NAP_SECONDS
+        while time.monotonic() < gives_up_at:
+            flight = self._take_flight(self.client)
+            # Looked for under the lock as well: the one who held it may just have stored it.
+            found = self.look()
+            if found is not None:
+                if flight is not None:
+                    flight.end()
+                value: Value = found.value
+                return value
+            if flight is not None:
+                return self._fly(flight, None)
+            time.sleep(nap_seconds)
+            nap_seconds = min(nap_seconds * 1.5, LONGEST_NAP_SECONDS)
+        return self.compute()
+
+    def refresh(self, old: Envelope, *, background: bool) -> Value:
+        """Return the old value, or a new one where this reader computes it himself."""
+        value: Value = old.value
+        if self.client is None:
+            return self._compute_alone(old)
+        if background and not _refreshes.acquire(blocking=False):
+            return value
+        flight = self._take_flight(self.client)
+        newer = self.look() if flight is not None else None
+        if flight is not None and newer is not None and newer.ends_at == old.ends_at:
+            if not background:
+                return self._fly(flight, old)
+            self._fly_in_background(flight, old)  # which gives its place among the threads back
+            return value
+        if background:
+            _refreshes.release()
+        if flight is not None:  # another one refreshed it, or dropped it, a moment ago
+            flight.end()
+        return value if newer is None else newer.value
+
+    def _take_flight(self, client: redis.Redis) -> "_Flight | None":
+        name = str(self.cache.make_key(_FLIGHT.format(self.key), version=self.version))
+        return _Flight.take(client, name, self.lock_seconds)
+
+    def _fly_in_background(self, flight: "_Flight", old: Envelope) -> None:
+        language, zone = translation.get_language(), timezone.get_current_timezone()
+
+        def fly() -> None:
+            try:
+                with translation.override(language), timezone.override(zone):
+                    self._fly(flight, old)
+            except Exception:  # noqa: BLE001 - nobody waits for this thread: the log is all there is
+                logger.warning("%s was not refreshed\n%s", self.key, redact(format_exc()))
+                with suppress(redis.RedisError):  # the lock ends by its expiry all the same
+                    flight.stay(RETRY_SECONDS)
+            finally:
+                _refreshes.release()
+                connections.close_all()  # Django's connections belong to a thread and die with it
+
+        thread = threading.Thread(target=fly, name=f"refresh-{self.key}", daemon=True)
+        try:
+            thread.start()
+        except RuntimeError as error:  # the process has no thread left: another one refreshes it
+            logger.warning("%s was not refreshed: %s", self.key, error)
+            _refreshes.release()
+            flight.end()
+
+    def _fly(self, flight: "_Flight", old: Envelope | None) -> Value:
+        """Compute under the lock. A flight that lost it stores nothing: a newer value may be there."""
+        started = time.perf_counter()
+        try:
+            value = self.compute()
+        except Exception:
+            if old is None:
+                flight.end()
+                raise
+            flight.stay(RETRY_SECONDS)
+            return self._keep(old)
+        except BaseException:
+            flight.end()
+            raise
+        if flight.is_ours():
+            self._store(value, time.perf_counter() - started)
+            flight.end()
+        return value
+
+    def _compute_alone(self, old: Envelope | None) -> Value:
+        """Compute without a lock, for there is no server that could hold one."""
+        started = time.perf_counter()
+        try:
+            value = self.compute()
+        except Exception:
+            if old is None:
+                raise
+            return self._keep(old)
+        self._store(value, time.perf_counter() - started)
+        return value
+
+    def _keep(self, old: Envelope) -> Value:
+        logger.warning("%s keeps its old value\n%s", self.key, redact(format_exc()))
+        value: Value = old.value
+        return value
+
+    def _store(self, value: Value, seconds: float) -> None:
+        if isinstance(self.cache, Instrumented):
+            self.cache.count_compute(self.key, seconds)
+        self.cache.set(
+            self.key,
+            (_ENVELOPE, value, time.time() + jittered(self.ttl_seconds), seconds),
+            timeout=self.ttl_seconds + self.stale_seconds,
+            version=self.version,
+        )
+
+
+@dataclass(frozen=True, slots=True)
+class _Flight:
+    """The right to compute one value: a token on the server that expires by itself.
+
+    Compare and change by WATCH and not by a script: it takes no right to run scripts, and outlives
+    a restart of the server.
+    """
+
+    client: redis.Redis
+    name: str
+    token: bytes
+
+    @classmethod
+    def take(cls, client: redis.Redis, name: str, seconds: float) -> "_Flight | None":
+        """Take the right for at most so many seconds; ``None`` where somebody has it."""
+        token = secrets.token_hex(16).encode()
+        taken = client.set(name, token, nx=True, px=max(1, round(seconds * 1000)))
+        return cls(client, name, token) if taken else None
+
+    def is_ours(self) -> bool:
+        """Return whether the right has not expired meanwhile."""
+        return bool(self.client.get(self.name) == self.token)
+
+    def end(self) -> None:
+        """Give the right back, if it is still ours."""
+        self._change(lambda pipeline: pipeline.delete(self.name))
+
+    def stay(self, seconds: float) -> None:
+        """Keep it for so many seconds from now, if it is still ours."""
+        self._change(lambda pipeline: pipeline.pexpire(self.name, round(seconds * 1000)))
+
+    def _change(self, change: Callable[[Any], object]) -> None:
+        with self.client.pipeline(transaction=True) as pipeline:
+            pipeline.watch(self.name)  # type: ignore[no-untyped-call]
+            if pipeline.get(self.name) != self.token:
+                return
+            pipeline.multi()
+            change(pipeline)
+            try:
+                pipeline.execute()
+            except redis.WatchError:
+                return  # it expired, and another reader has it now
