@@ -32,6 +32,7 @@ BENCHES = {
     "production-impact": "bench.production_impact",
     "repairs": "bench.repairs",
     "invalidation": "bench.invalidation",
+    "warming": "bench.warming",
 }
 
 
