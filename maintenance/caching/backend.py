@@ -17,7 +17,7 @@ from maintenance.core.job import Progress
 from maintenance.core.latency import with_latency
 from maintenance.core.reports import Report
 from maintenance.core.suggestions import did_you_mean
-from maintenance.redis_client.connection import explained_errors
+from maintenance.redis_client.connection import BatchConnection, explained_errors
 from maintenance.redis_client.globs import escape_glob
 from maintenance.redis_client.probe import PacedProgress, probing
 
@@ -112,7 +112,13 @@ def paced(
 
 def _cache_of(target: CacheTarget) -> BaseCache:
     if target.url is not None:
-        options = {"socket_timeout": TIMEOUT_SECONDS, "socket_connect_timeout": TIMEOUT_SECONDS}
+        options = {
+            "socket_timeout": TIMEOUT_SECONDS,
+            "socket_connect_timeout": TIMEOUT_SECONDS,
+            # Reads whole batches of replies; the URL's own class goes before it (TLS, sockets).
+            "connection_class": BatchConnection,
+            "protocol": 2,
+        }
         parameters: dict[str, Any] = {
             "KEY_PREFIX": target.key_prefix,
             "VERSION": target.version,

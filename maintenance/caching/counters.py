@@ -14,7 +14,7 @@ from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
 from datetime import UTC, date, datetime, timedelta
 from enum import IntEnum
-from typing import Protocol
+from typing import Any, Protocol
 from weakref import WeakSet
 
 import redis
@@ -30,6 +30,8 @@ logger = logging.getLogger("maintenance.caching")
 FLUSH_SECONDS = 60.0
 #: A hash has at most so many prefixes of each process: some 100 kB, however a site names its keys.
 MAX_PREFIXES = 200
+#: Keys whose prefix is remembered: a site asks for the same ones over and over.
+REMEMBERED_KEYS = 2048
 #: The monthly review looks back over the longest month, and a run may be late.
 KEPT_DAYS = 40
 
@@ -56,6 +58,10 @@ class Metric(IntEnum):
         return self.name.lower()
 
 
+# Plain numbers for what happens at every lookup: a member of an enumeration is looked up twice.
+_HITS, _MISSES = int(Metric.HITS), int(Metric.MISSES)
+
+
 class ProcessCounts:
     """The counts of this process for one cache, exact over its threads."""
 
@@ -68,30 +74,46 @@ class ProcessCounts:
     def forget(self) -> None:
         """Begin anew, as a forked process does: what was counted so far is its parent's."""
         self._lock = threading.Lock()
+        self._begin()
+
+    def _begin(self) -> None:
         self._rows: dict[str, list[int]] = {}
+        self._rows_by_key: dict[Any, list[int]] = {}
         self.flushed_at = time.monotonic()
 
-    def prefix_of(self, key: str) -> str:
+    def prefix_of(self, key: object) -> str:
         """Return the prefix of a key; a rule of the site that breaks must not break the site."""
         try:
-            prefix = str(self._rule(key))[:LONGEST_PREFIX]
+            prefix = str(self._rule(str(key)))[:LONGEST_PREFIX]
         except Exception:  # noqa: BLE001 - foreign code in the middle of a lookup
             return OTHER
         return prefix or OTHER
 
-    def add(self, key: str, metric: Metric, amount: int = 1) -> None:
-        """Count something about ``key``."""
-        prefix = self.prefix_of(key)
+    def hit(self, key: object) -> None:
+        """Count a lookup that found its key."""
         with self._lock:
-            self._row(prefix)[metric] += amount
+            (self._rows_by_key.get(key) or self._row(key))[_HITS] += 1
+
+    def miss(self, key: object) -> None:
+        """Count a lookup that did not."""
+        with self._lock:
+            (self._rows_by_key.get(key) or self._row(key))[_MISSES] += 1
+
+    def add(self, key: object, metric: Metric, amount: int = 1) -> None:
+        """Count something else about ``key``."""
+        with self._lock:
+            self._row(key)[metric] += amount
 
     def add_set(
-        self, key: str, size_bytes: int | None, seconds: float | None, ttl_seconds: float | None
+        self,
+        key: object,
+        size_bytes: int | None,
+        seconds: float | None,
+        ttl_seconds: float | None,
     ) -> None:
         """Count a value that was stored: its size and what it took to compute, where known."""
-        prefix = self.prefix_of(key)
         with self._lock:
-            row = self._row(prefix)
+            row = self._row(key)
             row[Metric.SETS] += 1
             if size_bytes is not None:
                 row[Metric.SIZED_SETS] += 1
@@ -103,24 +125,29 @@ class ProcessCounts:
                 row[Metric.COMPUTES] += 1
                 row[Metric.COMPUTE_MICROSECONDS] += round(seconds * 1e6)
 
-    def sets_of(self, key: str) -> int:
+    def sets_of(self, key: object) -> int:
         """Return how many values of the key's kind were stored since the last flush."""
-        row = self._rows.get(self.prefix_of(key))
-        return row[Metric.SETS] if row is not None else 0
+        with self._lock:
+            return self._row(key)[Metric.SETS]
 
-    def _row(self, prefix: str) -> list[int]:
-        row = self._rows.get(prefix)
+    def _row(self, key: object) -> list[int]:
+        """Return the counts of the key's kind, and remember them for the key."""
+        row = self._rows_by_key.get(key)
         if row is None:
-            if len(self._rows) >= MAX_PREFIXES:
+            prefix = self.prefix_of(key)
+            if prefix not in self._rows and len(self._rows) >= MAX_PREFIXES:
                 prefix = OTHER
             row = self._rows.setdefault(prefix, [0] * len(Metric))
+            if len(self._rows_by_key) >= REMEMBERED_KEYS:
+                self._rows_by_key.clear()
+            self._rows_by_key[key] = row
         return row
 
     def take(self) -> dict[str, int]:
         """Return the counts by field and begin anew."""
         with self._lock:
-            rows, self._rows = self._rows, {}
-            self.flushed_at = time.monotonic()
+            rows = self._rows
+            self._begin()
         return {
             f"{metric.field}:{prefix}": row[metric]
             for prefix, row in rows.items()
@@ -132,7 +159,7 @@ class ProcessCounts:
         """Return what was counted since the last flush."""
         with self._lock:
             rows = {prefix: tuple(row) for prefix, row in self._rows.items()}
-        return tuple(PrefixCounts(prefix, *row) for prefix, row in sorted(rows.items()))
+        return tuple(PrefixCounts(prefix, *row) for prefix, row in sorted(rows.items()) if any(row))
 
 
 _all_counts: WeakSet[ProcessCounts] = WeakSet()

@@ -20,6 +20,9 @@ _NEVER = -1
 class StoredValues(Protocol):
     """Looks at values without reading them."""
 
+    def stored_key(self, key: str) -> bytes:
+        """Return the key as it stands on the server. Raises ``ValueError``."""
+
     def present(self, keys: Sequence[str]) -> set[str]:
         """Return those of ``keys`` that are in the cache."""
 
@@ -44,6 +47,7 @@ class _ByApi:
 
     def __init__(self, cache: OpenCache) -> None:
         self._cache = cache.cache
+        self.stored_key = cache.stored_key
 
     def present(self, keys: Sequence[str]) -> set[str]:
         return {key for key in keys if self._cache.has_key(key)}
@@ -60,8 +64,17 @@ class _ByServer:
     is never empty (it is a pickle, or the digits of an integer)."""
 
     def __init__(self, cache: OpenCache, client: redis.Redis) -> None:
+        # Each key is looked at before it is written, and after. Checking it and making it out of
+        # prefix and version takes Django longer than the server takes to answer.
+        self._stored_keys: dict[str, bytes] = {}
         self._cache = cache
         self._client = client
+
+    def stored_key(self, key: str) -> bytes:
+        made = self._stored_keys.get(key)
+        if made is None:
+            made = self._stored_keys[key] = self._cache.stored_key(key)
+        return made
 
     def present(self, keys: Sequence[str]) -> set[str]:
         return {key for key, size in zip(keys, self._lengths(keys), strict=True) if size}
@@ -78,7 +91,7 @@ class _ByServer:
         return self._ask(_STRING_LENGTH, keys)
 
     def _ask(self, command: Packer, keys: Sequence[str]) -> list[int]:
-        stored = [self._cache.stored_key(key) for key in keys]
+        stored = [self.stored_key(key) for key in keys]
         answers: list[int] = []
         with exchange(self._client) as wire:
             for start in range(0, len(stored), KEYS_PER_LOOK):

@@ -52,9 +52,13 @@ class OnBatch(Protocol):
 
 
 def write(
-    cache: OpenCache, values: Mapping[str, Any], ttl_seconds: int, on_batch: OnBatch
+    cache: OpenCache,
+    values: Mapping[str, Any],
+    ttl_seconds: int,
+    on_batch: OnBatch,
+    stored_key: Callable[[str], bytes] | None = None,
 ) -> WriteTally:
-    """Store ``values``, each with a time-out of its own within :data:`TTL_JITTER_RATIO`.
+    """Store ``values`` under their ``stored_key``, each with a time-out of its own within :data:`TTL_JITTER_RATIO`.
 
     Each key is written by one command with its time-out: a process that is killed between two of
     them leaves no value behind that never expires, and a second run writes the same keys again. A
@@ -67,7 +71,8 @@ def write(
     tally = WriteTally()
     done = 0
     with exchange(cache.client) as wire:
-        for count, replies in wire.run_ahead(_batches(cache, encode, values, ttl_seconds, tally)):
+        batches = _batches(values, stored_key or cache.stored_key, encode, ttl_seconds, tally)
+        for count, replies in wire.run_ahead(batches):
             for reply in replies:
                 if isinstance(reply, redis.exceptions.OutOfMemoryError):
                     tally.refuse(reply)
@@ -101,9 +106,9 @@ def jittered(ttl_seconds: float) -> float:
 
 
 def _batches(
-    cache: OpenCache,
-    encode: Encoder,
     values: Mapping[str, Any],
+    stored_key: Callable[[str], bytes],
+    encode: Encoder,
     ttl_seconds: int,
     tally: WriteTally,
 ) -> Iterator[tuple[int, list[bytes]]]:
@@ -113,7 +118,7 @@ def _batches(
     for key, value in values.items():
         try:
             milliseconds = b"%d" % max(1, round(jittered(ttl_seconds) * 1000))
-            command = pack(b"SET", cache.stored_key(key), encode(value), b"PX", milliseconds)
+            command = pack(b"SET", stored_key(key), encode(value), b"PX", milliseconds)
         except REFUSED_VALUES as error:
             tally.refuse(f"{type(error).__name__}: {error}")
             continue

@@ -222,6 +222,7 @@ class _Warming:
             lambda done: self.progress.update(
                 done, total, phase=f"writing {one.name}", unit="keys"
             ),
+            self.values.stored_key,
         )
         result.keys_written, result.keys_refused = tally.keys_written, tally.keys_refused
         result.first_refusal = tally.first_refusal
