@@ -3,16 +3,15 @@
 KEYS stalls a server with a million keys for half a second, DEL frees large values in the
 foreground, and FLUSHDB takes the sessions with it: none of them is used here.
 
-One exchange a page: two SCANs from the same cursor, with and without ``TYPE string``, so that what
-is no cached value is seen and left alone; UNLINK of the page before; and a second look at the page
-before that one, by which time others had their turn. The cost grows with the keys of the database,
+One batch a page: two SCANs from the same cursor, with and without ``TYPE string``, so that what is
+no cached value is seen and left alone; UNLINK of what an earlier page had; and a second look at what
+was removed by the batch before, by which time others had their turn. The cost grows with the keys of the database,
 which SCAN walks whatever the pattern is; the memory does not.
 """
 
 from collections import Counter
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
-from typing import Any
 
 import redis
 
@@ -35,7 +34,7 @@ from maintenance.redis_client.packed import (
 FIRST_PAGE_KEYS = 100
 SMALLEST_PAGE_KEYS = 32
 LARGEST_PAGE_KEYS = 1000
-KEYS_PER_UNLINK = 500
+KEYS_PER_COMMAND = 500
 NAMED_KEYS = 10
 #: A key is named by this much of it at most.
 NAMED_CHARACTERS = 200
@@ -111,25 +110,41 @@ def drop_pattern(
     written since. Where the server does not track idle time (an LFU policy) nothing is dropped and
     ``tally.idle_time_missing`` says why.
     """
-    with exchange(client) as wire:
+    with exchange(client) as wire, exchange(client) as questions:
         _Drop(
             wire,
+            questions,
             tally,
             progress,
-            is_kept=matcher(keep),
+            is_kept=matcher(keep) if keep else None,
             older_than_seconds=older_than_seconds,
             dry_run=dry_run,
         ).run()
 
 
+@dataclass(frozen=True, slots=True)
+class _Batch:
+    """What is with the server: SCANs or none, then a sample that is weighed, removals, looks."""
+
+    scanned_units: int
+    weighed: Sequence[bytes]
+    removed: Sequence[bytes]
+    looked_for: Sequence[bytes]
+
+
 @dataclass(slots=True)
 class _Drop:
-    """One walk: ``chosen`` are keys of the page before, ``unlinked`` those of the one before it."""
+    """One walk. ``chosen`` are keys to remove, ``removed`` those to look for again.
+
+    The next batch is sent before the page at hand is judged, so that the server never waits for
+    us; what a page needs to be asked meanwhile goes by a connection of its own.
+    """
 
     wire: Exchange
+    questions: Exchange
     tally: PatternTally
     progress: Progress
-    is_kept: Callable[[bytes], bool]
+    is_kept: Callable[[bytes], bool] | None
     older_than_seconds: float | None
     dry_run: bool
     size: BatchSize = field(
@@ -137,74 +152,85 @@ class _Drop:
             FIRST_PAGE_KEYS, smallest=SMALLEST_PAGE_KEYS, largest=LARGEST_PAGE_KEYS
         )
     )
+    cursor: bytes | None = b"0"
     chosen: list[bytes] = field(default_factory=list)
-    unlinked: list[bytes] = field(default_factory=list)
+    removed: list[bytes] = field(default_factory=list)
 
     def run(self) -> None:
-        cursor: bytes | None = b"0"
-        while cursor is not None or self.chosen or self.unlinked:
+        batch = self._send()
+        while batch is not None:
+            strings, all_keys = self._receive(batch)
             self.progress.update(
                 self.tally.matched_keys, phase=f"dropping {self.tally.pattern}", unit="keys"
             )
-            looks = [] if cursor is None else self._looks(cursor)
-            units = max(self.size.units if looks else 0, len(self.chosen))
-            began, *replies, ended = self.wire.run(clocked([*looks, *self._writes()]))
-            self.size.take(units, began, ended)
-            raise_first_error(replies[: len(looks)])
-            self._take_writes(replies[len(looks) :])
-            self.unlinked, self.chosen = self.chosen, []
-            if cursor is not None:
-                (after, strings), (_, all_keys) = replies[: len(looks)]
-                cursor = None if after == b"0" else after
-                self._take_page(list(dict.fromkeys(strings)), all_keys)
-            if self.tally.idle_time_missing:
-                break
+            batch = self._send()
+            self._take_page(strings, all_keys)
+            if batch is None:
+                batch = self._send()
         self.tally.longest_batch_seconds = self.wire.longest_seconds
 
-    def _looks(self, cursor: bytes) -> list[bytes]:
+    def _send(self) -> _Batch | None:
+        """Send the next batch; ``None`` where there is nothing left to do at the moment."""
+        if self.tally.idle_time_missing:
+            self.cursor = None
+        if self.cursor is None and not self.chosen and not self.removed:
+            return None
+        keys = _first(self.chosen)
+        looked_for, self.removed = self.removed, [] if self.dry_run else keys
+        self.chosen = self.chosen[len(keys) :]
+        # Removals that lag behind, because keys are huge, go before the walk does.
+        scans = [] if self.cursor is None or self.chosen else self._scans(self.cursor)
+        weighed = [] if self.tally.memory_denied else keys[::SAMPLE_EVERY]
+        commands = [
+            *scans,
+            *_MEMORY_USAGE.for_keys(weighed),
+            *(pack(b"UNLINK", *part) for part in _parts(self.removed)),
+            *(pack(b"EXISTS", *part) for part in _parts(looked_for)),
+        ]
+        self.wire.send(clocked(commands))
+        return _Batch(self.size.units if scans else 0, weighed, self.removed, looked_for)
+
+    def _scans(self, cursor: bytes) -> list[bytes]:
         scan = (b"SCAN", cursor, b"MATCH", self.tally.stored.encode())
         count = (b"COUNT", b"%d" % self.size.units)
         return [pack(*scan, *count, b"TYPE", b"string"), pack(*scan, *count)]
 
-    def _writes(self) -> list[bytes]:
-        """Weigh a sample of the chosen keys, remove them, look for those removed before."""
-        return [
-            *_MEMORY_USAGE.for_keys(self._sample()),
-            *([] if self.dry_run else [pack(b"UNLINK", *keys) for keys in _bounded(self.chosen)]),
-            *(pack(b"EXISTS", *keys) for keys in _bounded(self.unlinked)),
-        ]
+    def _receive(self, batch: _Batch) -> tuple[Sequence[bytes], Sequence[bytes]]:
+        """Count what the batch did; return the page that it found: values, and keys of any type."""
+        scans = 2 if batch.scanned_units else 0
+        removals, looks = len(_parts(batch.removed)), len(_parts(batch.looked_for))
+        count = scans + len(batch.weighed) + removals + looks
+        began, *replies, ended = self.wire.receive(count + 2)
+        self.size.take(max(batch.scanned_units, len(batch.removed)), began, ended)
+        sizes = replies[scans : scans + len(batch.weighed)]
+        writes = replies[scans + len(batch.weighed) :]
+        raise_first_error([*replies[:scans], *writes])
+        self.tally.sampled_keys += sum(isinstance(size, int) for size in sizes)
+        self.tally.sampled_bytes += sum(size for size in sizes if isinstance(size, int))
+        self.tally.memory_denied |= any(isinstance(size, Exception) for size in sizes)
+        self.tally.removed_keys += sum(writes[:removals])
+        self.tally.written_again_keys += sum(writes[removals:])
+        if not scans:
+            return (), ()
+        (cursor, strings), (_, all_keys) = replies[:scans]
+        self.cursor = None if cursor == b"0" else cursor
+        return list(dict.fromkeys(strings)), all_keys
 
-    def _sample(self) -> list[bytes]:
-        return [] if self.tally.memory_denied else self.chosen[::SAMPLE_EVERY]
-
-    def _take_writes(self, replies: Sequence[Any]) -> None:
-        weighed = len(self._sample())
-        sizes = [reply for reply in replies[:weighed] if isinstance(reply, int)]
-        self.tally.sampled_keys += len(sizes)
-        self.tally.sampled_bytes += sum(sizes)
-        self.tally.memory_denied |= any(isinstance(r, Exception) for r in replies[:weighed])
-        raise_first_error(replies[weighed:])
-        seen_again = len(list(_bounded(self.unlinked)))
-        unlinked = replies[weighed : len(replies) - seen_again]
-        self.tally.removed_keys += sum(unlinked)
-        self.tally.written_again_keys += sum(replies[len(replies) - seen_again :])
-        if self.dry_run:
-            self.chosen = []
-
-    def _take_page(self, strings: list[bytes], all_keys: Sequence[bytes]) -> None:
+    def _take_page(self, strings: Sequence[bytes], all_keys: Sequence[bytes]) -> None:
         self.tally.matched_keys += len(strings)
         self._name_wrong_types(list(set(all_keys).difference(strings)))
-        left = [key for key in strings if not self.is_kept(key)]
+        left = [key for key in strings if not self.is_kept(key)] if self.is_kept else list(strings)
         self.tally.kept_keys += len(strings) - len(left)
-        self.chosen = left if self.older_than_seconds is None else self._idle(left)
-        self.tally.chosen_keys += len(self.chosen)
+        chosen = left if self.older_than_seconds is None else self._idle(left)
+        self.tally.chosen_keys += len(chosen)
         room = NAMED_KEYS - len(self.tally.examples)
-        self.tally.examples += [_named(key) for key in self.chosen[:room]]
+        self.tally.examples += [_named(key) for key in chosen[:room]]
+        self.chosen += chosen
 
     def _name_wrong_types(self, keys: list[bytes]) -> None:
         """Count what is no string. A key that has expired since, or that only one of the two
         SCANs met while the server moves its keys to a new table, is none of these."""
-        replies = self.wire.run(_TYPE.for_keys(keys)) if keys else []
+        replies = self.questions.run(_TYPE.for_keys(keys)) if keys else []
         raise_first_error(replies)
         for key, reply in zip(keys, replies, strict=True):
             kind = reply.decode() if isinstance(reply, bytes) else str(reply)
@@ -215,7 +241,7 @@ class _Drop:
                 self.tally.wrong_type_examples.append(_named(key))
 
     def _idle(self, keys: list[bytes]) -> list[bytes]:
-        replies = self.wire.run(_IDLE_TIME.for_keys(keys))
+        replies = self.questions.run(_IDLE_TIME.for_keys(keys))
         for reply in replies:
             if isinstance(reply, redis.exceptions.NoPermissionError):
                 raise reply
@@ -229,16 +255,23 @@ class _Drop:
         ]
 
 
-def _bounded(keys: Sequence[bytes]) -> Iterator[Sequence[bytes]]:
-    """Divide keys into commands of bounded number and size; a huge key stands alone."""
-    start = size = 0
-    for number, key in enumerate(keys):
-        if number > start and (number - start == KEYS_PER_UNLINK or size + len(key) > PIECE_BYTES):
-            yield keys[start:number]
-            start, size = number, 0
+def _first(keys: list[bytes]) -> list[bytes]:
+    """Return the first keys, as many as one batch may remove; a huge one stands alone."""
+    if len(keys) <= LARGEST_PAGE_KEYS and sum(map(len, keys)) <= PIECE_BYTES:
+        return keys
+    size = 0
+    for number, key in enumerate(keys[:LARGEST_PAGE_KEYS]):
         size += len(key)
-    if start < len(keys):
-        yield keys[start:]
+        if size > PIECE_BYTES:
+            return keys[: max(1, number)]
+    return keys[:LARGEST_PAGE_KEYS]
+
+
+def _parts(keys: Sequence[bytes]) -> list[Sequence[bytes]]:
+    """Divide the keys of a batch into commands of bounded number."""
+    return [
+        keys[start : start + KEYS_PER_COMMAND] for start in range(0, len(keys), KEYS_PER_COMMAND)
+    ]
 
 
 def _named(key: bytes) -> str:
