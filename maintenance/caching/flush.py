@@ -30,8 +30,9 @@ KEYS_PER_PAGE = 500
 MAX_KINDS = 50
 #: Django's session engines ``cache`` and ``cached_db`` begin their keys so.
 SESSION_KEYS = b"django.contrib.sessions.cache"
-#: Counts of lookups that this package keeps in the cache: no value, and nothing of the site's.
-OWN_HASHES = b"maintenance-counts:"
+#: What this package itself keeps in a cache (counts of lookups, warmers that are due): no value, and
+#: nothing of the site's.
+OWN_KEYS = b"maintenance-"
 
 
 @dataclass(slots=True)
@@ -51,7 +52,7 @@ class Inventory:
         """Count one key."""
         rest = key.removeprefix(self.head)
         is_inside = key.startswith(self.head)
-        if is_inside and (is_string or rest.startswith(OWN_HASHES)):
+        if is_inside and (is_string or rest.startswith(OWN_KEYS)):
             self.own_keys += is_string
             self.session_keys += rest.startswith(SESSION_KEYS)
             return

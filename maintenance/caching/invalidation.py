@@ -10,11 +10,12 @@ from maintenance.caching.namespaces import Namespace
 from maintenance.caching.patterns import PatternTally, drop_pattern, refuse_flush
 from maintenance.caching.stored_values import stored_values
 from maintenance.caching.tags import invalidate_tag
+from maintenance.caching.warm_after import warm_after
 from maintenance.conf import CacheTarget, InvalidationRule
 from maintenance.core.job import Job, Progress, SilentProgress
 from maintenance.core.reports import Report
 from maintenance.core.suggestions import require_known
-from maintenance.redis_client.globs import escape_glob
+from maintenance.redis_client.globs import escape_glob, literal_beginning
 from maintenance.redis_client.server import server_facts
 
 KEYS_PER_DELETE = 500
@@ -57,7 +58,23 @@ def invalidate_caches(job: Job[CacheTarget, InvalidateOptions]) -> Report:
             )
             for name, rule in rules.items()
         ]
-    return with_its_latency(build_report(job.target_name, job.options.dry_run, results))
+        warmed = _ask_to_warm(cache, results)
+    return with_its_latency(build_report(job.target_name, job.options.dry_run, results, warmed))
+
+
+def _ask_to_warm(cache: OpenCache, results: Sequence[RuleResult]) -> tuple[str, ...]:
+    """Have the warmers of what was dropped run next; return their names.
+
+    What groups cover is not known, so it waits for its reader.
+    """
+    keys = [key for result in results if result.keys_dropped for key in result.rule.keys]
+    beginnings = {
+        literal_beginning(tally.pattern)
+        for result in results
+        for tally in result.patterns
+        if tally.removed_keys
+    }
+    return warm_after(cache.cache, cache.name, keys, sorted(beginnings - {""}))
 
 
 def reason_to_refuse(cache: OpenCache) -> str:

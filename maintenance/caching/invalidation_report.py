@@ -41,16 +41,19 @@ class RuleResult:
         return self.keys_dropped + sum(tally.removed_keys for tally in self.patterns)
 
 
-def build_report(name: str, dry_run: bool, results: Sequence[RuleResult]) -> Report:
-    """Turn the results into the report."""
+def build_report(
+    name: str, dry_run: bool, results: Sequence[RuleResult], warmed: Sequence[str] = ()
+) -> Report:
+    """Turn the results into the report; ``warmed`` are the warmers that run next."""
     return Report(
         title=f"Invalidation of {name}",
-        summary=_summary(name, dry_run, results),
+        summary=_summary(name, dry_run, results) + _next(warmed),
         findings=tuple(finding for result in results for finding in _findings(result, dry_run)),
         outcomes=tuple(outcome for result in results for outcome in _outcomes(result, dry_run)),
         tables=tuple(_tables(results)),
         facts={
             "dry_run": dry_run,
+            "warmers_asked_for": list(warmed),
             "bytes_from": "MEMORY USAGE of a sample of the matching keys",
             "needs_acl": list(dict.fromkeys(_needs_acl(results))),
         },
@@ -58,6 +61,12 @@ def build_report(name: str, dry_run: bool, results: Sequence[RuleResult]) -> Rep
             Sample("invalidated_keys", result.removed_keys, result.name) for result in results
         ),
     )
+
+
+def _next(warmed: Sequence[str]) -> str:
+    if not warmed:
+        return ""
+    return f" {counted(len(warmed), 'warmer')} will compute anew: {listed(list(warmed))}."
 
 
 def _needs_acl(results: Sequence[RuleResult]) -> Iterator[str]:

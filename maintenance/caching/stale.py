@@ -17,6 +17,9 @@ from django.db import transaction
 
 from maintenance.caching.namespaces import Namespace
 from maintenance.caching.tags import Tag
+from maintenance.caching.warm_after import warm_after
+from maintenance.conf import configuration
+from maintenance.core.errors import ConfigurationError
 from maintenance.core.redaction import redact
 from maintenance.core.wording import counted, listed
 
@@ -136,6 +139,18 @@ def _drop(cache: str, keys: Sequence[str]) -> None:
     for start in range(0, len(keys), KEYS_PER_DELETE):
         backend.delete_many(keys[start : start + KEYS_PER_DELETE])
     _count(cache, dropped=len(keys))
+    _ask_to_warm(cache, keys)
+
+
+def _ask_to_warm(cache: str, keys: Sequence[str]) -> None:
+    """Have a worker compute anew what warmers are registered for, where the cache is a target."""
+    try:
+        targets = configuration().caches
+    except ConfigurationError:
+        return  # the system check maintenance.E001 says so
+    for name, target in targets.items():
+        if target.alias == cache:
+            warm_after(caches[cache], name, keys)
 
 
 def _drop_remembered(cache: str) -> None:

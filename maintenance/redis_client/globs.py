@@ -4,11 +4,19 @@ import re
 from collections.abc import Callable, Iterable
 
 _SPECIAL = re.compile(r"([*?\[\]\\^-])")
+_ESCAPED = re.compile(r"\\(.)", re.DOTALL)
+_BEGINNING = re.compile(r"(?:[^*?\[\\]|\\.)*", re.DOTALL)
 
 
 def escape_glob(text: str) -> str:
     """Escape what a pattern would take for more than a character."""
     return _SPECIAL.sub(r"\\\1", text)
+
+
+def literal_beginning(pattern: str) -> str:
+    """Return what every key that matches ``pattern`` begins with; may be empty."""
+    found = _BEGINNING.match(pattern)
+    return _ESCAPED.sub(r"\1", found[0]) if found else ""
 
 
 def matcher(patterns: Iterable[str]) -> Callable[[bytes], bool]:

@@ -8,6 +8,7 @@ import redis
 from django.core.cache.backends.redis import RedisCache
 from django.test import override_settings
 
+from maintenance.caching import warm_after
 from maintenance.caching.backend import opened
 from maintenance.caching.invalidation import (
     InvalidateOptions,
@@ -16,6 +17,7 @@ from maintenance.caching.invalidation import (
     invalidate_pattern,
 )
 from maintenance.caching.tags import tagged_get, tagged_set
+from maintenance.caching.warmers import unregister, warmer
 from maintenance.conf import CacheTarget, InvalidationRule
 from maintenance.core.errors import InvalidOptions, UnknownName
 from maintenance.core.job import Job
@@ -215,3 +217,27 @@ def test_a_cache_whose_keys_cannot_be_matched_says_what_it_needs(
 
 def hashing_key(key: str, prefix: str, version: int) -> str:
     return f"{prefix}:{version}:{hash(key):x}"
+
+
+def test_what_was_dropped_is_asked_to_be_warmed(
+    redis_url: str, site_cache: RedisCache, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    asked: list[tuple[str, list[str]]] = []
+    monkeypatch.setattr(warm_after, "_starts", [lambda name, names: asked.append((name, [*names]))])
+    for key in ("front", "book:1", "shelf[1]:1", "other"):
+        warmer(ttl_seconds=60, key=key, cache="pages", name=key)(lambda: 1)
+    try:
+        rules = target(
+            redis_url,
+            books={"patterns": ["book:*"], "keys": ["front"], "tags": ["t"]},
+            shelves={"prefixes": ["shelf[1]:"]},
+        )
+        site_cache.set_many({"front": 1, "book:1": 1, "shelf[1]:1": 1, "other": 1})
+        assert invalidate(rules, dry_run=True).facts["warmers_asked_for"] == []
+        report = invalidate(rules)
+        assert report.summary.endswith("3 warmers will compute anew: front, book:1, shelf[1]:1.")
+        assert asked == [("pages", ["front", "book:1", "shelf[1]:1"])]
+        assert invalidate(rules).facts["warmers_asked_for"] == []
+    finally:
+        for key in ("front", "book:1", "shelf[1]:1", "other"):
+            unregister("pages", key)

@@ -15,6 +15,7 @@ from django.test import override_settings
 from django.test.utils import isolate_apps
 
 from maintenance.caching import stale as stale_module
+from maintenance.caching import warm_after
 from maintenance.caching.namespaces import Namespace
 from maintenance.caching.querysets import InvalidatingQuerySet
 from maintenance.caching.signals import ModelRule, forget, invalidates
@@ -25,6 +26,7 @@ from maintenance.caching.stale import (
     invalidation_counts,
 )
 from maintenance.caching.tags import Tag, tagged_get, tagged_set
+from maintenance.caching.warmers import unregister, warmer
 from maintenance.checks import check_invalidation_rules
 from maintenance.core.errors import ConfigurationError
 from service.embedded.valkey import EmbeddedValkey
@@ -294,6 +296,24 @@ def test_tags_and_namespaces_are_dropped_like_keys(
     assert tagged_get(cache, "page") is None
     assert Namespace("shelves").generation(cache).get("1") is None
     assert stale("popular_books") == {"popular_books"}
+
+
+def test_a_warmer_of_a_dropped_key_is_asked_for_after_the_commit(
+    declare: Callable[..., ModelRule], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    asked: list[tuple[str, list[str]]] = []
+    monkeypatch.setattr(warm_after, "_starts", [lambda name, names: asked.append((name, [*names]))])
+    warmer(ttl_seconds=60, key="popular_books", cache="pages", name="popular")(lambda: 1)
+    try:
+        declare(Book, lambda _: ["popular_books"])
+        with override_settings(MAINTENANCE={"caches": {"pages": {"alias": "default"}}}):
+            rolled_back(lambda: Book.objects.create(title="a"))
+            assert asked == []
+            for title in "bc":
+                Book.objects.create(title=title)
+            assert asked == [("pages", ["popular"])]
+    finally:
+        unregister("pages", "popular")
 
 
 # --- Bulk ----------------------------------------------------------------------------------------

@@ -4,7 +4,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from maintenance.redis_client.globs import escape_glob, matcher
+from maintenance.redis_client.globs import escape_glob, literal_beginning, matcher
 
 
 @pytest.mark.parametrize(
@@ -43,3 +43,8 @@ def test_an_escaped_text_matches_itself_alone(text: str) -> None:
     matches = matcher([escape_glob(text)])
     assert matches(text.encode())
     assert not matches(text.encode() + b"x")
+
+
+@given(st.text(), st.sampled_from(["", "*", "?x", "[ab]c"]))
+def test_what_a_pattern_begins_with_is_read_back_from_it(text: str, rest: str) -> None:
+    assert literal_beginning(escape_glob(text) + rest) == text
