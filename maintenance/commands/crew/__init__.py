@@ -1,6 +1,6 @@
 """The subcommands of ``manage.py maintenance``, one file each."""
 
-from maintenance.commands.crew import list_tasks, reports, run_task, runs, schedules
+from maintenance.commands.crew import calendar, list_tasks, reports, run_task, runs, schedules
 from maintenance.commands.crew.subcommand import Subcommand
 
 SUBCOMMANDS: tuple[Subcommand, ...] = (
@@ -9,6 +9,7 @@ SUBCOMMANDS: tuple[Subcommand, ...] = (
     runs.SUBCOMMAND,
     reports.SUBCOMMAND,
     schedules.SUBCOMMAND,
+    calendar.SUBCOMMAND,
 )
 
 __all__ = ["SUBCOMMANDS", "Subcommand"]

@@ -20,6 +20,7 @@ class Command(MaintenanceCommand):
         "maintenance runs --state failed",
         "maintenance reports show latest:report_table_bloat",
         "maintenance schedules",
+        "maintenance calendar --days 30",
     )
 
     def add_own_arguments(self, parser: CommandParser) -> None:

@@ -1,0 +1,126 @@
+"""What will run when: slots, windows, outages, and what meets on a target."""
+
+from datetime import UTC, datetime, time, timedelta
+from typing import Any
+from zoneinfo import ZoneInfo
+
+from celery.schedules import crontab
+from hypothesis import given
+from hypothesis import strategies as st
+
+from maintenance.core.calendar import Appointment, Planned, appointments, meetings
+from maintenance.core.cron import Cron
+from maintenance.core.windows import Window
+
+SUNDAY = datetime(2026, 11, 29, tzinfo=UTC)
+NIGHT = Window(time(1), time(5), "UTC")
+
+
+def plan(name: str, cron: str, zone: str = "UTC", **more: Any) -> Planned:
+    parsed = crontab.from_string(cron)
+    fields = Cron(
+        parsed.minute,
+        parsed.hour,
+        parsed.day_of_month,
+        parsed.month_of_year,
+        parsed.day_of_week,
+        ZoneInfo(zone),
+    )
+    return Planned(name, name, more.pop("target", "database site"), fields, **more)
+
+
+def begins(found: list[Appointment]) -> list[str | None]:
+    return [a.begins_at and f"{a.begins_at:%d %H:%M}" for a in found]
+
+
+def days(count: int) -> tuple[datetime, datetime]:
+    return SUNDAY, SUNDAY + timedelta(days=count)
+
+
+def test_every_slot_of_the_time_stands_in_the_order_of_its_run() -> None:
+    found = appointments([plan("b", "0 4 * * *"), plan("a", "30 3 * * 0")], *days(2))
+    assert [a.plan.name for a in found] == ["a", "b", "b"]
+    assert begins(found) == ["29 03:30", "29 04:00", "30 04:00"]
+    assert {a.remark for a in found} == {""}
+
+
+def test_what_writes_outside_of_its_window_waits_for_it() -> None:
+    [found] = appointments([plan("a", "0 12 * * *", windows=(NIGHT,))], *days(1))
+    assert begins([found]) == ["30 01:00"]
+    assert found.remark == "waits for its window"
+
+
+def test_one_run_waits_for_a_window_and_no_second_one() -> None:
+    found = appointments([plan("a", "0 6,12,18 * * *", windows=(NIGHT,))], *days(1))
+    assert begins(found) == [None, None, "30 01:00"]
+    assert {a.remark for a in found if a.begins_at is None} == {
+        "its run before waits for the same window"
+    }
+
+
+def test_a_run_that_is_longer_than_its_window_is_named() -> None:
+    [found] = appointments([plan("a", "0 4 * * *", windows=(NIGHT,), seconds=2 * 3600)], *days(1))
+    assert found.remark == "longer than its window: goes on in the next"
+    [short] = appointments([plan("a", "0 4 * * *", windows=(NIGHT,), seconds=60)], *days(1))
+    assert short.remark == ""
+
+
+def test_after_an_outage_each_schedule_runs_once_and_late() -> None:
+    outage = SUNDAY, SUNDAY + timedelta(hours=12)
+    found = appointments(
+        [plan("hourly", "0 * * * *"), plan("at noon", "0 12 * * *")],
+        SUNDAY - timedelta(minutes=1),
+        SUNDAY + timedelta(hours=13),
+        outage=outage,
+    )
+    hourly = [a for a in found if a.plan.name == "hourly"]
+    late = [a for a in hourly if a.remark == "late, after the outage"]
+    assert begins(late) == ["29 12:00"]
+    assert late[0].due_at == SUNDAY
+    assert sum(a.begins_at is None for a in hourly) == 11
+    assert begins([a for a in found if a.plan.name == "at noon"]) == ["29 12:00"]
+
+
+def test_a_time_that_the_clocks_skip_is_named() -> None:
+    spring = datetime(2026, 3, 29, tzinfo=UTC)
+    [found] = appointments(
+        [plan("a", "30 2 * * *", "Europe/Berlin")], spring, spring + timedelta(hours=12)
+    )
+    assert begins([found]) == ["29 01:30"]
+    assert found.remark == "at 03:30: the clocks skip its time on this day"
+
+
+def test_schedules_that_are_at_work_on_one_target_at_once_meet() -> None:
+    vacuum = plan("vacuum", "0 3 * * *", seconds=3600)
+    bloat = plan("bloat", "30 3 * * *", seconds=60)
+    after = plan("after", "0 4 * * *")
+    elsewhere = plan("elsewhere", "30 3 * * *", target="redis site")
+    off = plan("off", "30 3 * * *", idle="will be skipped: not allowed")
+    met = meetings(appointments([vacuum, bloat, after, elsewhere, off], *days(3)))
+    assert [(m.first.name, m.second.name, m.times) for m in met] == [("vacuum", "bloat", 3)]
+    assert met[0].at == SUNDAY + timedelta(hours=3, minutes=30)
+
+
+def test_two_that_begin_together_meet_though_nobody_knows_how_long_they_take() -> None:
+    met = meetings(appointments([plan("a", "0 3 * * *"), plan("b", "0 3 * * *")], *days(1)))
+    assert [(m.first.name, m.second.name, m.times) for m in met] == [("a", "b", 1)]
+
+
+@given(
+    st.lists(st.tuples(st.integers(0, 23), st.integers(0, 7200)), min_size=1, max_size=6),
+    st.integers(1, 4),
+)
+def test_meetings_are_those_of_every_pair(given: list[tuple[int, int]], count: int) -> None:
+    plans = [
+        plan(f"{number}", f"0 {hour} * * *", seconds=float(seconds))
+        for number, (hour, seconds) in enumerate(given)
+    ]
+    found = appointments(plans, *days(count))
+    pairs = 0
+    for number, one in enumerate(found):
+        for other in found[number + 1 :]:
+            assert one.begins_at is not None
+            assert one.ends_at is not None
+            assert other.begins_at is not None
+            pairs += one.begins_at == other.begins_at or one.ends_at > other.begins_at
+    assert sum(meeting.times for meeting in meetings(found)) == pairs
