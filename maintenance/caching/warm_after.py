@@ -9,12 +9,15 @@ import logging
 from collections.abc import Callable, Iterable, Sequence
 
 import redis
+from django.core.cache import caches
 from django.core.cache.backends.base import BaseCache
 
 from maintenance.caching.backend import client_of
 from maintenance.caching.instrumented import Instrumented
 from maintenance.caching.key_prefixes import prefix_of
 from maintenance.caching.warmers import Warmer, warmers_of
+from maintenance.conf import configuration
+from maintenance.core.errors import ConfigurationError
 from maintenance.core.redaction import redact
 
 logger = logging.getLogger("maintenance.caching")
@@ -57,6 +60,24 @@ def warm_after(
     return names
 
 
+def warm_alias_after(alias: str, keys: Iterable[str]) -> tuple[str, ...]:
+    """Ask for the warmers of what was dropped from a Django cache; see :func:`warm_after`.
+
+    They are those of the cache targets that name ``alias``.
+    """
+    try:
+        targets = configuration().caches
+    except ConfigurationError:
+        return ()  # the system check maintenance.E001 reports it
+    dropped = list(keys)
+    return tuple(
+        name
+        for target_name, target in targets.items()
+        if target.alias == alias
+        for name in warm_after(caches[alias], target_name, dropped)
+    )
+
+
 def warmers_for(
     target_name: str,
     keys: Iterable[str],
@@ -65,16 +86,25 @@ def warmers_for(
 ) -> list[Warmer]:
     """Return the warmers whose values are among ``keys``, or begin with one of ``prefixes``."""
     dropped = set(keys)
-    beginnings = tuple(prefixes)
     rule = cache.counts.prefix_of if isinstance(cache, Instrumented) else prefix_of
     kinds = {rule(key) for key in dropped}
+    beginnings = tuple(prefixes)
     return [
         one
         for one in warmers_of(target_name).values()
         if one.key in dropped
         or (one.key is None and one.prefix in kinds)
-        or (bool(beginnings) and (one.key or one.prefix).startswith(beginnings))
+        or any(_may_begin_with(one, beginning) for beginning in beginnings)
     ]
+
+
+def _may_begin_with(one: Warmer, beginning: str) -> bool:
+    """Return whether a value of the warmer may have been dropped with all keys that begin so."""
+    if one.key is not None:
+        return one.key.startswith(beginning)
+    return bool(one.prefix) and (
+        one.prefix.startswith(beginning) or beginning.startswith(one.prefix)
+    )
 
 
 def _note(client: redis.Redis, cache: BaseCache, names: Sequence[str]) -> list[str]:

@@ -14,10 +14,11 @@ from django_redis.cache import RedisCache as DjangoRedisCache
 
 from maintenance.caching import instrumented
 from maintenance.caching.backend import client_of
+from maintenance.caching.invalidation import InvalidateOptions, invalidate_caches
 from maintenance.caching.warm_after import start_with, warm_after
 from maintenance.caching.warmers import unregister, warmer, warmers_of
 from maintenance.caching.warming import WarmOptions, warm_caches
-from maintenance.conf import CacheTarget
+from maintenance.conf import CacheTarget, InvalidationRule
 from maintenance.core.job import Job
 from maintenance.core.limits import wait_for_start
 from maintenance.core.plans import Action, Outcome, Verdict
@@ -221,7 +222,7 @@ settings.configure(DATABASES={})
 import django
 django.setup()
 from maintenance.caching.warming import WarmOptions, warm_caches, warmer
-from maintenance.conf import CacheTarget
+from maintenance.conf import CacheTarget, InvalidationRule
 from maintenance.core.job import Job, SilentProgress
 
 class StopsHalfway(SilentProgress):
@@ -312,3 +313,38 @@ def test_an_invalidation_queues_a_run_for_its_warmers(
         CACHE,
         {"only": ["front"]},
     )
+
+
+@pytest.fixture
+def asked_for() -> Iterator[list[str]]:
+    """Warmers for which a run was started."""
+    names: list[str] = []
+    start_with(lambda _target, warmers: names.extend(warmers))
+    yield names
+    start_with(tasks._warm_soon)
+
+
+def test_what_a_model_or_a_view_drops_is_asked_for(redis_url: str, asked_for: list[str]) -> None:
+    from django.test import override_settings
+
+    from maintenance.caching.stale import invalidate
+
+    backend = "django.core.cache.backends.redis.RedisCache"
+    cached = {"shop": {"BACKEND": backend, "LOCATION": redis_url}}
+    register("front", lambda: 1, key="home:trending")
+    with override_settings(CACHES=cached, MAINTENANCE={"caches": {CACHE: {"alias": "shop"}}}):
+        invalidate("home:trending", "home:other", cache="shop")
+    assert asked_for == ["front"]
+
+
+def test_what_a_scheduled_rule_drops_is_asked_for(redis_url: str, asked_for: list[str]) -> None:
+    register("front", lambda: 1, key="home:trending")
+    register("ratings", lambda: {"book-rating-1": 1}, many=True, prefix="book-rating")
+    register("other", lambda: 1, key="shelf:1")
+    rule = InvalidationRule(keys=("home:trending",), prefixes=("book-rating-",))
+    target = CacheTarget(url=redis_url, invalidate={"stale": rule})
+    planned = invalidate_caches(Job(CACHE, target, InvalidateOptions(dry_run=True)))
+    assert (planned.facts["warmers_asked_for"], asked_for) == ([], [])
+    report = invalidate_caches(Job(CACHE, target, InvalidateOptions()))
+    assert report.facts["warmers_asked_for"] == ["front", "ratings"]
+    assert asked_for == ["front", "ratings"]
