@@ -2,7 +2,7 @@
 by glob pattern, or as groups by tag or namespace. Never by KEYS, and never by a flush."""
 
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 
 from maintenance.caching.backend import OpenCache, opened, paced
 from maintenance.caching.invalidation_report import RuleResult, build_report
@@ -75,20 +75,6 @@ def _ask_to_warm(cache: OpenCache, results: Sequence[RuleResult]) -> tuple[str, 
         if tally.removed_keys
     }
     return warm_after(cache.cache, cache.name, keys, sorted(beginnings - {""}))
-        asked = () if job.options.dry_run or refusal else _warm_again(cache, rules.values())
-    report = build_report(job.target_name, job.options.dry_run, results)
-    return with_its_latency(
-        replace(report, facts={**report.facts, "warmers_asked_for": sorted(asked)})
-    )
-
-
-def _warm_again(cache: OpenCache, rules: Iterable[InvalidationRule]) -> set[str]:
-    """Ask for the warmers of what the rules name by key or prefix; return their names."""
-    return {
-        name
-        for rule in rules
-        for name in warm_after(cache.cache, cache.name, rule.keys, rule.prefixes)
-    }
 
 
 def reason_to_refuse(cache: OpenCache) -> str:

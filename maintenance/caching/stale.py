@@ -20,7 +20,6 @@ from maintenance.caching.tags import Tag
 from maintenance.caching.warm_after import warm_after
 from maintenance.conf import configuration
 from maintenance.core.errors import ConfigurationError
-from maintenance.caching.warm_after import warm_alias_after
 from maintenance.core.redaction import redact
 from maintenance.core.wording import counted, listed
 
@@ -152,7 +151,6 @@ def _ask_to_warm(cache: str, keys: Sequence[str]) -> None:
     for name, target in targets.items():
         if target.alias == cache:
             warm_after(caches[cache], name, keys)
-    warm_alias_after(cache, keys)
 
 
 def _drop_remembered(cache: str) -> None:
