@@ -13,8 +13,8 @@ from maintenance.redis_client.packed import Exchange, Packer, pack
 #: 2001-09-09: the first second with ten digits. No stream is older; what is below is no time, or
 #: one in another unit.
 EARLIEST_EPOCH_SECONDS = 1_000_000_000
-#: One write removes at most about so many members.
-STEP_MEMBERS = 1000
+#: One write removes at most about so many members; each takes a way there and back of its own.
+STEP_MEMBERS = 500
 
 
 class AgeRule:

@@ -18,6 +18,7 @@ from maintenance.core.job import Job, SilentProgress
 from maintenance.core.plans import Verdict
 from maintenance.core.reports import Report
 from maintenance.redis.streams import TrimOptions, trim_streams
+from maintenance.redis.trimming import PIECE_MEMBERS
 
 
 @pytest.fixture(scope="module")
@@ -152,11 +153,11 @@ def test_a_huge_key_is_cut_in_pieces_that_no_other_client_feels(
         ]
     finally:
         client.config_set("slowlog-log-slower-than", threshold)
-    # "keep 51,010", then "keep 50,010", and so on, in smaller steps where the server is slow.
+    # "keep 59,885", then "keep 59,760", and so on.
     kept = [int(command[3]) for command in reversed(written)]
     limits = [-keep - 1 for keep in kept] if kind == "zset" else [keep + 1 for keep in kept]
     assert limits[-1] == 10
-    assert all(0 < a - b <= 1000 for a, b in pairwise([members, *limits]))
+    assert all(0 < a - b <= PIECE_MEMBERS for a, b in pairwise([members, *limits]))
     left = client.zrange("huge", 0, -1) if kind == "zset" else client.lrange("huge", 0, -1)
     expected = range(members - 10, members) if kind == "zset" else range(10)
     assert left == [(b"m%d" if kind == "zset" else b"%d") % n for n in expected]
