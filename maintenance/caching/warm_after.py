@@ -9,15 +9,12 @@ import logging
 from collections.abc import Callable, Iterable, Sequence
 
 import redis
-from django.core.cache import caches
 from django.core.cache.backends.base import BaseCache
 
 from maintenance.caching.backend import client_of
 from maintenance.caching.instrumented import Instrumented
 from maintenance.caching.key_prefixes import prefix_of
 from maintenance.caching.warmers import Warmer, warmers_of
-from maintenance.conf import configuration
-from maintenance.core.errors import ConfigurationError
 from maintenance.core.redaction import redact
 
 logger = logging.getLogger("maintenance.caching")
@@ -58,24 +55,6 @@ def warm_after(
     except Exception as error:  # noqa: BLE001 - the ledger or the broker of another crew
         logger.warning("Warming after invalidation was not asked for: %s", redact(str(error)))
     return names
-
-
-def warm_alias_after(alias: str, keys: Iterable[str]) -> tuple[str, ...]:
-    """Ask for the warmers of what was dropped from a Django cache; see :func:`warm_after`.
-
-    They are those of the cache targets that name ``alias``.
-    """
-    try:
-        targets = configuration().caches
-    except ConfigurationError:
-        return ()  # the system check maintenance.E001 reports it
-    dropped = list(keys)
-    return tuple(
-        name
-        for target_name, target in targets.items()
-        if target.alias == alias
-        for name in warm_after(caches[alias], target_name, dropped)
-    )
 
 
 def warmers_for(

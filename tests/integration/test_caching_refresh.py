@@ -337,7 +337,10 @@ def test_what_a_model_or_a_view_drops_is_asked_for(redis_url: str, asked_for: li
     assert asked_for == ["front"]
 
 
-def test_what_a_scheduled_rule_drops_is_asked_for(redis_url: str, asked_for: list[str]) -> None:
+def test_what_a_scheduled_rule_drops_is_asked_for(
+    redis_url: str, site_cache: RedisCache, asked_for: list[str]
+) -> None:
+    site_cache.set_many({"home:trending": 1, "book-rating-1": 1})
     register("front", lambda: 1, key="home:trending")
     register("ratings", lambda: {"book-rating-1": 1}, many=True, prefix="book-rating")
     register("other", lambda: 1, key="shelf:1")
