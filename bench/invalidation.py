@@ -25,7 +25,7 @@ from django.core.cache.backends.redis import RedisCache
 from bench.stream_trimming import p999_ms, slowest_us, with_pings
 from maintenance.caching.invalidation import InvalidateOptions, invalidate_caches
 from maintenance.caching.namespaces import Namespace
-from maintenance.caching.tags import invalidate_tag, tag_versions, tagged_get, tagged_set
+from maintenance.caching.tags import Tag, invalidate_tag, tag_versions, tagged_get
 from maintenance.conf import CacheTarget, InvalidationRule
 from maintenance.core.job import Job
 from service.embedded.valkey import EmbeddedValkey
@@ -167,57 +167,96 @@ def _group_rows(url: str) -> list[dict[str, Any]]:
     cache = RedisCache(url, {})
     cache.clear()
     books = Namespace("books")
-    kinds: dict[str, tuple[Callable[[int], None], Callable[[], object]]] = {
-        "tag": (
-            lambda count: _fill_tag(cache, count),
-            lambda: invalidate_tag(cache, "books"),
+    return [
+        _group_row(
+            cache,
+            "tag",
+            Tag("books").version_key,
+            fill=lambda count: _fill_tag(cache, count),
+            last=lambda count: tagged_get(cache, f"tagged:{count - 1}"),
+            drop=lambda: invalidate_tag(cache, "books"),
         ),
-        "namespace": (
-            lambda count: _fill_namespace(cache, books, count),
-            lambda: books.invalidate(cache),
+        _group_row(
+            cache,
+            "namespace",
+            books.version_key,
+            fill=lambda count: _fill_namespace(cache, books, count),
+            last=lambda count: books.generation(cache).get(str(count - 1)),
+            drop=lambda: books.invalidate(cache),
         ),
+    ]
+
+
+def _group_row(
+    cache: RedisCache,
+    kind: str,
+    version_key: str,
+    *,
+    fill: Callable[[int], None],
+    last: Callable[[int], object],
+    drop: Callable[[], bool],
+) -> dict[str, Any]:
+    one, many = (
+        _drops_ms(cache, version_key, count, fill=fill, last=last, drop=drop)
+        for count in (1, REMOVED)
+    )
+    value = _quantile(many, 0.95)
+    return {
+        "name": f"dropping a {kind} that covers {REMOVED:,} values, p95 of {GROUP_DROPS}",
+        "value": value,
+        "unit": "ms",
+        "peer": (
+            f"median {_quantile(many, 0.5):.2f} ms, p99 {_quantile(many, 0.99):.2f} ms;"
+            f" p95 {_quantile(one, 0.95):.2f} ms where it covers 1"
+        ),
+        "limit": f"under {GROUP_LIMIT_MS:g}",
+        "met": value < GROUP_LIMIT_MS,
+        "raw": {"milliseconds": many},
     }
-    found: list[dict[str, Any]] = []
-    for kind, (fill, drop) in kinds.items():
-        one, many = (_slowest_drop_ms(fill, drop, count) for count in (1, REMOVED))
-        found.append(
-            {
-                "name": f"dropping a {kind} that covers {REMOVED:,} values, p99 of {GROUP_DROPS}",
-                "value": many,
-                "unit": "ms",
-                "peer": f"{one:.2f} ms where it covers 1",
-                "limit": f"under {GROUP_LIMIT_MS:g}",
-                "met": many < GROUP_LIMIT_MS,
-            }
-        )
-    return found
 
 
-def _slowest_drop_ms(fill: Callable[[int], None], drop: Callable[[], object], count: int) -> float:
-    """Return the 99th percentile of many drops; the first one drops what was filled in."""
+def _drops_ms(
+    cache: RedisCache,
+    version_key: str,
+    count: int,
+    *,
+    fill: Callable[[int], None],
+    last: Callable[[int], object],
+    drop: Callable[[], bool],
+) -> list[float]:
+    """Return what many drops of ``count`` values took, sorted.
+
+    After each its version is put back, as no site ever does, so that the next one drops them again.
+    """
     fill(count)
+    version = cache.get(version_key)
     taken: list[float] = []
     for _ in range(GROUP_DROPS):
+        cache.set(version_key, version, timeout=600)
+        if last(count) is None:
+            raise RuntimeError("a value was gone before it was dropped")
         started = time.perf_counter()
-        if not drop():
-            raise RuntimeError("the second look still saw the version")
+        verified = drop()
         taken.append((time.perf_counter() - started) * 1000)
-        fill(1)
-    return sorted(taken)[int(GROUP_DROPS * 0.99)]
+        if not verified or last(count) is not None:
+            raise RuntimeError("a value is still there")
+    return sorted(taken)
+
+
+def _quantile(ordered: list[float], share: float) -> float:
+    return ordered[int(len(ordered) * share)]
 
 
 def _fill_tag(cache: RedisCache, count: int) -> None:
     versions = tag_versions(cache, ["books"])
     for start in range(0, count, KEYS_PER_WRITE):
         part = range(start, min(count, start + KEYS_PER_WRITE))
-        cache.set_many({f"page:{n}": (versions, n) for n in part}, timeout=600)
-    tagged_set(cache, "page:0", 0, tags=["books"], ttl_seconds=600, versions=versions)
-    if tagged_get(cache, f"page:{count - 1}") is None:
-        raise RuntimeError("a tagged value is missing")
+        # What tagged_set stores, many at a time.
+        cache.set_many({f"tagged:{n}": (versions, n) for n in part}, timeout=600)
 
 
 def _fill_namespace(cache: RedisCache, books: Namespace, count: int) -> None:
     generation = books.generation(cache)
     for start in range(0, count, KEYS_PER_WRITE):
         part = range(start, min(count, start + KEYS_PER_WRITE))
-        generation.set_many({f"page:{n}": n for n in part}, ttl_seconds=600)
+        generation.set_many({str(n): n for n in part}, ttl_seconds=600)

@@ -107,8 +107,13 @@ def invalidation_counts(cache: str = "default") -> InvalidationCounts:
         return replace(memory.counts, waiting=len(memory.keys))
 
 
-def keys_of(stale: Iterable[Stale]) -> list[str]:
-    """Return the keys whose removal drops ``stale``: a group goes with the key of its version."""
+def keys_of(stale: Stale | Iterable[Stale]) -> list[str]:
+    """Return the keys whose removal drops ``stale``: a group goes with the key of its version.
+
+    One key alone is taken as such, and not as its letters.
+    """
+    if isinstance(stale, str | Tag | Namespace):
+        stale = [stale]
     keys = (one if isinstance(one, str) else one.version_key for one in stale)
     return list(dict.fromkeys(keys))
 

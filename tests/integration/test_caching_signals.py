@@ -316,6 +316,13 @@ def test_a_warmer_of_a_dropped_key_is_asked_for_after_the_commit(
         unregister("pages", "popular")
 
 
+def test_one_key_alone_is_no_list_of_letters(declare: Callable[..., ModelRule]) -> None:
+    declare(Book, lambda _: "ab")
+    stale("ab", "a", "b")
+    Book.objects.create(title="a")
+    assert stale("ab", "a", "b") == {"ab"}
+
+
 # --- Bulk ----------------------------------------------------------------------------------------
 
 
