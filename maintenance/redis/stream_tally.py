@@ -19,9 +19,10 @@ NAMED_KEYS = 10
 class FamilyTally:
     """Counts of one family, over all nodes of its target.
 
-    ``keys_seen`` counts the keys that SCAN returned: a key comes twice if the server's hash table
-    shrinks meanwhile; offenders and removed members are counted once. ``moved_keys`` went to
-    another node of the cluster during the run, ``untimed_keys`` have entry IDs that are no times.
+    ``keys_seen`` counts the keys that SCAN returned and that were there: a key comes twice if the
+    server's hash table shrinks meanwhile; offenders and removed members are counted once.
+    ``moved_keys`` went to another node of the cluster during the run, ``untimed_keys`` have entry
+    IDs that are no times.
     ``ages_withheld`` says why members of any age were left, empty where they were not.
     """
 
@@ -65,11 +66,11 @@ class FamilyTally:
         """
         if set(map(type, answers[0])) != {int}:
             keys, answers = self._without_errors(keys, answers)
-        self.keys_seen += len(keys)
         over = self._excesses(keys, answers)
         # Counting each length once and taking the offenders' away again is cheaper, where most
         # streams are none, than asking of each whether it is one.
         lengths = Counter(answers[0])
+        self.keys_seen += len(keys) - lengths[0]
         self.before.add(lengths)
         lengths.subtract(excess.length for excess in over.values())
         self.after.add(lengths)

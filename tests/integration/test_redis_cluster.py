@@ -8,6 +8,7 @@ from pathlib import Path
 
 import pytest
 import redis
+from redis.cluster import RedisCluster
 
 from maintenance.conf import RedisTarget, StreamFamily
 from maintenance.core.errors import TargetUnavailable
@@ -56,6 +57,21 @@ def test_the_streams_of_all_nodes_are_trimmed_whichever_node_is_named(filled: Cl
     assert len(servers.rows) == 3
     assert "+cluster|slots" in report.facts["needs_acl"]
     assert report.facts["used_memory_before_bytes"] > 3 * 500_000
+
+
+def test_the_rights_that_the_report_names_are_enough_on_a_cluster(filled: Cluster) -> None:
+    family = StreamFamily(redis="main", pattern="*-home", max_length=10)
+    needed = trim(filled.urls[0], family, dry_run=True).facts["needs_acl"]
+    everywhere = {"target_nodes": RedisCluster.PRIMARIES}
+    with filled.client() as client:
+        client.execute_command(
+            "ACL", "SETUSER", "trimmer", "on", ">pw", "~*", *needed, **everywhere
+        )
+        try:
+            trim(f"redis://trimmer:pw@{filled.urls[0].rpartition('@')[2]}", family)
+        finally:
+            client.execute_command("ACL", "DELUSER", "trimmer", **everywhere)
+    assert max(lengths(filled)) == 10
 
 
 def test_a_provider_of_keys_is_asked_for_those_of_each_node(filled: Cluster) -> None:
