@@ -5,8 +5,8 @@ foreground, and FLUSHDB takes the sessions with it: none of them is used here.
 
 One batch a page: two SCANs from the same cursor, with and without ``TYPE string``, so that what is
 no cached value is seen and left alone; UNLINK of what an earlier page had; and a second look at what
-was removed by the batch before, by which time others had their turn. The cost grows with the keys of the database,
-which SCAN walks whatever the pattern is; the memory does not.
+was removed by the batch before, by which time others had their turn. The cost grows with the keys of
+the database, which SCAN walks whatever the pattern is; the memory does not.
 """
 
 from collections import Counter

@@ -26,7 +26,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from django.db.models import Model
-from django.db.models.signals import m2m_changed, post_save, pre_delete, pre_save
+from django.db.models.signals import ModelSignal, m2m_changed, post_save, pre_delete, pre_save
 
 from maintenance.caching.stale import Stale, count_broken, invalidate_on_commit, keys_of
 from maintenance.core.errors import ConfigurationError
@@ -65,57 +65,6 @@ class ModelRule:
     def drop(self, keys: Iterable[Stale], using: str | None) -> None:
         """Drop when the transaction commits."""
         invalidate_on_commit(keys, cache=self.cache, using=using)
-
-    # --- Receivers -------------------------------------------------------------------------------
-
-    def before_save(
-        self, *, instance: Model, raw: bool, using: str, sender: type[Model], **_: Any
-    ) -> None:
-        """Note the keys of the row as it is. One look-up by primary key a save."""
-        if raw or not self.look_at_old_row or _is_surely_new(instance):
-            return
-        old = sender._base_manager.using(using).filter(pk=instance.pk).first()
-        if old is not None:
-            notes = instance._state.__dict__.setdefault(_OLD_KEYS, {})
-            notes[id(self)] = self.keys(old)
-
-    def after_save(self, *, instance: Model, raw: bool, using: str, **_: Any) -> None:
-        """Drop the keys of the old row and of the new one."""
-        if raw:
-            return
-        old = instance._state.__dict__.get(_OLD_KEYS, {}).pop(id(self), [])
-        self.drop([*old, *self.keys(instance)], using)
-
-    def before_delete(self, *, instance: Model, using: str, **_: Any) -> None:
-        """Drop the keys while the object's relations can still be followed."""
-        self.drop(self.keys(instance), using)
-
-    def relation_changed(
-        self,
-        *,
-        instance: Model,
-        action: str,
-        model: type[Model],
-        pk_set: set[Any] | None,
-        using: str,
-        sender: type[Model],
-        reverse: bool,
-        **_: Any,
-    ) -> None:
-        """Drop the keys of the objects on either side, as far as they are of the rule's model."""
-        if action not in {"post_add", "post_remove", "pre_clear"}:
-            return
-        if isinstance(instance, self.model):
-            self.drop(self.keys(instance), using)
-        related = issubclass(model, self.model) or issubclass(self.model, model)
-        if not related:
-            return
-        others: Iterable[Any] = pk_set or ()
-        if action == "pre_clear":
-            others = _related(sender, instance, model, using, reverse=reverse)
-        kind = model if self.model._meta.abstract else self.model
-        for other in objects(kind, list(others), using):
-            self.drop(self.keys(other), using)
 
 
 _rules: list[ModelRule] = []
@@ -169,11 +118,12 @@ def forget(rule: ModelRule) -> None:
     """Take a rule back, for tests and reloads."""
     _rules.remove(rule)
     for model in _concerned(rule.model):
-        pre_save.disconnect(rule.before_save, sender=model, dispatch_uid=id(rule))
-        post_save.disconnect(rule.after_save, sender=model, dispatch_uid=id(rule))
-        pre_delete.disconnect(rule.before_delete, sender=model, dispatch_uid=id(rule))
+        if rules_of(model):
+            continue
+        for signal, receiver in _RECEIVERS.items():
+            signal.disconnect(receiver, sender=model)
         for through in _through_models(model):
-            m2m_changed.disconnect(sender=through, dispatch_uid=id(rule))
+            m2m_changed.disconnect(_relation_changed, sender=through)
 
 
 def rules() -> tuple[ModelRule, ...]:
@@ -193,17 +143,88 @@ def objects(model: type[Model], keys: list[Any], using: str) -> Iterator[Model]:
         yield from model._base_manager.using(using).filter(pk__in=part)
 
 
+# --- Receivers -----------------------------------------------------------------------------------
+
+
+def _before_save(*, sender: type[Model], instance: Model, raw: bool, using: str, **_: Any) -> None:
+    """Note the keys of the row as it is: one look-up by primary key a save, for all rules."""
+    asking = [rule for rule in rules_of(sender) if rule.look_at_old_row]
+    if raw or not asking or _is_surely_new(instance):
+        return
+    old = sender._base_manager.using(using).filter(pk=instance.pk).first()
+    instance._state.__dict__[_OLD_KEYS] = (
+        {} if old is None else {id(rule): rule.keys(old) for rule in asking}
+    )
+
+
+def _after_save(*, sender: type[Model], instance: Model, raw: bool, using: str, **_: Any) -> None:
+    """Drop the keys of the old row and of the new one."""
+    old_keys = instance._state.__dict__.pop(_OLD_KEYS, {})
+    for rule in () if raw else rules_of(sender):
+        rule.drop([*old_keys.get(id(rule), ()), *rule.keys(instance)], using)
+
+
+def _before_delete(*, sender: type[Model], instance: Model, using: str, **_: Any) -> None:
+    """Drop the keys while the object's relations can still be followed."""
+    for rule in rules_of(sender):
+        rule.drop(rule.keys(instance), using)
+
+
+def _relation_changed(
+    *,
+    sender: type[Model],
+    instance: Model,
+    action: str,
+    reverse: bool,
+    model: type[Model],
+    pk_set: set[Any] | None,
+    using: str,
+    **_: Any,
+) -> None:
+    """Drop the keys of the objects on either side, as far as they are of a rule's model."""
+    if action not in {"post_add", "post_remove", "pre_clear"}:
+        return
+    for rule in rules_of(type(instance)):
+        rule.drop(rule.keys(instance), using)
+    wanted: dict[type[Model], list[ModelRule]] = {}
+    for rule in _rules:
+        kind = _kind_to_load(rule, model)
+        if kind is not None:
+            wanted.setdefault(kind, []).append(rule)
+    others = list(pk_set or ())
+    if wanted and action == "pre_clear":
+        others = _related(sender, instance, model, using, reverse=reverse)
+    for kind, asking in wanted.items():
+        for other in objects(kind, others, using):
+            for rule in asking:
+                rule.drop(rule.keys(other), using)
+
+
+_RECEIVERS: dict[ModelSignal, Callable[..., None]] = {
+    pre_save: _before_save,
+    post_save: _after_save,
+    pre_delete: _before_delete,
+}
+
+
 def _connect(rule: ModelRule) -> None:
     # By sender: a receiver of all models would slow every deletion of the site, which Django
     # does in one statement only where nobody listens.
     for model in _concerned(rule.model):
-        pre_save.connect(rule.before_save, sender=model, weak=False, dispatch_uid=id(rule))
-        post_save.connect(rule.after_save, sender=model, weak=False, dispatch_uid=id(rule))
-        pre_delete.connect(rule.before_delete, sender=model, weak=False, dispatch_uid=id(rule))
+        for signal, receiver in _RECEIVERS.items():
+            signal.connect(receiver, sender=model)
         for through in _through_models(model):
-            m2m_changed.connect(
-                rule.relation_changed, sender=through, weak=False, dispatch_uid=id(rule)
-            )
+            m2m_changed.connect(_relation_changed, sender=through)
+
+
+def _kind_to_load(rule: ModelRule, model: type[Model]) -> type[Model] | None:
+    """Return the class of the other side's objects for a rule, if it concerns them at all.
+
+    A relation to a parent may hold a child that the rule is of: it has the parent's key.
+    """
+    if issubclass(model, rule.model):
+        return model
+    return rule.model if issubclass(rule.model, model) else None
 
 
 def _concerned(model: type[Model]) -> list[type[Model]]:

@@ -5,22 +5,26 @@ from typing import Any
 
 import pytest
 import redis
+from django.core.cache import caches
 from django.core.cache.backends.redis import RedisCache
 from django.test import override_settings
 
 from maintenance.caching import warm_after
 from maintenance.caching.backend import opened
+from maintenance.caching.flush import flush_cache
 from maintenance.caching.invalidation import (
     InvalidateOptions,
     invalidate_caches,
     invalidate_keys,
     invalidate_pattern,
 )
+from maintenance.caching.namespaces import Namespace
 from maintenance.caching.tags import tagged_get, tagged_set
 from maintenance.caching.warmers import unregister, warmer
 from maintenance.conf import CacheTarget, InvalidationRule
 from maintenance.core.errors import InvalidOptions, UnknownName
 from maintenance.core.job import Job
+from maintenance.core.options import DryRunOption
 from maintenance.core.plans import Verdict
 from maintenance.core.reports import Report
 
@@ -241,3 +245,33 @@ def test_what_was_dropped_is_asked_to_be_warmed(
     finally:
         for key in ("front", "book:1", "shelf[1]:1", "other"):
             unregister("pages", key)
+
+
+def test_a_cache_of_django_redis_is_invalidated_like_djangos_own(
+    redis_url: str, client: redis.Redis
+) -> None:
+    pytest.importorskip("django_redis")
+    setting = {
+        "BACKEND": "django_redis.cache.RedisCache",
+        "LOCATION": redis_url,
+        "KEY_PREFIX": "theirs",
+        "VERSION": 2,
+    }
+    rules = {
+        "books": InvalidationRule(prefixes=("book:",), keep=("book:1",), tags=("a",)),
+        "front": InvalidationRule(keys=("front",), namespaces=("n",)),
+    }
+    with override_settings(CACHES={"theirs": setting}):
+        cache = caches["theirs"]
+        cache.set_many({"book:1": 1, "book:2": 2, "front": 3, "other": 4})
+        tagged_set(cache, "page", "html", tags=["a"], ttl_seconds=60)
+        Namespace("n").generation(cache).set("1", "html", ttl_seconds=60)
+        report = invalidate(CacheTarget(alias="theirs", invalidate=rules))
+        assert {outcome.verdict for outcome in report.outcomes} == {Verdict.WORKED}
+        assert cache.get_many(["book:1", "book:2", "front", "other"]) == {"book:1": 1, "other": 4}
+        assert tagged_get(cache, "page") is None
+        assert Namespace("n").generation(cache).get("1") is None
+        flush = CacheTarget(alias="theirs", allow=("flush_cache",))
+        flush_cache(Job("theirs", flush, DryRunOption()))
+        assert client.dbsize() == 0
+        cache.client.close()

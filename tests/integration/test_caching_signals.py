@@ -224,6 +224,20 @@ def test_a_review_that_moves_to_another_book_drops_the_keys_of_both(
     assert stale(*keys) == {f"reviews_{two.pk}"}
 
 
+def test_several_rules_of_a_model_share_one_look_at_the_old_row(
+    declare: Callable[..., ModelRule], django_assert_num_queries: Any
+) -> None:
+    book = Book.objects.create(title="a")
+    for number in range(3):
+        declare(Book, lambda book, number=number: [f"{number}_{book.title}"])
+    book.title = "b"
+    keys = [f"{number}_{title}" for number in range(3) for title in "ab"]
+    stale(*keys)
+    with django_assert_num_queries(2):
+        book.save()
+    assert stale(*keys) == set(keys)
+
+
 def test_without_a_look_at_the_old_row_a_save_asks_the_database_nothing_more(
     declare: Callable[..., ModelRule], django_assert_num_queries: Any
 ) -> None:
