@@ -33,6 +33,7 @@ BENCHES = {
     "repairs": "bench.repairs",
     "invalidation": "bench.invalidation",
     "warming": "bench.warming",
+    "repacking": "bench.repacking",
 }
 
 

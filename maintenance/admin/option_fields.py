@@ -102,7 +102,7 @@ def _is_collection_of_text(hint: Any) -> bool:
     origin = get_origin(hint)
     if not (isinstance(origin, type) and issubclass(origin, Collection)):
         return False
-    return all(arg in (str, Ellipsis) for arg in get_args(hint))
+    return all(arg in (str, Ellipsis) or get_origin(arg) is Literal for arg in get_args(hint))
 
 
 def _described(

@@ -37,6 +37,7 @@ class Everything:
     limit_bytes: Annotated[int, Field(ge=0)] = 5
     share_ratio: float | None = None
     names: tuple[str, ...] = ("a", "b")
+    parts: tuple[Literal["look", "write"], ...] = ("look",)
     again: bool | None = None
     keep: bool = True
     word: str = ""
@@ -82,6 +83,7 @@ def submitted(**changes: str) -> TaskForm:
         ("limit_bytes", forms.IntegerField),
         ("share_ratio", forms.FloatField),
         ("names", LinesField),
+        ("parts", LinesField),
         ("again", forms.TypedChoiceField),
         ("word", forms.CharField),
         ("extra", forms.JSONField),
@@ -114,6 +116,7 @@ def test_what_was_not_changed_is_not_sent() -> None:
         ("limit_bytes", "0", 0),
         ("share_ratio", "0.25", 0.25),
         ("names", "one\n\n  two  \n", ["one", "two"]),
+        ("parts", "look\nwrite", ["look", "write"]),
         ("again", "false", False),
         ("keep", "off", False),
         ("word", "hello", "hello"),

@@ -140,6 +140,12 @@ _LIMIT_WORDS = {
 }
 
 
+_ROOM_WORDS = {
+    "configured": "in a container or plan with {}",
+    "machine": "on a machine with {}",
+}
+
+
 def _consequence(facts: ServerFacts) -> str:
     if not facts.maxmemory_bytes:
         return "is killed by the operating system"
@@ -149,17 +155,16 @@ def _consequence(facts: ServerFacts) -> str:
 def _unlimited(
     name: str, roles: Sequence[str], facts: ServerFacts, ceiling: Ceiling | None
 ) -> Finding:
-    of = ""
+    where = ""
     if ceiling is not None:
-        of = f" of {bytes_in_words(ceiling.limit_bytes)} of {_LIMIT_WORDS[ceiling.source]}"
-        of = of.replace("of the memory", "of memory", 1) if ceiling.source == "machine" else of
+        where = f", {_ROOM_WORDS[ceiling.source].format(bytes_in_words(ceiling.limit_bytes))},"
     return Finding(
         code="redis-memory-unlimited",
         severity=Severity.WARNING if "cache" in roles else Severity.INFO,
         subject=name,
         sentence=(
-            f"{name} has no maxmemory: it uses {bytes_in_words(facts.used_memory_bytes)}{of} and may"
-            " grow until there is none left, when the operating system kills it."
+            f"{name} has no maxmemory: it uses {bytes_in_words(facts.used_memory_bytes)}{where}"
+            " and may grow until no memory is left, when the operating system kills it."
         ),
         evidence={
             "used_memory_bytes": facts.used_memory_bytes,

@@ -10,7 +10,7 @@ Part = Literal["encodings", "trial", "repack", "abandoned", "time_outs"]
 
 @dataclass(frozen=True, slots=True)
 class ReclaimOptions(DryRunOption):
-    """``parts`` are what is done, in this order.
+    """``parts`` are what is done: encodings, trial, repack, abandoned, time_outs, in this order.
 
     ``encodings`` looks for values just over the limits of the compact encodings and recommends
     limits; it writes nothing. ``trial`` measures the recommended limits on copies of a few values

@@ -23,7 +23,7 @@ from maintenance.redis.reclaim.advice import (
 from maintenance.redis.reclaim.compact import Limits, SizeModel
 from maintenance.redis.reclaim.encodings import EncodingSample, Recommendation
 from maintenance.redis.reclaim.expiry import ExpiryLook
-from maintenance.redis.reclaim.leftovers import LeftoverTally
+from maintenance.redis.reclaim.leftovers import AbandonedPrefix, LeftoverTally
 from maintenance.redis.reclaim.options import ReclaimOptions
 from maintenance.redis.reclaim.repack import RepackTally
 from maintenance.redis.reclaim.trial import Measured
@@ -178,6 +178,21 @@ def _findings(run: ReclaimRun) -> Iterator[Finding]:
     if "trial" in run.options.parts and not run.may_try_out:
         yield unavailable("redis-encoding-trial", run.target_name, "the trial", _trial_needs(run))
     yield from _permanence_findings(run)
+    yield from _idle_time_findings(run)
+
+
+def _idle_time_findings(run: ReclaimRun) -> Iterator[Finding]:
+    """Say that a rule by idle time finds nothing where the server keeps none."""
+    if not run.server.maxmemory_policy.endswith("-lfu"):
+        return
+    for tally in run.leftovers:
+        if isinstance(tally.rule, AbandonedPrefix) and tally.rule.minimum_idle_seconds:
+            yield unavailable(
+                "reclaim-idle-times",
+                tally.rule.prefix,
+                f"which keys under {tally.rule.prefix} nobody uses",
+                "a policy that keeps idle times, which LFU does not, or minimum_idle_seconds = 0",
+            )
 
 
 def _trial_needs(run: ReclaimRun) -> str:
@@ -254,7 +269,8 @@ def _repack_sentence(tally: RepackTally) -> str:
         f"{tally.contested:,} were written to meanwhile at each attempt and left alone": (
             tally.contested
         ),
-        f"{tally.fruitless:,} hold members that are too long to be compact": tally.fruitless,
+        f"{tally.fruitless:,} cannot be compact (members longer than the limit, or fields with a time"
+        " to live of their own)": tally.fruitless,
         f"{tally.vanished:,} were gone by then": tally.vanished,
         f"{tally.moved:,} live on another node by now": tally.moved,
     }
