@@ -13,13 +13,23 @@ from maintenance.conf import (
     StreamOwners,
     parse_configuration,
 )
-from maintenance.core.errors import Cancelled, ConfigurationError, MissingRights, UnknownName
+from maintenance.core.conditions import require_leave
+from maintenance.core.errors import (
+    Cancelled,
+    ConfigurationError,
+    MissingRights,
+    Skipped,
+    UnknownName,
+)
 from maintenance.core.findings import Severity
 from maintenance.core.job import Job, SilentProgress
 from maintenance.core.plans import Verdict
+from maintenance.core.registry import task_named
 from maintenance.core.reports import Report
 from maintenance.postgres.answers import first_column
 from maintenance.redis.abandoned import RemoveStreamsOptions, remove_abandoned_streams
+from maintenance.redis.providers import owner_provider, unregister
+from maintenance.schedules import CHECKLISTS
 from tests.postgres_clients import ask
 from tests.redis_servers import Cluster
 
@@ -304,6 +314,41 @@ def test_a_query_says_who_is_kept(
     assert sorted(answer, key=int) == ALL_BUT_THREE
     remove(each_server, kept(), lambda: list(first_column(database, ACTIVE)))
     assert [user for user in USERS if user not in users_with_streams(client)] == [3, 7, 11]
+
+
+def site(redis_url: str, database_url: str, **owners: Any) -> dict[str, Any]:
+    return {
+        "databases": {"site": {"url": database_url}},
+        "redis": {"main": {"url": redis_url}},
+        "streams": {"home": family().model_dump(exclude_unset=True)},
+        "stream_owners": {"users": {"answers": "kept", **owners}},
+    }
+
+
+def test_the_task_asks_the_database_or_the_function_of_the_configuration(
+    client: redis.Redis, each_server: str, database: DatabaseTarget, settings: Any
+) -> None:
+    spec = task_named("remove_abandoned_streams")
+    job = Job("main", RedisTarget(url=each_server), RemoveStreamsOptions(exceptions=("7",)))
+    settings.MAINTENANCE = site(each_server, str(database.url), database="site", sql=ACTIVE)
+    spec.function(job)
+    assert [user for user in USERS if user not in users_with_streams(client)] == [3, 11]
+    settings.MAINTENANCE = site(each_server, str(database.url), provider="users")
+    owner_provider("users")(lambda: (user for user in USERS if user != 4))
+    try:
+        spec.function(job)
+    finally:
+        unregister("users")
+    assert [user for user in USERS if user not in users_with_streams(client)] == [3, 4, 11]
+
+
+def test_the_task_is_off_until_its_target_allows_it() -> None:
+    spec = task_named("remove_abandoned_streams")
+    with pytest.raises(Skipped, match=r'add allow = \["remove_streams"\]'):
+        require_leave(spec, "main", RedisTarget(url="redis://h"))
+    require_leave(spec, "main", RedisTarget(url="redis://h", allow=("remove_streams",)))
+    planned = {line.task for lines in CHECKLISTS.values() for line in lines}
+    assert spec.short_name not in planned
 
 
 @pytest.mark.parametrize(
