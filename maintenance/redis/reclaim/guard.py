@@ -92,7 +92,6 @@ def _attempt(
         return True
     if isinstance(watched, Exception):
         raise watched
-    size.take(len(keys), began, ended)
     try:
         writes = _decided(keys, looks, answers, write)
     except Touched:
@@ -100,6 +99,7 @@ def _attempt(
         return False
     if not any(writes.values()):
         exchange.run([_UNWATCH])
+        size.take(len(keys), began, ended)
         done.left_alone += keys
         return True
     return _execute(exchange, writes, size, done)
@@ -125,7 +125,7 @@ def _execute(
         raise executed
     if executed is None:
         return False
-    size.take(len(writes), began, ended)
+    size.take(len(writes), began, ended)  # dearer than the look, which others wait for less
     remaining = iter(executed)
     for key, several in writes.items():
         if several:
