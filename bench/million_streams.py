@@ -113,34 +113,32 @@ def _speed_rows(
         "redis_benchmark_keys_per_second": list(ceilings),
         "pipeline_seconds": list(pipelines),
     }
-    found = []
-    if ceilings:
-        ceiling = statistics.median(ceilings)
-        found.append(
-            _row(
-                f"speed of a trim of {STREAMS:,} streams against redis-benchmark -c 1 -P 100",
-                rate / ceiling,
-                "times",
-                f"ours {rate:,.0f} keys/s, redis-benchmark {ceiling:,.0f} commands/s",
-                at_least=CEILING_LIMIT,
-            )
-            | {"raw": raw}
-        )
+    ceiling = statistics.median(ceilings)
     pipeline = STREAMS / statistics.median(pipelines)
-    found.append(
+    return [
+        _row(
+            f"speed of a trim of {STREAMS:,} streams against redis-benchmark -c 1 -P 100",
+            rate / ceiling,
+            "times",
+            f"ours {rate:,.0f} keys/s, redis-benchmark {ceiling:,.0f} commands/s",
+            at_least=CEILING_LIMIT,
+        )
+        | {"raw": raw},
         _row(
             "speed of it against redis-py's pipeline",
             rate / pipeline,
             "times",
             f"pipeline of {PIPELINE_COMMANDS:,} {pipeline:,.0f} keys/s",
             at_least=PIPELINE_LIMIT,
-        )
-    )
-    peak = max(many.peak_memory_mb)
-    found.append(
-        _row("peak memory of the process that trims them", peak, "MB", "", under=MEMORY_LIMIT_MB)
-    )
-    return found
+        ),
+        _row(
+            "peak memory of the process that trims them",
+            max(many.peak_memory_mb),
+            "MB",
+            "",
+            under=MEMORY_LIMIT_MB,
+        ),
+    ]
 
 
 def _felt_rows(many: Trial, single: Trial) -> list[dict[str, Any]]:

@@ -32,7 +32,7 @@ from maintenance.redis_client.nodes import Node, nodes
 from maintenance.redis_client.packed import Exchange, Packer, exchange
 from maintenance.redis_client.probe import LatencyProbe, PacedProgress, probing
 
-#: Memory is measured on one stream in this many of those to be removed.
+#: Memory is measured on one in this many of the streams to be removed, and on at least one of a page.
 SAMPLE_EVERY = 20
 #: UNLINK frees large keys in another thread; small ones it frees at once. Keys in one batch.
 FIRST_BATCH_KEYS = 100
@@ -165,8 +165,8 @@ class _Removal:
 
     def _gone(
         self, tally: AbandonedTally, answer: Answer, server: _Server, phase: str
-    ) -> Iterator[tuple[bytes, int]]:
-        """Yield the streams on one server whose owner is gone, with their lengths."""
+    ) -> Iterator[dict[bytes, int]]:
+        """Yield the streams on one server whose owner is gone, with their lengths, page by page."""
         stay = self.exceptions | {identity.encode() for identity in tally.owners.exceptions}
         pattern = tally.family.pattern.encode()
         size = page_size(tally.family.keys_per_batch)
@@ -178,12 +178,14 @@ class _Removal:
             server.progress.update(
                 min(walked, total), total, phase=f"{phase} {tally.name}", unit="keys"
             )
+            gone: dict[bytes, int] = {}
             for key, length in zip(keys, lengths, strict=True):
                 if not tally.is_stream(length):
                     continue
                 owner = tally.form.owner(key)
                 if owner and owner not in stay and answer.is_gone(owner):
-                    yield key, length
+                    gone[key] = length
+            yield gone
 
     def _count(self, tally: AbandonedTally, answer: Answer) -> Iterator[bytes]:
         """Count what is gone, and yield its keys."""
@@ -192,11 +194,12 @@ class _Removal:
         tally.counting = True
         for server in self.servers:
             with explained_errors(server.node.url):
-                for key, length in self._gone(tally, answer, server, "counting"):
-                    tally.take_gone(key, length)
-                    if tally.gone_keys % SAMPLE_EVERY == 1:
+                for gone in self._gone(tally, answer, server, "counting"):
+                    for key, length in gone.items():
+                        tally.take_gone(key, length)
+                    for key in list(gone)[::SAMPLE_EVERY]:
                         self._sample(tally, server, key)
-                    yield key
+                    yield from gone
         tally.counting = False
 
     def _sample(self, tally: AbandonedTally, server: _Server, key: bytes) -> None:
@@ -210,13 +213,11 @@ class _Removal:
         started = time.perf_counter()
         for server in self.servers:
             with explained_errors(server.node.url):
-                gone = (
-                    key
-                    for key, _length in self._gone(tally, answer, server, "removing")
-                    if key in counted
-                )
-                while keys := list(islice(gone, server.batch_size.units)):
-                    self._unlink(tally, server, keys)
+                for gone in self._gone(tally, answer, server, "removing"):
+                    # At once: what this page shows must not grow old before it is acted on.
+                    due = (key for key in gone if key in counted)
+                    while keys := list(islice(due, server.batch_size.units)):
+                        self._unlink(tally, server, keys)
         tally.duration_seconds = time.perf_counter() - started
 
     def _unlink(self, tally: AbandonedTally, server: _Server, keys: list[bytes]) -> None:
