@@ -15,12 +15,13 @@ import pytest
 import redis
 
 from maintenance.conf import ReclaimRules, RedisTarget
-from maintenance.core.errors import MissingRights
+from maintenance.core.errors import MissingRights, TargetUnavailable
 from maintenance.core.findings import Finding
 from maintenance.core.job import Job, SilentProgress
 from maintenance.core.plans import Outcome, Verdict
 from maintenance.core.reports import Report
 from maintenance.redis.reclaim import repack as repack_part
+from maintenance.redis.reclaim import report as report_part
 from maintenance.redis.reclaim.expiry import ExpiryLook
 from maintenance.redis.reclaim.options import ReclaimOptions
 from maintenance.redis.reclaim.run import reclaim_redis_memory
@@ -354,6 +355,20 @@ def test_a_rate_limit_and_a_full_memory_are_heeded(
     began = time.monotonic()
     reclaim(each_server, "repack", rules={"keys_per_second": 100})
     assert time.monotonic() - began >= 0.39
+
+
+def test_memory_that_fills_up_in_the_run_ends_it_by_its_name_and_loses_nothing(
+    each_server: str, each_client: redis.Redis, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    fill_streams(each_client, 20)
+    before = everything(each_client)
+    each_client.config_set("zset-max-listpack-entries", 256)
+    monkeypatch.setattr(report_part, "HIGHEST_USED_RATIO", 100.0)
+    each_client.config_set("maxmemory", 500_000)
+    with pytest.raises(TargetUnavailable, match="when used memory > 'maxmemory'"):
+        reclaim(each_server, "repack")
+    each_client.config_set("maxmemory", 0)
+    assert everything(each_client) == before
 
 
 def test_a_replica_is_looked_at_and_never_written_to(

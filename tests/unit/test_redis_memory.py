@@ -178,7 +178,7 @@ def test_a_cache_beside_a_broker_under_allkeys_lru_is_critical_and_keeps_its_und
     (found,) = findings("broker", "cache", maxmemory_policy="allkeys-lru")
     assert found.severity is Severity.CRITICAL
     assert found.sentence == (
-        "main holds broker together with cache under maxmemory-policy allkeys-lru:"
+        "main holds a broker together with a cache under maxmemory-policy allkeys-lru:"
         " queued work can vanish without an error."
     )
     assert "a server of its own" in found.advice

@@ -18,6 +18,15 @@ FRAGMENTATION_MINIMUM_BYTES = 64 * 1024**2
 FRAGMENTATION_HIGH_RATIO = 1.5
 FRAGMENTATION_SWAP_RATIO = 0.9
 
+#: How a sentence says what a server holds.
+ROLE_WORDS: Mapping[str, str] = {
+    "broker": "a broker",
+    "cache": "a cache",
+    "ledger": "a ledger",
+    "sessions": "sessions",
+    "streams": "streams",
+}
+
 #: Roles whose data must stay whatever happens: the server may not choose what to forget.
 NEEDS_NOEVICTION = ("broker", "ledger")
 
@@ -211,7 +220,9 @@ def _harm(rule: PolicyRule, policy: str) -> str | None:
 def _policy_finding(name: str, roles: Sequence[str], role: str, policy: str, harm: str) -> Finding:
     rule = POLICY_RULES[role]
     shared = len(roles) > 1
-    what = f"{role} together with {_joined(r for r in roles if r != role)}" if shared else role
+    what = ROLE_WORDS[role]
+    if shared:
+        what += f" together with {roles_in_words([r for r in roles if r != role])}"
     advice = f"Use {rule.better}; make it permanent in the server's configuration."
     if shared and role in NEEDS_NOEVICTION:
         advice = (
@@ -238,7 +249,7 @@ def _cache_without_eviction(name: str, roles: Sequence[str]) -> Finding:
             severity=Severity.INFO,
             subject=name,
             sentence=(
-                f"{name} holds a cache together with {_joined(needing)} under noeviction: that keeps"
+                f"{name} holds a cache together with {roles_in_words(needing)} under noeviction: that keeps"
                 " what must stay, but once the cache has filled the server every write fails."
             ),
             evidence={"maxmemory_policy": "noeviction", "roles": list(roles)},
@@ -256,8 +267,9 @@ def _cache_without_eviction(name: str, roles: Sequence[str]) -> Finding:
     )
 
 
-def _joined(names: Sequence[str] | Iterator[str]) -> str:
-    *first, last = names
+def roles_in_words(roles: Sequence[str]) -> str:
+    """Say what a server holds by its roles: ``a broker, sessions and streams``."""
+    *first, last = [ROLE_WORDS[role] for role in roles]
     return f"{', '.join(first)} and {last}" if first else last
 
 

@@ -6,6 +6,7 @@ from typing import Any
 from maintenance.conf import Thresholds
 from maintenance.core.findings import Finding, Severity
 from maintenance.core.wording import counted, seconds_in_words
+from maintenance.redis.memory.limits import roles_in_words
 
 #: Roles whose loss is felt, and by whom.
 MUST_SURVIVE = {
@@ -116,7 +117,7 @@ def _nothing_kept(
         severity=Severity.WARNING,
         subject=name,
         sentence=(
-            f"{name} holds {' and '.join(lost)} and writes nothing to disk: after a restart"
+            f"{name} holds {roles_in_words(lost)} and writes nothing to disk: after a restart"
             f" {', and '.join(MUST_SURVIVE[role] for role in lost)}."
         ),
         evidence={"save": settings["save"], "aof_enabled": False, "roles": list(roles)},

@@ -5,7 +5,7 @@ may be secrets.
 """
 
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import redis
@@ -165,8 +165,12 @@ def _slow_log(
     previous: Mapping[str, Any],
 ) -> Iterator[Finding]:
     if settings.get("slowlog-log-slower-than") == "-1":
-        needs = "the slow log, which is off: CONFIG SET slowlog-log-slower-than 10000"
-        yield unavailable("redis-slow-commands", name, "which commands are slow", needs)
+        yield replace(
+            unavailable("redis-slow-commands", name, "which commands are slow", "the slow log"),
+            advice="It is off. Turn it on; commands that take longer than 10 ms are then noted.",
+            commands=("CONFIG SET slowlog-log-slower-than 10000",),
+            undo=("CONFIG SET slowlog-log-slower-than -1",),
+        )
         return
     new, count = new_entries(log, previous)
     if not new:
@@ -213,8 +217,14 @@ def _events(
     previous: Mapping[str, Any],
 ) -> Iterator[Finding]:
     if settings.get("latency-monitor-threshold") == "0":
-        needs = "the latency monitor, which is off: CONFIG SET latency-monitor-threshold 100"
-        yield unavailable("redis-latency", name, "what makes the server stall", needs)
+        yield replace(
+            unavailable(
+                "redis-latency", name, "what makes the server stall", "the latency monitor"
+            ),
+            advice="It is off. Turn it on; what took longer than 100 ms is then noted.",
+            commands=("CONFIG SET latency-monitor-threshold 100",),
+            undo=("CONFIG SET latency-monitor-threshold 0",),
+        )
         return
     known = previous.get("latency_events", {})
     for event in events:
