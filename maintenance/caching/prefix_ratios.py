@@ -206,7 +206,7 @@ def what_to_change(counts: PrefixCounts, evicted_keys: int | None) -> str:
     """Say what the counts point at, the most likely cause first."""
     if counts.sets < counts.misses / 2:
         return (
-            f"Only {counts.sets:,} values were stored for {counts.misses:,} misses: what is looked"
+            f"{_few(counts.sets)} stored for {counts.misses:,} misses: what is looked"
             " for does not exist, or is None and not stored. Store that there is nothing, too, for"
             " a short time."
         )
@@ -230,6 +230,12 @@ def what_to_change(counts: PrefixCounts, evicted_keys: int | None) -> str:
         f"Values expire between two reads: lengthen the time-out{_present_ttl(counts)}, or warm"
         " the keys that are asked for most."
     )
+
+
+def _few(sets: int) -> str:
+    if sets == 0:
+        return "No value was"
+    return f"Only {counted(sets, 'value')} {'was' if sets == 1 else 'were'}"
 
 
 def _present_ttl(counts: PrefixCounts) -> str:

@@ -21,7 +21,7 @@ class PageRequest:
 class Warmer:
     """One registered function.
 
-    ``key`` is ``None`` for one that returns many keys. One with ``is_pages`` returns
+    ``key`` is ``None`` for one that returns many keys. One that names ``pages`` returns
     :class:`PageRequest`s, whose pages Django's own cache middleware stores. ``prefix`` is the key
     prefix of its values (:mod:`maintenance.caching.key_prefixes`), empty where it is not known.
     """
@@ -33,7 +33,12 @@ class Warmer:
     ttl_seconds: int
     timeout_seconds: float
     prefix: str = ""
-    is_pages: bool = False
+    pages: str = ""
+
+    @property
+    def is_pages(self) -> bool:
+        """Whether the function returns pages to render."""
+        return bool(self.pages)
 
     @property
     def many(self) -> bool:
@@ -42,8 +47,8 @@ class Warmer:
 
     @property
     def source(self) -> str:
-        """Module and name of the function."""
-        return f"{self.function.__module__}.{self.function.__qualname__}"
+        """Module and name of the function, or the URL of the page."""
+        return self.pages or f"{self.function.__module__}.{self.function.__qualname__}"
 
 
 _registered: dict[tuple[str, str], Warmer] = {}
@@ -108,9 +113,7 @@ def warm_view(
         found = [urls] if isinstance(urls, str) else urls()
         return [PageRequest(url, variant) for url in found for variant in variants]
 
-    if not isinstance(urls, str):
-        requests.__module__, requests.__qualname__ = urls.__module__, urls.__qualname__
-    elif "://" not in urls:
+    if isinstance(urls, str) and "://" not in urls:
         raise ConfigurationError(
             f'warm_view needs a whole URL, got "{urls}": scheme and host are part of a page\'s key.'
         )
@@ -124,7 +127,7 @@ def warm_view(
             ttl_seconds=1,  # the response says it
             timeout_seconds=timeout_seconds,
             prefix="views.decorators.cache.cache_page",
-            is_pages=True,
+            pages=urls if isinstance(urls, str) else f"{urls.__module__}.{urls.__qualname__}",
         )
     )
 

@@ -87,7 +87,8 @@ def warm_caches(
         opened(job.target_name, job.target) as cache,
         paced(cache, job.progress, job.target.added_latency_ms) as (progress, with_its_latency),
     ):
-        prefixes = _prefixes_of(chosen, cache, job.previous_state.get("prefixes", {}))
+        known: dict[str, str] = dict(job.previous_state.get("prefixes", {}))
+        prefixes = _prefixes_of(chosen, cache, known)
         reads = _reads_by_prefix(cache)
         chosen = by_demand(chosen, {name: reads.get(prefixes[name], 0) for name in prefixes})
         if not job.options.dry_run:
@@ -108,7 +109,7 @@ def warm_caches(
                 job.steps.record(one.name, outcome)
         follow_up = _follow_up(cache, job.target_name, job.options)
     return with_its_latency(
-        build_report(job.target_name, job.options.dry_run, results, prefixes, follow_up)
+        build_report(job.target_name, job.options.dry_run, results, known | prefixes, follow_up)
     )
 
 
@@ -245,9 +246,9 @@ class _Warming:
     def _render_pages(self, result: WarmerResult) -> None:
         one = result.warmer
         if not self.alias:
-            result.failure = (
-                "pages are rendered by the site's own code: give this cache target the alias of"
-                " settings.CACHES in place of a URL"
+            result.failure = "pages are rendered by the site's own code, and this target is a URL"
+            result.remedy = (
+                "Give this cache target the alias of settings.CACHES in place of the URL."
             )
             return
         if self.options.dry_run:

@@ -34,6 +34,7 @@ class WarmerResult:
     compute_seconds: float = 0.0
     duration_seconds: float = 0.0
     failure: str = ""
+    remedy: str = ""
     prefix: str = ""
     page_failures: dict[str, str] = field(default_factory=dict)
     varies_on: set[str] = field(default_factory=set)
@@ -82,20 +83,29 @@ def _summary(name: str, dry_run: bool, results: Sequence[WarmerResult]) -> str:
     if not results:
         return f'Nothing to do: no warmer is registered for cache "{name}".'
     if dry_run:
-        due = [result for result in results if result.is_due]
+        due = [result for result in results if result.is_due and not result.failure]
         cold = sum(result.was == "cold" for result in due)
-        return f"{len(due)} warmers would run, {cold} of them on a cold key (dry run)."
+        return f"{counted(len(due), 'warmer')} would run, {cold} on a cold key (dry run)."
     written = sum(result.keys_written for result in results)
+    wrote = sum(result.keys_written > 0 for result in results)
     failed = [result.warmer.name for result in results if result.failure]
     earlier = sum(result.earlier is not None for result in results)
-    if written == 0 and not failed and not earlier:
-        return f"Nothing to do: every value of {len(results)} warmers is there."
-    text = f"{written:,} values written by {len(results) - len(failed)} of {len(results)} warmers"
+    idle = len(results) - wrote - len(failed) - earlier
+    parts = []
+    if written:
+        parts.append(f"{counted(written, 'value')} written by {counted(wrote, 'warmer')}")
     if earlier:
-        text += f", {earlier} of them in an earlier attempt of this run"
+        parts.append(f"{earlier} had done their work in an earlier attempt of this run")
+    if idle:
+        parts.append(f"{idle} had nothing to do" if parts or failed else _nothing_to_do(idle))
     if failed:
-        text += f"; failed, with the old value kept: {listed(failed)}"
-    return text + "."
+        parts.append(f"failed, with the old value kept: {listed(failed)}")
+    text = "; ".join(parts)
+    return f"{text[:1].upper()}{text[1:]}."
+
+
+def _nothing_to_do(warmers: int) -> str:
+    return f"nothing to do: every value of {counted(warmers, 'warmer')} is there"
 
 
 def _findings(result: WarmerResult) -> Iterator[Finding]:
@@ -110,11 +120,7 @@ def _findings(result: WarmerResult) -> Iterator[Finding]:
                 " before stays until its time-out."
             ),
             evidence={"source": one.source, "compute_seconds": result.compute_seconds},
-            advice=(
-                "Ask for one of its pages as a visitor would, and look into the site's log."
-                if one.is_pages
-                else f"Run {one.source}() in a shell of the site and mend what it says."
-            ),
+            advice=result.remedy or _remedy(one),
         )
         return
     if result.keys_present_after < result.keys_written:
@@ -144,6 +150,12 @@ def _findings(result: WarmerResult) -> Iterator[Finding]:
             advice="Mend the values, or the server's memory where it says OOM.",
         )
     yield from _page_findings(result)
+
+
+def _remedy(one: Warmer) -> str:
+    if one.is_pages:
+        return "Ask for one of its pages as a visitor would, and look into the site's log."
+    return f"Run {one.source}() in a shell of the site and mend what it says."
 
 
 def _page_findings(result: WarmerResult) -> Iterator[Finding]:
@@ -191,7 +203,7 @@ def outcome_of(dry_run: bool, result: WarmerResult) -> Outcome:
         statement=_statement(result.warmer),
         reason=f"the cache was {result.was}" if result.was != "unknown" else "on schedule",
     )
-    if dry_run:
+    if dry_run and not result.failure:
         return Outcome(action, Verdict.PLANNED, _plan(result), before)
     verdict, sentence = _verdict(result)
     return Outcome(
@@ -206,7 +218,7 @@ def outcome_of(dry_run: bool, result: WarmerResult) -> Outcome:
 
 def _statement(one: Warmer) -> str:
     if one.is_pages:
-        return f"GET each page of {one.source}()"
+        return f"GET {one.pages}" if "://" in one.pages else f"GET each page of {one.pages}()"
     keys = one.key if one.key is not None else "each key of the result"
     return f"{one.source}() -> cache.set({keys}, ..., {one.ttl_seconds})"
 
@@ -235,9 +247,12 @@ def _verdict(result: WarmerResult) -> tuple[Verdict, str]:
         return Verdict.FAILED, "Some values were gone right after they were written."
     if result.page_failures or result.keys_refused:
         lost = len(result.page_failures) + result.keys_refused
-        return Verdict.FAILED, f"{result.keys_written:,} values written, {lost:,} were not."
+        return Verdict.FAILED, f"{counted(result.keys_written, 'value')} written, {lost:,} not."
     cold = result.keys_looked_at - result.keys_warm_before
-    return Verdict.WORKED, f"{result.keys_written:,} values written, {cold:,} of them were cold."
+    return (
+        Verdict.WORKED,
+        f"{counted(result.keys_written, 'value')} written, {cold:,} of them cold.",
+    )
 
 
 def _row(result: WarmerResult) -> dict[str, Any]:

@@ -69,7 +69,7 @@ def test_a_visitor_finds_the_page_that_was_warmed_for_each_header() -> None:
     themes = [{"X-Theme": "dark"}, {"X-Theme": "light"}]
     warm_view("http://localhost/front/", headers=themes, cache=TARGET, name="front")
     report = warm()
-    assert report.summary == "2 values written by 1 of 1 warmers."
+    assert report.summary == "2 values written by 1 warmer."
     assert report.findings == ()
     assert rendered == ["dark", "light"]
     assert (visit("dark"), visit("light")) == ("page 1 in dark", "page 2 in light")
@@ -79,7 +79,7 @@ def test_a_visitor_finds_the_page_that_was_warmed_for_each_header() -> None:
 def test_a_warm_page_is_rendered_anew_or_left_alone() -> None:
     warm_view("http://localhost/front/", headers=[{"X-Theme": "dark"}], cache=TARGET, name="front")
     warm()
-    assert warm(cold_only=True).summary == "Nothing to do: every value of 1 warmers is there."
+    assert warm(cold_only=True).summary == "Nothing to do: every value of 1 warmer is there."
     assert warm(expiring_within_seconds=60).summary.startswith("Nothing to do")
     assert rendered == ["dark"]
     report = warm()
@@ -125,7 +125,7 @@ def test_headers_that_visitors_send_and_the_warmer_does_not_are_named() -> None:
 def test_a_target_by_url_cannot_render_pages(redis_url: str) -> None:
     warm_view("http://localhost/front/", cache=TARGET, name="front")
     report = warm_caches(Job(TARGET, CacheTarget(url=redis_url), WarmOptions()))
-    assert "give this cache target the alias" in report.findings[0].sentence
+    assert "Give this cache target the alias" in report.findings[0].advice
 
 
 def books(*numbers: int) -> list[dict[str, Any]]:
@@ -140,7 +140,7 @@ def test_a_template_finds_the_fragments_that_were_warmed() -> None:
         ttl_seconds=900,
         cache=TARGET,
     )
-    assert warm().summary == "2 values written by 1 of 1 warmers."
+    assert warm().summary == "2 values written by 1 warmer."
     page = render_to_string("testapp/book.html", {"book": {"id": 2, "title": "Renamed"}})
     assert page.strip() == "<main><aside>Book &lt;2&gt;</aside></main>"
     cold = render_to_string("testapp/book.html", {"book": {"id": 3, "title": "Cold"}})

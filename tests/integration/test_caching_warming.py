@@ -64,7 +64,7 @@ def test_a_cold_value_is_written_where_the_site_reads_it_with_its_time_out(
         assert 0 < client.ttl("site:3:trending") <= 600
         assert rows(report)["trending"]["stored_bytes"] == client.strlen("site:3:trending")
     assert rows(report)["trending"]["was"] == "cold"
-    assert report.summary == "1 values written by 1 of 1 warmers."
+    assert report.summary == "1 value written by 1 warmer."
     assert report.outcomes[0].verdict is Verdict.WORKED
 
 
@@ -75,7 +75,7 @@ def test_a_warm_value_is_refreshed_or_left_with_cold_only(
     register("trending", lambda: "new")
     left = warm(redis_url, cold_only=True)
     assert site_cache.get("trending") == "old"
-    assert left.summary == "Nothing to do: every value of 1 warmers is there."
+    assert left.summary == "Nothing to do: every value of 1 warmer is there."
     refreshed = warm(redis_url)
     assert site_cache.get("trending") == "new"
     assert rows(refreshed)["trending"]["was"] == "warm"
@@ -93,7 +93,7 @@ def test_a_warmer_of_many_keys_writes_them_in_batches(
         "book:1199": 1199,
     }
     assert rows(report)["books"]["keys_written"] == 1199
-    assert report.outcomes[0].sentence == "1,199 values written, 1,199 of them were cold."
+    assert report.outcomes[0].sentence == "1,199 values written, 1,199 of them cold."
 
 
 def raises() -> None:
@@ -133,7 +133,7 @@ def test_a_dry_run_computes_and_writes_nothing(redis_url: str, site_cache: Redis
     report = warm(redis_url, dry_run=True)
     assert report.findings == ()
     assert report.outcomes[0].verdict is Verdict.PLANNED
-    assert report.summary == "1 warmers would run, 1 of them on a cold key (dry run)."
+    assert report.summary == "1 warmer would run, 1 on a cold key (dry run)."
     assert site_cache.get("trending") is None
 
 

@@ -102,7 +102,7 @@ def test_a_broker_is_not_judged_for_its_workers_poll_empty_lists() -> None:
 
 def test_what_to_change_follows_from_the_counts() -> None:
     absent = PrefixCounts("a", hits=100, misses=900, sets=10)
-    assert "what is looked for does not exist" in what_to_change(absent, 0)
+    assert "Only 10 values were stored for 900 misses" in what_to_change(absent, 0)
     churned = PrefixCounts("a", hits=100, misses=900, sets=900, deletes=700)
     assert "invalidated before they are read again" in what_to_change(churned, 5)
     evicted = PrefixCounts("a", hits=100, misses=900, sets=900)
