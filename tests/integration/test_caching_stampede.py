@@ -175,6 +175,48 @@ def test_nobody_ends_the_flight_of_another(cache: RedisCache, redis_url: str) ->
         assert client.get(locks(redis_url)[0]) == b"token of another"
 
 
+def test_a_computation_that_failed_late_leaves_the_flight_of_another_alone(
+    cache: RedisCache, redis_url: str
+) -> None:
+    def taken_over() -> str:
+        with redis.Redis.from_url(redis_url) as client:
+            client.set(locks(redis_url)[0], "token of another", px=60_000)
+        raise ZeroDivisionError
+
+    with pytest.raises(ZeroDivisionError):
+        get_or_compute("books", taken_over, 60, cache=cache)
+    with redis.Redis.from_url(redis_url) as client:
+        assert client.get(locks(redis_url)[0]) == b"token of another"
+
+
+class ReadsLate(RedisCache):
+    """A reader between whose look and whose lock another one refreshes the value."""
+
+    def get(self, key: Any, default: Any = None, version: int | None = None) -> Any:
+        found = super().get(key, default, version)
+        if not self.overtaken:
+            self.overtaken = True
+            other = RedisCache(self._servers, {"KEY_PREFIX": "site"})
+            get_or_compute(key, lambda: "newer", 60, cache=other, background=False)
+            other._cache.get_client(None, write=True).connection_pool.disconnect()
+        return found
+
+    overtaken = True
+
+
+@pytest.mark.parametrize("background", [True, False])
+def test_who_comes_late_to_the_lock_takes_what_another_has_computed(
+    redis_url: str, background: bool
+) -> None:
+    for cache in closing(ReadsLate(redis_url, {"KEY_PREFIX": "site"})):
+        store_expired(cache)
+        cache.overtaken = False
+        found = get_or_compute("books", lambda: "twice", 60, cache=cache, background=background)
+        assert found == "newer"
+        assert locks(redis_url) == []
+        assert get_or_compute("books", lambda: "twice", 60, cache=cache, beta=0) == "newer"
+
+
 def test_a_refresh_in_the_background_has_the_language_of_its_reader(cache: RedisCache) -> None:
     store_expired(cache)
 
