@@ -312,7 +312,7 @@ def _family_row(tally: FamilyTally) -> dict[str, Any]:
         "members_over": tally.members_over,
         "members_removed": tally.members_removed,
         "freed_bytes": tally.freed_bytes,
-        "longest_batch_seconds": tally.longest_batch_seconds,
+        "longest_batch_seconds": tally.longest_batch_seconds or None,
         "duration_seconds": tally.duration_seconds,
     }
 
@@ -330,9 +330,11 @@ def _facts(run: StreamRun) -> dict[str, Any]:
         "needs_acl": sorted(needed.union(*(tally.rule.needs_acl for tally in run.tallies))),
         "freed_bytes_from": "MEMORY USAGE of a sample of the trimmed keys, before and after",
         "sampled_keys": sum(tally.sampled_keys for tally in run.tallies),
+        # By the server's clock; not known where it may not be read.
         "longest_batch_seconds": max(
             (tally.longest_batch_seconds for tally in run.tallies), default=0.0
-        ),
+        )
+        or None,
     }
 
 

@@ -2,7 +2,7 @@
 
 import heapq
 from collections import Counter
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -149,10 +149,8 @@ class FamilyTally:
         elif self.family.type != "list":
             self.members_removed += reply
 
-    def take_second_look(
-        self, keys: Sequence[bytes], replies: Sequence[Any], before: Mapping[bytes, Excess]
-    ) -> None:
-        """Count the lengths after the trim.
+    def take_second_look(self, pieces: Sequence[Piece], replies: Sequence[Any]) -> None:
+        """Count the lengths of keys after these pieces, which ended their trim.
 
         LTRIM answers only OK, so what it removed from a list is the difference of the two looks:
         what another client pushed between them is missing from that number.
@@ -164,14 +162,14 @@ class FamilyTally:
         self.keys_over_after += sum(keys for length, keys in lengths.items() if length > limit)
         if self.family.type != "list" and not self._measured:
             return
-        for key, length in zip(keys, replies, strict=True):
+        for piece, length in zip(pieces, replies, strict=True):
             if not isinstance(length, int):
-                self._measured.pop(key, None)
+                self._measured.pop(piece.key, None)
                 continue
-            fewer = max(0, before[key].length - length)
+            fewer = max(0, piece.excess.length - length)
             if self.family.type == "list":
                 self.members_removed += fewer
-            if key in self._measured:
+            if piece.key in self._measured:
                 self.sampled_members += fewer
 
     def take_memory(self, keys: Sequence[bytes], replies: Sequence[Any], *, after: bool) -> None:

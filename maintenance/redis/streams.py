@@ -7,7 +7,7 @@ and each of them is looked at again. Nothing is ever flushed or deleted as a who
 import time
 from collections.abc import Container, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
-from itertools import chain, islice
+from itertools import islice
 from typing import Any
 
 from maintenance.conf import RedisTarget, StreamFamily
@@ -16,12 +16,11 @@ from maintenance.core.latency import LatencyChange, with_latency
 from maintenance.core.reports import Report
 from maintenance.core.suggestions import require_known
 from maintenance.core.wording import seconds_in_words
-from maintenance.redis.ages import AgeRule
 from maintenance.redis.pages import Page, given, page_size, scanned
 from maintenance.redis.providers import provided_keys
 from maintenance.redis.stream_report import NodeRun, StreamRun, build_report
 from maintenance.redis.stream_tally import FamilyTally
-from maintenance.redis.trimming import Excess, Piece, TrimRule, batch_size, batches, weight
+from maintenance.redis.trimming import Piece, TrimRule, batch_size, batches, weight
 from maintenance.redis_client.batch_size import clocked
 from maintenance.redis_client.connection import explained_errors
 from maintenance.redis_client.nodes import Node, nodes
@@ -158,23 +157,43 @@ class _FamilyTrim:
         self.page_size = page_size(tally.family.keys_per_batch)
         self.batch_size = batch_size()
         self._walked = 0
+        self._sampled: set[bytes] = set()
 
     def run(self) -> None:
         started = time.perf_counter()
-        self.looks.longest_seconds = self.writes.longest_seconds = 0.0
+        # A batch of writes leaves before the replies to the one before are read, and looks go on
+        # meanwhile: neither the server nor we wait for the other.
+        for batch, (began, *replies, ended) in self.writes.run_ahead(self._batches()):
+            self.batch_size.take(weight(batch.pieces), began, ended)
+            batch.hand_over(replies, self.tally)
+            self._sampled.difference_update(batch.finished)
+            self._report_progress()
+            self._trim_old_members(batch.pieces)
+        self._name_wrong_types()
+        self.tally.longest_batch_seconds = max(
+            self.tally.longest_batch_seconds,
+            self.page_size.longest_seconds,
+            self.batch_size.longest_seconds,
+        )
+        self.tally.duration_seconds += time.perf_counter() - started
+
+    def _batches(self) -> Iterator[tuple["_Batch", list[bytes]]]:
+        for pieces in batches(self._pieces(), self.batch_size):
+            batch = _Batch.of(pieces, self._sampled)
+            yield batch, batch.commands(self.rule)
+
+    def _pieces(self) -> Iterator[Piece]:
+        """Look at page after page, and yield what is to be written to its offenders."""
         for keys, answers in self._pages():
             self._walked += max(self.page_size.units, len(keys))
             self._report_progress()
             over = self.tally.take_look(keys, answers)
-            if over and self.may_write:
-                self._trim_page(over)
-        self._name_wrong_types()
-        # Where the server's clock may not be read, our own tells, with the way there and back.
-        longest = max(self.page_size.longest_seconds, self.batch_size.longest_seconds) or max(
-            self.looks.longest_seconds, self.writes.longest_seconds
-        )
-        self.tally.longest_batch_seconds = max(self.tally.longest_batch_seconds, longest)
-        self.tally.duration_seconds += time.perf_counter() - started
+            if not self.may_write:
+                continue
+            if not self.tally.memory_denied:
+                self._sampled.update(list(over)[::SAMPLE_EVERY])
+            for key, excess in over.items():
+                yield from self.rule.pieces(key, excess, self.batch_size)
 
     def _pages(self) -> Iterator[Page]:
         family = self.tally.family
@@ -191,28 +210,18 @@ class _FamilyTrim:
             min(self._walked, total), total, phase=f"trimming {self.tally.name}", unit="keys"
         )
 
-    def _trim_page(self, over: Mapping[bytes, Excess]) -> None:
-        sampled = set() if self.tally.memory_denied else set(list(over)[::SAMPLE_EVERY])
-        pieces = chain.from_iterable(
-            self.rule.pieces(key, excess, self.batch_size) for key, excess in over.items()
-        )
-        planned = (_Batch.of(part, sampled) for part in batches(pieces, self.batch_size))
-        sent = ((batch, batch.commands(self.rule)) for batch in planned)
-        for batch, (began, *replies, ended) in self.writes.run_ahead(sent):
-            self.batch_size.take(weight(batch.pieces), began, ended)
-            batch.hand_over(replies, self.tally, over)
-            self._report_progress()
-        for key, excess in over.items():
-            if self.rule.age is not None and self.rule.takes_steps(excess):
-                self._trim_old_members(self.rule.age, key, over)
-
-    def _trim_old_members(self, age: AgeRule, key: bytes, over: Mapping[bytes, Excess]) -> None:
-        for reply in age.trim_in_steps(self.writes, key):
-            self.tally.take_write(key, reply)
-            self._report_progress()
-        finished = [key]
-        lengths = self.writes.run(self.rule.length.for_keys(finished))
-        self.tally.take_second_look(finished, lengths, over)
+    def _trim_old_members(self, pieces: Sequence[Piece]) -> None:
+        """Remove by age, in steps of their own, what is too much for one write."""
+        age = self.rule.age
+        for piece in pieces:
+            if age is None or not piece.steps_follow:
+                continue
+            with exchange(self.node.client) as steps:
+                for reply in age.trim_in_steps(steps, piece.key):
+                    self.tally.take_write(piece.key, reply)
+                    self._report_progress()
+                lengths = steps.run([self.rule.length.for_key(piece.key)])
+            self.tally.take_second_look([piece], lengths)
 
     def _name_wrong_types(self) -> None:
         examples = self.tally.wrong_type_examples
@@ -231,19 +240,23 @@ class _Batch:
     """
 
     pieces: list[Piece]
+    last_pieces: list[Piece]
     measured_before: list[bytes]
-    finished: list[bytes]
     measured_after: list[bytes]
 
     @classmethod
     def of(cls, pieces: list[Piece], sampled: Container[bytes]) -> "_Batch":
-        finished = [piece.key for piece in pieces if piece.last]
+        last_pieces = [piece for piece in pieces if piece.last]
         return cls(
             pieces,
+            last_pieces,
             [piece.key for piece in pieces if piece.first and piece.key in sampled],
-            finished,
-            [key for key in finished if key in sampled],
+            [piece.key for piece in last_pieces if piece.key in sampled],
         )
+
+    @property
+    def finished(self) -> list[bytes]:
+        return [piece.key for piece in self.last_pieces]
 
     def commands(self, rule: TrimRule) -> list[bytes]:
         return clocked(
@@ -255,13 +268,11 @@ class _Batch:
             ]
         )
 
-    def hand_over(
-        self, replies: Sequence[Any], tally: FamilyTally, over: Mapping[bytes, Excess]
-    ) -> None:
+    def hand_over(self, replies: Sequence[Any], tally: FamilyTally) -> None:
         remaining = iter(replies)
         tally.take_memory(
             self.measured_before, list(islice(remaining, len(self.measured_before))), after=False
         )
         tally.take_trim(self.pieces, list(islice(remaining, len(self.pieces))))
-        tally.take_second_look(self.finished, list(islice(remaining, len(self.finished))), over)
+        tally.take_second_look(self.last_pieces, list(islice(remaining, len(self.last_pieces))))
         tally.take_memory(self.measured_after, list(remaining), after=True)

@@ -50,14 +50,16 @@ class Piece:
     """One bounded write: after it, ``keep`` members of ``key`` remain at the kept end.
 
     Without ``keep`` it removes by age. ``first`` and ``last`` say where it stands among the pieces
-    of its key.
+    of its key, ``steps_follow`` that none of them does the rest (:meth:`AgeRule.trim_in_steps`).
     """
 
     key: bytes
+    excess: Excess
     keep: int | None
     members: int  # how many it removes, by the look before
     first: bool
     last: bool
+    steps_follow: bool = False
 
 
 def batch_size() -> BatchSize:
@@ -116,17 +118,19 @@ class TrimRule:
     def pieces(self, key: bytes, excess: Excess, size: BatchSize) -> Iterator[Piece]:
         """Divide the trim of one key into bounded writes; the last one leaves what is kept.
 
-        A key whose old members are too many for one write is none of a piece's: its pieces end
-        without a last one, and :meth:`AgeRule.trim_in_steps` does the rest.
+        Where too many members are too old for one write, there is no last piece: after them
+        :meth:`AgeRule.trim_in_steps` does the rest.
         """
-        length, first = excess.length, True
-        while length > self.max_length:
+        length, first, in_steps = excess.length, True, self.takes_steps(excess)
+        while length > self.max_length or (first and in_steps):
             keep = max(self.max_length, length - min(PIECE_MEMBERS, size.units))
-            ends = keep == self.max_length and not excess.expired
-            yield Piece(key, keep, length - keep, first, ends)
-            length, first = keep, False
-        if excess.expired and not self.takes_steps(excess):
-            yield Piece(key, None, min(excess.expired, length), first, last=True)
+            ends = keep == self.max_length
+            members = max(0, length - keep)
+            last = ends and not excess.expired
+            yield Piece(key, excess, keep, members, first, last, steps_follow=ends and in_steps)
+            length, first = min(length, keep), False
+        if excess.expired and not in_steps:
+            yield Piece(key, excess, None, min(excess.expired, length), first, last=True)
 
     def takes_steps(self, excess: Excess) -> bool:
         """Whether more members are too old than one write may remove."""

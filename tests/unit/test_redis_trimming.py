@@ -102,7 +102,9 @@ def test_the_ends_that_stay_by_default_are_the_newest_of_the_usual_writers() -> 
 
 
 def test_a_piece_that_is_not_the_last_keeps_more_than_the_rule() -> None:
-    packed = rule("zset").trim(Piece(b"k", keep=1200, members=1000, first=True, last=False))
+    packed = rule("zset").trim(
+        Piece(b"k", Excess(2200), keep=1200, members=1000, first=True, last=False)
+    )
     assert packed == b"*4\r\n$15\r\nZREMRANGEBYRANK\r\n$1\r\nk\r\n$1\r\n0\r\n$5\r\n-1201\r\n"
 
 
