@@ -291,3 +291,40 @@ def test_families_of_other_types_servers_and_keys_do_not_overlap(change: dict[st
 def test_sentinels_and_the_name_of_their_primary_belong_together() -> None:
     (fault,) = faults_of({"redis": {"main": {"url": "redis://h", "sentinel_name": "site"}}})
     assert '"sentinels" and "sentinel_name" belong together' in fault
+
+
+def test_a_redis_server_has_the_roles_of_all_that_lies_on_it(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setenv("QUEUES", "redis://user:p%40ss@localhost/3")
+    monkeypatch.delenv("MISSING", raising=False)
+    site = parse_configuration(
+        {
+            "redis": {
+                "cache": {"url": "redis://127.0.0.1:6379/0"},
+                "streams": {"url": "redis://127.0.0.1:6380", "role": "streams"},
+                "socket": {"url": "unix:///run/redis.sock", "role": "ledger"},
+                "unknown": {"url": "env:MISSING", "role": "sessions"},
+            },
+            "brokers": {"site": {"url": "env:QUEUES", "queues": ["high"]}},
+            "caches": {"site": {"url": "redis://127.0.0.1:6380/9"}},
+        }
+    )
+    assert site.roles_on("cache") == ("broker", "cache")
+    assert site.roles_on("streams") == ("cache", "streams")
+    assert site.roles_on("socket") == ("ledger",)
+    assert site.roles_on("unknown") == ("sessions",)
+
+
+@pytest.mark.parametrize("prefix", ["", ":", "*", ":*"])
+def test_a_prefix_that_would_mean_any_key_is_refused(prefix: str) -> None:
+    for rules in ({"abandoned_prefixes": [prefix]}, {"time_outs": {prefix: 60}}):
+        (fault,) = faults_of({"redis": {"main": {"url": "redis://h", "reclaim": rules}}})
+        assert fault.startswith("redis.main.reclaim")
+        assert "says too little" in fault
+
+
+def test_prefixes_that_say_something_are_taken_literally() -> None:
+    rules = {"abandoned_prefixes": [":1:", "old[*"], "time_outs": {"page:": 60}}
+    site = parse_configuration({"redis": {"main": {"url": "redis://h", "reclaim": rules}}})
+    assert site.redis["main"].reclaim.abandoned_prefixes == (":1:", "old[*")

@@ -13,6 +13,7 @@ from maintenance.redis.reclaim.compact import (
 from maintenance.redis.reclaim.encodings import EncodingSample, MeasuredValue, recommend
 from maintenance.redis.reclaim.expiry import ExpiryLook
 from maintenance.redis.reclaim.guard import Touched
+from maintenance.redis.reclaim.leftovers import AbandonedPrefix, TimeOut
 
 REDIS_7 = {
     "zset-max-ziplist-entries": "128",
@@ -189,3 +190,15 @@ def test_a_time_of_expiry_is_read_from_what_is_left_only_if_the_clock_stood_stil
         look.read([[b"1700000000", b"123999"], 5000, [b"1700000000", b"124000"]])
     assert look.read([[b"1", b"0"], -1, [b"1", b"9"]]) == 0
     assert look.read([[b"1", b"0"], -2, [b"1", b"9"]]) is None
+
+
+def test_a_prefix_means_itself_and_no_pattern() -> None:
+    assert AbandonedPrefix("old[*", 0).pattern == rb"old\[\**"
+
+
+def test_times_to_live_are_spread_by_a_tenth_and_never_shorter_than_the_rule() -> None:
+    rule = TimeOut("page:", 1000)
+    seconds = [int(rule.write(f"page:{n}".encode()).split(b"\r\n")[6]) for n in range(500)]
+    assert min(seconds) >= 1000
+    assert 1080 < max(seconds) <= 1100
+    assert rule.write(b"page:1") == rule.write(b"page:1")
