@@ -14,8 +14,9 @@ For django-redis it is ``maintenance.caching.instrumented_django_redis.RedisCach
 backend is instrumented by a class of the site's own: ``class Cache(Instrumented, TheirCache)``.
 
 A lookup takes 5 microseconds of processor time longer, 2 % of one by redis-py over a local socket
-(`make bench ARGS=warming` measures it). The counts go to the cache's server (:mod:`maintenance.caching.counters`), at most once a
-minute a process, and never to another one: those of a backend outside of Redis stay in the process.
+(`make bench ARGS=warming` measures it). The counts go to the cache's own server
+(:mod:`maintenance.caching.counters`), at most once a minute a process; those of a backend outside of
+Redis stay in the process.
 """
 
 import asyncio

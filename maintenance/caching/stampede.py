@@ -15,6 +15,7 @@
 - **Time-outs are spread** by a tenth, so that values written together do not end together.
 - **A computation that fails keeps the old value**, is logged, and is not tried again for
   :data:`RETRY_SECONDS`.
+- **A cache that goes away in between** costs the computation and nothing else: its value is returned.
 
 It works on Django's own Redis backend and on django-redis, instrumented or not. On a backend
 without a server that all processes share (memory, files, dummy) there is no lock: every reader who
@@ -58,6 +59,9 @@ SHORTEST_NAP_SECONDS = 0.01
 LONGEST_NAP_SECONDS = 0.2
 #: Threads of one process that refresh at once; a value beyond is left to another reader.
 MAX_REFRESHES = 8
+
+#: The server is away, or says that it cannot be used now.
+_AWAY = (redis.ConnectionError, redis.TimeoutError)
 
 _ENVELOPE = "maintenance-envelope-1"
 _FLIGHT = "maintenance-flight:{}"
@@ -150,7 +154,11 @@ class _Reader(Generic[Value]):
         gives_up_at = time.monotonic() + self.lock_seconds
         nap_seconds = SHORTEST_NAP_SECONDS
         while time.monotonic() < gives_up_at:
-            flight = self._take_flight(self.client)
+            try:
+                flight = self._take_flight(self.client)
+            except _AWAY as error:
+                logger.warning("%s is computed without a lock: %s", self.key, redact(str(error)))
+                return self.compute()
             # Looked for under the lock as well: the one who held it may just have stored it.
             found = self.look()
             if found is not None:
@@ -171,8 +179,12 @@ class _Reader(Generic[Value]):
             return self._compute_alone(old)
         if background and not _refreshes.acquire(blocking=False):
             return value
-        flight = self._take_flight(self.client)
-        newer = self.look() if flight is not None else None
+        try:
+            flight = self._take_flight(self.client)
+            newer = self.look() if flight is not None else None
+        except _AWAY as error:
+            logger.warning("%s keeps its old value: %s", self.key, redact(str(error)))
+            flight = newer = None
         if flight is not None and newer is not None and newer.ends_at == old.ends_at:
             if not background:
                 return self._fly(flight, old)
@@ -197,8 +209,7 @@ class _Reader(Generic[Value]):
                     self._fly(flight, old)
             except Exception:  # noqa: BLE001 - nobody waits for this thread: the log is all there is
                 logger.warning("%s was not refreshed\n%s", self.key, redact(format_exc()))
-                with suppress(redis.RedisError):  # the lock ends by its expiry all the same
-                    flight.stay(RETRY_SECONDS)
+                flight.stay(RETRY_SECONDS)
             finally:
                 _refreshes.release()
                 connections.close_all()  # Django's connections belong to a thread and die with it
@@ -225,9 +236,13 @@ class _Reader(Generic[Value]):
         except BaseException:
             flight.end()
             raise
-        if flight.is_ours():
-            self._store(value, time.perf_counter() - started)
-            flight.end()
+        seconds = time.perf_counter() - started
+        try:
+            if flight.is_ours():
+                self._store(value, seconds)
+                flight.end()
+        except _AWAY as error:
+            logger.warning("%s was computed and not stored: %s", self.key, redact(str(error)))
         return value
 
     def _compute_alone(self, old: Envelope | None) -> Value:
@@ -290,13 +305,10 @@ class _Flight:
         self._change(lambda pipeline: pipeline.pexpire(self.name, round(seconds * 1000)))
 
     def _change(self, change: Callable[[Any], object]) -> None:
-        with self.client.pipeline(transaction=True) as pipeline:
+        # Where it expired another reader has it now; where the server is away it will expire.
+        with suppress(redis.WatchError, *_AWAY), self.client.pipeline(transaction=True) as pipeline:
             pipeline.watch(self.name)  # type: ignore[no-untyped-call]
-            if pipeline.get(self.name) != self.token:
-                return
-            pipeline.multi()
-            change(pipeline)
-            try:
+            if pipeline.get(self.name) == self.token:
+                pipeline.multi()
+                change(pipeline)
                 pipeline.execute()
-            except redis.WatchError:
-                return  # it expired, and another reader has it now

@@ -107,7 +107,7 @@ def warm_caches(
             outcome = outcome_of(job.options.dry_run, result)
             if outcome.verdict in (Verdict.WORKED, Verdict.NO_GAIN):
                 job.steps.record(one.name, outcome)
-        follow_up = _follow_up(cache, job.target_name, job.options)
+        follow_up = None if job.options.dry_run else _follow_up(cache, job)
     return with_its_latency(
         build_report(job.target_name, job.options.dry_run, results, known | prefixes, follow_up)
     )
@@ -155,11 +155,12 @@ def _take_noted(cache: OpenCache, chosen: Sequence[Warmer]) -> None:
         after_invalidation.take(cache.client, cache.cache, [one.name for one in chosen])
 
 
-def _follow_up(cache: OpenCache, name: str, options: WarmOptions) -> FollowUp | None:
+def _follow_up(cache: OpenCache, job: Job[CacheTarget, WarmOptions]) -> FollowUp | None:
     """Return a run for the warmers that were asked for while this one was at work."""
-    if cache.client is None or options.dry_run:
+    if cache.client is None:
         return None
-    known = warmers_of(name)
+    # What the target leaves out is not warmed here, however often it is asked for.
+    known = {one.name for one in choose_warmers(job.target_name, job.target, WarmOptions())}
     waiting = [one for one in after_invalidation.noted(cache.client, cache.cache) if one in known]
     return FollowUp({"only": waiting}, FOLLOW_UP_SECONDS) if waiting else None
 

@@ -306,6 +306,19 @@ def test_what_is_dropped_while_a_run_is_at_work_is_warmed_by_the_next(
         start_with(tasks._warm_soon)
 
 
+def test_a_warmer_that_the_target_leaves_out_is_not_followed_up(
+    redis_url: str, site_cache: RedisCache
+) -> None:
+    start_with(lambda *_asked: None)
+    try:
+        register("front", lambda: 1, key="home:trending")
+        register("wanted", lambda: warm_after(site_cache, CACHE, ["home:trending"]), key="shelf:1")
+        target = CacheTarget(url=redis_url, warmers=("wanted",))
+        assert warm_caches(Job(CACHE, target, WarmOptions())).follow_up is None
+    finally:
+        start_with(tasks._warm_soon)
+
+
 @pytest.mark.django_db(transaction=True)
 def test_an_invalidation_queues_a_run_for_its_warmers(
     redis_url: str, site_cache: RedisCache, settings: Any

@@ -1,10 +1,12 @@
 """Values that are computed once, on a real Valkey and by real processes."""
 
+import secrets
 import subprocess
 import sys
 import threading
 import time
 from collections.abc import Iterator
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -19,6 +21,7 @@ from bench.stampede import OLD, stampede
 from maintenance.caching import instrumented
 from maintenance.caching.backend import client_of
 from maintenance.caching.stampede import RETRY_SECONDS, get_or_compute
+from service.embedded.valkey import EmbeddedValkey
 from tests.polling import eventually
 
 BACKENDS: dict[str, Any] = {
@@ -242,6 +245,26 @@ def test_a_value_is_refreshed_before_its_end_the_earlier_the_dearer_it_is(
     # 50 ms * a million is more than the ten minutes that are left, whatever the chance.
     early = get_or_compute("books", lambda: "early", 600, cache=cache, beta=1e9, background=False)
     assert early == "early"
+
+
+def test_a_server_that_goes_away_in_mid_computation_costs_no_value(
+    server_root: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    def leaves() -> str:
+        with redis.Redis.from_url(server.url()) as client:
+            client.shutdown(nosave=True)
+        return "made"
+
+    with EmbeddedValkey(server_root / "leaving", secrets.token_hex(16)) as server:
+        for cache in closing(RedisCache(server.url(), {})):
+            assert get_or_compute("books", leaves, 60, cache=cache) == "made"
+    assert "books was computed and not stored" in caplog.text
+
+
+def test_a_cache_that_hides_its_outages_computes(caplog: pytest.LogCaptureFixture) -> None:
+    hiding = DjangoRedisCache("redis://127.0.0.1:1/0", {"OPTIONS": {"IGNORE_EXCEPTIONS": True}})
+    assert get_or_compute("books", lambda: "made", 60, cache=hiding) == "made"
+    assert "books is computed without a lock" in caplog.text
 
 
 def test_without_a_shared_server_every_reader_computes_what_has_come_to_its_end() -> None:
