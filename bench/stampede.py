@@ -57,7 +57,7 @@ def stampede(
                 server.rpush(RELEASE, "at once")
             reads = [read for reader in crowd for read in json.loads(_line(reader))]
             server.rpush(RELEASE, "now")
-            _await_new_value(cache)
+            _await_new_value(cache, server)
             for reader in crowd:
                 _say(reader, "end")
         return Stampede(
@@ -68,10 +68,12 @@ def stampede(
         )
 
 
-def _await_new_value(cache: BaseCache) -> None:
-    """Wait for the computation that runs in the background of one of the processes."""
+def _await_new_value(cache: BaseCache, server: "redis.Redis") -> None:
+    """Wait for the computation in the background of one of the processes, and its lock's end."""
     deadline = time.monotonic() + ENDED_DEADLINE_SECONDS
-    while get_or_compute(KEY, lambda: OLD, 600, cache=cache, beta=0, lock_seconds=1) == OLD:
+    while get_or_compute(KEY, lambda: OLD, 600, cache=cache, beta=0) == OLD or server.exists(
+        cache.make_key(f"maintenance-flight:{KEY}")
+    ):
         if time.monotonic() > deadline:
             raise RuntimeError("The value was not computed anew.")
         time.sleep(0.01)
