@@ -7,6 +7,9 @@ from typing import Any
 from maintenance.core.findings import Finding, Severity, by_seriousness
 from maintenance.core.reports import Report
 
+#: Of fewer probes the median is no more than one slow answer.
+FEWEST_PROBES = 5
+
 
 @dataclass(frozen=True, slots=True)
 class LatencyChange:
@@ -40,8 +43,11 @@ class LatencyChange:
 def latency_findings(
     latency: LatencyChange | None, limit_ms: float, *, what: str, advice: str
 ) -> Iterator[Finding]:
-    """Yield a warning if ``what`` was sent as a probe took more than ``limit_ms`` longer."""
-    if latency is None or latency.added_ms <= limit_ms:
+    """Yield a warning if ``what`` was sent as a probe took more than ``limit_ms`` longer.
+
+    A run that was too short for some probes is too short to be felt for long.
+    """
+    if latency is None or latency.probes < FEWEST_PROBES or latency.added_ms <= limit_ms:
         return
     yield Finding(
         code="added-latency",

@@ -116,6 +116,12 @@ def test_harm_within_its_limits_is_a_fact_and_no_finding() -> None:
     assert harm.facts["longest_wait_caused_seconds"] == 0.7
 
 
+def test_one_slow_answer_beside_a_run_of_a_moment_is_no_harm() -> None:
+    assert list(harm_findings(Harm(latency=LatencyChange(1.0, 90.0, 90.0, 4)), LIMITS)) == []
+    [found] = harm_findings(Harm(latency=LatencyChange(1.0, 90.0, 90.0, 5)), LIMITS)
+    assert found.code == "added-latency"
+
+
 def test_harm_above_its_limits_is_named() -> None:
     harm = Harm(
         latency=LatencyChange(1.0, 7.0, 9.0, 40),
