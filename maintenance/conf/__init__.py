@@ -1,0 +1,41 @@
+"""The configuration: one ``MAINTENANCE`` mapping, checked as a whole.
+
+The same keys stand in a Django project's ``settings.MAINTENANCE`` and in the service's
+``maintenance.toml``. Secrets are referenced, never written: ``"env:NAME"`` is read from the
+environment and ``"file:/run/secrets/name"`` from a file, at the moment a connection is made.
+"""
+
+from maintenance.conf.caches import CacheTarget, InvalidationRule
+from maintenance.conf.databases import Dangerous, DatabaseTarget, Pacing, ServerFacts
+from maintenance.conf.redis import BrokerTarget, RedisTarget
+from maintenance.conf.streams import StreamFamily, StreamOwners, overlap_of
+from maintenance.conf.thresholds import Thresholds
+from maintenance.conf.values import resolve_secret
+from maintenance.conf.whole import (
+    Configuration,
+    HostTarget,
+    configuration,
+    parse_configuration,
+    sentence_of_faults,
+)
+
+__all__ = [
+    "BrokerTarget",
+    "CacheTarget",
+    "Configuration",
+    "Dangerous",
+    "DatabaseTarget",
+    "HostTarget",
+    "InvalidationRule",
+    "Pacing",
+    "RedisTarget",
+    "ServerFacts",
+    "StreamFamily",
+    "StreamOwners",
+    "Thresholds",
+    "configuration",
+    "overlap_of",
+    "parse_configuration",
+    "resolve_secret",
+    "sentence_of_faults",
+]

@@ -1,0 +1,194 @@
+"""The configuration as a whole: read, checked, and all its faults told at once."""
+
+from collections.abc import Iterator, Mapping
+from functools import cache
+from typing import Any, Self, get_origin
+from urllib.parse import urlsplit
+
+from pydantic import (
+    Field,
+    ValidationError,
+    model_validator,
+)
+
+from maintenance.conf.caches import CacheTarget
+from maintenance.conf.databases import DatabaseTarget
+from maintenance.conf.redis import BrokerTarget, RedisRole, RedisTarget
+from maintenance.conf.streams import StreamFamily, StreamOwners, overlap_of
+from maintenance.conf.thresholds import Thresholds
+from maintenance.conf.values import Section, Timezone, resolve_secret
+from maintenance.core.errors import ConfigurationError
+from maintenance.core.suggestions import did_you_mean, require_known
+from maintenance.core.windows import WEEKDAYS, Window
+
+
+class HostTarget(Section):
+    """File systems of the machine that a worker runs on."""
+
+    paths: tuple[str, ...] = ("/",)
+
+
+class ReportSettings(Section):
+    """Where reports lie beside the ledger. ``storage`` is an alias of ``settings.STORAGES``."""
+
+    storage: str = "maintenance"
+    prefix: str = "reports"
+    retention_days: int = Field(default=400, gt=0)  # a year and a month: last year stays comparable
+
+
+class Configuration(Section):
+    """Everything that the operator decides."""
+
+    databases: Mapping[str, DatabaseTarget] = Field(default_factory=dict)
+    redis: Mapping[str, RedisTarget] = Field(default_factory=dict)
+    brokers: Mapping[str, BrokerTarget] = Field(default_factory=dict)
+    streams: Mapping[str, StreamFamily] = Field(default_factory=dict)
+    stream_owners: Mapping[str, StreamOwners] = Field(default_factory=dict)
+    caches: Mapping[str, CacheTarget] = Field(default_factory=dict)
+    hosts: Mapping[str, HostTarget] = Field(default_factory=lambda: {"local": HostTarget()})
+    hook_modules: tuple[str, ...] = ()  # imported at start; they register warmers and checks
+    thresholds: Thresholds = Field(default_factory=Thresholds)
+    reports: ReportSettings = Field(default_factory=ReportSettings)
+    timezone: Timezone = "UTC"
+    flower_url: str = ""
+
+    @model_validator(mode="after")
+    def _streams_have_a_server(self) -> Self:
+        for name, family in self.streams.items():
+            if family.redis not in self.redis:
+                raise ValueError(
+                    f'streams.{name}.redis names "{family.redis}", which is no Redis target;'
+                    f" {did_you_mean(family.redis, self.redis)}"
+                )
+        return self
+
+    @model_validator(mode="after")
+    def _owners_are_known(self) -> Self:
+        for name, family in self.streams.items():
+            if family.owners and family.owners not in self.stream_owners:
+                raise ValueError(
+                    f'streams.{name}.owners names "{family.owners}", which is none of stream_owners;'
+                    f" {did_you_mean(family.owners, self.stream_owners)}"
+                )
+        for name, owners in self.stream_owners.items():
+            if owners.database and owners.database not in self.databases:
+                raise ValueError(
+                    f'stream_owners.{name}.database names "{owners.database}", which is no database;'
+                    f" {did_you_mean(owners.database, self.databases)}"
+                )
+        return self
+
+    @model_validator(mode="after")
+    def _no_stream_has_two_rules(self) -> Self:
+        fault = overlap_of(self.streams, self.redis)
+        if fault:
+            raise ValueError(fault)
+        return self
+
+    def windows_of(self, target: Any) -> tuple[Window, ...]:
+        """Return a target's maintenance windows, none for a target without any."""
+        return tuple(
+            Window(
+                start=window.start,
+                end=window.end,
+                timezone=window.timezone or self.timezone,
+                days=frozenset(WEEKDAYS.index(day) for day in window.days),
+            )
+            for window in getattr(target, "windows", ())
+        )
+
+    def families_on(self, redis_name: str) -> dict[str, StreamFamily]:
+        """Return the configured stream families that live on one Redis target."""
+        return {name: f for name, f in self.streams.items() if f.redis == redis_name}
+
+    def roles_on(self, redis_name: str) -> tuple[RedisRole, ...]:
+        """Return all that one Redis server serves as, sorted: its role and those of its neighbours.
+
+        Targets, brokers, caches and streams that lie on the same host and port share its memory
+        and its policy, whatever their database number.
+        """
+        address = server_address(self.redis[redis_name].url)
+        roles: set[RedisRole] = {
+            target.role for target in self.redis.values() if server_address(target.url) == address
+        }
+        if any(server_address(broker.url) == address for broker in self.brokers.values()):
+            roles.add("broker")
+        if any(
+            cache.url and server_address(cache.url) == address for cache in self.caches.values()
+        ):
+            roles.add("cache")
+        if any(
+            server_address(self.redis[family.redis].url) == address
+            for family in self.streams.values()
+        ):
+            roles.add("streams")
+        return tuple(sorted(roles))
+
+    def database(self, name: str) -> DatabaseTarget:
+        """Return one database target. Raises ``UnknownName`` with a suggestion."""
+        return self.databases[require_known("database", name, self.databases)]
+
+
+def server_address(reference: str) -> tuple[str, int | str | None]:
+    """Return host and port, or the socket's path, of a Redis URL or a reference to one.
+
+    What cannot be read is an address of its own: the target that needs it says so itself.
+    """
+    try:
+        parts = urlsplit(resolve_secret(reference))
+        port = parts.port
+    except (ConfigurationError, ValueError):
+        return reference, None
+    if parts.scheme == "unix":
+        return "unix", parts.path
+    host = parts.hostname or "localhost"
+    return "127.0.0.1" if host == "localhost" else host, port or 6379
+
+
+def parse_configuration(given: Mapping[str, Any]) -> Configuration:
+    """Check the whole mapping. Raises :class:`ConfigurationError` listing every fault at once."""
+    try:
+        return Configuration.model_validate(given)
+    except ValidationError as error:
+        raise ConfigurationError("\n".join(_faults(error))) from None
+
+
+def _faults(error: ValidationError) -> Iterator[str]:
+    for fault in error.errors():
+        path = [str(part) for part in fault["loc"]]
+        where = ".".join(path) or "configuration"
+        if fault["type"] == "extra_forbidden":
+            yield f"{where}: unknown setting. {did_you_mean(path[-1], _known_keys(path[:-1]))}"
+        else:
+            # The rejected value is left out: it may be a URL with a password.
+            message = fault["msg"].removeprefix("Value error, ").rstrip(".")
+            yield f"{where}: {message}{'' if message.endswith('?') else '.'}"
+
+
+def sentence_of_faults(error: ValidationError) -> str:
+    """Say every fault of one section in a sentence each."""
+    return " ".join(_faults(error))
+
+
+def _known_keys(path: list[str]) -> list[str]:
+    """Return the setting names that are known at ``path``; names of targets are skipped over."""
+    section: Any = Configuration
+    for part in path:
+        if isinstance(section, type) and issubclass(section, Section):
+            section = section.model_fields[part].annotation
+        elif part.isdecimal() and get_origin(section) is tuple:
+            section = section.__args__[0]
+        else:  # inside a mapping: this part is a target's own name
+            section = section.__args__[1]
+    return list(section.model_fields) if hasattr(section, "model_fields") else []
+
+
+@cache
+def configuration() -> Configuration:
+    """Return the checked ``settings.MAINTENANCE``. Raises :class:`ConfigurationError`.
+
+    Cached for the life of the process; ``setting_changed`` clears it in tests.
+    """
+    from django.conf import settings  # noqa: PLC0415 - the pure parts need no Django
+
+    return parse_configuration(getattr(settings, "MAINTENANCE", {}))
