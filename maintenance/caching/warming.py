@@ -6,7 +6,7 @@ report, and does not keep the others from running.
 
 import time
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from functools import partial
 from hashlib import sha256
 
@@ -43,6 +43,10 @@ __all__ = [
 DEMAND_DAYS = 2
 #: Warmers that were asked for while a run was at work follow it, soon but not at once.
 FOLLOW_UP_SECONDS = 60.0
+
+#: What a run needs of a cache in Redis, beside its keys. Counts and notes of what is waited for
+#: lie beside the site's own.
+NEEDS_ACL = ("+ping", "+set", "+strlen", "+pttl", "+hgetall", "+srem", "+smembers")
 
 #: Notes for how long the values of a warmer of many keys stay: their keys are known only once they
 #: have been computed.
@@ -108,9 +112,12 @@ def warm_caches(
             if outcome.verdict in (Verdict.WORKED, Verdict.NO_GAIN):
                 job.steps.record(one.name, outcome)
         follow_up = None if job.options.dry_run else _follow_up(cache, job)
-    return with_its_latency(
-        build_report(job.target_name, job.options.dry_run, results, known | prefixes, follow_up)
+    report = build_report(
+        job.target_name, job.options.dry_run, results, known | prefixes, follow_up
     )
+    if cache.client is not None:
+        report = replace(report, facts={**report.facts, "needs_acl": list(NEEDS_ACL)})
+    return with_its_latency(report)
 
 
 def choose_warmers(name: str, target: CacheTarget, options: WarmOptions) -> list[Warmer]:

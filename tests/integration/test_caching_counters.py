@@ -21,6 +21,12 @@ MakeCache = Callable[[], Any]
 BACKENDS = {"django": instrumented.RedisCache, "django-redis": instrumented_django_redis.RedisCache}
 
 
+@pytest.fixture
+def redis_url(each_server: str, each_client: "redis.Redis") -> str:
+    """The URL of an emptied Valkey, then of an emptied Redis."""
+    return each_server
+
+
 @pytest.fixture(params=BACKENDS)
 def cache(request: pytest.FixtureRequest, redis_url: str) -> Iterator[Any]:
     """An instrumented cache of each of the two backends, with prefix and version of a site."""

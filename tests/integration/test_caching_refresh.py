@@ -29,6 +29,12 @@ from maintenance.tasks import caching as tasks
 CACHE = "pages"
 
 
+@pytest.fixture
+def redis_url(each_server: str, each_client: "redis.Redis") -> str:
+    """The URL of an emptied Valkey, then of an emptied Redis."""
+    return each_server
+
+
 @pytest.fixture(autouse=True)
 def forget_warmers() -> Iterator[None]:
     yield
@@ -143,6 +149,21 @@ def test_a_full_server_refuses_and_keeps_what_it_has(
             client.config_set("maxmemory", 0)
     assert "could not be stored" in report.findings[0].sentence
     assert site_cache.get("a:1") == "old"
+
+
+def test_the_rights_that_the_report_names_are_enough(redis_url: str) -> None:
+    register("one", lambda: 1)
+    register("many", lambda: {"a:1": 1}, many=True)
+    rights = warm(redis_url, dry_run=True).facts["needs_acl"]
+    with redis.Redis.from_url(redis_url) as client:
+        client.execute_command("ACL", "SETUSER", "warmer", "on", ">pass", "~:1:*", *rights)
+        address = redis_url.rpartition("@")[2]
+        try:
+            report = warm(f"redis://warmer:pass@{address}", expiring_within_seconds=60)
+        finally:
+            client.execute_command("ACL", "DELUSER", "warmer")
+    assert report.findings == ()
+    assert report.summary == "2 values written by 2 warmers."
 
 
 def test_a_cache_of_django_redis_reads_what_was_warmed(redis_url: str) -> None:

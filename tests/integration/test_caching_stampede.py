@@ -38,6 +38,12 @@ def closing(cache: Any) -> Iterator[Any]:
 
 
 @pytest.fixture
+def redis_url(each_server: str, each_client: "redis.Redis") -> str:
+    """The URL of an emptied Valkey, then of an emptied Redis."""
+    return each_server
+
+
+@pytest.fixture
 def cache(redis_url: str) -> Iterator[RedisCache]:
     yield from closing(RedisCache(redis_url, {"KEY_PREFIX": "site"}))
 
