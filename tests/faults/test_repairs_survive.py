@@ -182,7 +182,7 @@ def test_a_server_restarted_in_mid_vacuum_fails_the_attempt_and_the_next_goes_on
 
     assert isinstance(error, TargetUnavailable)
     url = server.url(url.rpartition("/")[2])
-    assert ask(url, OURS) == []
+    eventually(lambda: ask(url, OURS) == [], 5, "the end of our sessions")
     ask(url, "DELETE FROM brake")
     before = vacuum_counts(url)
     outcomes = vacuum(url, steps)
@@ -200,7 +200,7 @@ def test_a_backend_ended_in_mid_vacuum_costs_one_more_try(url: str) -> None:
     outcomes = in_mid_vacuum(url, Noted(), end)
 
     assert {o.verdict for o in outcomes.values()} == {Verdict.WORKED}
-    assert ask(url, OURS) == []
+    eventually(lambda: ask(url, OURS) == [], 5, "the end of our sessions")
 
 
 class Relay:
@@ -284,7 +284,7 @@ def test_a_disk_that_fills_up_costs_a_rewrite_and_no_row(
         assert outcome.verdict is Verdict.FAILED
         assert "No space left on device" in outcome.sentence
         assert ask(url, "SELECT count(*), sum(id) FROM cramped") == rows
-        assert ask(url, OURS) == []
+        eventually(lambda: ask(url, OURS) == [], 5, "the end of our sessions")
 
         ask(url, "DELETE FROM cramped WHERE id > 4000")
         [again] = vacuum_full(job, Thresholds()).outcomes

@@ -100,7 +100,7 @@ def test_steps_run_side_by_side_and_never_two_on_one_table(url: str) -> None:
     assert [o.action.subject for o in work.outcomes if o.verdict is Verdict.WORKED] != []
     assert {o.action.subject for o in work.outcomes} == set("abcdef")
     assert work.left == ()
-    assert our_sessions(url) == []
+    eventually(lambda: our_sessions(url) == [], seconds=10, what="the end of our sessions")
 
 
 def test_a_later_stage_begins_when_the_one_before_has_ended(url: str) -> None:
@@ -226,7 +226,7 @@ def test_a_window_that_closes_ends_what_is_at_work_and_leaves_the_rest(url: str)
         "abc", "the maintenance window closed"
     )
     assert limits.window_is_closed
-    assert our_sessions(url) == []
+    eventually(lambda: our_sessions(url) == [], seconds=10, what="the end of our sessions")
 
 
 def test_nothing_begins_while_the_site_is_too_busy_and_the_wait_has_an_end(url: str) -> None:
