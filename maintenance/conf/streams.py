@@ -38,7 +38,7 @@ class StreamFamily(Section):
     keep: Literal["highest", "lowest", "head", "tail", "newest"] | None = None
     companions: tuple[str, ...] = ()
     owners: str = ""
-    # The most: fewer where the server takes more than a millisecond for them. A SCAN of 1,000 is
+    # The most: fewer where the server takes more than half a millisecond for them. A SCAN of 1,000 is
     # a quarter of that.
     keys_per_batch: int = Field(default=1000, gt=0, le=10_000)
 

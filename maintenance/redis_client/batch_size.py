@@ -1,4 +1,4 @@
-"""Batches that take a server about a millisecond, whatever its speed.
+"""Batches that take a server about half a millisecond, whatever its speed.
 
 The server answers one client's batch as a whole before it turns to the next client, so a batch is
 what others wait for. How long one took is read from the server's own clock, by a TIME before its
@@ -18,9 +18,10 @@ TIME = pack(b"TIME")
 #: What reading the clock takes; without it batches keep the size that they begin with.
 NEEDS_ACL = ("+time",)
 
-#: Another client waits a millisecond for a batch: about what a single slow command costs it anyway.
-#: Smaller batches spend more of their time on the round trip than they save others.
-TARGET_SECONDS = 0.001
+#: Two batches are often with a server at once, so that another client waits a millisecond: about what
+#: a single slow command costs it anyway. Smaller batches spend more of their time on the round trip
+#: than they save others.
+TARGET_SECONDS = 0.0005
 #: The speed is the median of so many batches: one that the machine held up is no slow server.
 RECENT_BATCHES = 5
 #: A batch grows to at most so many times the one before: what comes next may be dearer.

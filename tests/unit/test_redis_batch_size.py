@@ -24,11 +24,11 @@ def run(size: BatchSize, seconds_per_unit: float, batches: int) -> None:
 
 
 @given(microseconds=st.integers(min_value=1, max_value=30))
-def test_a_batch_comes_to_take_a_millisecond_at_any_speed(microseconds: int) -> None:
+def test_a_batch_comes_to_take_the_same_time_at_any_speed(microseconds: int) -> None:
     size = BatchSize(250, smallest=20, largest=2000)
     run(size, microseconds / 1e6, 20)
     seconds = size.units * microseconds / 1e6
-    assert seconds <= TARGET_SECONDS
+    assert seconds <= TARGET_SECONDS or size.units == 20
     assert seconds > 0.9 * TARGET_SECONDS or size.units == 2000
 
 
