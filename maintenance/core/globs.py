@@ -1,4 +1,4 @@
-"""Whether two patterns of keys can match the same key. Pure.
+"""Patterns of keys: what they are made of, and whether two can match the same key. Pure.
 
 Patterns as Redis reads them in SCAN's MATCH (``stringmatchlen``): ``*``, ``?``, ``[a-z]``, ``[^a]``
 and a backslash before a character that stands for itself. Keys are compared byte by byte.
@@ -7,11 +7,12 @@ and a backslash before a character that stands for itself. Keys are compared byt
 from collections import deque
 from dataclasses import dataclass
 
-_ANY_BYTE = (1 << 256) - 1
+#: The set of all bytes.
+ANY_BYTE = (1 << 256) - 1
 
 
 @dataclass(frozen=True, slots=True)
-class _Part:
+class Part:
     """A star, or one byte out of a set of bytes: bit n stands for byte n."""
 
     bytes_allowed: int
@@ -24,7 +25,7 @@ def common_key(one: str, other: str) -> str | None:
     Breadth-first through the pairs of positions in both patterns, so at most the product of their
     lengths is visited.
     """
-    left, right = _parts(one.encode()), _parts(other.encode())
+    left, right = parts_of(one.encode()), parts_of(other.encode())
     start = (0, 0)
     reached_by: dict[tuple[int, int], tuple[tuple[int, int], bytes]] = {start: (start, b"")}
     waiting = deque([start])
@@ -41,7 +42,7 @@ def common_key(one: str, other: str) -> str | None:
 
 
 def _steps(
-    left: list[_Part], right: list[_Part], at: tuple[int, int]
+    left: list[Part], right: list[Part], at: tuple[int, int]
 ) -> list[tuple[tuple[int, int], bytes]]:
     i, j = at
     steps: list[tuple[tuple[int, int], bytes]] = []
@@ -75,22 +76,23 @@ def _key_to(
     return b"".join(reversed(key)).decode("utf-8", "backslashreplace")
 
 
-def _parts(pattern: bytes) -> list[_Part]:
-    parts: list[_Part] = []
+def parts_of(pattern: bytes) -> list[Part]:
+    """Return what a pattern is made of, in its order."""
+    parts: list[Part] = []
     position = 0
     while position < len(pattern):
         byte = pattern[position]
         if byte == ord("*"):
-            parts.append(_Part(_ANY_BYTE, repeats=True))
+            parts.append(Part(ANY_BYTE, repeats=True))
         elif byte == ord("?"):
-            parts.append(_Part(_ANY_BYTE))
+            parts.append(Part(ANY_BYTE))
         elif byte == ord("["):
             allowed, position = _class(pattern, position + 1)
-            parts.append(_Part(allowed))
+            parts.append(Part(allowed))
         else:
             if byte == ord("\\") and position + 1 < len(pattern):
                 position += 1
-            parts.append(_Part(1 << pattern[position]))
+            parts.append(Part(1 << pattern[position]))
         position += 1
     return parts
 
@@ -114,4 +116,4 @@ def _class(pattern: bytes, position: int) -> tuple[int, int]:
         else:
             allowed |= 1 << pattern[position]
             position += 1
-    return (_ANY_BYTE & ~allowed if negated else allowed), position
+    return (ANY_BYTE & ~allowed if negated else allowed), position
