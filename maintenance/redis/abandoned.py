@@ -16,6 +16,7 @@ from maintenance.core.job import Job
 from maintenance.core.latency import with_latency
 from maintenance.core.reports import Report
 from maintenance.core.suggestions import require_known
+from maintenance.redis.abandoned_options import RemoveStreamsOptions
 from maintenance.redis.abandoned_report import (
     EMPTY_ANSWER,
     REPLICA,
@@ -45,15 +46,6 @@ _MEMORY_USAGE = Packer([b"MEMORY", b"USAGE"])
 
 #: Asks who is kept or gone: a query on a database, or a registered function.
 AskOwners = Callable[[StreamOwners], Iterable[str]]
-
-
-@dataclass(frozen=True, slots=True)
-class RemoveStreamsOptions:
-    """``families`` limits the run to some of the target's; ``exceptions`` are ids that stay."""
-
-    dry_run: bool = False
-    families: tuple[str, ...] = ()
-    exceptions: tuple[str, ...] = ()
 
 
 def remove_abandoned_streams(

@@ -3,7 +3,7 @@
 from collections.abc import Sequence
 from functools import partial
 
-from maintenance.caching import invalidation, ratios, warming
+from maintenance.caching import invalidation, warming
 from maintenance.caching.warm_after import start_with
 from maintenance.conf import CacheTarget, RedisTarget, configuration
 from maintenance.core.job import Job
@@ -71,6 +71,7 @@ def flush_cache(job: Job[CacheTarget, DryRunOption]) -> Report:
 @maintenance_task(queue="medium", target=TargetKind.REDIS)
 def review_cache_hit_ratios(job: Job[RedisTarget, NoOptions]) -> Report:
     """Compare the hit ratios of a server and its key prefixes with their target."""
+    from maintenance.caching import ratios
     from maintenance.core.history import LedgerHistory
 
     configured = configuration()

@@ -7,7 +7,8 @@ from maintenance.core.job import Job
 from maintenance.core.registry import TargetKind
 from maintenance.core.reports import Report
 from maintenance.core.task import maintenance_task
-from maintenance.redis import abandoned, streams
+from maintenance.redis import streams
+from maintenance.redis.abandoned_options import RemoveStreamsOptions
 from maintenance.redis.memory.options import MemoryCheckOptions
 from maintenance.redis.providers import provided_owners
 from maintenance.redis.reclaim.options import ReclaimOptions
@@ -39,12 +40,14 @@ def check_redis_memory(job: Job[RedisTarget, MemoryCheckOptions]) -> Report:
 @maintenance_task(
     queue="low",
     target=TargetKind.REDIS,
-    options=abandoned.RemoveStreamsOptions,
+    options=RemoveStreamsOptions,
     writes=True,
     dangerous="remove_streams",
 )
-def remove_abandoned_streams(job: Job[RedisTarget, abandoned.RemoveStreamsOptions]) -> Report:
+def remove_abandoned_streams(job: Job[RedisTarget, RemoveStreamsOptions]) -> Report:
     """Remove the streams of owners who are gone, with what belongs to them; cannot be undone."""
+    from maintenance.redis import abandoned
+
     settings = configuration()
     families = families_on(settings, job.target_name)
     return abandoned.remove_abandoned_streams(job, families, settings.stream_owners, _owner_ids)

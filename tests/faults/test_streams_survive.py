@@ -11,7 +11,8 @@ import redis
 from maintenance.conf import RedisTarget, StreamFamily, StreamOwners
 from maintenance.core.job import Job, SilentProgress
 from maintenance.core.reports import Report
-from maintenance.redis.abandoned import RemoveStreamsOptions, remove_abandoned_streams
+from maintenance.redis.abandoned import remove_abandoned_streams
+from maintenance.redis.abandoned_options import RemoveStreamsOptions
 from maintenance.redis.streams import TrimOptions, trim_streams
 
 USERS = 6000

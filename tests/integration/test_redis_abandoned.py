@@ -27,7 +27,8 @@ from maintenance.core.plans import Verdict
 from maintenance.core.registry import task_named
 from maintenance.core.reports import Report
 from maintenance.postgres.answers import first_column
-from maintenance.redis.abandoned import RemoveStreamsOptions, remove_abandoned_streams
+from maintenance.redis.abandoned import remove_abandoned_streams
+from maintenance.redis.abandoned_options import RemoveStreamsOptions
 from maintenance.redis.providers import owner_provider, unregister
 from maintenance.schedules import CHECKLISTS
 from tests.postgres_clients import ask

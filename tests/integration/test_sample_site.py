@@ -23,7 +23,8 @@ from maintenance.conf import StreamOwners, parse_configuration
 from maintenance.core.job import Job
 from maintenance.core.plans import Verdict
 from maintenance.postgres.answers import first_column
-from maintenance.redis.abandoned import RemoveStreamsOptions, remove_abandoned_streams
+from maintenance.redis.abandoned import remove_abandoned_streams
+from maintenance.redis.abandoned_options import RemoveStreamsOptions
 from service.embedded.postgres import EmbeddedPostgres
 from service.embedded.valkey import EmbeddedValkey
 from service.sample_site import SampleSiteError, Truth, build
