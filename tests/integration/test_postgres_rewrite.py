@@ -1,7 +1,7 @@
 """VACUUM FULL: refused with reasons, planned with its price, agreed to, done in a window, verified."""
 
 import time
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Sequence
 from typing import Any
 
 import pytest
@@ -13,6 +13,7 @@ from maintenance.core.plans import Outcome, Verdict
 from maintenance.core.reports import Report
 from maintenance.postgres.rewrite.options import VacuumFullOptions
 from maintenance.postgres.rewrite.run import vacuum_full
+from tests.earlier_attempts import OfEarlierAttempt
 from tests.polling import eventually
 from tests.postgres_clients import ODD_NAME, Client, ask, narrow_role
 
@@ -185,19 +186,6 @@ def test_the_disk_is_looked_at_again_before_each_table(
     assert outcome.verdict is Verdict.REFUSED
     assert "that are free" in outcome.sentence
     assert size(url, "big") == before
-
-
-class OfEarlierAttempt:
-    """What an attempt before this one has noted."""
-
-    def __init__(self, outcome: Outcome) -> None:
-        self._done = {f"{outcome.action.kind} {outcome.action.subject}": outcome}
-
-    def done(self) -> Mapping[str, Outcome]:
-        return self._done
-
-    def record(self, key: str, outcome: Outcome) -> None:
-        raise AssertionError(f"{key} was done again: {outcome}")
 
 
 def test_what_an_attempt_that_was_cut_short_has_rewritten_is_reported_as_done(url: str) -> None:

@@ -12,6 +12,7 @@ from maintenance.core.plans import Outcome, Verdict
 from maintenance.core.reports import Report
 from maintenance.postgres.tuning.options import TuneOptions
 from maintenance.postgres.tuning.run import tune_autovacuum
+from tests.earlier_attempts import OfEarlierAttempt
 from tests.postgres_clients import Client, ask, narrow_role
 
 ADVICE = Thresholds(autovacuum_large_trigger_rows=100)
@@ -30,26 +31,13 @@ def url(make_database: Callable[[], str], monkeypatch: pytest.MonkeyPatch) -> st
     return url
 
 
-class Done:
-    """What an earlier attempt of the run has done."""
-
-    def __init__(self, *outcomes: Outcome) -> None:
-        self._done = {f"{o.action.kind} {o.action.subject}": o for o in outcomes}
-
-    def done(self) -> dict[str, Outcome]:
-        return self._done
-
-    def record(self, key: str, outcome: Outcome) -> None:
-        raise AssertionError(f"{key} was done again: {outcome}")
-
-
 def tune(url: str, state: Any = None, *earlier: Outcome, **options: Any) -> Report:
     job = Job(
         "site",
         DatabaseTarget(url=url, lock_timeout_seconds=0.3),
         TuneOptions(**options),
         previous_state=state or {},
-        **({"steps": Done(*earlier)} if earlier else {}),
+        **({"steps": OfEarlierAttempt(*earlier)} if earlier else {}),
     )
     return tune_autovacuum(job, ADVICE)
 
