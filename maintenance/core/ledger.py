@@ -22,6 +22,7 @@ from maintenance.core.reports import SCHEMA_VERSION, FollowUp, Report, ReportDoc
 from maintenance.core.steps import forget_steps, stored_steps
 from maintenance.models import (
     SUBJECT_LENGTH,
+    TERMINAL_STATES,
     Run,
     RunState,
     StoredFinding,
@@ -74,6 +75,7 @@ def _new_run_fields(
         "task": spec.name,
         "target": target,
         "options": dict(options),
+        "resource": spec.resource,
         "queue": spec.queue,
         "checklist": origin.checklist,
         "schedule": origin.schedule,
@@ -126,7 +128,7 @@ def claim(
                 run.save()
         except IntegrityError:
             other = Run.objects.filter(
-                task=run.task, target=run.target, state=RunState.RUNNING
+                resource=run.resource, target=run.target, state=RunState.RUNNING
             ).first()
             if other is not None:
                 raise Overlap(Run.objects.get(id=run_id), other) from None
@@ -207,9 +209,7 @@ def finish(run: Run, state: RunState, report: Report, reason: str = "") -> Repor
     now = timezone.now()
     reason = redact(reason)
     with transaction.atomic():
-        held = Run.objects.filter(id=run.id, attempt=run.attempt).exclude(
-            state__in=[RunState.SUCCEEDED, RunState.FAILED, RunState.CANCELLED, RunState.SKIPPED]
-        )
+        held = Run.objects.filter(id=run.id, attempt=run.attempt).exclude(state__in=TERMINAL_STATES)
         if not held.update(
             state=state,
             reason=reason,
@@ -238,6 +238,7 @@ def _queue_follow_up(run: Run, follow_up: FollowUp, now: datetime) -> None:
     delay_seconds = max(follow_up.delay_seconds, SHORTEST_FOLLOW_UP_SECONDS)
     Run.objects.create(
         **wanted,
+        resource=run.resource,
         queue=run.queue,
         checklist=run.checklist,
         trigger=Trigger.FOLLOW_UP,

@@ -67,6 +67,11 @@ class TaskSpec:
         return self.name.removeprefix(PREFIX)
 
     @property
+    def resource(self) -> str:
+        """What of its target a run has to itself: no two runs of one resource are at work at once."""
+        return self.name
+
+    @property
     def has_dry_run(self) -> bool:
         """Whether the options include ``dry_run``."""
         return any(f.name == "dry_run" for f in fields(self.options_type))

@@ -8,7 +8,6 @@ from django.db import models
 from django.db.models import Q
 from django.utils import timezone
 from django.utils.translation import gettext_lazy as _
-from django_celery_beat.models import PeriodicTask
 
 from maintenance.core.findings import Severity
 
@@ -20,7 +19,10 @@ LONG_WAIT = timedelta(minutes=1)
 
 
 class RunState(models.TextChoices):
-    """The life of a run. The last four are terminal."""
+    """The life of a run. All but the first two are terminal.
+
+    ``sent`` is the end of a run of somebody else's task, whose worker does not report to the ledger.
+    """
 
     QUEUED = "queued", _("queued")
     RUNNING = "running", _("running")
@@ -28,6 +30,7 @@ class RunState(models.TextChoices):
     FAILED = "failed", _("failed")
     SKIPPED = "skipped", _("skipped")
     CANCELLED = "cancelled", _("cancelled")
+    SENT = "sent", _("sent")
 
 
 TERMINAL_STATES = (
@@ -35,6 +38,7 @@ TERMINAL_STATES = (
     RunState.FAILED,
     RunState.SKIPPED,
     RunState.CANCELLED,
+    RunState.SENT,
 )
 
 
@@ -68,7 +72,14 @@ class Run(models.Model):
     task = models.CharField(_("task"), max_length=100, db_index=True)
     target = models.CharField(_("target"), max_length=100, blank=True, db_index=True)
     options = models.JSONField(_("options"), default=dict, blank=True)
+    resource = models.CharField(
+        _("resource"),
+        max_length=100,
+        blank=True,
+        help_text=_("What of its target it has to itself while it runs; empty where it shares."),
+    )
     queue = models.CharField(_("queue"), max_length=50)
+    priority = models.PositiveSmallIntegerField(_("priority"), null=True, blank=True)
     checklist = models.CharField(_("checklist"), max_length=20, blank=True)
     schedule = models.CharField(_("schedule"), max_length=200, blank=True)
     scheduled_for = models.DateTimeField(_("scheduled for"), null=True, blank=True)
@@ -85,11 +96,15 @@ class Run(models.Model):
     queued_at = models.DateTimeField(_("queued at"), db_index=True)
     published_at = models.DateTimeField(_("published at"), null=True, blank=True)
     available_at = models.DateTimeField(_("not before"), null=True, blank=True)
+    deadline_at = models.DateTimeField(_("not after"), null=True, blank=True)
     started_at = models.DateTimeField(_("started at"), null=True, blank=True)
     finished_at = models.DateTimeField(_("finished at"), null=True, blank=True)
 
     worker = models.CharField(_("worker"), max_length=200, blank=True)
     heartbeat_at = models.DateTimeField(_("last heartbeat"), null=True, blank=True)
+    deaths = models.PositiveSmallIntegerField(
+        _("deaths"), default=0, help_text=_("How many workers were lost while they held it.")
+    )
     cancel_requested = models.BooleanField(_("cancel requested"), default=False)
 
     phase = models.CharField(_("phase"), max_length=200, blank=True)
@@ -124,8 +139,8 @@ class Run(models.Model):
             ),
             # The lock: a second run of the same work on the same target cannot become "running".
             models.UniqueConstraint(
-                fields=["task", "target"],
-                condition=Q(state="running"),
+                fields=["resource", "target"],
+                condition=Q(state="running") & ~Q(resource=""),
                 name="maintenance_run_one_at_a_time",
             ),
         ]
@@ -261,36 +276,6 @@ class StoredSample(models.Model):
 
     def __str__(self) -> str:
         return f"{self.target} {self.metric} {self.subject}: {self.value}"
-
-
-class SyncedSchedule(models.Model):
-    """What ``sync_schedules`` last wrote into a django-celery-beat row.
-
-    A row that differs from this was edited by an operator, and is left as the operator wants it.
-    """
-
-    name = models.CharField(_("name"), max_length=200, unique=True)
-    definition = models.JSONField(_("definition"))
-    synced_at = models.DateTimeField(_("synced at"))
-
-    class Meta:
-        verbose_name = _("synced schedule")
-        verbose_name_plural = _("synced schedules")
-
-    def __str__(self) -> str:
-        return self.name
-
-
-class ScheduleRow(PeriodicTask):  # type: ignore[misc]  # the library has no types
-    """django-celery-beat's row of a maintenance task, under permissions and an admin of our own."""
-
-    class Meta:
-        proxy = True
-        verbose_name = _("schedule")
-        verbose_name_plural = _("schedules")
-
-    def __str__(self) -> str:
-        return str(self.name)
 
 
 class RateLimitState(models.Model):
