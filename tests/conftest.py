@@ -3,6 +3,7 @@
 pytest_plugins = [
     "tests.servers",
     "tests.redis_servers",
+    "tests.rabbitmq_server",
     "tests.django_database",
     "tests.admin_clients",
     "tests.celery_nodes",

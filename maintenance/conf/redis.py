@@ -80,12 +80,16 @@ class RedisTarget(Section):
 
 
 class BrokerTarget(Section):
-    """A Celery broker whose queues are watched, by LLEN only: no worker ever runs on it."""
+    """A Celery broker, Redis or RabbitMQ, whose queues are read: no worker ever runs on it."""
 
     url: Url
     queues: tuple[str, ...] = Field(min_length=1)
     key_prefix: str = ""
     max_pending: int = Field(default=1000, gt=0)  # the guide: "Target: < 1000 pending tasks"
+    # What has waited for longer, nobody takes: the longest tasks of most sites take minutes.
+    max_wait_seconds: float = Field(default=3600, gt=0)
+    # The site's own setting; this is Celery's default on Redis.
+    visibility_timeout_seconds: float = Field(default=3600, gt=0)
     timeout_seconds: float = Field(default=10, gt=0)
 
     def resolved_url(self) -> str:

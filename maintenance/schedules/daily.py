@@ -7,7 +7,8 @@ from maintenance.schedules.model import Schedule
 
 DAILY: tuple[Schedule, ...] = (
     Schedule("review_slow_queries", "0 6 * * *", "Monitor slow query log"),
-    Schedule("check_queue_depths", "10 6 * * *", "Check Celery queue depths"),
+    # Every hour: once a day says nothing of a queue that nobody has consumed since breakfast.
+    Schedule("check_queue_depths", "10 * * * *", "Check Celery queue depths"),
     Schedule("review_error_rates", "20 6 * * *", "Review error rates"),
     Schedule("trim_streams", "30 2 * * *", "Trim streams periodically"),
     Schedule("invalidate_caches", "40 2 * * *", "Cache Invalidation"),

@@ -5,7 +5,13 @@ from typing import Any
 
 from maintenance.conf import BrokerTarget
 from maintenance.core.findings import Finding, Severity
-from maintenance.queues.depth import BrokerMeasurement, QueueDepth, diagnose
+from maintenance.queues.diagnosis import diagnose, state
+from maintenance.queues.measurement import (
+    BrokerMeasurement,
+    QueueDepth,
+    Unacknowledged,
+    Withheld,
+)
 from maintenance.redis_client.server import parse_facts
 
 SERVER = parse_facts(
@@ -66,7 +72,58 @@ def test_a_broker_that_evicts_is_critical_whether_it_has_a_limit_or_not() -> Non
         assert (found.code, found.severity) == ("broker-eviction", Severity.CRITICAL)
 
 
-def test_a_policy_that_may_not_be_read_is_withheld() -> None:
-    (found,) = judge(server=None)
-    assert not found.measured
+def test_what_may_not_be_read_is_withheld() -> None:
+    missing = Withheld("broker-eviction", "the broker's eviction policy", "the ACL right +info")
+    measured = BrokerMeasurement((), 7200.0, withheld=(missing,))
+    (found,) = diagnose("site", TARGET, measured, {})
+    assert (found.code, found.measured) == ("broker-eviction", False)
     assert found.sentence.endswith("needs the ACL right +info")
+
+
+def looks(*messages: str | None, every_seconds: float = 1800.0) -> list[Finding]:
+    """Judge the last of several looks at a queue, each of which saw this message next."""
+    found: list[Finding] = []
+    before: dict[str, Any] = {}
+    for number, message in enumerate(messages):
+        depth = QueueDepth("inbox", 3 if message else 0, {0: 3}, next_message=message)
+        measured = BrokerMeasurement((depth,), 1e9 + number * every_seconds, SERVER)
+        found = list(diagnose("site", TARGET, measured, before))
+        before = state(measured, before)
+    return found
+
+
+def test_a_queue_whose_next_message_stays_for_an_hour_is_not_consumed() -> None:
+    assert looks("a", "a") == []
+    (found,) = looks("a", "a", "a")
+    assert (found.code, found.severity) == ("queue-not-consumed", Severity.CRITICAL)
+    assert found.sentence == (
+        "Nothing has been taken from inbox for 1 hour or longer; 3 messages wait there."
+    )
+
+
+def test_a_queue_that_moves_is_consumed_however_deep_it_is() -> None:
+    assert looks("a", "a", "b", "b") == []
+    assert looks("a", "a", None, "a") == []
+
+
+def test_a_queue_without_consumers_is_named_at_once_where_the_broker_counts_them() -> None:
+    depth = QueueDepth("inbox", 2, {0: 2}, consumers=0)
+    (found,) = diagnose("site", TARGET, BrokerMeasurement((depth,), 1e9), {})
+    assert found.sentence == "No worker consumes inbox, in which 2 messages wait."
+    assert found.severity is Severity.CRITICAL
+    empty = replace(depth, pending=0)
+    (found,) = diagnose("site", TARGET, BrokerMeasurement((empty,), 1e9), {})
+    assert found.severity is Severity.WARNING
+    assert not list(
+        diagnose("site", TARGET, BrokerMeasurement((replace(depth, consumers=1),), 1e9), {})
+    )
+
+
+def test_a_message_held_beyond_the_visibility_timeout_runs_twice() -> None:
+    def held(seconds: float | None) -> list[str]:
+        measured = BrokerMeasurement((), 1e9, SERVER, Unacknowledged(1, seconds))
+        return [finding.code for finding in diagnose("site", TARGET, measured, {})]
+
+    assert held(3601.0) == ["unacknowledged-for-long"]
+    assert held(3599.0) == []
+    assert held(None) == []
