@@ -51,6 +51,10 @@ def test_the_checklists_are_those_of_the_guide() -> None:
     assert list(CHECKLISTS) == list(GUIDE)
 
 
+#: A few commands on a broker keep nobody from dumping a database.
+EVERY_HOUR = {"check_queue_depths"}
+
+
 @pytest.mark.parametrize(("checklist", "schedule"), EVERY)
 def test_every_schedule_names_a_task_and_options_that_it_takes(
     checklist: str, schedule: Schedule
@@ -65,14 +69,16 @@ def test_every_schedule_names_a_task_and_options_that_it_takes(
 def test_every_cron_line_is_one_that_celery_reads(checklist: str, schedule: Schedule) -> None:
     read = crontab(**schedule.cron_fields)
 
-    slots_of_a_day = 24 if schedule.task == "check_queue_depths" else 1
+    slots_of_a_day = 24 if schedule.task in EVERY_HOUR else 1
     assert len(read.hour) * len(read.minute) == slots_of_a_day
     days = {"daily": (31, 7), "weekly": (31, 1), "monthly": (1, 7), "quarterly": (1, 7)}
     assert (len(read.day_of_month), len(read.day_of_week)) == days[checklist]
     assert len(read.month_of_year) == (4 if checklist == "quarterly" else 12)
 
 
-@pytest.mark.parametrize(("checklist", "schedule"), EVERY)
+@pytest.mark.parametrize(
+    ("checklist", "schedule"), [each for each in EVERY if each[1].task not in EVERY_HOUR]
+)
 def test_nothing_runs_while_sites_dump_their_database_or_weed(
     checklist: str, schedule: Schedule
 ) -> None:
