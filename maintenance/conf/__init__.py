@@ -7,6 +7,7 @@ environment and ``"file:/run/secrets/name"`` from a file, at the moment a connec
 
 from maintenance.conf.caches import CacheTarget, InvalidationRule
 from maintenance.conf.databases import Dangerous, DatabaseTarget, Pacing, ServerFacts
+from maintenance.conf.pings import PingTarget
 from maintenance.conf.redis import BrokerTarget, ReclaimRules, RedisTarget
 from maintenance.conf.streams import StreamFamily, StreamOwners, overlap_of
 from maintenance.conf.thresholds import Thresholds
@@ -28,6 +29,7 @@ __all__ = [
     "HostTarget",
     "InvalidationRule",
     "Pacing",
+    "PingTarget",
     "ReclaimRules",
     "RedisTarget",
     "ServerFacts",

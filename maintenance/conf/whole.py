@@ -13,6 +13,7 @@ from pydantic import (
 
 from maintenance.conf.caches import CacheTarget
 from maintenance.conf.databases import DatabaseTarget
+from maintenance.conf.pings import PingTarget
 from maintenance.conf.redis import BrokerTarget, RedisRole, RedisTarget
 from maintenance.conf.streams import StreamFamily, StreamOwners, overlap_of
 from maintenance.conf.thresholds import Thresholds
@@ -46,6 +47,7 @@ class Configuration(Section):
     stream_owners: Mapping[str, StreamOwners] = Field(default_factory=dict)
     caches: Mapping[str, CacheTarget] = Field(default_factory=dict)
     hosts: Mapping[str, HostTarget] = Field(default_factory=lambda: {"local": HostTarget()})
+    pings: Mapping[str, PingTarget] = Field(default_factory=dict)
     hook_modules: tuple[str, ...] = ()  # imported at start; they register warmers and checks
     thresholds: Thresholds = Field(default_factory=Thresholds)
     reports: ReportSettings = Field(default_factory=ReportSettings)

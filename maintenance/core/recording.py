@@ -1,7 +1,8 @@
-"""The end of a run, kept outside of the ledger as well: files in the log store and a JSON line."""
+"""The end of a run, kept outside of the ledger as well: files in the log store, a JSON line, a ping."""
 
 import logging
 
+from maintenance.core import pings
 from maintenance.core.errors import MaintenanceError
 from maintenance.core.reports import ReportDocument
 from maintenance.models import Run, StoredReport
@@ -12,7 +13,7 @@ run_logger = logging.getLogger("maintenance.runs")
 
 
 def record(run: Run, document: ReportDocument) -> None:
-    """Write the run's files and its JSON line. A log store that is full or down fails no work."""
+    """Write the run's files and its JSON line, and ping. What is full or down fails no work."""
     files: list[str] = []
     try:
         files = [file.name for file in configured_store().save(document, run.checklist)]
@@ -20,3 +21,4 @@ def record(run: Run, document: ReportDocument) -> None:
         logger.error("The report of run %s is in the ledger only: %s", run.id, error)
     StoredReport.objects.filter(run=run).update(files=files)
     run_logger.info("run finished", extra={"document": log_line(document)})
+    pings.run_ended(document.run, document.report.summary)

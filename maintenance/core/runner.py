@@ -25,7 +25,7 @@ from kombu.exceptions import OperationalError as BrokerError
 from redis.exceptions import RedisError
 
 from maintenance.conf import configuration
-from maintenance.core import ledger
+from maintenance.core import ledger, pings
 from maintenance.core.conditions import open_window, require_good_time, require_leave
 from maintenance.core.dispatch import failure_report
 from maintenance.core.errors import Cancelled, LostLease, Postponed, Skipped
@@ -188,6 +188,7 @@ def _execute(
     except ledger.Overlap as overlap:
         return _skip_for_overlap(overlap)
 
+    pings.run_started(ledger.run_facts(run))
     try:
         report = _work(task, spec, run, options)
     except LostLease as lost:

@@ -328,3 +328,14 @@ def test_prefixes_that_say_something_are_taken_literally() -> None:
     rules = {"abandoned_prefixes": [":1:", "old[*"], "time_outs": {"page:": 60}}
     site = parse_configuration({"redis": {"main": {"url": "redis://h", "reclaim": rules}}})
     assert site.redis["main"].reclaim.abandoned_prefixes == (":1:", "old[*")
+
+
+def test_a_ping_goes_over_http_and_fits_schedules_by_their_names() -> None:
+    check = {"url": "https://hc-ping.com/uuid", "schedules": ["daily *", "weekly trim_*"]}
+    target = parse_configuration({"pings": {"all": check}}).pings["all"]
+    assert target.fits("daily warm_caches on default")
+    assert target.fits("weekly trim_reports")
+    assert not target.fits("monthly trim_reports")
+    for url in ("ftp://hc-ping.com/uuid", "file.txt"):
+        (fault,) = faults_of({"pings": {"all": {"url": url}}})
+        assert fault.startswith("pings.all.url: must be a URL")
