@@ -77,7 +77,7 @@ def test_every_cron_line_is_one_that_celery_reads(checklist: str, schedule: Sche
 
 
 @pytest.mark.parametrize(
-    ("checklist", "schedule"), [each for each in EVERY if each[1].task not in EVERY_HOUR]
+    ("checklist", "schedule"), [each for each in EVERY if each.values[1].task not in EVERY_HOUR]
 )
 def test_nothing_runs_while_sites_dump_their_database_or_weed(
     checklist: str, schedule: Schedule
