@@ -9,6 +9,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from maintenance.core.findings import Severity
+from maintenance.core.statement_text import shown_text
 from maintenance.postgres.queries import statement_counters
 from maintenance.postgres.queries.changes import Periods, Usual, by_shape, change_between, shapes_of
 from maintenance.postgres.queries.cost import QueryCost, costs_of
@@ -22,7 +23,6 @@ from maintenance.postgres.queries.statement_counters import (
     by_query,
     use_between,
 )
-from maintenance.postgres.queries.statement_text import shown_text
 
 RESET = 1_000.0
 

@@ -7,11 +7,11 @@ from typing import Any
 from psycopg2.extensions import connection as Connection  # noqa: N812 - it is a class
 
 from maintenance.core.findings import Finding, unavailable
+from maintenance.core.statement_text import command_of, without_literals
 from maintenance.core.wording import counted
 from maintenance.postgres.activity.locks import Lock
 from maintenance.postgres.activity.sessions import session_in_words
 from maintenance.postgres.connection import query
-from maintenance.postgres.queries.statement_text import command_of, without_literals
 
 #: Stands for every prepared transaction among those that ``pg_blocking_pids`` names.
 PREPARED_TRANSACTION = 0

@@ -10,17 +10,17 @@ from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from typing import Any
 
+from maintenance.core.statement_text import (
+    NORMALISED,
+    command_of,
+    shape_of,
+    without_literals,
+)
 from maintenance.postgres.queries.statement_counters import (
     KEPT_STATEMENTS,
     Snapshot,
     StatementCounters,
     StatementUse,
-)
-from maintenance.postgres.queries.statement_text import (
-    NORMALISED,
-    command_of,
-    shape_of,
-    without_literals,
 )
 
 #: Of a longer statement the end is not read (``sql/statement_counters.sql``), and two that begin alike are not taken for one.

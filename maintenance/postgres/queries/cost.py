@@ -3,9 +3,9 @@
 from collections.abc import Iterable
 from dataclasses import dataclass
 
+from maintenance.core.statement_text import NORMALISED, command_of, shown_text
 from maintenance.postgres.queries.changes import Change, UsedShape
 from maintenance.postgres.queries.statement_counters import StatementUse
-from maintenance.postgres.queries.statement_text import NORMALISED, command_of, shown_text
 
 
 @dataclass(frozen=True, slots=True)

@@ -7,9 +7,9 @@ log_min_duration_statement, log_lock_waits, log_temp_files. Messages are read in
 import re
 from dataclasses import dataclass, field
 
+from maintenance.core.statement_text import MAXIMUM_TEXT, shape_of, shown_text
 from maintenance.postgres.connection import MARKER
 from maintenance.postgres.queries.server_log_formats import LogEntry
-from maintenance.postgres.queries.statement_text import MAXIMUM_TEXT, shape_of, shown_text
 
 #: Different statements whose costs are kept apart: more than any report shows.
 KEPT_SHAPES = 5000

@@ -8,13 +8,13 @@ from maintenance.conf import DatabaseTarget, Thresholds
 from maintenance.core.findings import Finding, Severity, by_seriousness, unavailable
 from maintenance.core.job import Job
 from maintenance.core.reports import Report, Sample, Table
+from maintenance.core.statement_text import NORMALISED, command_of, shape_of
 from maintenance.core.wording import bytes_in_words, counted, seconds_in_words
 from maintenance.postgres.connection import connect
 from maintenance.postgres.queries.rules import SlowQueryOptions, SlowQueryRules
 from maintenance.postgres.queries.server_log import ServerLogReading, read_server_log
 from maintenance.postgres.queries.server_log_events import LoggedStatement, LogTally
 from maintenance.postgres.queries.server_log_position import Reading
-from maintenance.postgres.queries.statement_text import NORMALISED, command_of, shape_of
 
 TITLE = "Slow statements in the server's log"
 

@@ -11,6 +11,7 @@ from maintenance.conf import DatabaseTarget, Thresholds
 from maintenance.core.findings import Finding, Severity, by_seriousness, unavailable
 from maintenance.core.job import Job, Progress
 from maintenance.core.reports import Report, Sample
+from maintenance.core.statement_text import without_literals
 from maintenance.core.wording import counted, listed, percent, rows_in_words, seconds_in_words
 from maintenance.postgres.connection import connect
 from maintenance.postgres.django_models import models_by_table
@@ -35,7 +36,6 @@ from maintenance.postgres.indexes.catalog import Definition
 from maintenance.postgres.indexes.migrations import proposal_named_by_model
 from maintenance.postgres.indexes.missing import MissingIndexOptions
 from maintenance.postgres.queries.statement_counters import StatementUse
-from maintenance.postgres.queries.statement_text import without_literals
 
 TITLE = "Index advice"
 CODE = "index-advice"

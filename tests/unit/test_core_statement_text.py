@@ -6,7 +6,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from maintenance.postgres.queries.statement_text import (
+from maintenance.core.statement_text import (
     command_of,
     shape_of,
     shown_text,

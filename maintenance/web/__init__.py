@@ -1,0 +1,1 @@
+"""A site's requests: their log, their queries, the files they fetch."""
