@@ -4,7 +4,7 @@ from dataclasses import dataclass
 from datetime import datetime
 from typing import Any
 
-from django.contrib import admin, messages
+from django.contrib import admin
 from django.contrib.admin.views.main import ChangeList
 from django.db.models import Case, IntegerField, Q, QuerySet, Value, When
 from django.http import Http404, HttpRequest, HttpResponse
@@ -14,21 +14,22 @@ from django.urls import reverse
 from django.utils import timezone
 from django.utils.safestring import SafeString
 from django.utils.translation import gettext as _
-from django.utils.translation import gettext_lazy, ngettext
+from django.utils.translation import gettext_lazy
 from django_celery_beat.models import PeriodicTask
 
 from maintenance.admin.base import MaintenanceAdmin
-from maintenance.admin.filters import Choices, CompactFilter, FieldFilter, TaskFilter
+from maintenance.admin.filters import Choices, CompactFilter, TaskFilter
 from maintenance.admin.latest_runs import latest_runs
+from maintenance.admin.pausing import pause_selected_view, resume_selected
 from maintenance.admin.rights import runnable_tasks
 from maintenance.admin.run_selected import run_selected_view
 from maintenance.admin.schedule_row import Timing, arguments_of, checklist_of, timing_of
-from maintenance.admin.signs import badge, outcome_badge
+from maintenance.admin.signs import outcome_badge
 from maintenance.admin.wording import moment, relative, task_words
 from maintenance.conf import configuration
 from maintenance.core.registry import PREFIX
 from maintenance.core.schedule_sync import NAME_PREFIX, Difference, differences
-from maintenance.models import Run, ScheduleRow
+from maintenance.models import Run, SchedulePolicy, ScheduleRow
 from maintenance.schedules import CHECKLISTS
 
 #: The page of django-celery-beat's own admin, which a project may have unregistered.
@@ -53,9 +54,16 @@ class RowFacts:
     timing: Timing
     last_run: Run | None
     edits: tuple[Difference, ...]
+    policy: SchedulePolicy | None
     may_run: bool
     edit_url: str
+    policy_url: str
     now: datetime
+
+    @property
+    def is_paused(self) -> bool:
+        """Whether its slots are skipped until somebody resumes it."""
+        return self.policy is not None and self.policy.paused_at is not None
 
 
 class ScheduleList(ChangeList):
@@ -70,6 +78,7 @@ class ScheduleList(ChangeList):
         edits = _edits()
         runnable = {spec.name for spec in runnable_tasks(request.user)}
         may_edit = may_edit_periodic_tasks(self.model_admin.admin_site, request)
+        policies = PolicyPages(self.model_admin.admin_site, request)
         now = timezone.now()
         for row in rows:
             row.__dict__["facts"] = RowFacts(
@@ -77,11 +86,38 @@ class ScheduleList(ChangeList):
                 timing=timing_of(row, now),
                 last_run=newest.get(pairs[row.pk]),
                 edits=tuple(edits.get(str(row.name), ())),
+                policy=policy_of(row),
                 may_run=row.task in runnable,
                 edit_url=reverse(EDIT_PAGE, args=[row.pk]) if may_edit else "",
+                policy_url=policies.of(row),
                 now=now,
             )
         self.result_list = rows
+
+
+def policy_of(row: PeriodicTask) -> SchedulePolicy | None:
+    """Return the policy of a row that has one of its own."""
+    policy: SchedulePolicy | None = getattr(row, "maintenance_policy", None)
+    return policy
+
+
+class PolicyPages:
+    """Where a person of this request looks at the policy of a row, or gives it one."""
+
+    def __init__(self, site: admin.AdminSite, request: HttpRequest) -> None:
+        pages = site.get_model_admin(SchedulePolicy)
+        self._may_view = pages.has_view_or_change_permission(request)
+        self._may_add = pages.has_add_permission(request)
+
+    def of(self, row: ScheduleRow) -> str:
+        """Return the address, empty where there is nothing to see or do."""
+        if policy_of(row) is not None:
+            if not self._may_view:
+                return ""
+            return reverse("admin:maintenance_schedulepolicy_change", args=[row.pk])
+        if not self._may_add:
+            return ""
+        return f"{reverse('admin:maintenance_schedulepolicy_add')}?row={row.pk}"
 
 
 def may_edit_periodic_tasks(site: admin.AdminSite, request: HttpRequest) -> bool:
@@ -121,16 +157,28 @@ class ScheduleChecklistFilter(CompactFilter):
         return queryset.filter(name__startswith=f"{NAME_PREFIX}{self.value()} ")
 
 
-class StateFilter(FieldFilter):
-    """By whether a schedule is on."""
+class StateFilter(CompactFilter):
+    """By whether a schedule is on, paused or off."""
 
     title = gettext_lazy("state")
-    parameter_name = "enabled"
-    field = "enabled"
+    parameter_name = "state"
 
     def lookups(self, request: HttpRequest, model_admin: Any) -> Choices:  # noqa: ARG002
-        """Return both states."""
-        return [("True", _("on")), ("False", _("paused"))]
+        """Return the states."""
+        return [("on", _("on")), ("paused", _("paused")), ("off", _("off"))]
+
+    def queryset(
+        self,
+        request: HttpRequest,  # noqa: ARG002
+        queryset: QuerySet[ScheduleRow],
+    ) -> QuerySet[ScheduleRow]:
+        """Keep the rows in the chosen state."""
+        if self.value() is None:
+            return queryset
+        if self.value() == "off":
+            return queryset.filter(enabled=False)
+        is_paused = Q(maintenance_policy__paused_at__isnull=False)
+        return queryset.filter(is_paused if self.value() == "paused" else ~is_paused, enabled=True)
 
 
 @admin.register(ScheduleRow)
@@ -140,7 +188,7 @@ class ScheduleAdmin(MaintenanceAdmin):
     list_display = ("what", "state", "target", "rhythm", "next_run", "last_run", "run_now")
     list_display_links = None
     list_filter = (ScheduleChecklistFilter, StateFilter, TaskFilter)
-    list_select_related = ("crontab", "interval", "solar", "clocked")
+    list_select_related = ("crontab", "interval", "solar", "clocked", "maintenance_policy")
     list_per_page = 200
     ordering = (_CHECKLIST_RANK, "name")
     search_fields = ("name", "task", "description")
@@ -192,8 +240,8 @@ class ScheduleAdmin(MaintenanceAdmin):
 
     @admin.display(description=gettext_lazy("state"), ordering="enabled")
     def state(self, row: ScheduleRow) -> SafeString:
-        """Return whether the schedule is on."""
-        return badge("on", _("on")) if row.enabled else badge("paused", _("paused"))
+        """Return whether the schedule is on; of a paused one, who paused it and why."""
+        return _cell("state", row)
 
     @admin.display(description=gettext_lazy("target"))
     def target(self, row: ScheduleRow) -> str:
@@ -241,35 +289,15 @@ class ScheduleAdmin(MaintenanceAdmin):
     # --- Actions -------------------------------------------------------------------------------
 
     @admin.action(description=gettext_lazy("Pause selected schedules"), permissions=["change"])
-    def pause(self, request: HttpRequest, queryset: QuerySet[ScheduleRow]) -> None:
-        """Switch schedules off."""
-        count = self._switch(request, queryset, enabled=False)
-        messages.success(
-            request,
-            ngettext("%(count)d schedule is paused.", "%(count)d schedules are paused.", count)
-            % {"count": count},
-        )
+    def pause(self, request: HttpRequest, queryset: QuerySet[ScheduleRow]) -> HttpResponse | None:
+        """Ask for the reason, then let their slots be skipped."""
+        rows = list(queryset)
+        return pause_selected_view(request, self, rows, [row.pk for row in rows])
 
     @admin.action(description=gettext_lazy("Resume selected schedules"), permissions=["change"])
     def resume(self, request: HttpRequest, queryset: QuerySet[ScheduleRow]) -> None:
-        """Switch schedules on; the slots that passed meanwhile are not made up for."""
-        count = self._switch(request, queryset, enabled=True)
-        messages.success(
-            request,
-            ngettext("%(count)d schedule is resumed.", "%(count)d schedules are resumed.", count)
-            % {"count": count},
-        )
-
-    def _switch(
-        self, request: HttpRequest, queryset: QuerySet[ScheduleRow], *, enabled: bool
-    ) -> int:
-        """Save row by row: a bulk update would pass by the signal that beat listens to."""
-        rows = list(queryset.exclude(enabled=enabled))
-        for row in rows:
-            row.enabled = enabled
-            row.save()
-            self.log_change(request, row, "Resumed." if enabled else "Paused.")
-        return len(rows)
+        """Let them run again, row by row: a bulk update would pass by the signal of beat."""
+        resume_selected(request, self, list(queryset))
 
     @admin.action(description=gettext_lazy("Run selected schedules now"), permissions=["run"])
     def run_selected(

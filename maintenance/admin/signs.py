@@ -11,7 +11,7 @@ from maintenance.models import Run, RunState, SeverityChoice
 def badge(kind: str, word: str | Promise) -> SafeString:
     """Return the sign of ``kind`` with ``word`` beside it.
 
-    ``kind`` is a severity, the state of a run, ``unavailable``, ``on`` or ``paused``.
+    ``kind`` is a severity, the state of a run, ``unavailable``, ``on``, ``paused`` or ``off``.
     """
     return render_to_string("admin/maintenance/badge.html", {"kind": kind, "word": word})
 

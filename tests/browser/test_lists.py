@@ -95,9 +95,13 @@ def test_a_paused_schedule_looks_paused(
     row.get_by_role("checkbox").check()
     page.locator("select[name=action]").select_option("pause")
     page.locator("button[name=index]").click()
+    expect(page.get_by_role("heading", name="Pause these schedules?")).to_be_visible()
+    keep_picture(page, "pause")
+    page.get_by_label("Reason").fill("the disk is being replaced")
+    page.get_by_role("button", name="Pause").click()
 
     expect(page.get_by_text("1 schedule is paused.")).to_be_visible()
-    expect(row).to_contain_text("paused")
+    expect(row).to_contain_text("the disk is being replaced · ann")
     expect(row).to_contain_text("not while paused")
     assert row.evaluate(looks) != before
     keep_picture(page, "schedules")

@@ -15,7 +15,7 @@ from pytest_django import DjangoAssertNumQueries
 
 from maintenance.conf import configuration
 from maintenance.core.schedule_sync import sync_schedules
-from maintenance.models import Run
+from maintenance.models import Run, SchedulePolicy
 from tests.admin_clients import ClientFactory
 from tests.ledger_rows import finished_run, warning
 
@@ -150,56 +150,114 @@ def test_an_edit_is_shown_beside_what_the_code_says(operator: Client) -> None:
 # --- Pause and resume --------------------------------------------------------------------------
 
 
-def test_a_paused_schedule_says_so_and_has_no_next_run(operator: Client) -> None:
-    act(operator, "pause", DISK)
+def pause(client: Client, *names: str, reason: str = "the disk is being replaced") -> Any:
+    return act(client, "pause", *names, confirmed="yes", reason=reason)
+
+
+def policy(name: str) -> SchedulePolicy:
+    return SchedulePolicy.objects.get(row__name=name)
+
+
+def test_a_paused_schedule_says_who_paused_it_and_why_and_has_no_next_run(operator: Client) -> None:
+    pause(operator, DISK)
 
     line = line_of(operator, DISK)
     assert "maintenance-is-paused" in line
+    assert "the disk is being replaced · ann" in line
     assert "not while paused" in line
     assert "<time" not in line
+    assert "maintenance-is-paused" not in line_of(operator, TRIM)
 
 
-def test_pausing_reaches_beat_and_the_admin_log(operator: Client) -> None:
-    PeriodicTasks.objects.update(last_update=datetime(2026, 1, 1, tzinfo=UTC))
+def test_pausing_asks_for_a_reason_before_it_does_anything(operator: Client) -> None:
+    for fields in ({}, {"confirmed": "yes"}, {"confirmed": "yes", "reason": " "}):
+        text = act(operator, "pause", DISK, **fields).content.decode()
+        assert "Pause these schedules?" in text
+        assert DISK in text
+    assert not SchedulePolicy.objects.exists()
 
-    answer = act(operator, "pause", DISK, TRIM)
+
+def test_a_pause_stands_beside_the_schedule_and_in_the_admin_log(operator: Client) -> None:
+    answer = pause(operator, DISK, TRIM)
 
     assert "2 schedules are paused." in answer.content.decode()
-    assert not row(DISK).enabled
-    assert not row(TRIM).enabled
-    assert PeriodicTasks.last_change() > timezone.now() - timedelta(minutes=1)
-    assert {entry.change_message for entry in LogEntry.objects.all()} == {"Paused."}
+    assert row(DISK).enabled, "its slots are skipped by the scheduler, not forgotten"
+    found = policy(DISK)
+    assert (found.paused_by, found.pause_reason) == ("ann", "the disk is being replaced")
+    assert found.changed_at is not None
+    messages = {entry.change_message for entry in LogEntry.objects.all()}
+    assert messages == {"Paused: the disk is being replaced"}
 
 
-def test_resuming_switches_on_what_was_paused_and_leaves_the_rest(operator: Client) -> None:
-    act(operator, "pause", DISK)
+def test_a_second_pause_leaves_the_first_one_as_it_is(
+    operator: Client, client_with: ClientFactory
+) -> None:
+    pause(operator, DISK)
+    other = client_with("view_schedulerow", "change_schedulerow", username="bob")
+
+    answer = pause(other, DISK, TRIM, reason="another")
+
+    assert "1 schedule is paused." in answer.content.decode()
+    assert (policy(DISK).paused_by, policy(TRIM).paused_by) == ("ann", "bob")
+
+
+def test_resuming_ends_pauses_and_switches_on_what_is_off(operator: Client) -> None:
+    pause(operator, DISK)
+    off = row(TRIM)
+    off.enabled = False
+    off.save()
+    assert "maintenance-is-off" in line_of(operator, TRIM)
+    assert "not while off" in line_of(operator, TRIM)
     LogEntry.objects.all().delete()
+    PeriodicTasks.objects.update(last_update=datetime(2026, 1, 1, tzinfo=UTC))
+    others = PeriodicTask.objects.values_list("name", flat=True)[:5]
 
-    answer = act(operator, "resume", DISK, TRIM)
+    answer = act(operator, "resume", *{DISK, TRIM, *others})
 
-    assert "1 schedule is resumed." in answer.content.decode()
-    assert row(DISK).enabled
-    assert [entry.change_message for entry in LogEntry.objects.all()] == ["Resumed."]
+    assert "2 schedules are resumed." in answer.content.decode()
+    assert policy(DISK).paused_at is None
+    assert policy(DISK).pause_reason == ""
+    assert row(TRIM).enabled
+    assert PeriodicTasks.last_change() > timezone.now() - timedelta(minutes=1)
+    assert [entry.change_message for entry in LogEntry.objects.all()] == ["Resumed."] * 2
 
 
-def test_a_paused_schedule_stays_paused_when_schedules_are_synchronised(operator: Client) -> None:
-    act(operator, "pause", DISK)
+@pytest.mark.parametrize(("state", "expected"), [("paused", DISK), ("off", TRIM)])
+def test_schedules_are_found_by_their_state(operator: Client, state: str, expected: str) -> None:
+    pause(operator, DISK, TRIM)
+    PeriodicTask.objects.filter(name=TRIM).update(enabled=False)
 
-    sync_schedules(configuration())
+    found = operator.get(SCHEDULES, {"state": state}).context["cl"].result_list
+    on = operator.get(SCHEDULES, {"state": "on"}).context["cl"].result_list
 
-    assert not row(DISK).enabled
+    assert [each.name for each in found] == [expected]
+    assert not {DISK, TRIM} & {each.name for each in on}
+    assert len(on) > 10
+
+
+def test_the_policy_of_a_schedule_is_a_link_away(
+    operator: Client, client_with: ClientFactory
+) -> None:
+    key = row(DISK).pk
+    keeper = client_with(
+        "change_schedulerow", "add_schedulepolicy", "change_schedulepolicy", username="kim"
+    )
+    assert f"schedulepolicy/add/?row={key}" in line_of(keeper, DISK)
+    assert "schedulepolicy" not in line_of(operator, DISK)
+    pause(operator, DISK)
+    assert f"schedulepolicy/{key}/change/" in line_of(keeper, DISK)
 
 
 def test_whoever_may_only_look_can_neither_pause_nor_run(client_with: ClientFactory) -> None:
     client = client_with("view_schedulerow")
 
     text = client.get(SCHEDULES).content.decode()
-    act(client, "pause", DISK)
+    pause(client, DISK)
     act(client, "run_selected", DISK, confirmed="yes")
 
     assert 'name="action"' not in text
     assert "Run now" not in text
-    assert row(DISK).enabled
+    assert not SchedulePolicy.objects.exists()
     assert not Run.objects.exists()
 
 
