@@ -10,6 +10,8 @@ from collections.abc import Collection, Iterator
 from dataclasses import dataclass
 from datetime import UTC, date, datetime, time, timedelta, tzinfo
 
+from maintenance.core.day_rules import DayRule
+
 #: A day that a crontab names comes within so many: 29 February on a given weekday takes 28 years, 40
 #: where a century without a leap day lies between.
 _LONGEST_WAIT_DAYS = 40 * 366
@@ -18,7 +20,10 @@ _HOURS_OF_A_DAY = 24
 
 @dataclass(frozen=True, slots=True)
 class Cron:
-    """Sets of numbers, as ``celery.schedules.crontab`` parses them, read in ``zone``."""
+    """Sets of numbers, as ``celery.schedules.crontab`` parses them, read in ``zone``.
+
+    Of the days that they name ``days`` leaves those that fit it.
+    """
 
     minutes: Collection[int]
     hours: Collection[int]
@@ -26,22 +31,23 @@ class Cron:
     months: Collection[int]
     weekdays: Collection[int]
     zone: tzinfo
+    days: DayRule | None = None
 
     def after(self, at: datetime) -> datetime | None:
         """Return the first due moment after ``at``, in UTC; ``None`` where there is none (30 February).
 
         Takes as many steps as days lie between.
         """
-        return next(self._after(at), None)
+        return next(self.every_after(at), None)
 
     def between(self, since: datetime, until: datetime) -> Iterator[datetime]:
         """Yield the due moments after ``since`` and up to ``until``, in UTC."""
-        for due in self._after(since):
+        for due in self.every_after(since):
             if due > until:
                 return
             yield due
 
-    def _after(self, at: datetime) -> Iterator[datetime]:
+    def every_after(self, at: datetime) -> Iterator[datetime]:
         """Yield the due moments after ``at``, until none has come for longer than one can take."""
         today = at.astimezone(self.zone).date()
         # What the evening before skipped may come today, and what today skips tomorrow.
@@ -67,6 +73,7 @@ class Cron:
             day.month not in self.months
             or day.day not in self.days_of_month
             or day.isoweekday() % 7 not in self.weekdays
+            or (self.days is not None and not self.days.fits(day))
         ):
             return set()
         times = [time(hour, minute) for hour in self.hours for minute in self.minutes]

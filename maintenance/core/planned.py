@@ -1,19 +1,21 @@
 """The schedules that stand in the database, as the calendar reads them."""
 
-import json
 from collections.abc import Iterator
 from statistics import median
 
 from django.db.models import F
+from django.utils import timezone
 from django_celery_beat.models import PeriodicTask
 
 from maintenance.conf import Configuration
 from maintenance.core.calendar import Planned
 from maintenance.core.conditions import require_leave
+from maintenance.core.cron import Cron
+from maintenance.core.definitions import Definition
 from maintenance.core.errors import MaintenanceError
 from maintenance.core.registry import TaskSpec, task_named
 from maintenance.core.schedule_sync import NAME_PREFIX
-from maintenance.core.slots import SlotCrontab, cron_of
+from maintenance.core.schedule_versions import defined
 from maintenance.core.windows import Window
 from maintenance.models import Run, RunState
 
@@ -28,21 +30,27 @@ def planned_schedules(configuration: Configuration) -> Iterator[Planned]:
     """
     rows = PeriodicTask.objects.filter(
         name__startswith=NAME_PREFIX, enabled=True, crontab__isnull=False
-    ).select_related("crontab")
+    ).select_related("crontab", "maintenance_policy")
     for row in rows:
         try:
             spec = task_named(row.task)
         except MaintenanceError:
             continue
-        given = json.loads(row.kwargs or "{}")
-        yield _planned(row, spec, given.get("target", ""), configuration)
+        definition = defined(row, timezone.now(), None)
+        try:
+            cron = definition.cron()
+        except (MaintenanceError, ValueError):  # it names no days, and its runs say so
+            continue
+        if cron is not None:
+            yield _planned(row.name, spec, definition, cron, configuration)
 
 
 def _planned(
-    row: PeriodicTask, spec: TaskSpec, target: str, configuration: Configuration
+    name: str, spec: TaskSpec, definition: Definition, cron: Cron, configuration: Configuration
 ) -> Planned:
     windows: tuple[Window, ...] = ()
-    idle = ""
+    target, pause = definition.target, definition.policy.pause
+    idle = f"will be skipped: paused {pause}" if pause else ""
     try:
         resolved = spec.resolve_target(configuration, target)
         require_leave(spec, target, resolved)
@@ -50,10 +58,10 @@ def _planned(
     except MaintenanceError as error:
         idle = f"will be skipped: {error}"
     return Planned(
-        name=row.name.removeprefix(NAME_PREFIX),
+        name=name.removeprefix(NAME_PREFIX),
         task=spec.short_name,
         target=f"{spec.target_kind} {target}" if target else "",
-        cron=cron_of(SlotCrontab.of(row.crontab)),
+        cron=cron,
         windows=windows,
         seconds=_usual_seconds(spec, target),
         idle=idle,

@@ -2,7 +2,7 @@
 
 from collections.abc import Iterator
 from dataclasses import dataclass
-from datetime import datetime, timedelta
+from datetime import datetime
 from functools import lru_cache
 
 from cron_descriptor import (
@@ -15,8 +15,9 @@ from cron_descriptor import (
 from django.utils import timezone
 from django_celery_beat.models import CrontabSchedule, PeriodicTask
 
+from maintenance.core.errors import MaintenanceError
 from maintenance.core.schedule_sync import NAME_PREFIX
-from maintenance.core.slots import slot_due_at
+from maintenance.core.schedule_versions import defined
 from maintenance.models import Run
 
 
@@ -68,7 +69,9 @@ def when_in_words(row: PeriodicTask) -> str:
         crontab.month_of_year,
         crontab.day_of_week,
     )
-    return f"{cron_in_words(' '.join(str(field) for field in fields))} ({crontab.timezone})"
+    words = f"{cron_in_words(' '.join(str(field) for field in fields))} ({crontab.timezone})"
+    days = defined(row, row.date_changed or timezone.now(), None).days
+    return f"{words}, on the {days} only" if days else words
 
 
 def next_due_at(row: PeriodicTask, now: datetime) -> datetime | None:
@@ -84,25 +87,15 @@ def next_due_at(row: PeriodicTask, now: datetime) -> datetime | None:
         return at
     since = row.last_run_at or row.date_changed or now
     try:
-        due = _due_after(row, max(since, row.start_time) if row.start_time else since, now)
-    except (ValueError, RuntimeError):  # celery searches for the day, and gives up
+        return next(defined(row, since, None).after(since), None)
+    except (MaintenanceError, ValueError):  # a crontab or days that cannot be read
         return None
-    if due is None or (row.expires is not None and due > row.expires):
-        return None
-    return due
-
-
-def _due_after(row: PeriodicTask, since: datetime, now: datetime) -> datetime | None:
-    if row.crontab is not None or row.interval is not None:
-        return slot_due_at(row.schedule, since)
-    sunlight: timedelta = row.schedule.remaining_estimate(now)
-    return now + sunlight
 
 
 def timetable(now: datetime) -> Iterator[Entry]:
     """Yield our rows by due time, those that are off last. Costs two queries."""
     rows = PeriodicTask.objects.filter(name__startswith=NAME_PREFIX).select_related(
-        "crontab", "interval", "solar", "clocked"
+        "crontab", "interval", "solar", "clocked", "maintenance_policy"
     )
     last_runs = {
         run.schedule: run

@@ -2,9 +2,14 @@
 
 from typing import ClassVar
 
+from django.core.exceptions import ValidationError
 from django.db import models
 from django.utils.translation import gettext_lazy as _
 from django_celery_beat.models import PeriodicTask
+
+from maintenance.core import policies
+from maintenance.core.day_rules import parse_days
+from maintenance.core.errors import InvalidOptions
 
 
 class SyncedSchedule(models.Model):
@@ -40,17 +45,17 @@ class ScheduleRow(PeriodicTask):  # type: ignore[misc]  # the library has no typ
 class Misfire(models.TextChoices):
     """What becomes of slots that passed while nobody could send them."""
 
-    ONCE = "once", _("run once, late")
-    SKIP = "skip", _("skip")
-    EACH = "each", _("run each")
+    ONCE = policies.Misfire.ONCE.value, _("run once, late")
+    SKIP = policies.Misfire.SKIP.value, _("skip")
+    EACH = policies.Misfire.EACH.value, _("run each")
 
 
 class OverlapPolicy(models.TextChoices):
     """What becomes of a slot whose schedule's run before has not ended."""
 
-    SKIP = "skip", _("skip")
-    QUEUE_ONE = "queue", _("queue one")
-    ALLOW = "allow", _("allow")
+    SKIP = policies.Overlap.SKIP.value, _("skip")
+    QUEUE_ONE = policies.Overlap.QUEUE_ONE.value, _("queue one")
+    ALLOW = policies.Overlap.ALLOW.value, _("allow")
 
 
 class SchedulePolicy(models.Model):
@@ -112,6 +117,30 @@ class SchedulePolicy(models.Model):
 
     def __str__(self) -> str:
         return str(self.row)
+
+    def clean(self) -> None:
+        """Raise ``ValidationError`` for days that name none."""
+        try:
+            parse_days(self.days)
+        except InvalidOptions as error:
+            raise ValidationError({"days": str(error)}) from None
+
+    @property
+    def policy(self) -> policies.Policy:
+        """What the scheduler decides by."""
+        by = f"by {self.paused_by}" if self.paused_by else ""
+        return policies.Policy(
+            misfire=policies.Misfire(self.misfire),
+            catch_up_seconds=self.catch_up_seconds,
+            overlap=policies.Overlap(self.overlap),
+            jitter_seconds=self.jitter_seconds,
+            deadline_seconds=self.deadline_seconds,
+            priority=self.priority,
+            pause_after_failures=self.pause_after_failures,
+            pause=": ".join(filter(None, (by, self.pause_reason))) or "without a reason given"
+            if self.paused_at is not None
+            else "",
+        )
 
 
 class Blackout(models.Model):
