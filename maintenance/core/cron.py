@@ -56,13 +56,14 @@ class Cron:
         while days_without < _LONGEST_WAIT_DAYS:
             moments = self._moments(day)
             days_without = 0 if moments else days_without + 1
-            for moment in sorted(waiting | moments):
-                if moment.astimezone(self.zone).date() > day:
-                    continue
-                if moment > last:
-                    yield moment
-                    last = moment
-            waiting = {moment for moment in moments if moment > last}
+            if moments or waiting:
+                for moment in sorted(waiting | moments):
+                    if moment.astimezone(self.zone).date() > day:
+                        continue
+                    if moment > last:
+                        yield moment
+                        last = moment
+                waiting = {moment for moment in moments if moment > last}
             if day == date.max:
                 return
             day += timedelta(days=1)
