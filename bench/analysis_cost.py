@@ -27,9 +27,11 @@ from maintenance.core.job import Job
 from maintenance.core.reports import Report
 from maintenance.postgres import analyses, checks
 from maintenance.postgres.analyses import ANALYSES, Analysis, Part
-from maintenance.postgres.bloat.indexes import IndexBloatOptions, report_index_bloat
-from maintenance.postgres.bloat.tables import TableBloatOptions, report_table_bloat
-from maintenance.postgres.integrity.review import IntegrityOptions, check_data_integrity
+from maintenance.postgres.bloat.indexes import report_index_bloat
+from maintenance.postgres.bloat.options import IndexBloatOptions, TableBloatOptions
+from maintenance.postgres.bloat.tables import report_table_bloat
+from maintenance.postgres.integrity.options import IntegrityOptions
+from maintenance.postgres.integrity.review import check_data_integrity
 
 MANY_TABLES = 10_000
 FEWER_TABLES = 1_000

@@ -22,8 +22,9 @@ from bench.server import Run, postgres_server, session
 from maintenance.conf import DatabaseTarget, Thresholds
 from maintenance.core.job import Job
 from maintenance.core.reports import Report
-from maintenance.postgres.bloat.indexes import IndexBloatOptions, report_index_bloat
-from maintenance.postgres.bloat.tables import TableBloatOptions, report_table_bloat
+from maintenance.postgres.bloat.indexes import report_index_bloat
+from maintenance.postgres.bloat.options import IndexBloatOptions, TableBloatOptions
+from maintenance.postgres.bloat.tables import report_table_bloat
 
 ROOT = Path(__file__).resolve().parent.parent
 

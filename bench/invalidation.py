@@ -23,8 +23,9 @@ from django.conf import settings
 from django.core.cache.backends.redis import RedisCache
 
 from bench.stream_trimming import p999_ms, slowest_us, with_pings
-from maintenance.caching.invalidation import InvalidateOptions, invalidate_caches
+from maintenance.caching.invalidation import invalidate_caches
 from maintenance.caching.namespaces import Namespace
+from maintenance.caching.options import InvalidateOptions
 from maintenance.caching.tags import Tag, invalidate_tag, tag_versions, tagged_get
 from maintenance.conf import CacheTarget, InvalidationRule
 from maintenance.core.job import Job

@@ -31,7 +31,8 @@ import redis
 from bench.stream_trimming import p999_ms, slowest_us, with_pings
 from maintenance.conf import RedisTarget, StreamFamily
 from maintenance.core.job import Job
-from maintenance.redis.streams import TrimOptions, trim_streams
+from maintenance.redis.stream_options import TrimOptions
+from maintenance.redis.streams import trim_streams
 from maintenance.redis_client.packed import pack
 from service.embedded.valkey import EmbeddedValkey
 

@@ -30,7 +30,8 @@ from maintenance.conf import DatabaseTarget, Thresholds
 from maintenance.core.job import Job
 from maintenance.core.plans import Verdict
 from maintenance.core.reports import Report
-from maintenance.postgres.vacuum.run import VacuumOptions, vacuum_analyze
+from maintenance.postgres.vacuum.options import VacuumOptions
+from maintenance.postgres.vacuum.run import vacuum_analyze
 from service.embedded.binaries import locate_postgres
 from service.embedded.postgres import EmbeddedPostgres
 

@@ -23,7 +23,8 @@ import redis
 
 from maintenance.conf import RedisTarget, StreamFamily
 from maintenance.core.job import Job
-from maintenance.redis.streams import TrimOptions, trim_streams
+from maintenance.redis.stream_options import TrimOptions
+from maintenance.redis.streams import trim_streams
 from service.embedded.valkey import EmbeddedValkey
 
 STREAMS = 20_000

@@ -2,11 +2,11 @@
 by glob pattern, or as groups by tag or namespace. Never by KEYS, and never by a flush."""
 
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass
 
 from maintenance.caching.backend import OpenCache, opened, paced
 from maintenance.caching.invalidation_report import RuleResult, build_report
 from maintenance.caching.namespaces import Namespace
+from maintenance.caching.options import InvalidateOptions
 from maintenance.caching.patterns import PatternTally, drop_pattern, refuse_flush
 from maintenance.caching.stored_values import stored_values
 from maintenance.caching.tags import invalidate_tag
@@ -19,14 +19,6 @@ from maintenance.redis_client.globs import escape_glob, literal_beginning
 from maintenance.redis_client.server import server_facts
 
 KEYS_PER_DELETE = 500
-
-
-@dataclass(frozen=True, slots=True)
-class InvalidateOptions:
-    """``rules`` limits the run to some of the target's rules; empty means all."""
-
-    rules: tuple[str, ...] = ()
-    dry_run: bool = False
 
 
 def invalidate_caches(job: Job[CacheTarget, InvalidateOptions]) -> Report:

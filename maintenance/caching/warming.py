@@ -16,6 +16,7 @@ from maintenance.caching.counters import stored_counts
 from maintenance.caching.fragments import warm_fragment
 from maintenance.caching.instrumented import Instrumented
 from maintenance.caching.key_prefixes import prefix_of
+from maintenance.caching.options import WarmOptions
 from maintenance.caching.pages import PageAnswer, render_page
 from maintenance.caching.stored_values import StoredValues, stored_values
 from maintenance.caching.stored_writes import TTL_JITTER_RATIO, write
@@ -60,20 +61,6 @@ def _note_of(one: Warmer) -> str:
 
 #: Waits until one more value may be computed; see ``maintenance.core.limits.wait_for_start``.
 WaitForStart = Callable[[Progress], object]
-
-
-@dataclass(frozen=True, slots=True)
-class WarmOptions:
-    """``only`` names warmers, empty means all; ``cold_only`` leaves values that are there.
-
-    ``expiring_within_seconds`` computes only what is missing or expires by then: a run every ten
-    minutes with 900 refreshes each value shortly before it expires. 0 refreshes everything.
-    """
-
-    only: tuple[str, ...] = ()
-    cold_only: bool = False
-    expiring_within_seconds: float = 0.0
-    dry_run: bool = False
 
 
 def warm_caches(

@@ -15,18 +15,21 @@ from maintenance.postgres.activity.review import (
     long_running,
     xmin,
 )
-from maintenance.postgres.bloat.indexes import IndexBloatOptions, report_index_bloat
-from maintenance.postgres.bloat.tables import TableBloatOptions, report_table_bloat
+from maintenance.postgres.bloat.indexes import report_index_bloat
+from maintenance.postgres.bloat.options import IndexBloatOptions, TableBloatOptions
+from maintenance.postgres.bloat.tables import report_table_bloat
 from maintenance.postgres.capacity.cache_hit_ratio import review_database_cache_hit_ratio
 from maintenance.postgres.capacity.growth import report_growth
 from maintenance.postgres.capacity.review import report_sequences
 from maintenance.postgres.indexes.advice.report import report_index_advice
-from maintenance.postgres.indexes.missing import MissingIndexOptions, report_missing_indexes
-from maintenance.postgres.indexes.redundant import (
+from maintenance.postgres.indexes.missing import report_missing_indexes
+from maintenance.postgres.indexes.options import (
+    MissingIndexOptions,
     RedundantIndexOptions,
-    report_redundant_indexes,
+    UnusedIndexOptions,
 )
-from maintenance.postgres.indexes.unused import UnusedIndexOptions, report_unused_indexes
+from maintenance.postgres.indexes.redundant import report_redundant_indexes
+from maintenance.postgres.indexes.unused import report_unused_indexes
 from maintenance.postgres.indexes.usage import report_index_usage
 from maintenance.postgres.queries.review import review_slow_queries
 from maintenance.postgres.queries.rules import SlowQueryOptions
@@ -41,7 +44,8 @@ from maintenance.postgres.server.review import (
 )
 from maintenance.postgres.settings.review import review_database_settings
 from maintenance.postgres.vacuum.health import report_table_upkeep, report_wraparound
-from maintenance.postgres.vacuum.run import VacuumOptions, vacuum_analyze
+from maintenance.postgres.vacuum.options import VacuumOptions
+from maintenance.postgres.vacuum.run import vacuum_analyze
 
 #: A report on one database.
 Measure = Callable[[Job[DatabaseTarget, Any], Thresholds], Report]

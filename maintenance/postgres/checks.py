@@ -26,8 +26,7 @@ from maintenance.core.suggestions import require_known
 from maintenance.core.wording import seconds_in_words
 from maintenance.postgres import analyses
 from maintenance.postgres.analyses import Analysis, Part
-from maintenance.postgres.bloat.indexes import IndexBloatOptions
-from maintenance.postgres.bloat.tables import TableBloatOptions
+from maintenance.postgres.bloat.options import IndexBloatOptions, TableBloatOptions
 from maintenance.postgres.connection import connect, kept_sessions, reason_of
 from maintenance.postgres.one_look import one_look
 from maintenance.postgres.time_budget import OutOfTime, TimeBudget, queries_within

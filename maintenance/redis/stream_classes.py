@@ -30,7 +30,7 @@ from maintenance.core.job import Job
 from maintenance.core.reports import Report
 from maintenance.core.suggestions import require_known
 from maintenance.redis.providers import key_provider
-from maintenance.redis.streams import TrimOptions, trim_streams
+from maintenance.redis.stream_options import TrimOptions
 
 
 class Stream:
@@ -78,6 +78,9 @@ class Stream:
 
         Raises as :func:`maintenance.redis.streams.trim_streams`.
         """
+        # Every process of a site holds its stream classes, and few trim any.
+        from maintenance.redis.streams import trim_streams  # noqa: PLC0415
+
         targets = configuration().redis
         target = targets[require_known("Redis target", self.redis, targets)]
         job = Job(self.redis, target, TrimOptions(dry_run=dry_run))

@@ -18,6 +18,7 @@ from maintenance.core.suggestions import require_known
 from maintenance.core.wording import seconds_in_words
 from maintenance.redis.pages import Page, given, page_size, scanned
 from maintenance.redis.providers import provided_keys
+from maintenance.redis.stream_options import TrimOptions
 from maintenance.redis.stream_report import NodeRun, StreamRun, build_report
 from maintenance.redis.stream_tally import FamilyTally
 from maintenance.redis.trimming import Piece, TrimRule, batch_size, batches, weight
@@ -37,14 +38,6 @@ CLOCKS_APART_SECONDS = 60.0
 
 _MEMORY_USAGE = Packer([b"MEMORY", b"USAGE"])
 _TYPE = Packer([b"TYPE"])
-
-
-@dataclass(frozen=True, slots=True)
-class TrimOptions:
-    """``families`` limits the run to some stream families of the target; empty means all."""
-
-    dry_run: bool = False
-    families: tuple[str, ...] = ()
 
 
 def trim_streams(

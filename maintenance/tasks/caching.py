@@ -1,9 +1,9 @@
-"""Tasks on caches."""
+"""Tasks on caches; what each needs is imported by its run."""
 
 from collections.abc import Sequence
 from functools import partial
 
-from maintenance.caching import invalidation, warming
+from maintenance.caching.options import InvalidateOptions, WarmOptions
 from maintenance.caching.warm_after import start_with
 from maintenance.conf import CacheTarget, RedisTarget, configuration
 from maintenance.core.job import Job
@@ -17,12 +17,13 @@ from maintenance.core.task import maintenance_task
 @maintenance_task(
     queue="high",
     target=TargetKind.CACHE,
-    options=warming.WarmOptions,
+    options=WarmOptions,
     writes=True,
     rate_limit="12/m",
 )
-def warm_caches(job: Job[CacheTarget, warming.WarmOptions]) -> Report:
+def warm_caches(job: Job[CacheTarget, WarmOptions]) -> Report:
     """Compute the registered values before a visitor has to wait for them."""
+    from maintenance.caching import warming
     from maintenance.core.limits import wait_for_start
 
     limit = RateLimit.parse(job.target.warming_limit)
@@ -45,12 +46,14 @@ start_with(_warm_soon)
 @maintenance_task(
     queue="medium",
     target=TargetKind.CACHE,
-    options=invalidation.InvalidateOptions,
+    options=InvalidateOptions,
     writes=True,
     rate_limit="12/m",
 )
-def invalidate_caches(job: Job[CacheTarget, invalidation.InvalidateOptions]) -> Report:
+def invalidate_caches(job: Job[CacheTarget, InvalidateOptions]) -> Report:
     """Drop cached values that the configured rules call stale."""
+    from maintenance.caching import invalidation
+
     return invalidation.invalidate_caches(job)
 
 

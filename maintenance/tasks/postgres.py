@@ -1,7 +1,7 @@
 """Tasks on PostgreSQL databases.
 
-A subject without options is imported by the run that needs it: every process of the service holds
-what stands here, and most of them run none of it.
+A subject is imported by the run that needs it, and its options alone stand here: every process of
+the service holds what does, and most of them run none of it.
 """
 
 from maintenance.conf import DatabaseTarget, configuration
@@ -10,29 +10,32 @@ from maintenance.core.options import NoOptions
 from maintenance.core.registry import TargetKind
 from maintenance.core.reports import Report, joined
 from maintenance.core.task import maintenance_task
-from maintenance.postgres.bloat import indexes as index_bloat
-from maintenance.postgres.bloat import tables as table_bloat
-from maintenance.postgres.indexes import missing as missing_indexes
-from maintenance.postgres.indexes import redundant as redundant_indexes
-from maintenance.postgres.indexes import unused as unused_indexes
-from maintenance.postgres.integrity import review as integrity
+from maintenance.postgres.bloat.options import IndexBloatOptions, TableBloatOptions
+from maintenance.postgres.indexes.options import (
+    MissingIndexOptions,
+    RedundantIndexOptions,
+    UnusedIndexOptions,
+)
+from maintenance.postgres.integrity.options import IntegrityOptions
 from maintenance.postgres.queries.rules import SlowQueryOptions
 from maintenance.postgres.reindex.options import ReindexOptions
 from maintenance.postgres.rewrite.options import VacuumFullOptions
 from maintenance.postgres.tuning.options import TuneOptions
-from maintenance.postgres.vacuum import run as vacuum
+from maintenance.postgres.vacuum.options import VacuumOptions
 
 
 @maintenance_task(
     queue="medium",
     target=TargetKind.DATABASE,
-    options=vacuum.VacuumOptions,
+    options=VacuumOptions,
     writes=True,
     rate_limit="6/m",
     soft_time_limit_seconds=3 * 3600,
 )
-def vacuum_analyze(job: Job[DatabaseTarget, vacuum.VacuumOptions]) -> Report:
+def vacuum_analyze(job: Job[DatabaseTarget, VacuumOptions]) -> Report:
     """Vacuum and analyze the tables that need it, and prove that it helped."""
+    from maintenance.postgres.vacuum import run as vacuum
+
     return vacuum.vacuum_analyze(job, configuration().thresholds)
 
 
@@ -91,59 +94,68 @@ def review_vacuum_health(job: Job[DatabaseTarget, NoOptions]) -> Report:
 @maintenance_task(
     queue="low",
     target=TargetKind.DATABASE,
-    options=table_bloat.TableBloatOptions,
+    options=TableBloatOptions,
     rate_limit="30/m",
 )
-def report_table_bloat(job: Job[DatabaseTarget, table_bloat.TableBloatOptions]) -> Report:
+def report_table_bloat(job: Job[DatabaseTarget, TableBloatOptions]) -> Report:
     """Measure how much of each table is free or dead space."""
+    from maintenance.postgres.bloat import tables as table_bloat
+
     return table_bloat.report_table_bloat(job, configuration().thresholds)
 
 
 @maintenance_task(
     queue="low",
     target=TargetKind.DATABASE,
-    options=index_bloat.IndexBloatOptions,
+    options=IndexBloatOptions,
     rate_limit="30/m",
 )
-def report_index_bloat(job: Job[DatabaseTarget, index_bloat.IndexBloatOptions]) -> Report:
+def report_index_bloat(job: Job[DatabaseTarget, IndexBloatOptions]) -> Report:
     """Measure how much smaller each index would be after a rebuild."""
+    from maintenance.postgres.bloat import indexes as index_bloat
+
     return index_bloat.report_index_bloat(job, configuration().thresholds)
 
 
 @maintenance_task(
     queue="low",
     target=TargetKind.DATABASE,
-    options=unused_indexes.UnusedIndexOptions,
+    options=UnusedIndexOptions,
     rate_limit="30/m",
 )
-def report_unused_indexes(job: Job[DatabaseTarget, unused_indexes.UnusedIndexOptions]) -> Report:
+def report_unused_indexes(job: Job[DatabaseTarget, UnusedIndexOptions]) -> Report:
     """Name the indexes that no query has read in the counter's window."""
+    from maintenance.postgres.indexes import unused as unused_indexes
+
     return unused_indexes.report_unused_indexes(job, configuration().thresholds)
 
 
 @maintenance_task(
     queue="low",
     target=TargetKind.DATABASE,
-    options=redundant_indexes.RedundantIndexOptions,
+    options=RedundantIndexOptions,
     rate_limit="30/m",
 )
 def report_redundant_indexes(
-    job: Job[DatabaseTarget, redundant_indexes.RedundantIndexOptions],
+    job: Job[DatabaseTarget, RedundantIndexOptions],
 ) -> Report:
     """Name the indexes whose work another index of the same table does as well."""
+    from maintenance.postgres.indexes import redundant as redundant_indexes
+
     return redundant_indexes.report_redundant_indexes(job, configuration().thresholds)
 
 
 @maintenance_task(
     queue="low",
     target=TargetKind.DATABASE,
-    options=missing_indexes.MissingIndexOptions,
+    options=MissingIndexOptions,
     rate_limit="30/m",
 )
 def report_missing_indexes(
-    job: Job[DatabaseTarget, missing_indexes.MissingIndexOptions],
+    job: Job[DatabaseTarget, MissingIndexOptions],
 ) -> Report:
     """Name foreign keys and costly statements without an index, and tables read from end to end."""
+    from maintenance.postgres.indexes import missing as missing_indexes
     from maintenance.postgres.indexes.advice import report as index_advice
 
     thresholds = configuration().thresholds
@@ -193,9 +205,11 @@ def review_database_growth(job: Job[DatabaseTarget, NoOptions]) -> Report:
     return capacity.review_database_growth(job, configuration().thresholds)
 
 
-@maintenance_task(queue="low", target=TargetKind.DATABASE, options=integrity.IntegrityOptions)
-def check_data_integrity(job: Job[DatabaseTarget, integrity.IntegrityOptions]) -> Report:
+@maintenance_task(queue="low", target=TargetKind.DATABASE, options=IntegrityOptions)
+def check_data_integrity(job: Job[DatabaseTarget, IntegrityOptions]) -> Report:
     """Look for corruption, broken constraints, orphans, duplicates, and sequences in trouble."""
+    from maintenance.postgres.integrity import review as integrity
+
     return integrity.check_data_integrity(job, configuration().thresholds)
 
 

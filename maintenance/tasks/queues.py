@@ -6,10 +6,11 @@ from maintenance.core.options import NoOptions
 from maintenance.core.registry import TargetKind
 from maintenance.core.reports import Report
 from maintenance.core.task import maintenance_task
-from maintenance.queues import depth
 
 
 @maintenance_task(queue="high", target=TargetKind.BROKER)
 def check_queue_depths(job: Job[BrokerTarget, NoOptions]) -> Report:
     """Count what waits in each queue, without running a worker on the site's broker."""
+    from maintenance.queues import depth
+
     return depth.check_queue_depths(job)

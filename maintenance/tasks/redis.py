@@ -1,4 +1,4 @@
-"""Tasks on Redis and Valkey servers."""
+"""Tasks on Redis and Valkey servers; what each needs is imported by its run."""
 
 from collections.abc import Iterator
 
@@ -7,23 +7,25 @@ from maintenance.core.job import Job
 from maintenance.core.registry import TargetKind
 from maintenance.core.reports import Report
 from maintenance.core.task import maintenance_task
-from maintenance.redis import streams
 from maintenance.redis.abandoned_options import RemoveStreamsOptions
 from maintenance.redis.memory.options import MemoryCheckOptions
 from maintenance.redis.providers import provided_owners
 from maintenance.redis.reclaim.options import ReclaimOptions
 from maintenance.redis.stream_classes import families_on
+from maintenance.redis.stream_options import TrimOptions
 
 
 @maintenance_task(
     queue="medium",
     target=TargetKind.REDIS,
-    options=streams.TrimOptions,
+    options=TrimOptions,
     writes=True,
     rate_limit="6/m",
 )
-def trim_streams(job: Job[RedisTarget, streams.TrimOptions]) -> Report:
+def trim_streams(job: Job[RedisTarget, TrimOptions]) -> Report:
     """Cut every stream that has grown past its limit."""
+    from maintenance.redis import streams
+
     return streams.trim_streams(job, families_on(configuration(), job.target_name))
 
 

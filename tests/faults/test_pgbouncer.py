@@ -13,7 +13,8 @@ from maintenance.conf import DatabaseTarget, Thresholds
 from maintenance.core.errors import ConfigurationError
 from maintenance.core.job import Job
 from maintenance.core.plans import Verdict
-from maintenance.postgres.vacuum.run import VacuumOptions, vacuum_analyze
+from maintenance.postgres.vacuum.options import VacuumOptions
+from maintenance.postgres.vacuum.run import vacuum_analyze
 from service.embedded.account import server_account
 from service.embedded.ports import free_port
 from tests.polling import eventually

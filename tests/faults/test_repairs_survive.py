@@ -23,7 +23,8 @@ from maintenance.core.registry import task_named
 from maintenance.models import RunState, RunStep, Trigger
 from maintenance.postgres.rewrite.options import VacuumFullOptions
 from maintenance.postgres.rewrite.run import vacuum_full
-from maintenance.postgres.vacuum.run import VacuumOptions, vacuum_analyze
+from maintenance.postgres.vacuum.options import VacuumOptions
+from maintenance.postgres.vacuum.run import vacuum_analyze
 from service.embedded.account import server_account
 from service.embedded.postgres import EmbeddedPostgres
 from tests.acceptance.test_checklists_run import finished

@@ -13,7 +13,8 @@ from maintenance.core.job import Job, SilentProgress
 from maintenance.core.reports import Report
 from maintenance.redis.abandoned import remove_abandoned_streams
 from maintenance.redis.abandoned_options import RemoveStreamsOptions
-from maintenance.redis.streams import TrimOptions, trim_streams
+from maintenance.redis.stream_options import TrimOptions
+from maintenance.redis.streams import trim_streams
 
 USERS = 6000
 LIMIT = 20

@@ -12,13 +12,9 @@ from django.test import override_settings
 from maintenance.caching import warm_after
 from maintenance.caching.backend import opened
 from maintenance.caching.flush import flush_cache
-from maintenance.caching.invalidation import (
-    InvalidateOptions,
-    invalidate_caches,
-    invalidate_keys,
-    invalidate_pattern,
-)
+from maintenance.caching.invalidation import invalidate_caches, invalidate_keys, invalidate_pattern
 from maintenance.caching.namespaces import Namespace
+from maintenance.caching.options import InvalidateOptions
 from maintenance.caching.tags import tagged_get, tagged_set
 from maintenance.caching.warmers import unregister, warmer
 from maintenance.conf import CacheTarget, InvalidationRule

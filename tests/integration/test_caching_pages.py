@@ -14,8 +14,9 @@ from django.views.decorators.cache import cache_page
 from django.views.decorators.vary import vary_on_headers
 
 from maintenance.caching.fragments import warm_fragment
+from maintenance.caching.options import WarmOptions
 from maintenance.caching.warmers import unregister, warm_view, warmers_of
-from maintenance.caching.warming import WarmOptions, warm_caches
+from maintenance.caching.warming import warm_caches
 from maintenance.conf import CacheTarget
 from maintenance.core.job import Job
 from maintenance.core.reports import Report

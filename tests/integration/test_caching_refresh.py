@@ -14,10 +14,11 @@ from django_redis.cache import RedisCache as DjangoRedisCache
 
 from maintenance.caching import instrumented
 from maintenance.caching.backend import client_of
-from maintenance.caching.invalidation import InvalidateOptions, invalidate_caches
+from maintenance.caching.invalidation import invalidate_caches
+from maintenance.caching.options import InvalidateOptions, WarmOptions
 from maintenance.caching.warm_after import start_with, warm_after
 from maintenance.caching.warmers import unregister, warmer, warmers_of
-from maintenance.caching.warming import WarmOptions, warm_caches
+from maintenance.caching.warming import warm_caches
 from maintenance.conf import CacheTarget, InvalidationRule
 from maintenance.core.job import Job
 from maintenance.core.limits import wait_for_start
@@ -251,7 +252,8 @@ from django.conf import settings
 settings.configure(DATABASES={})
 import django
 django.setup()
-from maintenance.caching.warming import WarmOptions, warm_caches, warmer
+from maintenance.caching.options import WarmOptions
+from maintenance.caching.warming import warm_caches, warmer
 from maintenance.conf import CacheTarget, InvalidationRule
 from maintenance.core.job import Job, SilentProgress
 

@@ -13,12 +13,12 @@ from hypothesis import strategies as st
 
 from maintenance.caching.backend import opened
 from maintenance.caching.invalidation import (
-    InvalidateOptions,
     invalidate_caches,
     invalidate_pattern,
     invalidate_prefix,
 )
 from maintenance.caching.namespaces import Namespace
+from maintenance.caching.options import InvalidateOptions
 from maintenance.caching.patterns import (
     KEYS_PER_COMMAND,
     LARGEST_PAGE_KEYS,

@@ -9,8 +9,9 @@ from django.core.cache.backends.redis import RedisCache
 from django.db import connection
 from django.test import override_settings
 
+from maintenance.caching.options import WarmOptions
 from maintenance.caching.warmers import unregister, warmer, warmers_of
-from maintenance.caching.warming import WarmOptions, warm_caches
+from maintenance.caching.warming import warm_caches
 from maintenance.conf import CacheTarget
 from maintenance.core.errors import Cancelled, TargetUnavailable, UnknownName
 from maintenance.core.job import Job, SilentProgress

@@ -14,8 +14,9 @@ from maintenance.conf import DatabaseTarget, Thresholds
 from maintenance.core.errors import UnknownName
 from maintenance.core.job import Job
 from maintenance.core.reports import Report
-from maintenance.postgres.bloat.indexes import IndexBloatOptions, report_index_bloat
-from maintenance.postgres.bloat.tables import TableBloatOptions, report_table_bloat
+from maintenance.postgres.bloat.indexes import report_index_bloat
+from maintenance.postgres.bloat.options import IndexBloatOptions, TableBloatOptions
+from maintenance.postgres.bloat.tables import report_table_bloat
 from tests.postgres_clients import ODD_NAME, narrow_role
 
 SMALL = Thresholds(minimum_bloat_bytes=64 * 1024)

@@ -10,7 +10,8 @@ import pytest
 from maintenance.conf import DatabaseTarget, Thresholds
 from maintenance.core.findings import Finding, Severity
 from maintenance.core.job import Job
-from maintenance.postgres.integrity.review import IntegrityOptions, check_data_integrity
+from maintenance.postgres.integrity.options import IntegrityOptions
+from maintenance.postgres.integrity.review import check_data_integrity
 from tests.postgres_clients import ODD_NAME, ask, narrow_role
 
 ODD = '"' + ODD_NAME.replace('"', '""') + '"'

@@ -11,7 +11,7 @@ from maintenance.core.findings import Finding, Severity
 from maintenance.core.job import Job
 from maintenance.core.reports import Report
 from maintenance.postgres.indexes.advice.report import report_index_advice
-from maintenance.postgres.indexes.missing import MissingIndexOptions
+from maintenance.postgres.indexes.options import MissingIndexOptions
 from service.embedded.binaries import PACKAGED_POSTGRES, locate_postgres
 from service.embedded.postgres import EmbeddedPostgres
 from tests.postgres_clients import ODD_NAME, Client, ask, narrow_role

@@ -10,7 +10,8 @@ from maintenance.conf import DatabaseTarget, Thresholds
 from maintenance.core.errors import UnknownName
 from maintenance.core.job import Job
 from maintenance.core.reports import Report
-from maintenance.postgres.bloat.indexes import IndexBloatOptions, report_index_bloat
+from maintenance.postgres.bloat.indexes import report_index_bloat
+from maintenance.postgres.bloat.options import IndexBloatOptions
 from tests.polling import eventually
 from tests.postgres_clients import ODD_NAME, ask, narrow_role
 

@@ -14,9 +14,14 @@ from maintenance.conf import DatabaseTarget, Thresholds
 from maintenance.core.findings import Finding
 from maintenance.core.job import Job
 from maintenance.postgres.indexes.advice.report import report_index_advice
-from maintenance.postgres.indexes.missing import MissingIndexOptions, report_missing_indexes
-from maintenance.postgres.indexes.redundant import RedundantIndexOptions, report_redundant_indexes
-from maintenance.postgres.indexes.unused import UnusedIndexOptions, report_unused_indexes
+from maintenance.postgres.indexes.missing import report_missing_indexes
+from maintenance.postgres.indexes.options import (
+    MissingIndexOptions,
+    RedundantIndexOptions,
+    UnusedIndexOptions,
+)
+from maintenance.postgres.indexes.redundant import report_redundant_indexes
+from maintenance.postgres.indexes.unused import report_unused_indexes
 from tests.testapp.models import Author, Book
 
 pytestmark = pytest.mark.django_db(transaction=True)

@@ -13,7 +13,8 @@ import pytest
 from maintenance.conf import DatabaseTarget, Thresholds
 from maintenance.core.job import Job
 from maintenance.core.reports import Report
-from maintenance.postgres.indexes.unused import UnusedIndexOptions, report_unused_indexes
+from maintenance.postgres.indexes.options import UnusedIndexOptions
+from maintenance.postgres.indexes.unused import report_unused_indexes
 from service.embedded.account import make_passable_directory, server_account
 from service.embedded.binaries import locate_postgres
 from service.embedded.postgres import EmbeddedPostgres

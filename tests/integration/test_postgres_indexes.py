@@ -13,10 +13,8 @@ from maintenance.core.findings import Finding, Severity
 from maintenance.core.job import Job
 from maintenance.core.options import NoOptions
 from maintenance.core.reports import Report
-from maintenance.postgres.indexes.unused import (
-    UnusedIndexOptions,
-    report_unused_indexes,
-)
+from maintenance.postgres.indexes.options import UnusedIndexOptions
+from maintenance.postgres.indexes.unused import report_unused_indexes
 from maintenance.postgres.indexes.usage import report_index_usage
 from tests.polling import eventually
 from tests.postgres_clients import ODD_NAME, Client, ask, major_of, narrow_role

@@ -14,7 +14,8 @@ from maintenance.core.job import Job
 from maintenance.core.reports import Report
 from maintenance.postgres.analyses import ANALYSES
 from maintenance.postgres.checks import run_analyses
-from maintenance.postgres.integrity.review import IntegrityOptions, check_data_integrity
+from maintenance.postgres.integrity.options import IntegrityOptions
+from maintenance.postgres.integrity.review import check_data_integrity
 
 
 @contextmanager

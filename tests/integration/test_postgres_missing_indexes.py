@@ -8,7 +8,8 @@ from maintenance.conf import DatabaseTarget, Thresholds
 from maintenance.core.findings import Severity
 from maintenance.core.job import Job
 from maintenance.core.reports import Report
-from maintenance.postgres.indexes.missing import MissingIndexOptions, report_missing_indexes
+from maintenance.postgres.indexes.missing import report_missing_indexes
+from maintenance.postgres.indexes.options import MissingIndexOptions
 from tests.postgres_clients import ODD_NAME, Client, ask, narrow_role
 
 ALL = MissingIndexOptions(minimum_bytes=0)

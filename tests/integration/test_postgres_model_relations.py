@@ -12,7 +12,8 @@ from maintenance.core.findings import Finding
 from maintenance.core.job import Job
 from maintenance.core.reports import Report
 from maintenance.postgres.integrity import orphans
-from maintenance.postgres.integrity.review import IntegrityOptions, check_data_integrity
+from maintenance.postgres.integrity.options import IntegrityOptions
+from maintenance.postgres.integrity.review import check_data_integrity
 from tests.testapp.models import Author, Book, Note
 
 pytestmark = pytest.mark.django_db(transaction=True)

@@ -6,7 +6,8 @@ import pytest
 
 from maintenance.conf import DatabaseTarget, Thresholds
 from maintenance.core.job import Job
-from maintenance.postgres.bloat.tables import TableBloatOptions, report_table_bloat
+from maintenance.postgres.bloat.options import TableBloatOptions
+from maintenance.postgres.bloat.tables import report_table_bloat
 from maintenance.postgres.connection import connect
 from maintenance.postgres.indexes.catalog import indexes_of_table, measure_indexes
 from maintenance.postgres.indexes.table_reads import measure_tables

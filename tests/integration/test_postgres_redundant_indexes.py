@@ -7,10 +7,8 @@ from maintenance.conf import DatabaseTarget, Thresholds
 from maintenance.core.job import Job
 from maintenance.core.reports import Report
 from maintenance.postgres.checks import run_analyses
-from maintenance.postgres.indexes.redundant import (
-    RedundantIndexOptions,
-    report_redundant_indexes,
-)
+from maintenance.postgres.indexes.options import RedundantIndexOptions
+from maintenance.postgres.indexes.redundant import report_redundant_indexes
 from tests.postgres_clients import ODD_NAME, Client, ask, narrow_role
 
 ALL = RedundantIndexOptions(minimum_bytes=0)

@@ -14,19 +14,22 @@ from maintenance.core.job import Job
 from maintenance.core.options import NoOptions
 from maintenance.core.reports import Report
 from maintenance.postgres.capacity.review import review_database_growth
-from maintenance.postgres.indexes.missing import MissingIndexOptions, report_missing_indexes
-from maintenance.postgres.indexes.redundant import RedundantIndexOptions, report_redundant_indexes
-from maintenance.postgres.indexes.unused import (
+from maintenance.postgres.indexes.missing import report_missing_indexes
+from maintenance.postgres.indexes.options import (
+    MissingIndexOptions,
+    RedundantIndexOptions,
     UnusedIndexOptions,
-    report_unused_indexes,
 )
+from maintenance.postgres.indexes.redundant import report_redundant_indexes
+from maintenance.postgres.indexes.unused import report_unused_indexes
 from maintenance.postgres.indexes.usage import report_index_usage
 from maintenance.postgres.queries.review import review_slow_queries
 from maintenance.postgres.queries.rules import SlowQueryOptions
 from maintenance.postgres.reindex.options import ReindexOptions
 from maintenance.postgres.reindex.run import reindex_bloated_indexes
 from maintenance.postgres.vacuum.health import review_vacuum_health
-from maintenance.postgres.vacuum.run import VacuumOptions, vacuum_analyze
+from maintenance.postgres.vacuum.options import VacuumOptions
+from maintenance.postgres.vacuum.run import vacuum_analyze
 from service.embedded.postgres import EmbeddedPostgres
 from service.embedded.valkey import EmbeddedValkey
 from service.sample_site import Truth, build

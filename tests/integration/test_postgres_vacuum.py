@@ -12,7 +12,8 @@ from maintenance.core.errors import UnknownName
 from maintenance.core.job import Job
 from maintenance.core.plans import Outcome, Verdict
 from maintenance.core.reports import Report
-from maintenance.postgres.vacuum.run import VacuumOptions, vacuum_analyze
+from maintenance.postgres.vacuum.options import VacuumOptions
+from maintenance.postgres.vacuum.run import vacuum_analyze
 from maintenance.postgres.vacuum.statements import DATABASE_STATISTICS
 from tests.postgres_clients import narrow_role
 

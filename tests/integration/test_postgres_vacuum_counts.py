@@ -7,7 +7,8 @@ import psycopg2
 
 from maintenance.conf import DatabaseTarget, Thresholds
 from maintenance.core.job import Job
-from maintenance.postgres.vacuum.run import VacuumOptions, vacuum_analyze
+from maintenance.postgres.vacuum.options import VacuumOptions
+from maintenance.postgres.vacuum.run import vacuum_analyze
 from tests.polling import eventually
 from tests.postgres_clients import ask
 

@@ -17,7 +17,8 @@ from maintenance.core.plans import Outcome, Verdict
 from maintenance.core.reports import Report
 from maintenance.postgres.connection import connect
 from maintenance.postgres.repair.table_lock import occupy
-from maintenance.postgres.vacuum.run import VacuumOptions, vacuum_analyze
+from maintenance.postgres.vacuum.options import VacuumOptions
+from maintenance.postgres.vacuum.run import vacuum_analyze
 from maintenance.postgres.vacuum.statements import DATABASE_STATISTICS
 from service.embedded.postgres import EmbeddedPostgres
 from tests.polling import eventually

@@ -15,7 +15,8 @@ from maintenance.core.errors import TargetUnavailable
 from maintenance.core.job import Job
 from maintenance.core.reports import Report
 from maintenance.redis.providers import key_provider, unregister
-from maintenance.redis.streams import TrimOptions, trim_streams
+from maintenance.redis.stream_options import TrimOptions
+from maintenance.redis.streams import trim_streams
 from service.embedded.binaries import locate_valkey
 from service.embedded.ports import LOOPBACK, free_port
 from service.embedded.valkey import EmbeddedValkey

@@ -9,7 +9,8 @@ from maintenance.conf import RedisTarget, StreamFamily
 from maintenance.core.job import Job, SilentProgress
 from maintenance.core.latency import LatencyChange
 from maintenance.core.reports import Report
-from maintenance.redis.streams import TrimOptions, trim_streams
+from maintenance.redis.stream_options import TrimOptions
+from maintenance.redis.streams import trim_streams
 from maintenance.redis_client.probe import RECENT_PROBES, LatencyProbe, PacedProgress, probing
 from tests.polling import eventually
 

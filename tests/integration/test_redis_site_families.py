@@ -9,7 +9,8 @@ import redis
 from maintenance.conf import RedisTarget, StreamFamily, parse_configuration
 from maintenance.core.job import Job
 from maintenance.core.reports import Report
-from maintenance.redis.streams import TrimOptions, trim_streams
+from maintenance.redis.stream_options import TrimOptions
+from maintenance.redis.streams import trim_streams
 
 USERS = 60
 LIMITS = {"home": 200, "local": 200, "books": 200, "lists": 200, "suggestions": 30}

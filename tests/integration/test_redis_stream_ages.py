@@ -13,7 +13,8 @@ from maintenance.core.errors import MissingRights
 from maintenance.core.job import Job
 from maintenance.core.reports import Report
 from maintenance.redis import streams
-from maintenance.redis.streams import TrimOptions, trim_streams
+from maintenance.redis.stream_options import TrimOptions
+from maintenance.redis.streams import trim_streams
 
 HOUR = 3600.0
 NOW = time.time()

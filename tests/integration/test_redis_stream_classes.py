@@ -20,7 +20,8 @@ from maintenance.redis.stream_classes import (
     register_stream,
     unregister_stream,
 )
-from maintenance.redis.streams import TrimOptions, trim_streams
+from maintenance.redis.stream_options import TrimOptions
+from maintenance.redis.streams import trim_streams
 
 
 @pytest.fixture

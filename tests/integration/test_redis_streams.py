@@ -17,7 +17,8 @@ from maintenance.core.findings import Severity
 from maintenance.core.job import Job, SilentProgress
 from maintenance.core.plans import Verdict
 from maintenance.core.reports import Report
-from maintenance.redis.streams import TrimOptions, trim_streams
+from maintenance.redis.stream_options import TrimOptions
+from maintenance.redis.streams import trim_streams
 from maintenance.redis.trimming import PIECE_MEMBERS
 
 

@@ -728,7 +728,8 @@ import django
 django.setup()
 from maintenance.conf import configuration
 from maintenance.core.job import Job
-from maintenance.caching.warming import WarmOptions, warm_caches
+from maintenance.caching.options import WarmOptions
+from maintenance.caching.warming import warm_caches
 report = warm_caches(Job("site", configuration().caches["site"], WarmOptions()))
 print(report.summary)
 """

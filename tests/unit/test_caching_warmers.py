@@ -8,6 +8,7 @@ from typing import Any
 import pytest
 from django.core.cache.backends.redis import RedisCache
 
+from maintenance.caching.options import WarmOptions
 from maintenance.caching.pages import environ_of
 from maintenance.caching.warm_after import warm_after, warmers_for
 from maintenance.caching.warmer_functions import run_function
@@ -19,7 +20,7 @@ from maintenance.caching.warmers import (
     warmer,
     warmers_of,
 )
-from maintenance.caching.warming import WarmOptions, by_demand, choose_warmers
+from maintenance.caching.warming import by_demand, choose_warmers
 from maintenance.conf import CacheTarget
 from maintenance.core.errors import ConfigurationError, UnknownName
 

@@ -32,10 +32,10 @@ from maintenance.postgres.indexes.invalid import (
     cause_of,
     invalid_indexes,
 )
+from maintenance.postgres.indexes.options import UnusedIndexOptions
 from maintenance.postgres.indexes.replicas import ReplicaScans
 from maintenance.postgres.indexes.unused import (
     Judgement,
-    UnusedIndexOptions,
     UnusedIndexRules,
     judge,
     unused_report,

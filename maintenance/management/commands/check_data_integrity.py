@@ -11,12 +11,8 @@ from maintenance.commands.earlier import ReachableRuns, job_after
 from maintenance.commands.exit_codes import ExitCode
 from maintenance.commands.measuring import chosen_databases, contained
 from maintenance.conf import configuration
-from maintenance.postgres.integrity.amcheck import Scope
-from maintenance.postgres.integrity.review import (
-    READING_SECONDS,
-    IntegrityOptions,
-    check_data_integrity,
-)
+from maintenance.postgres.integrity.options import READING_SECONDS, IntegrityOptions, Scope
+from maintenance.postgres.integrity.review import check_data_integrity
 
 
 class Command(MaintenanceCommand):

@@ -24,13 +24,13 @@ from maintenance.postgres.bloat.btree_model import (
     bytes_per_row,
 )
 from maintenance.postgres.bloat.interval import Z, mean_limits
+from maintenance.postgres.bloat.options import FIRST_SAMPLE_PAGES
 from maintenance.postgres.bloat.page_sample import (
     random_blocks,
     read_blocks,
     rows_of_block,
     some_rows_of_block,
 )
-from maintenance.postgres.bloat.tables import FIRST_SAMPLE_PAGES
 from maintenance.postgres.bloat.tuple_size import Column, values_size
 from maintenance.postgres.connection import MARKER, query
 

@@ -31,6 +31,7 @@ from maintenance.postgres.bloat.index_statistics import (
     rows_by_catalog,
 )
 from maintenance.postgres.bloat.interval import Z
+from maintenance.postgres.bloat.options import IndexBloatOptions
 from maintenance.postgres.connection import connect, query
 
 #: The share of keys with values that an index compresses, above which their size is not known.
@@ -47,20 +48,6 @@ NEEDS_NEXT_REVIEW = (
     "the next review: its size a row was noted today as the baseline, and there is no model for its"
     " access method"
 )
-
-
-@dataclass(frozen=True, slots=True)
-class IndexBloatOptions:
-    """``indexes`` limits the report to indexes by name, whatever their size.
-
-    ``exact`` reads these, or the largest btrees, whole (extension pgstattuple), for at most
-    ``exact_time_limit_seconds`` in all. ``seed`` repeats a choice of pages.
-    """
-
-    indexes: tuple[str, ...] = ()
-    seed: int | None = None
-    exact: bool = False
-    exact_time_limit_seconds: float = 600.0
 
 
 def report_index_bloat(

@@ -12,6 +12,7 @@ from maintenance.conf import DatabaseTarget, Thresholds
 from maintenance.core.job import Job, Progress, SilentProgress
 from maintenance.core.reports import Report
 from maintenance.postgres.bloat.exact import LARGEST_RELATIONS, ExactReader, named
+from maintenance.postgres.bloat.options import TableBloatOptions
 from maintenance.postgres.bloat.packing import (
     BLOCK_BYTES,
     PackedSize,
@@ -30,8 +31,6 @@ from maintenance.postgres.bloat.tuple_size import TOAST_TUPLE_BYTES, table_colum
 from maintenance.postgres.connection import connect, query
 from maintenance.postgres.time_budget import TimeBudget
 
-#: Pages read first: of a table whose pages are alike they leave a doubt of one point.
-FIRST_SAMPLE_PAGES = 200
 #: More are read while half the interval is wider than this.
 WANTED_UNCERTAINTY_RATIO = 0.02
 #: No more than so many pages of a small table, one in a hundred of a large one, and in no case more
@@ -47,22 +46,6 @@ MOST_COLUMNS = 400
 #: Runs of neighbouring pages: rows next to each other share fresh pages.
 RUNS = 16
 RUN_PAGES = 12
-
-
-@dataclass(frozen=True, slots=True)
-class TableBloatOptions:
-    """``sample_pages`` are read first of each table; ``seed`` repeats a choice of pages.
-
-    ``tables`` limits the report to tables by name, whatever their size. ``exact`` counts the rows
-    of these, or of the largest ones, by reading them whole (extension pgstattuple), for at most
-    ``exact_time_limit_seconds`` in all.
-    """
-
-    sample_pages: int = FIRST_SAMPLE_PAGES
-    seed: int | None = None
-    tables: tuple[str, ...] = ()
-    exact: bool = False
-    exact_time_limit_seconds: float = 600.0
 
 
 def report_table_bloat(

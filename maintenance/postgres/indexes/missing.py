@@ -1,7 +1,7 @@
 """Indexes that are missing: behind foreign keys, and where tables are read from end to end."""
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import replace
 
 from psycopg2.extensions import connection as Connection  # noqa: N812 - it is a class
 
@@ -21,6 +21,7 @@ from maintenance.postgres.indexes.foreign_keys import (
     unsupported_keys,
 )
 from maintenance.postgres.indexes.migrations import keys_named_by_model
+from maintenance.postgres.indexes.options import MissingIndexOptions
 from maintenance.postgres.indexes.sequential import (
     SequentialRules,
     read_sequentially,
@@ -31,13 +32,6 @@ from maintenance.postgres.indexes.table_reads import TableReads, Tables, measure
 from maintenance.postgres.indexes.usage import bounded_table
 
 TITLE = "Missing indexes"
-
-
-@dataclass(frozen=True, slots=True)
-class MissingIndexOptions:
-    """``minimum_bytes`` of a referencing table replaces the configured threshold for one run."""
-
-    minimum_bytes: int | None = None
 
 
 def report_missing_indexes(

@@ -24,17 +24,11 @@ from maintenance.postgres.indexes.migrations import (
     drops_named_by_model,
     unenforced_keys,
 )
+from maintenance.postgres.indexes.options import RedundantIndexOptions
 from maintenance.postgres.indexes.structure import covers, included_of, is_usable, key_of
 from maintenance.postgres.indexes.usage import bounded_table
 
 TITLE = "Duplicate and redundant indexes"
-
-
-@dataclass(frozen=True, slots=True)
-class RedundantIndexOptions:
-    """``minimum_bytes`` of an index replaces the configured threshold for one run."""
-
-    minimum_bytes: int | None = None
 
 
 @dataclass(frozen=True, slots=True)

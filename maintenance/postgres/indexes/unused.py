@@ -26,6 +26,7 @@ from maintenance.postgres.indexes.guards import (
     unread_indexes,
 )
 from maintenance.postgres.indexes.migrations import drops_named_by_model, unenforced_keys
+from maintenance.postgres.indexes.options import UnusedIndexOptions
 from maintenance.postgres.indexes.replicas import (
     ReplicaScans,
     measure_replicas,
@@ -35,14 +36,6 @@ from maintenance.postgres.indexes.structure import covers
 from maintenance.postgres.indexes.usage import bounded_table, uncounted
 
 TITLE = "Unused indexes"
-
-
-@dataclass(frozen=True, slots=True)
-class UnusedIndexOptions:
-    """``minimum_bytes`` and ``window_seconds`` replace the configured thresholds for one run."""
-
-    minimum_bytes: int | None = None
-    window_seconds: float | None = None
 
 
 @dataclass(frozen=True, slots=True)

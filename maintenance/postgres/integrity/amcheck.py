@@ -6,7 +6,7 @@ of a reader only; ``bt_index_parent_check``, which would stop writers, is never 
 
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import Any, Literal
+from typing import Any
 
 import psycopg2
 from psycopg2 import sql
@@ -17,9 +17,8 @@ from maintenance.core.findings import Finding, Severity, unavailable
 from maintenance.core.job import Progress
 from maintenance.core.wording import counted
 from maintenance.postgres.connection import MARKER, connection_was_lost, query, reason_of
+from maintenance.postgres.integrity.options import Scope
 from maintenance.postgres.time_budget import TimeBudget
-
-Scope = Literal["indexes", "heap", "off"]
 
 #: Of a corrupted table verify_heapam names every tuple; so many say enough.
 MOST_TUPLES_NAMED = 20

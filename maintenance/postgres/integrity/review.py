@@ -31,7 +31,7 @@ from maintenance.postgres.capacity.sequences import (
 from maintenance.postgres.connection import connect, connection_was_lost, reason_of
 from maintenance.postgres.indexes.catalog import measure_indexes
 from maintenance.postgres.indexes.invalid import invalid_index_findings, invalid_indexes
-from maintenance.postgres.integrity.amcheck import Scope, diagnose_verification, verify
+from maintenance.postgres.integrity.amcheck import diagnose_verification, verify
 from maintenance.postgres.integrity.constraints import (
     OrphanCount,
     UnprovedConstraint,
@@ -43,6 +43,7 @@ from maintenance.postgres.integrity.constraints import (
 from maintenance.postgres.integrity.duplicates import count_duplicates, diagnose_duplicates
 from maintenance.postgres.integrity.migrations import diagnose_migrations, migration_state
 from maintenance.postgres.integrity.model_relations import unenforced_relations
+from maintenance.postgres.integrity.options import IntegrityOptions
 from maintenance.postgres.integrity.orphans import (
     count_model_orphans,
     diagnose_model_orphans,
@@ -52,8 +53,6 @@ from maintenance.postgres.time_budget import TimeBudget
 
 #: One statement may read a table that long; a longer check belongs into a night of its own.
 STATEMENT_SECONDS = 15.0
-#: What one subject may spend on reading rows; what it does not reach, the next run does.
-READING_SECONDS = 60.0
 #: Who waits for a lock stands in the way of those behind.
 LOCK_SECONDS = 0.5
 
@@ -74,18 +73,6 @@ _COUNTED_CODES = {
     "sequence-behind-column": ("sequence behind its column", "sequences behind their columns"),
     "unapplied-migrations": ("set of waiting migrations", "sets of waiting migrations"),
 }
-
-
-@dataclass(frozen=True, slots=True)
-class IntegrityOptions:
-    """What to look into besides the catalogs.
-
-    ``amcheck`` is what the extension of this name verifies: btree indexes, tables (heap) as well,
-    or nothing. ``reading_seconds`` is the time that each subject may spend on reading rows.
-    """
-
-    amcheck: Scope = "indexes"
-    reading_seconds: float = READING_SECONDS
 
 
 @dataclass(frozen=True, slots=True)

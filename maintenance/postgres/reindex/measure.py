@@ -13,7 +13,8 @@ from maintenance.core.errors import Skipped, UnknownName
 from maintenance.core.job import History, Job
 from maintenance.core.suggestions import did_you_mean
 from maintenance.postgres.bloat.index_report import IndexBloat
-from maintenance.postgres.bloat.indexes import IndexBloatOptions, measure_index_bloat
+from maintenance.postgres.bloat.indexes import measure_index_bloat
+from maintenance.postgres.bloat.options import IndexBloatOptions
 from maintenance.postgres.connection import is_standby, query, server_version
 from maintenance.postgres.indexes.catalog import IndexState, indexes_of_table, measure_indexes
 from maintenance.postgres.indexes.invalid import CORRUPTING_VERSIONS

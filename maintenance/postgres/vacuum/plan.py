@@ -3,7 +3,6 @@
 from collections import defaultdict
 from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
-from typing import Literal
 
 from maintenance.core.errors import UnknownName
 from maintenance.core.suggestions import did_you_mean
@@ -15,13 +14,12 @@ from maintenance.postgres.vacuum.duration import (
     work_bytes,
 )
 from maintenance.postgres.vacuum.needs import Needs, needs_of
+from maintenance.postgres.vacuum.options import Mode
 from maintenance.postgres.vacuum.partitions import add_partitioned_parents, from_root_down
 from maintenance.postgres.vacuum.table_state import TableKind, TableState
 
 #: Past its trigger a table is due until the next worker comes; at twice the trigger none came.
 URGENT_TIMES_DUE = 2.0
-
-Mode = Literal["needed", "all"]
 
 
 @dataclass(frozen=True, slots=True)

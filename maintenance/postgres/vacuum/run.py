@@ -10,7 +10,6 @@ from psycopg2.extensions import connection as Connection  # noqa: N812 - it is a
 from maintenance.conf import DatabaseTarget, Thresholds
 from maintenance.core.errors import Skipped
 from maintenance.core.job import Job
-from maintenance.core.options import DryRunOption
 from maintenance.core.plans import Outcome, planned
 from maintenance.core.reports import Report
 from maintenance.postgres.connection import connect, is_standby, query, server_major
@@ -24,7 +23,8 @@ from maintenance.postgres.repair.watch import Watch
 from maintenance.postgres.vacuum.autovacuum_rules import AutovacuumRules
 from maintenance.postgres.vacuum.duration import Durations
 from maintenance.postgres.vacuum.lost_counters import hidden_dead_rows
-from maintenance.postgres.vacuum.plan import Learned, Mode, VacuumPlan, plan_vacuum
+from maintenance.postgres.vacuum.options import VacuumOptions
+from maintenance.postgres.vacuum.plan import Learned, VacuumPlan, plan_vacuum
 from maintenance.postgres.vacuum.report import Done, vacuum_report
 from maintenance.postgres.vacuum.space import Space, measure_space
 from maintenance.postgres.vacuum.statements import Server, action_of, database_action
@@ -38,22 +38,6 @@ BYPASSED_MOST = 1000
 
 #: No more sessions than a target may be configured with.
 MOST_JOBS = 64
-
-
-@dataclass(frozen=True, slots=True)
-class VacuumOptions(DryRunOption):
-    """``mode`` is ``needed`` (by the server's own triggers) or ``all``, as ``VACUUM ANALYZE;`` does.
-
-    ``tables`` limits the run to tables by name. One statement is cancelled by the server after
-    ``table_time_limit_seconds``, the run ends after ``time_budget_seconds``; 0 means no limit.
-    ``jobs`` are the sessions at work at once, 1 to 64, by default those of the target.
-    """
-
-    mode: Mode = "needed"
-    tables: tuple[str, ...] = ()
-    table_time_limit_seconds: float = 3600.0
-    time_budget_seconds: float = 0.0
-    jobs: int | None = None
 
 
 @dataclass(frozen=True, slots=True)

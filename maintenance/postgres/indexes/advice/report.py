@@ -34,7 +34,7 @@ from maintenance.postgres.indexes.advice.proposals import (
 from maintenance.postgres.indexes.advice.reads import TableRead
 from maintenance.postgres.indexes.catalog import Definition
 from maintenance.postgres.indexes.migrations import proposal_named_by_model
-from maintenance.postgres.indexes.missing import MissingIndexOptions
+from maintenance.postgres.indexes.options import MissingIndexOptions
 from maintenance.postgres.queries.statement_counters import StatementUse
 
 TITLE = "Index advice"
