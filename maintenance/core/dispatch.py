@@ -14,13 +14,14 @@ from kombu.exceptions import OperationalError
 
 from maintenance.conf import configuration
 from maintenance.core import ledger
-from maintenance.core.errors import Cancelled, LostLease, Skipped, UnknownName
+from maintenance.core.deaths import take_from_lost_worker
+from maintenance.core.errors import LostLease, Skipped
 from maintenance.core.findings import Finding, Severity
 from maintenance.core.ledger import Origin
 from maintenance.core.options import parse_options
 from maintenance.core.recording import record
 from maintenance.core.redaction import redact
-from maintenance.core.registry import TaskSpec, task_named
+from maintenance.core.registry import TaskSpec
 from maintenance.core.reports import Report
 from maintenance.models import Run, RunState
 
@@ -109,7 +110,7 @@ def mend(*, judge_leases: bool = True) -> dict[str, int]:
     was away, so old ones say nothing until the workers had time to write again.
     """
     silent = ledger.runs_without_a_worker() if judge_leases else []
-    lost = [run for run in silent if _reap(run)]
+    lost = [run for run in silent if revive(run)]
     sent = 0
     for run in ledger.runs_without_a_message(UNCONFIRMED_SECONDS, REPUBLISH_SECONDS):
         if _give_up_unknown(run):
@@ -133,35 +134,13 @@ def _give_up_unknown(run: Run) -> bool:
     return True
 
 
-def _reap(run: Run) -> bool:
-    """End or requeue a run whose worker is gone; return whether it was ours to change."""
-    reason = (
-        f"The worker {run.worker or 'that held it'} stopped responding"
-        f" (last heartbeat {run.heartbeat_at:%Y-%m-%d %H:%M:%S %Z})."
-        if run.heartbeat_at
-        else "The worker that held it stopped responding."
-    )
-    ledger.record_failed_attempt(run, reason)
-    logger.error("Run %s of %s: %s", run.id, run.task, reason)
-    if run.cancel_requested:
-        report = Report(f"{run.short_task} cancelled", f"Cancelled: {reason}")
-        return _end_without_worker(run, RunState.CANCELLED, report, reason)
-    if _attempts_are_used_up(run):
-        return _end_without_worker(run, RunState.FAILED, failure_report(run, reason), reason)
-    try:
-        ledger.requeue(run, 0.0)
-    except (LostLease, Cancelled):  # a cancelled one is ended at the next look
+def revive(run: Run) -> bool:
+    """Take a run from its lost worker and send it again; return whether it was ours to change."""
+    if not take_from_lost_worker(run):
         return False
-    publish(run)
+    if run.state == RunState.QUEUED:
+        publish(run)
     return True
-
-
-def _attempts_are_used_up(run: Run) -> bool:
-    try:
-        policy = task_named(run.task).retry
-    except UnknownName:  # renamed in mid-run: the queue is where it is given up
-        return False
-    return policy.gives_up_after(len(run.failures))
 
 
 def _end_without_worker(run: Run, state: RunState, report: Report, reason: str) -> bool:
@@ -180,7 +159,7 @@ def failure_report(run: Run, reason: str) -> Report:
     """
     attempts = len(run.failures)
     return Report(
-        title=f"{run.short_task.replace('_', ' ').capitalize()} failed",
+        title=f"{run.title} failed",
         summary=f"Failed after {_attempts(attempts)}: {reason}",
         findings=(
             Finding(

@@ -3,6 +3,7 @@
 import psycopg2
 import redis.exceptions
 from django.db import InterfaceError as LedgerInterfaceError
+from django.db import InternalError as LedgerInternalError
 from django.db import OperationalError as LedgerOperationalError
 
 from maintenance.core.errors import MaintenanceError, TargetUnavailable
@@ -15,6 +16,13 @@ from maintenance.core.errors import MaintenanceError, TargetUnavailable
 _TRANSIENT_CLASSES = ("08", "40")
 _TRANSIENT_CODES = ("53200", "53300", "55P03", "57P01", "57P02", "57P03", "57P05")
 
+#: What the ledger raises while it is away, restarting, or read-only after a failover (the last).
+LEDGER_AWAY: tuple[type[Exception], ...] = (
+    LedgerOperationalError,
+    LedgerInterfaceError,
+    LedgerInternalError,
+)
+
 _TRANSIENT_ERRORS: tuple[type[Exception], ...] = (
     TargetUnavailable,
     ConnectionError,
@@ -23,8 +31,7 @@ _TRANSIENT_ERRORS: tuple[type[Exception], ...] = (
     redis.exceptions.TimeoutError,
     redis.exceptions.BusyLoadingError,
     redis.exceptions.TryAgainError,
-    LedgerOperationalError,
-    LedgerInterfaceError,
+    *LEDGER_AWAY,
 )
 
 

@@ -13,21 +13,21 @@ from typing import Any
 
 from django.db import IntegrityError, transaction
 from django.db.models import Q
+from django.db.models.functions import Now
 from django.utils import timezone
 
 from maintenance.core.errors import Cancelled, LostLease
+from maintenance.core.ledger_clock import ledger_now
 from maintenance.core.redaction import redact
 from maintenance.core.registry import TaskSpec
-from maintenance.core.reports import SCHEMA_VERSION, FollowUp, Report, ReportDocument, RunFacts
+from maintenance.core.report_rows import store_report
+from maintenance.core.reports import FollowUp, Report, ReportDocument, RunFacts
 from maintenance.core.steps import forget_steps, stored_steps
 from maintenance.models import (
-    SUBJECT_LENGTH,
     TERMINAL_STATES,
     Run,
     RunState,
-    StoredFinding,
     StoredReport,
-    StoredSample,
     Trigger,
 )
 
@@ -35,6 +35,9 @@ from maintenance.models import (
 #: write or a short pause of the machine does not look like a death.
 LEASE_SECONDS = 30.0
 HEARTBEAT_SECONDS = 5.0
+
+#: So many workers may be lost at one run; what kills the next one is most likely the run itself.
+MOST_DEATHS = 3
 
 #: A run that asks for another one waits at least as long for it: whatever goes wrong there, the
 #: target is not asked without a pause.
@@ -82,12 +85,20 @@ def _new_run_fields(
         "scheduled_for": origin.scheduled_for,
         "trigger": origin.trigger,
         "actor": origin.actor,
-        "queued_at": timezone.now(),
+        "queued_at": ledger_now(),
     }
 
 
 class NotClaimed(Exception):
     """The message needs no work: its run is finished, held by another worker, or not due yet."""
+
+
+class HolderLost(Exception):
+    """The lease of the run's worker has run out, and the run is not to be claimed by another one."""
+
+    def __init__(self, run: Run) -> None:
+        super().__init__(str(run.id))
+        self.run = run
 
 
 class Overlap(Exception):
@@ -104,18 +115,23 @@ def claim(
 ) -> Run:
     """Make a run ``running`` for ``worker`` and count an attempt.
 
-    A message sent by application code has no row yet: it is written here. Raises
-    :class:`NotClaimed` for a message that must do nothing, :class:`Overlap` where another run
-    holds the same task and target.
+    A message sent by application code has no row yet: it is written here. A run whose lease has run
+    out is taken over, which counts a death. Raises :class:`NotClaimed` for a message that must do
+    nothing, :class:`Overlap` where another run holds the same task and target, and
+    :class:`HolderLost` where the run ends because its worker was lost.
     """
-    now = timezone.now()
     admit(run_id, spec, target, options)
     with transaction.atomic():
-        run = Run.objects.select_for_update().get(id=run_id)
+        run = Run.objects.select_for_update().annotate(ledger_now=Now()).get(id=run_id)
+        now: datetime = run.ledger_now
         if run.is_finished or (run.state == RunState.RUNNING and _lease_is_alive(run, now)):
             raise NotClaimed(run.state)
         if run.available_at and run.available_at > now + timedelta(seconds=1):
             raise NotClaimed("not due before " + run.available_at.isoformat())
+        if run.state == RunState.RUNNING:
+            if run.cancel_requested or run.deaths + 1 >= MOST_DEATHS:
+                raise HolderLost(run)
+            note_death(run)
         run.state = RunState.RUNNING
         run.attempt += 1
         run.worker = worker
@@ -161,9 +177,22 @@ def heartbeat(run: Run, **progress: Any) -> bool:
     Raises ``LostLease`` where this attempt does not hold the run any more.
     """
     held = Run.objects.filter(id=run.id, attempt=run.attempt, state=RunState.RUNNING)
-    if not held.update(heartbeat_at=timezone.now(), **progress):
-        raise LostLease(f"Run {run.id} is not held by attempt {run.attempt} any more.")
+    if not held.update(heartbeat_at=Now(), **progress):
+        raise _lost(run)
     return bool(held.values_list("cancel_requested", flat=True).first())
+
+
+def is_asked_to_stop(run: Run) -> bool:
+    """Return whether a cancel was requested, without a write. Raises ``LostLease`` as a heartbeat."""
+    held = Run.objects.filter(id=run.id, attempt=run.attempt, state=RunState.RUNNING)
+    asked = held.values_list("cancel_requested", flat=True).first()
+    if asked is None:
+        raise _lost(run)
+    return bool(asked)
+
+
+def _lost(run: Run) -> LostLease:
+    return LostLease(f"Run {run.id} is not held by attempt {run.attempt} any more.")
 
 
 def previous_state(spec: TaskSpec, target: str) -> dict[str, Any]:
@@ -206,17 +235,17 @@ def finish(run: Run, state: RunState, report: Report, reason: str = "") -> Repor
     ``LostLease`` where this attempt does not hold the run any more; nothing is written then. Cost
     grows with the number of steps, findings and samples of this run alone.
     """
-    now = timezone.now()
     reason = redact(reason)
     with transaction.atomic():
         held = Run.objects.filter(id=run.id, attempt=run.attempt).exclude(state__in=TERMINAL_STATES)
         if not held.update(
             state=state,
             reason=reason,
-            finished_at=now,
+            finished_at=Now(),
             severity=report.severity.value,
             summary=redact(report.summary),
             failures=run.failures,
+            deaths=run.deaths,
         ):
             raise LostLease(f"Run {run.id} was ended by somebody else; this report is dropped.")
         run.refresh_from_db()
@@ -224,7 +253,8 @@ def finish(run: Run, state: RunState, report: Report, reason: str = "") -> Repor
             report = replace(report, outcomes=tuple(stored_steps(run).values()))
         forget_steps(run)
         document = ReportDocument(run_facts(run), report)
-        _store(run, document, now)
+        now = run.finished_at or ledger_now()
+        store_report(run, document, now)
         if state == RunState.SUCCEEDED and report.follow_up is not None:
             _queue_follow_up(run, report.follow_up, now)
     return document
@@ -248,56 +278,35 @@ def _queue_follow_up(run: Run, follow_up: FollowUp, now: datetime) -> None:
     )
 
 
-def _store(run: Run, document: ReportDocument, now: datetime) -> None:
-    report = document.report
-    StoredReport.objects.create(
-        run=run,
-        schema_version=SCHEMA_VERSION,
-        body=report.to_json(),
-        state=dict(report.state),
-        created_at=now,
-    )
-    StoredFinding.objects.bulk_create(
-        (
-            StoredFinding(
-                run=run,
-                fingerprint=finding.fingerprint(run.target),
-                code=finding.code,
-                severity=finding.severity.value,
-                target=run.target,
-                subject=finding.subject[:SUBJECT_LENGTH],
-                sentence=finding.sentence,
-                advice=finding.advice,
-                evidence=dict(finding.evidence),
-                measured=finding.measured,
-                found_at=now,
-            )
-            for finding in report.findings
-        ),
-        batch_size=500,
-    )
-    StoredSample.objects.bulk_create(
-        (
-            StoredSample(
-                run=run,
-                target=run.target,
-                metric=sample.metric,
-                subject=sample.subject[:SUBJECT_LENGTH],
-                value=sample.value,
-                measured_at=now,
-            )
-            for sample in report.samples
-        ),
-        batch_size=1000,
-    )
-
-
 def record_failed_attempt(run: Run, reason: str) -> None:
     """Note on the run, in memory, why this attempt failed; the next write stores it."""
     run.failures = [
         *run.failures,
         {"attempt": run.attempt, "at": timezone.now().isoformat(), "reason": redact(reason)},
     ]
+
+
+def note_death(run: Run) -> str:
+    """Note on the run, in memory, that its worker was lost; return that as a sentence."""
+    reason = f"The worker {run.worker or 'that held it'} stopped responding"
+    if run.heartbeat_at:
+        reason += f" (last heartbeat {run.heartbeat_at:%Y-%m-%d %H:%M:%S %Z})"
+    record_failed_attempt(run, f"{reason}.")
+    run.failures[-1]["lost_worker"] = True
+    run.deaths += 1
+    return f"{reason}."
+
+
+def errors_of(run: Run) -> int:
+    """Return how many attempts failed by an error of their own: lost workers are counted apart."""
+    return sum(not failure.get("lost_worker") for failure in run.failures)
+
+
+def lock_if_silent(run: Run) -> bool:
+    """Lock a run's row, within a transaction, if nothing was heard of its attempt since ``run``."""
+    same = Run.objects.filter(id=run.id, attempt=run.attempt, state=RunState.RUNNING)
+    locked = same.filter(heartbeat_at=run.heartbeat_at).select_for_update(no_key=True)
+    return locked.values_list("id").first() is not None
 
 
 def waits_for_a_start(run_id: uuid.UUID) -> bool:
@@ -308,7 +317,7 @@ def waits_for_a_start(run_id: uuid.UUID) -> bool:
 
 def postpone(run_id: uuid.UUID, delay_seconds: float, *, held: bool) -> None:
     """Let a queued run wait; ``held`` as for :func:`requeue`."""
-    now = timezone.now()
+    now = ledger_now()
     Run.objects.filter(id=run_id, state=RunState.QUEUED).update(
         available_at=now + timedelta(seconds=delay_seconds), published_at=now if held else None
     )
@@ -322,19 +331,20 @@ def requeue(run: Run, delay_seconds: float, *, held: bool = False, reason: str =
     where this attempt does not hold the run any more, and ``Cancelled`` where somebody asked it to
     stop: nothing is left to wait for then.
     """
-    now = timezone.now()
+    now = ledger_now()
     ours = Run.objects.filter(id=run.id, attempt=run.attempt, state=RunState.RUNNING)
     if not ours.filter(cancel_requested=False).update(
         state=RunState.QUEUED,
         reason=redact(reason),
         failures=run.failures,
+        deaths=run.deaths,
         available_at=now + timedelta(seconds=delay_seconds),
         published_at=now if held else None,
         phase="",
     ):
         if ours.exists():
             raise Cancelled("Cancelled on request.")
-        raise LostLease(f"Run {run.id} is not held by attempt {run.attempt} any more.")
+        raise _lost(run)
 
 
 def request_cancel(run: Run, actor: str) -> ReportDocument | None:
@@ -368,7 +378,7 @@ def stored_document(run: Run) -> ReportDocument:
 
 def runs_without_a_worker(now: datetime | None = None) -> list[Run]:
     """Return ``running`` runs whose lease has expired."""
-    oldest = (now or timezone.now()) - timedelta(seconds=LEASE_SECONDS)
+    oldest = (now or ledger_now()) - timedelta(seconds=LEASE_SECONDS)
     return list(
         Run.objects.filter(state=RunState.RUNNING).filter(
             Q(heartbeat_at__lt=oldest) | Q(heartbeat_at=None)
@@ -384,7 +394,7 @@ def runs_without_a_message(
     Those are runs whose message nobody confirmed for ``unconfirmed_seconds``, and runs whose
     message was taken by the broker but has led to nothing for ``silence_seconds``.
     """
-    now = now or timezone.now()
+    now = now or ledger_now()
     unsent = Q(published_at=None, queued_at__lt=now - timedelta(seconds=unconfirmed_seconds)) & (
         Q(available_at=None) | Q(available_at__lte=now)
     )

@@ -1,7 +1,6 @@
 """What happens around a task's own line of work: claim, lease, progress, retry, report."""
 
 import logging
-import threading
 import time
 import uuid
 from collections.abc import Callable, Iterator, Mapping
@@ -15,8 +14,6 @@ from django.db import (
     DatabaseError,
     DataError,
     InterfaceError,
-    InternalError,
-    OperationalError,
     close_old_connections,
     connection,
 )
@@ -27,11 +24,12 @@ from redis.exceptions import RedisError
 from maintenance.conf import configuration
 from maintenance.core import ledger, pings
 from maintenance.core.conditions import open_window, require_good_time, require_leave
-from maintenance.core.dispatch import failure_report
+from maintenance.core.dispatch import failure_report, revive
 from maintenance.core.errors import Cancelled, LostLease, Postponed, Skipped
-from maintenance.core.failures import is_transient
+from maintenance.core.failures import LEDGER_AWAY, is_transient
 from maintenance.core.history import LedgerHistory
 from maintenance.core.job import Job
+from maintenance.core.lease import Lease, kept, steady_seconds
 from maintenance.core.limits import reserve_start
 from maintenance.core.options import parse_options
 from maintenance.core.recording import record, run_logger
@@ -80,46 +78,26 @@ class Carrier(Protocol):
 
 
 class LedgerProgress:
-    """Progress that is stored on the run's row and as Celery's PROGRESS state."""
+    """Progress that is stored on the run's row and as Celery's PROGRESS state, under its lease."""
 
-    def __init__(self, run: Run, task: Carrier) -> None:
-        self._run = run
+    def __init__(self, lease: Lease, task: Carrier) -> None:
+        self._lease = lease
         self._task = task
-        self._written_at = 0.0
-        self.renewed_at = time.monotonic()  # when the lease was last known to be ours
-        self.stop: Exception | None = None  # set by the lease, raised at the next update
+        self._written_at = -PROGRESS_SECONDS
 
     def update(
         self, done: int, total: int | None = None, *, phase: str = "", unit: str = ""
     ) -> None:
         """Store how far the run is; see :class:`maintenance.core.job.Progress`."""
-        if self.stop is not None:
-            raise self.stop
+        self._lease.check()
         now = time.monotonic()
         if now - self._written_at < PROGRESS_SECONDS and done != total:
             return
         self._written_at = now
-        cancelled = self._store(
+        _show(self._task, "PROGRESS", {"phase": phase, "done": done, "total": total, "unit": unit})
+        self._lease.renew(
             phase=phase[:200], progress_done=done, progress_total=total, progress_unit=unit
         )
-        meta = {"phase": phase, "done": done, "total": total, "unit": unit}
-        _show(self._task, "PROGRESS", meta)
-        if cancelled:
-            raise Cancelled("Cancelled on request.")
-
-    def _store(self, **fields: Any) -> bool:
-        """Write the row, as a heartbeat does; go on without while the lease outlives an outage."""
-        try:
-            cancelled = ledger.heartbeat(self._run, **fields)
-        except (OperationalError, InterfaceError) as error:
-            connection.close()
-            if time.monotonic() - self.renewed_at > ledger.LEASE_SECONDS:
-                raise
-            reason = redact(str(error))
-            logger.warning("Progress of run %s could not be stored: %s", self._run.id, reason)
-            return False
-        self.renewed_at = time.monotonic()
-        return cancelled
 
 
 def _show(task: Carrier, state: str, meta: dict[str, Any]) -> None:
@@ -128,33 +106,6 @@ def _show(task: Carrier, state: str, meta: dict[str, Any]) -> None:
         task.update_state(state=state, meta=meta)
     except (BackendError, BrokerError, RedisError, OSError) as error:
         logger.warning("Progress could not be shown in Celery: %s", redact(str(error)))
-
-
-@contextmanager
-def _lease(run: Run, progress: LedgerProgress) -> Iterator[None]:
-    """Keep the run's heartbeat going from a thread while the body works."""
-    stopped = threading.Event()
-
-    def beat() -> None:
-        while not stopped.wait(ledger.HEARTBEAT_SECONDS):
-            try:
-                if ledger.heartbeat(run):
-                    progress.stop = Cancelled("Cancelled on request.")
-                progress.renewed_at = time.monotonic()
-            except LostLease as lost:
-                progress.stop = lost
-            except (DatabaseError, InterfaceError) as error:  # also a ledger that is read-only
-                logger.warning("Heartbeat of run %s failed: %s", run.id, redact(str(error)))
-                connection.close()
-        connection.close()
-
-    thread = threading.Thread(target=beat, name=f"lease-{run.id}", daemon=True)
-    thread.start()
-    try:
-        yield
-    finally:
-        stopped.set()
-        thread.join(timeout=ledger.HEARTBEAT_SECONDS)
 
 
 def execute(
@@ -176,8 +127,9 @@ def _execute(
     run_id = uuid.UUID(task.request.id)
     try:
         _wait_for_rate_limit(task, spec, run_id, target, options)
+        asked_at = steady_seconds()
         run = ledger.claim(run_id, spec, target, options, task.request.hostname or "")
-    except (OperationalError, InterfaceError, InternalError) as error:  # away, or read-only
+    except LEDGER_AWAY as error:
         # The message may be all there is of this run: it must not end here.
         logger.warning("Run %s waits for the ledger: %s", run_id, redact(str(error)))
         connection.close()
@@ -185,12 +137,15 @@ def _execute(
     except ledger.NotClaimed as answer:
         logger.info("Message for run %s does nothing: %s", run_id, answer)
         raise Ignore from None
+    except ledger.HolderLost as lost:
+        revive(lost.run)
+        raise Ignore from None
     except ledger.Overlap as overlap:
         return _skip_for_overlap(overlap)
 
     pings.run_started(ledger.run_facts(run))
     try:
-        report = _work(task, spec, run, options)
+        report = _work(task, spec, run, options, Lease(run, asked_at))
     except LostLease as lost:
         logger.error("Run %s stops: %s", run.id, lost)
         raise Ignore from None
@@ -239,7 +194,9 @@ def _again(
     return Ignore()
 
 
-def _work(task: Carrier, spec: TaskSpec, run: Run, options: Mapping[str, Any]) -> Report:
+def _work(
+    task: Carrier, spec: TaskSpec, run: Run, options: Mapping[str, Any], lease: Lease
+) -> Report:
     if run.cancel_requested:  # while an earlier attempt was at work
         raise Cancelled("Cancelled on request.")
     parsed = parse_options(spec.options_type, options)
@@ -250,14 +207,13 @@ def _work(task: Carrier, spec: TaskSpec, run: Run, options: Mapping[str, Any]) -
     if spec.writes and not is_dry_run:
         require_leave(spec, run.target, target)
         require_good_time(run, windows, now)
-    progress = LedgerProgress(run, task)
-    with _lease(run, progress), _kept_steps(run) as steps:
+    with kept(lease), _kept_steps(run) as steps:
         report = spec.function(
             Job(
                 target_name=run.target,
                 target=target,
                 options=parsed,
-                progress=progress,
+                progress=LedgerProgress(lease, task),
                 previous_state=ledger.previous_state(spec, run.target),
                 history=LedgerHistory(run.target),
                 steps=steps,
@@ -314,7 +270,7 @@ def _stop(run: Run, stop: Skipped | Cancelled) -> dict[str, Any]:
 
 def stop_report(run: Run, state: RunState, reason: str) -> Report:
     """Return the report of a run that did not do its work, which is no failure."""
-    title = f"{run.short_task.replace('_', ' ').capitalize()} {state.label}"
+    title = f"{run.title} {state.label}"
     return Report(title=title, summary=f"{str(state.label).capitalize()}: {reason}")
 
 
@@ -335,7 +291,7 @@ def _put_off(run: Run, wait: Postponed) -> dict[str, Any]:
 def _retry_or_fail(task: Carrier, spec: TaskSpec, run: Run, error: Exception) -> dict[str, Any]:
     reason = redact(str(error).strip() or type(error).__name__)
     ledger.record_failed_attempt(run, reason)
-    failures = len(run.failures)
+    failures = ledger.errors_of(run)
     if not is_transient(error) or spec.retry.gives_up_after(failures):
         return _fail(run, reason)
     delay = spec.retry.delay_seconds(failures)
@@ -362,7 +318,7 @@ def _end(run: Run, state: RunState, report: Report, reason: str = "") -> dict[st
     except LostLease as lost:
         logger.error("%s", lost)
         raise Ignore from None
-    except (OperationalError, InterfaceError):
+    except LEDGER_AWAY:
         run_logger.error("report not stored", extra={"document": report.to_json()})
         logger.error("The ledger is away; run %s was logged only", run.id)
         raise
@@ -387,7 +343,7 @@ def _with_patience(write: Callable[[], T]) -> T:
     while True:
         try:
             return write()
-        except (OperationalError, InterfaceError):
+        except LEDGER_AWAY:
             if time.monotonic() > give_up_at:
                 raise
             close_old_connections()

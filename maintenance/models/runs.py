@@ -160,6 +160,11 @@ class Run(models.Model):
         return self.task.removeprefix("maintenance.")
 
     @property
+    def title(self) -> str:
+        """The task's name as the head of a report begins: ``Vacuum analyze``."""
+        return self.short_task.replace("_", " ").capitalize()
+
+    @property
     def is_finished(self) -> bool:
         """Whether the state will not change any more."""
         return self.state in TERMINAL_STATES

@@ -8,6 +8,7 @@ import pytest
 import pytest_celery
 from django.utils import timezone
 
+from maintenance.core import ledger
 from maintenance.core.dispatch import mend, publish, start_run
 from maintenance.core.ledger import LEASE_SECONDS, Origin
 from maintenance.core.registry import task_named
@@ -73,14 +74,13 @@ def test_what_a_killed_worker_has_done_is_not_done_again(
     assert not RunStep.objects.exists()
 
 
-def test_a_run_that_kills_every_worker_is_given_up_with_its_reason(
+def test_a_run_that_kills_every_worker_is_dead_lettered(
     make_worker: WorkerFactory, tmp_path: Path
 ) -> None:
     gate = tmp_path / "never"
-    limit = task_named("wait_at_gate").retry.max_attempts
     run = start_run(task_named("wait_at_gate"), "", {"gate": str(gate)}, BY_HAND)
 
-    for attempt in range(1, limit + 1):
+    for attempt in range(1, ledger.MOST_DEATHS + 1):
         victim = make_worker("medium", name=f"victim{attempt}")
         at_work = Run.objects.filter(id=run.id, state=RunState.RUNNING, attempt=attempt)
         eventually(at_work.exists, 30, f"attempt {attempt}")
@@ -89,9 +89,8 @@ def test_a_run_that_kills_every_worker_is_given_up_with_its_reason(
         mend()
 
     run.refresh_from_db()
-    assert run.state == RunState.FAILED
-    assert len(run.failures) == limit
-    assert "stopped responding" in StoredReport.objects.get(run=run).body["summary"]
+    assert (run.state, run.deaths) == (RunState.FAILED, ledger.MOST_DEATHS)
+    assert StoredReport.objects.get(run=run).body["findings"][0]["code"] == "dead-lettered"
 
 
 def test_a_doubled_message_runs_once(make_worker: WorkerFactory) -> None:

@@ -164,24 +164,54 @@ def test_a_run_whose_worker_died_is_sent_again_and_the_attempt_counts(broker: re
     assert claimed(run).attempt == 2
 
 
-def test_a_run_that_loses_every_worker_fails_with_a_report_in_the_log_store(
+def test_a_run_at_which_three_workers_are_lost_is_dead_lettered_and_never_sent_again(
     broker: redis.Redis, settings: Any, tmp_path: Path
 ) -> None:
     use_log_store(settings, tmp_path)
     run = start("note_high")
-    attempts = task_named("note_high").retry.max_attempts
-    for _ in range(attempts):
+    for _ in range(ledger.MOST_DEATHS):
         run = claimed(run)
-        silence(run)
+        silence(run, phase="vacuum public.status")
         assert dispatch.mend()["lost"] == 1
         run.refresh_from_db()
+    broker.flushall()
 
-    assert run.state == RunState.FAILED
-    assert "stopped responding" in run.reason
-    assert len(run.failures) == attempts
-    assert dispatch.mend()["lost"] == 0
-    assert StoredReport.objects.get(run=run).files
+    assert (run.state, run.severity, run.deaths) == (RunState.FAILED, "critical", 3)
+    assert [failure["attempt"] for failure in run.failures] == [1, 2, 3]
+    stored = StoredReport.objects.get(run=run)
+    (finding,) = stored.body["findings"]
+    assert finding["code"] == "dead-lettered"
+    assert finding["sentence"].startswith("3 workers were lost while they held this run.")
+    assert finding["evidence"]["last_phase"] == "vacuum public.status"
+    assert stored.files
     assert len(list(tmp_path.rglob("*.json"))) == 1
+    later = timezone.now() - timedelta(days=1)
+    Run.objects.filter(id=run.id).update(queued_at=later, published_at=later)
+    assert dispatch.mend() == {"lost": 0, "republished": 0}
+    assert messages(broker, "high") == []
+
+
+def test_lost_workers_do_not_use_up_the_attempts_of_errors(broker: redis.Redis) -> None:
+    run = claimed(start("note_high"))
+    ledger.record_failed_attempt(run, "The server is down.")
+    ledger.requeue(run, 0)
+    silence(claimed(run))
+    dispatch.mend()
+
+    run.refresh_from_db()
+    assert (len(run.failures), ledger.errors_of(run), run.deaths) == (2, 1, 1)
+
+
+def test_a_worker_that_writes_a_heartbeat_in_time_keeps_its_run(broker: redis.Redis) -> None:
+    run = claimed(start("note_high"))
+    silence(run)
+    (seen,) = ledger.runs_without_a_worker()
+    ledger.heartbeat(run)
+
+    assert not dispatch.revive(seen)
+
+    run.refresh_from_db()
+    assert (run.state, run.attempt, run.deaths) == (RunState.RUNNING, 1, 0)
 
 
 def test_a_run_that_was_to_be_cancelled_is_not_started_again(broker: redis.Redis) -> None:

@@ -240,9 +240,12 @@ def test_a_silent_run_can_be_claimed_anew_and_its_old_worker_writes_nothing_more
     silence(old)
     new = claimed(spec, old, "new@host")
 
-    assert new.attempt == 2
+    assert (new.attempt, new.deaths) == (2, 1)
+    assert "old@host stopped responding" in new.failures[0]["reason"]
     with pytest.raises(LostLease):
         ledger.heartbeat(old)
+    with pytest.raises(LostLease):
+        ledger.is_asked_to_stop(old)
     with pytest.raises(LostLease):
         ledger.requeue(old, 0)
     with pytest.raises(LostLease):
@@ -253,6 +256,21 @@ def test_a_silent_run_can_be_claimed_anew_and_its_old_worker_writes_nothing_more
 
     ledger.finish(new, RunState.SUCCEEDED, REPORT)
     assert StoredReport.objects.count() == 1
+
+
+@pytest.mark.parametrize("changes", [{"deaths": 2}, {"cancel_requested": True}])
+def test_a_silent_run_that_is_to_end_is_not_claimed_anew(
+    spec: TaskSpec, changes: dict[str, Any]
+) -> None:
+    run = claimed(spec, queued(spec))
+    silence(run)
+    Run.objects.filter(id=run.id).update(**changes)
+
+    with pytest.raises(ledger.HolderLost):
+        claimed(spec, run, "new@host")
+
+    stored = Run.objects.get(id=run.id)
+    assert (stored.attempt, stored.worker, stored.failures) == (1, "one@host", [])
 
 
 # --- The end ---

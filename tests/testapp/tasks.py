@@ -1,5 +1,7 @@
 """Tasks of the embedding project itself, one for each thing that a run can meet."""
 
+import os
+import signal
 from dataclasses import dataclass
 from pathlib import Path
 from time import sleep
@@ -113,3 +115,24 @@ def break_at_once(job: Job[None, NoOptions]) -> Report:
 def reach_in_vain_for_long(job: Job[None, NoOptions]) -> Report:
     """Fail as an outage does, more often than Celery retries of its own accord."""
     raise TargetUnavailable("cache.example:6379 is down")
+
+
+@maintenance_task(queue="medium", target=TargetKind.NONE)
+def kill_its_process(job: Job[None, NoOptions]) -> Report:
+    """End the process at work, as the out-of-memory killer does."""
+    os.kill(os.getpid(), signal.SIGKILL)
+    return Report("Never", "Never.")
+
+
+@maintenance_task(queue="medium", target=TargetKind.NONE, options=GateOptions, writes=True)
+def write_until_gate(job: Job[None, GateOptions]) -> Report:
+    """Write a line a batch beside the gate, with the process that wrote it, until the gate opens."""
+    gate = Path(job.options.gate)
+    number = 0
+    while not gate.exists():
+        sleep(0.05)
+        number += 1
+        job.progress.update(number, phase="writing", unit="batches")
+        with gate.with_suffix(".lines").open("a") as lines:
+            lines.write(f"{os.getpid()}\n")
+    return Report("Gate", f"Wrote {number} lines.")

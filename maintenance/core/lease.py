@@ -1,0 +1,134 @@
+"""The right of one attempt to work on its run, and what ends the work when that right is gone.
+
+A run is held by the attempt that its row names, for as long as the last heartbeat is younger than
+the lease by the ledger's clock. No other attempt can begin before. What follows from it here:
+
+- Every renewal notes a reading of this machine's own clock taken *before* the renewal was sent. The
+  ledger's time of it is later, so that until a whole lease after that reading nobody else can hold
+  the run, whatever became of this process since. That clock goes on while the process is stopped
+  (SIGSTOP, a debugger, a machine that sleeps) and does not follow the time of day.
+- Before each table and each batch (:meth:`Lease.check`) the reading is looked at, which costs no more
+  than that. Where it is older than half of the lease, the row itself decides: a process that went on
+  after a stop learns there that it lost the run. While the ledger does not answer, work goes on for
+  two thirds of the lease; the last third is what a statement has to leave the process in.
+- A process that is stopped between the look and the statement is the rest. On PostgreSQL its session
+  was open at the time of the look, and a successor ends such sessions before it begins
+  (:mod:`maintenance.core.sessions`). On Redis each batch states its rule anew and takes no longer
+  than milliseconds: one batch late changes nothing that the rule would not change.
+"""
+
+import logging
+import threading
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from typing import Any
+
+from django.db import DatabaseError, InterfaceError, connection
+
+from maintenance.core import ledger
+from maintenance.core.errors import Cancelled, LostLease
+from maintenance.core.failures import LEDGER_AWAY
+from maintenance.core.redaction import redact
+from maintenance.models import Run
+
+logger = logging.getLogger("maintenance.lease")
+
+#: From this part of the lease on, its age is not trusted and the row is asked.
+TRUSTED_RATIO = 1 / 2
+#: While the ledger is away, new work begins up to this part of the lease, and not after it.
+LAST_START_RATIO = 2 / 3
+
+#: How often the ledger is asked whether somebody wants the run to stop: reading a row by its key.
+LOOK_SECONDS = 1.0
+
+
+def steady_seconds() -> float:
+    """Return a clock that nobody sets and that goes on while the process, or the machine, sleeps."""
+    if hasattr(time, "CLOCK_BOOTTIME"):
+        return time.clock_gettime(time.CLOCK_BOOTTIME)
+    return time.monotonic()
+
+
+class Lease:
+    """One attempt's hold on its run. Safe to use from several threads."""
+
+    def __init__(self, run: Run, granted_at: float) -> None:
+        """Hold ``run``, which was claimed after ``granted_at`` by :func:`steady_seconds`."""
+        self._run = run
+        self._confirmed_at = granted_at
+        self._stop: Exception | None = None
+
+    @property
+    def age_seconds(self) -> float:
+        """How long ago the run was last known to be ours."""
+        return steady_seconds() - self._confirmed_at
+
+    @property
+    def stop(self) -> Exception | None:
+        """Why the work has to end: lost, cancelled, or unknown for too long."""
+        return self._stop
+
+    def check(self) -> None:
+        """Raise unless the run is ours for long enough to begin the next piece of work.
+
+        Raises ``LostLease``, ``Cancelled``, and Django's error where the ledger has been away for
+        too long.
+        """
+        if self._stop is not None:
+            raise self._stop
+        if self.age_seconds > ledger.LEASE_SECONDS * TRUSTED_RATIO:
+            self.renew()
+
+    def renew(self, **progress: Any) -> None:
+        """Write a heartbeat with ``progress`` fields of the row. Raises as :meth:`check`."""
+        asked_at = steady_seconds()
+        try:
+            cancelled = ledger.heartbeat(self._run, **progress)
+        except LostLease as lost:
+            self._stop = lost
+            raise
+        except LEDGER_AWAY as error:
+            connection.close()
+            if self.age_seconds > ledger.LEASE_SECONDS * LAST_START_RATIO:
+                raise
+            reason = redact(str(error))
+            logger.warning("Run %s could not be noted to be at work: %s", self._run.id, reason)
+            return
+        self._confirmed_at = max(self._confirmed_at, asked_at)
+        if cancelled:
+            self._stop = Cancelled("Cancelled on request.")
+            raise self._stop
+
+    def keep(self, ended: threading.Event) -> None:
+        """Renew until ``ended``, in a thread of its own; note why the work has to stop."""
+        next_renewal_at = steady_seconds() + ledger.HEARTBEAT_SECONDS
+        try:
+            while not ended.wait(min(LOOK_SECONDS, ledger.HEARTBEAT_SECONDS)):
+                try:
+                    if steady_seconds() >= next_renewal_at:
+                        next_renewal_at = steady_seconds() + ledger.HEARTBEAT_SECONDS
+                        self.renew()
+                    elif ledger.is_asked_to_stop(self._run):
+                        self._stop = Cancelled("Cancelled on request.")
+                except (Cancelled, LostLease) as stop:
+                    self._stop = stop
+                except (DatabaseError, InterfaceError) as error:
+                    connection.close()
+                    if self.age_seconds > ledger.LEASE_SECONDS:
+                        self._stop = error
+        finally:
+            connection.close()
+
+
+@contextmanager
+def kept(lease: Lease) -> Iterator[None]:
+    """Keep the lease from a thread while the body works."""
+    ended = threading.Event()
+    thread = threading.Thread(target=lease.keep, args=(ended,), name="lease", daemon=True)
+    thread.start()
+    try:
+        yield
+    finally:
+        ended.set()
+        thread.join(timeout=ledger.HEARTBEAT_SECONDS)
