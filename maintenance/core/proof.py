@@ -1,40 +1,28 @@
 """Whether every due slot ended in exactly one row: the slots recomputed, beside the runs. Pure.
 
-The due times come from the versions of a schedule and not from what was sent, so that a scheduler that
-forgets a slot cannot hide it. Slots before a version's ``since`` belong to the version before it.
+When a schedule was due comes from its versions (:mod:`maintenance.core.schedule_versions`) and not from
+what was sent, so that a scheduler that forgets a slot cannot hide it.
 """
 
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
-from datetime import datetime, timedelta
+from datetime import datetime
 from enum import StrEnum
 from heapq import merge
-from itertools import groupby, pairwise
+from itertools import groupby
 from operator import itemgetter
-from typing import Protocol
 
 #: A crontab is minutes, a worker polls its queue each second: what starts within is on time.
 ON_TIME_SECONDS = 60.0
 
-#: :class:`~maintenance.core.cron.Cron` leaves out the first moment and has the last one; a version is
-#: the other way round. No due time has a fraction of a second.
-_JUST_BEFORE = timedelta(microseconds=1)
-
-
-class DueTimes(Protocol):
-    """What knows when a schedule is due."""
-
-    def between(self, since: datetime, until: datetime) -> Iterator[datetime]:
-        """Yield the due moments after ``since`` and up to ``until``, in their order."""
-
 
 @dataclass(frozen=True, slots=True)
-class Version:
-    """What a schedule was from ``since`` on. ``due`` is ``None`` from when it was off, or gone."""
+class Due:
+    """One slot of a schedule. Its run is expected at ``begins_at``: its jitter later than ``at``."""
 
-    since: datetime
-    due: DueTimes | None
-    target: str = ""
+    at: datetime
+    target: str
+    begins_at: datetime
 
 
 @dataclass(frozen=True, slots=True)
@@ -72,7 +60,11 @@ MISSING = frozenset({Verdict.OVERDUE, Verdict.LOST})
 
 @dataclass(frozen=True, slots=True)
 class Proved:
-    """One slot, and what became of it. ``late_seconds`` is ``None`` where it has not started."""
+    """One slot, and what became of it.
+
+    ``late_seconds`` is ``None`` where it has not started. It is counted to the start of the last
+    attempt: what a run did in an earlier one did not end it.
+    """
 
     due_at: datetime
     target: str
@@ -82,64 +74,48 @@ class Proved:
 
 
 def prove(
-    versions: Sequence[Version],
+    due: Iterable[Due],
     rows: Iterable[SlotRow],
-    since: datetime,
-    until: datetime,
     *,
     settled_until: datetime,
     overdue_before: datetime,
     on_time_seconds: float = ON_TIME_SECONDS,
 ) -> Iterator[Proved]:
-    """Yield each slot of one schedule from ``since`` to before ``until``, in the order of their times.
+    """Yield what became of each due slot of one schedule, and the rows that stand for none.
 
-    ``versions`` and ``rows`` (those of the same time) come in the order of their times, too. Slots up
-    to ``settled_until`` were passed by a scheduler; a later one may be without a row until
-    ``overdue_before``. The work grows with the number of slots and days, the memory with nothing.
+    Both come in the order of their times and of one span of time, and so do the answers. Slots up to
+    ``settled_until`` were passed by a scheduler; a later one may be without a row until
+    ``overdue_before``. The work grows with the number of slots, the memory with nothing.
     """
-    due = ((at, target, None) for at, target in due_slots(versions, since, until))
-    found = ((row.scheduled_for, row.target, row) for row in rows)
-    for at, together in groupby(merge(due, found, key=itemgetter(0)), key=itemgetter(0)):
-        expected, there = set[str](), list[SlotRow]()
-        for _at, target, row in together:
-            if row is None:
-                expected.add(target)
-            else:
+    expected = ((slot.at, slot, None) for slot in due)
+    found = ((row.scheduled_for, None, row) for row in rows)
+    for at, together in groupby(merge(expected, found, key=itemgetter(0)), key=itemgetter(0)):
+        slots, there = dict[str, Due](), list[SlotRow]()
+        for _at, slot, row in together:
+            if slot is not None:
+                slots[slot.target] = slot
+            if row is not None:
                 there.append(row)
         for row in there:
-            if row.target not in expected:
+            slot = slots.pop(row.target, None)
+            if slot is None:
                 yield Proved(at, row.target, Verdict.UNEXPECTED, row)
-                continue
-            expected.discard(row.target)
-            yield _judged(row, on_time_seconds)
-        for target in expected:
+            else:
+                yield _judged(slot, row, on_time_seconds)
+        for target in slots:
             yield Proved(at, target, _without_row(at, settled_until, overdue_before))
 
 
-def due_slots(
-    versions: Sequence[Version], since: datetime, until: datetime
-) -> Iterator[tuple[datetime, str]]:
-    """Yield when and on which target a schedule was due from ``since`` to before ``until``."""
-    ends = [*(following.since for _version, following in pairwise(versions)), until]
-    for version, end in zip(versions, ends, strict=True):
-        first, last = max(version.since, since), min(end, until)
-        if version.due is None or first >= last:
-            continue
-        for at in version.due.between(first - _JUST_BEFORE, last - _JUST_BEFORE):
-            yield at, version.target
-
-
-def _judged(row: SlotRow, on_time_seconds: float) -> Proved:
-    at, target = row.scheduled_for, row.target
+def _judged(slot: Due, row: SlotRow, on_time_seconds: float) -> Proved:
     if row.state == "queued":
-        return Proved(at, target, Verdict.WAITING, row)
+        return Proved(slot.at, slot.target, Verdict.WAITING, row)
     if row.state == "sent":  # what its worker makes of it is not told to the ledger
-        return Proved(at, target, Verdict.ON_TIME, row)
+        return Proved(slot.at, slot.target, Verdict.ON_TIME, row)
     if row.state == "skipped" or row.started_at is None:
-        return Proved(at, target, Verdict.SKIPPED, row)
-    late_seconds = max((row.started_at - at).total_seconds(), 0.0)
+        return Proved(slot.at, slot.target, Verdict.SKIPPED, row)
+    late_seconds = max((row.started_at - slot.begins_at).total_seconds(), 0.0)
     verdict = Verdict.ON_TIME if late_seconds <= on_time_seconds else Verdict.LATE
-    return Proved(at, target, verdict, row, late_seconds)
+    return Proved(slot.at, slot.target, verdict, row, late_seconds)
 
 
 def _without_row(at: datetime, settled_until: datetime, overdue_before: datetime) -> Verdict:
