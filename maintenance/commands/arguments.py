@@ -2,8 +2,12 @@
 
 import argparse
 from dataclasses import dataclass
+from datetime import datetime
 from pathlib import Path
 from typing import Any
+
+from django.utils import timezone
+from django.utils.dateparse import parse_datetime
 
 from maintenance.core.errors import InvalidOptions
 from maintenance.core.findings import Severity
@@ -109,3 +113,16 @@ def not_negative(text: str) -> float:
     if not 0 <= number < float("inf"):
         raise argparse.ArgumentTypeError(f'must be a number of 0 or more, got "{text}"')
     return number
+
+
+def moment(text: str) -> datetime:
+    """Read a day or a time in the site's time zone, for ``type=``."""
+    try:
+        read = parse_datetime(text if "T" in text or " " in text else f"{text}T00:00")
+    except ValueError:
+        read = None
+    if read is None:
+        raise argparse.ArgumentTypeError(
+            f"{text!r} is no time: write 2026-11-29 or 2026-11-29T03:00"
+        )
+    return timezone.make_aware(read) if timezone.is_naive(read) else read

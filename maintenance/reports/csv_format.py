@@ -9,11 +9,14 @@ import csv
 import io
 import json
 from collections.abc import Iterator, Mapping, Sequence
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from maintenance.core.findings import by_seriousness
 from maintenance.core.reports import Report, ReportDocument, Table
 from maintenance.reports.publication import Publication, of_document, of_report
+
+if TYPE_CHECKING:
+    from _typeshed import SupportsWrite
 
 Rows = list[Sequence[Any]]
 
@@ -48,6 +51,20 @@ def render_table(table: Table) -> str:
     """Return one table as CSV with one line of column names."""
     clean = of_report(Report("", "", tables=(table,))).reports[0].tables[0]
     return _written([clean.columns, *clean.rows])
+
+
+class RowWriter:
+    """Writes rows to a stream as they come, below one line of column names: for what is too long
+    for a report."""
+
+    def __init__(self, stream: "SupportsWrite[str]", columns: Sequence[str]) -> None:
+        self._columns = tuple(columns)
+        self._writer = csv.writer(stream)
+        self._writer.writerow(self._columns)
+
+    def write(self, row: Mapping[str, Any]) -> None:
+        """Write one row."""
+        self._writer.writerow([_cell(row[column]) for column in self._columns])
 
 
 def _written(rows: Rows) -> str:

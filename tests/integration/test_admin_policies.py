@@ -67,6 +67,15 @@ def test_a_schedule_of_the_site_gets_a_policy(keeper: Client, newsletter: Period
     assert "send the newsletter" in page
 
 
+def test_days_that_no_rule_reads_are_refused_with_the_ways_to_write_one(
+    keeper: Client, newsletter: PeriodicTask
+) -> None:
+    answer = keeper.post(f"{POLICIES}add/", fields(newsletter, days="every other day"))
+    assert "Write &quot;last&quot;" in answer.content.decode()
+    assert set(errors(answer)) == {"days"}
+    assert not SchedulePolicy.objects.exists()
+
+
 def test_a_pause_is_no_field_of_the_form(keeper: Client, newsletter: PeriodicTask) -> None:
     keeper.post(f"{POLICIES}add/", fields(newsletter, paused_by="eve", pause_reason="x"))
     assert SchedulePolicy.objects.get().paused_by == ""

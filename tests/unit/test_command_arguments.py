@@ -29,7 +29,10 @@ def mistake(*words: str) -> str:
     [
         (["rns"], 'Unknown subcommand "rns". Did you mean "runs"?'),
         (["reports", "shw"], 'Unknown subcommand "shw". Did you mean "show"?'),
-        ([], "Name a subcommand: calendar, list, reports, run, runs, schedules. See --help."),
+        (
+            [],
+            "Name a subcommand: calendar, list, proof, reports, run, runs, schedules. See --help.",
+        ),
         (["reports"], "Name a subcommand: diff, list, show. See --help."),
         (["runs", "--stte", "x"], 'Unknown option "--stte". Did you mean "--state"?'),
         (["runs", "--stte=x"], 'Unknown option "--stte". Did you mean "--state"?'),

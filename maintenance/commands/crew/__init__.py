@@ -1,6 +1,14 @@
 """The subcommands of ``manage.py maintenance``, one file each."""
 
-from maintenance.commands.crew import calendar, list_tasks, reports, run_task, runs, schedules
+from maintenance.commands.crew import (
+    calendar,
+    list_tasks,
+    proof,
+    reports,
+    run_task,
+    runs,
+    schedules,
+)
 from maintenance.commands.crew.subcommand import Subcommand
 
 SUBCOMMANDS: tuple[Subcommand, ...] = (
@@ -10,6 +18,7 @@ SUBCOMMANDS: tuple[Subcommand, ...] = (
     reports.SUBCOMMAND,
     schedules.SUBCOMMAND,
     calendar.SUBCOMMAND,
+    proof.SUBCOMMAND,
 )
 
 __all__ = ["SUBCOMMANDS", "Subcommand"]

@@ -6,9 +6,8 @@ from datetime import datetime, timedelta
 from typing import Any
 
 from django.utils import timezone
-from django.utils.dateparse import parse_datetime
 
-from maintenance.commands.arguments import OutputChoice, add_output_arguments
+from maintenance.commands.arguments import OutputChoice, add_output_arguments, moment
 from maintenance.commands.base import MaintenanceCommand
 from maintenance.commands.crew.subcommand import Subcommand
 from maintenance.commands.exit_codes import ExitCode
@@ -95,26 +94,16 @@ def _meetings_table(met: Sequence[Meeting]) -> tuple[Table, ...]:
     return (Table.of("Schedules that meet on a target", rows),) if rows else ()
 
 
-def _outage(given: Sequence[str] | None) -> Span | None:
-    """Read the two times of ``--down``."""
+def _outage(given: Sequence[datetime] | None) -> Span | None:
+    """Return the time of ``--down``. Raises ``InvalidOptions``."""
     if not given:
         return None
-    start, end = (_moment(text) for text in given)
+    start, end = given
     if end <= start:
         raise InvalidOptions(
             "The outage of --down ends before it begins: give its start, then its end."
         )
     return start, end
-
-
-def _moment(text: str) -> datetime:
-    try:
-        moment = parse_datetime(text if "T" in text or " " in text else f"{text}T00:00")
-    except ValueError:
-        moment = None
-    if moment is None:
-        raise InvalidOptions(f"{text!r} is no time: write 2026-11-29 or 2026-11-29T03:00.")
-    return timezone.make_aware(moment) if timezone.is_naive(moment) else moment
 
 
 def _days(text: str) -> int:
@@ -129,6 +118,7 @@ def _add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--down",
         nargs=2,
+        type=moment,
         metavar=("FROM", "TO"),
         help="what if nothing is sent between these times, such as 2026-11-29 2026-11-30",
     )

@@ -21,6 +21,7 @@ class Command(MaintenanceCommand):
         "maintenance reports show latest:report_table_bloat",
         "maintenance schedules",
         "maintenance calendar --days 30",
+        "maintenance proof --since 2026-01-01",
     )
 
     def add_own_arguments(self, parser: CommandParser) -> None:
