@@ -7,7 +7,6 @@ from itertools import groupby, islice
 from operator import itemgetter
 from typing import Any, TypeVar
 
-from django.db import connection
 from django.db.models import Max, Min
 from django_celery_beat.models import PeriodicTask
 
@@ -41,14 +40,6 @@ class ScheduleHistory:
     known_since: datetime
     slots: Iterator[Proved]
     fault: str = ""
-
-
-def database_now() -> datetime:
-    """Return the time by the clock that leases and slots are judged by: the database's."""
-    with connection.cursor() as cursor:
-        cursor.execute("SELECT clock_timestamp()")
-        now: datetime = cursor.fetchone()[0]
-    return now
 
 
 def recorded_since() -> datetime | None:

@@ -16,9 +16,10 @@ from django_celery_beat.models import CrontabSchedule, PeriodicTask
 from pytest_django import DjangoAssertNumQueries
 
 from maintenance.core.definitions import Definition
+from maintenance.core.ledger_clock import ledger_now
 from maintenance.core.proof import Verdict
 from maintenance.core.schedule_sync import NAME_PREFIX
-from maintenance.core.slot_history import database_now, slot_histories
+from maintenance.core.slot_history import slot_histories
 from maintenance.models import Run, RunState, ScheduleVersion, Trigger
 
 pytestmark = pytest.mark.django_db
@@ -30,7 +31,7 @@ HOURLY = Definition("maintenance.trim_streams", target="main", crontab="0 * * * 
 @pytest.fixture
 def midnight() -> datetime:
     """The last midnight that lies two days back: all slots of that day are long past."""
-    day = database_now().astimezone(UTC) - timedelta(days=2)
+    day = ledger_now().astimezone(UTC) - timedelta(days=2)
     return day.replace(hour=0, minute=0, second=0, microsecond=0)
 
 

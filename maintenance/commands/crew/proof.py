@@ -17,11 +17,11 @@ from maintenance.commands.exit_codes import ExitCode
 from maintenance.conf import configuration
 from maintenance.core.errors import InvalidOptions
 from maintenance.core.findings import Finding, Severity, unavailable
+from maintenance.core.ledger_clock import ledger_now
 from maintenance.core.proof_report import Tally, slot_fields
 from maintenance.core.schedule_sync import NAME_PREFIX
 from maintenance.core.slot_history import (
     UNSETTLED_SECONDS,
-    database_now,
     recorded_since,
     slot_histories,
     unversioned_runs,
@@ -38,7 +38,7 @@ Write = Callable[[Mapping[str, Any]], None]
 def prove_slots(command: MaintenanceCommand, options: dict[str, Any]) -> ExitCode:
     """Print the sums, what was not on time, and each schedule; write all slots where asked to."""
     choice = OutputChoice.of(options)
-    now = database_now()
+    now = ledger_now()
     since, until, notes = _span(options, now)
     zone = timezone.get_current_timezone()
     tally = Tally(zone)

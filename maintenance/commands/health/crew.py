@@ -18,11 +18,12 @@ from maintenance.conf import Configuration
 from maintenance.core import ledger
 from maintenance.core.errors import Skipped, TargetUnavailable
 from maintenance.core.findings import Finding, Severity
+from maintenance.core.liveness import liveness_reports
+from maintenance.core.liveness_look import look
 from maintenance.core.options import NoOptions
 from maintenance.core.redaction import address_of, redact
 from maintenance.core.registry import all_tasks
 from maintenance.core.reports import Report, Table
-from maintenance.core.timetable import Entry, timetable
 from maintenance.models import Run, RunState
 from maintenance.queues.depth import check_queue_depths
 from maintenance.reports.log_store import configured_store
@@ -30,8 +31,6 @@ from maintenance.reports.whole_files import WholeFiles
 
 #: An idle worker answers within milliseconds; a machine under load within this.
 WORKER_ANSWER_SECONDS = 2.0
-#: Beat looks for due rows at least every 5 s; a restart with its migrations takes a minute or two.
-OVERDUE_TOLERANCE_SECONDS = 300.0
 #: A worker that is at a long task lets others wait; three hours is the longest task's own limit.
 WAITING_TOLERANCE_SECONDS = 3 * 3600.0
 #: The daily checklist leaves a report every day; two hours more let a slow one finish.
@@ -115,55 +114,9 @@ def _workers_summary(answers: Mapping[str, Any], consumers: Mapping[str, Sequenc
 
 
 def schedule(_scope: Scope) -> Iterator[Report]:
-    """Look for due slots that beat did not send, and for runs that no worker takes or finishes."""
-    yield from contained("Schedules", "", schedules, timezone.now())
+    """Judge the scheduler and the workers from the ledger: a dead beat is noticed by whoever asks."""
+    yield from contained("Scheduler", "", lambda: liveness_reports(look()))
     yield from contained("Runs", "", runs, timezone.now())
-
-
-def schedules(now: datetime) -> Report:
-    """Compare each enabled row's due time with ``now``."""
-    entries = [entry for entry in timetable(now) if entry.enabled]
-    overdue = [e for e in entries if e.overdue_seconds(now) > OVERDUE_TOLERANCE_SECONDS]
-    if not entries:
-        finding = Finding(
-            code="no-schedule",
-            severity=Severity.WARNING,
-            subject="schedules",
-            sentence="No schedule is on: nothing runs by itself.",
-            advice="Write the schedules of the checklists, then start beat.",
-            commands=("python manage.py sync_schedules",),
-        )
-        return Report("Schedules", finding.sentence, findings=(finding,))
-    following = next((e for e in entries if not e.overdue_seconds(now)), None)
-    facts: dict[str, Any] = {"enabled": len(entries), "overdue": len(overdue)}
-    if following is not None and following.next_due_at is not None:
-        facts |= {"next": following.short_name, "next_due_at": following.next_due_at.isoformat()}
-    return Report(
-        title="Schedules",
-        summary=(
-            f"{len(overdue)} of {len(entries)} schedules are overdue: beat does not send."
-            if overdue
-            else f"Beat is on time with {len(entries)} schedules."
-        ),
-        findings=tuple(_overdue(entry, now) for entry in overdue),
-        facts=facts,
-    )
-
-
-def _overdue(entry: Entry, now: datetime) -> Finding:
-    return Finding(
-        code="schedule-overdue",
-        severity=Severity.CRITICAL,
-        subject=entry.short_name,
-        sentence=f"{entry.short_name} was due at {entry.next_due_at:%Y-%m-%d %H:%M %Z} and was not sent.",
-        evidence={
-            "overdue_seconds": round(entry.overdue_seconds(now)),
-            "next_due_at": entry.next_due_at.isoformat() if entry.next_due_at else None,
-            "last_sent_at": entry.last_run_at.isoformat() if entry.last_run_at else None,
-        },
-        advice="Start beat, or read its log. A row that was just edited is sent at its next slot.",
-        commands=("celery -A <application> beat",),
-    )
 
 
 def runs(now: datetime) -> Report:

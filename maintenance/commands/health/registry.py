@@ -27,7 +27,11 @@ CHECKS: Mapping[str, HealthCheck] = MappingProxyType(
             HealthCheck(
                 "celery", "queues are short, and every queue of ours has a worker", crew.celery
             ),
-            HealthCheck("schedule", "beat sends what is due, and no run is stuck", crew.schedule),
+            HealthCheck(
+                "schedule",
+                "a scheduler leads, every due slot has its row, and workers take runs",
+                crew.schedule,
+            ),
             HealthCheck(
                 "reports", "the log store can be written, and reports keep coming", crew.reports
             ),

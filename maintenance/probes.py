@@ -1,0 +1,64 @@
+"""The page that a probe asks whether the scheduler and the workers are alive.
+
+It answers 200 ``ok`` or 503 ``failing`` and nothing else, so that it may be open: load balancers,
+containers and uptime monitors have no login. What fails is said to whoever may look, by
+``health_check --check schedule`` and in the admin. One look serves every probe for
+:data:`KEPT_SECONDS`, so that a stranger cannot put load on the ledger.
+"""
+
+import threading
+import time
+
+from django.db import DatabaseError, InterfaceError
+from django.http import HttpRequest, HttpResponse
+from django.views.decorators.cache import never_cache
+from django.views.decorators.http import require_safe
+
+from maintenance.core.findings import Severity
+from maintenance.core.liveness import liveness_reports
+from maintenance.core.liveness_look import look
+
+#: Probes ask every 10 to 60 s; a dead scheduler is named after a minute.
+KEPT_SECONDS = 10.0
+
+
+class _Verdict:
+    """The last answer, for as long as it counts; one thread looks at a time."""
+
+    def __init__(self) -> None:
+        self._lock = threading.Lock()
+        self._is_alive = False
+        self._looked_at = float("-inf")
+
+    def is_alive(self) -> bool:
+        """Return whether nothing critical was found."""
+        with self._lock:
+            if time.monotonic() - self._looked_at > KEPT_SECONDS:
+                self._is_alive = _looks_alive()
+                self._looked_at = time.monotonic()
+            return self._is_alive
+
+    def forget(self) -> None:
+        """Look anew at the next question."""
+        with self._lock:
+            self._looked_at = float("-inf")
+
+
+def _looks_alive() -> bool:
+    try:
+        reports = liveness_reports(look())
+    except (DatabaseError, InterfaceError):  # a ledger that is away runs nothing
+        return False
+    return all(report.severity is not Severity.CRITICAL for report in reports)
+
+
+verdict = _Verdict()
+
+
+@never_cache
+@require_safe
+def scheduler_probe(_request: HttpRequest) -> HttpResponse:
+    """Answer 200 where a scheduler sends and workers take runs, else 503."""
+    if verdict.is_alive():
+        return HttpResponse("ok\n", content_type="text/plain")
+    return HttpResponse("failing\n", content_type="text/plain", status=503)

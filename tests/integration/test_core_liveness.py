@@ -1,0 +1,182 @@
+"""The dead man's switch on a real ledger: by command, and by a probe without a login."""
+
+import json
+from collections.abc import Iterator
+from datetime import datetime, timedelta
+from io import StringIO
+from typing import Any
+
+import pytest
+from django.core.management import call_command
+from django.db import connection
+from django.test import Client
+from django_celery_beat.models import CrontabSchedule, PeriodicTask
+
+from maintenance.core.definitions import Definition
+from maintenance.core.ledger_clock import ledger_now
+from maintenance.core.liveness_look import look
+from maintenance.core.pausing import pause
+from maintenance.models import Leader, Run, RunState, ScheduleVersion
+from maintenance.probes import verdict
+from tests.ledger_rows import queued_run, running_run
+
+pytestmark = pytest.mark.django_db
+
+PROBE = "/maintenance/health/"
+NEWSLETTER = "send the newsletter"
+
+
+@pytest.fixture(autouse=True)
+def fresh_verdict() -> Iterator[None]:
+    verdict.forget()
+    yield
+    verdict.forget()
+
+
+@pytest.fixture
+def now() -> datetime:
+    return ledger_now()
+
+
+@pytest.fixture
+def hourly(now: datetime) -> PeriodicTask:
+    """A schedule of the site's own, taken over two days ago and sent ever since."""
+    row: PeriodicTask = PeriodicTask.objects.create(
+        name=NEWSLETTER, task="news.send", crontab=CrontabSchedule.objects.create(minute="0")
+    )
+    definition = Definition("news.send", crontab="0 * * * *", timezone="UTC")
+    ScheduleVersion.objects.create(
+        schedule=row.name, since=now - timedelta(days=2), definition=definition.to_json()
+    )
+    settle(row, now)
+    return row
+
+
+def settle(row: PeriodicTask, until: datetime) -> None:
+    slot = until.replace(minute=0, second=0, microsecond=0)
+    PeriodicTask.objects.filter(pk=row.pk).update(last_run_at=slot)
+
+
+def lead(now: datetime, silent: timedelta = timedelta(seconds=1)) -> None:
+    ticked = now - silent
+    Leader.objects.update_or_create(
+        name="scheduler",
+        defaults={
+            "holder": "beat@one",
+            "token": 1,
+            "since": now - timedelta(days=1),
+            "expires_at": ticked + timedelta(seconds=10),
+            "ticked_at": ticked,
+        },
+    )
+
+
+def check() -> tuple[int, dict[str, Any]]:
+    out, code = StringIO(), 0
+    words = ("--check", "schedule", "--format", "json")
+    try:
+        call_command("health_check", *words, stdout=out, stderr=StringIO())
+    except SystemExit as end:
+        code = int(end.code or 0)
+    document: dict[str, Any] = json.loads(out.getvalue())
+    return code, document
+
+
+def codes(document: dict[str, Any]) -> set[str]:
+    return {f["code"] for report in document["reports"] for f in report["findings"]}
+
+
+def test_all_is_well_while_a_leader_ticks_and_every_slot_has_passed(
+    hourly: PeriodicTask, now: datetime
+) -> None:
+    lead(now)
+    code, document = check()
+    assert (code, codes(document)) == (0, set())
+    answer = Client().get(PROBE)
+    assert (answer.status_code, answer.content) == (200, b"ok\n")
+    assert "no-store" in answer.headers["Cache-Control"]
+
+
+def test_a_dead_beat_is_noticed_by_whoever_asks(hourly: PeriodicTask, now: datetime) -> None:
+    lead(now, silent=timedelta(minutes=10))
+    code, document = check()
+    assert code == 1
+    assert codes(document) == {"leader-silent"}
+    answer = Client().get(PROBE)
+    assert (answer.status_code, answer.content) == (503, b"failing\n"), "and says no more"
+
+
+def test_a_leader_that_ticks_and_forgets_a_slot_is_noticed_as_well(
+    hourly: PeriodicTask, now: datetime
+) -> None:
+    lead(now)
+    settle(hourly, now - timedelta(hours=5))
+    assert codes(check()[1]) == {"schedule-overdue"}
+    [slot] = look().overdue
+    first = (now - timedelta(hours=4)).replace(minute=0, second=0, microsecond=0)
+    assert (slot.schedule, slot.due_at) == (NEWSLETTER, first)
+    assert Client().get(PROBE).status_code == 503
+
+
+def test_a_schedule_that_was_just_switched_on_owes_nothing(
+    hourly: PeriodicTask, now: datetime
+) -> None:
+    lead(now)
+    ScheduleVersion.objects.create(schedule=NEWSLETTER, since=now - timedelta(days=1))
+    hourly.enabled = True
+    hourly.last_run_at = None
+    hourly.save()  # at date_changed it was switched on
+    assert codes(check()[1]) == set()
+
+
+def test_no_leader_ever_is_critical_and_so_is_a_queue_that_nobody_serves(
+    hourly: PeriodicTask, now: datetime
+) -> None:
+    queued_run(age=timedelta(minutes=20))
+    assert codes(check()[1]) == {"no-leader", "queue-stands"}
+    lead(now)
+    assert codes(check()[1]) == {"queue-stands"}
+    running = running_run()
+    assert running.queue == Run.objects.filter(state=RunState.QUEUED)[0].queue
+    assert codes(check()[1]) == set(), "its worker is at work: the other one waits its turn"
+
+
+def test_a_run_that_waits_for_its_time_is_no_sign_of_a_dead_worker(
+    hourly: PeriodicTask, now: datetime
+) -> None:
+    lead(now)
+    run = queued_run(age=timedelta(hours=2))
+    Run.objects.filter(id=run.id).update(available_at=now + timedelta(hours=1))
+    assert codes(check()[1]) == set()
+    Run.objects.filter(id=run.id).update(available_at=now - timedelta(minutes=1))
+    assert codes(check()[1]) == set(), "it could start a minute ago"
+
+
+def test_paused_schedules_are_named_and_no_alarm(hourly: PeriodicTask, now: datetime) -> None:
+    lead(now)
+    pause(hourly, "ann", "holidays")
+    code, document = check()
+    assert (code, codes(document)) == (0, {"schedule-paused"})
+    assert Client().get(PROBE).status_code == 200
+
+
+def test_probes_cost_one_look_in_ten_seconds_and_take_no_other_method(
+    hourly: PeriodicTask, now: datetime
+) -> None:
+    lead(now)
+    client = Client()
+    client.get(PROBE)
+    with connection.execute_wrapper(_refuse):
+        assert [client.get(PROBE).status_code for _ in range(5)] == [200] * 5
+        assert client.post(PROBE).status_code == 405
+
+
+def test_a_ledger_that_is_away_is_failing_and_no_traceback() -> None:
+    with connection.execute_wrapper(_refuse):
+        assert Client().get(PROBE).status_code == 503
+
+
+def _refuse(*_query: Any) -> Any:
+    from django.db import OperationalError
+
+    raise OperationalError("the server closed the connection")
