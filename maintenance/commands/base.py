@@ -22,7 +22,7 @@ from maintenance.commands.errors import explained
 from maintenance.commands.exit_codes import EXPLANATION, ExitCode
 from maintenance.commands.listing import Listing
 from maintenance.commands.measuring import sentences_of_failures
-from maintenance.commands.output import emit, emit_text
+from maintenance.commands.output import emit, emit_body, emit_text
 from maintenance.core.reports import Report
 from maintenance.reports.publication import Publication, of_reports
 
@@ -126,6 +126,12 @@ class MaintenanceCommand(BaseCommand, ABC):
     ) -> None:
         """Print or save text that ``render`` makes for a width in cells."""
         emit_text(render, choice, self.stdout, self._colours)
+        if choice.path is not None:
+            self.note(f"{summary} Written to {choice.path}.")
+
+    def publish_body(self, body: str, summary: str, choice: OutputChoice) -> None:
+        """Print or save a file of a format that reports do not have."""
+        emit_body(body, choice, self.stdout)
         if choice.path is not None:
             self.note(f"{summary} Written to {choice.path}.")
 

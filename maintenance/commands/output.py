@@ -48,6 +48,11 @@ def emit_text(
     _write(coloured(body, style) if style is not None else body, choice, stdout)
 
 
+def emit_body(body: str, choice: OutputChoice, stdout: OutputWrapper) -> None:
+    """Write a file of another format as it is. Raises ``InvalidOptions`` as :func:`emit`."""
+    _write(body, choice, stdout)
+
+
 def _width(stdout: OutputWrapper) -> int:
     if not stdout.isatty():
         return PLAIN_WIDTH

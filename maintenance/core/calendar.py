@@ -2,30 +2,53 @@
 
 from collections import defaultdict
 from collections.abc import Iterable, Iterator, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from datetime import datetime, timedelta
+from typing import Protocol
 
 from maintenance.core.cron import Cron
+from maintenance.core.policies import (
+    Circumstances,
+    Closure,
+    Decision,
+    Outcome,
+    Overlap,
+    Policy,
+    decide,
+)
 from maintenance.core.windows import Window, closes_at, opens_at
 
 Span = tuple[datetime, datetime]
+
+
+class DueTimes(Protocol):
+    """What knows when a schedule is due: a crontab, or a whole definition."""
+
+    def between(self, since: datetime, until: datetime) -> Iterator[datetime]:
+        """Yield the due moments after ``since`` and up to ``until``, in their order."""
 
 
 @dataclass(frozen=True, slots=True)
 class Planned:
     """A schedule whose slots are known in advance.
 
-    ``windows`` are those that its work keeps to, none for work that only reads. ``seconds`` is how
-    long its runs have taken, ``None`` where none has ended yet. ``idle`` says why they do nothing.
+    ``cron`` is there where it is due by the clock of a wall. ``windows`` are those that its work keeps
+    to, none for work that only reads. ``seconds`` is how long its runs have taken, ``None`` where none
+    has ended yet. ``idle`` says why they do nothing. ``schedule`` and ``target_name`` are its names in
+    the ledger, by which its jitter is drawn and blackouts know it.
     """
 
     name: str
     task: str
     target: str
-    cron: Cron
+    due: DueTimes
+    cron: Cron | None = None
     windows: tuple[Window, ...] = ()
     seconds: float | None = None
     idle: str = ""
+    schedule: str = ""
+    target_name: str = ""
+    policy: Policy = field(default_factory=Policy)
 
 
 @dataclass(frozen=True, slots=True)
@@ -59,40 +82,87 @@ class Meeting:
 
 
 def appointments(
-    plans: Iterable[Planned], since: datetime, until: datetime, *, outage: Span | None = None
+    plans: Iterable[Planned],
+    since: datetime,
+    until: datetime,
+    *,
+    closures: Sequence[Closure] = (),
+    outage: Span | None = None,
 ) -> list[Appointment]:
     """Return the slots after ``since`` up to ``until``, in the order in which their runs begin.
 
-    In an ``outage`` nothing is sent: at its end each schedule that missed a slot runs once, late. The
-    work grows with the number of slots and with the days.
+    ``closures`` are blackouts. In an ``outage`` nothing is sent: at its end the policy of each schedule
+    says what becomes of the slots that it missed. The work grows with the number of slots and with the
+    days.
     """
     found = [
-        appointment for plan in plans for appointment in _of_one(plan, since, until, outage=outage)
+        appointment
+        for plan in plans
+        for appointment in _Course(plan, closures).follow(since, until, outage)
     ]
     return sorted(found, key=lambda a: (a.begins_at or a.due_at, a.due_at, a.plan.name))
 
 
-def _of_one(
-    plan: Planned, since: datetime, until: datetime, *, outage: Span | None
-) -> Iterator[Appointment]:
-    waiting_until: datetime | None = None
-    is_missed = False
-    for due in plan.cron.between(since, until):
-        sent, remark = due, plan.idle or _clock_remark(plan.cron, due)
-        if outage is not None and outage[0] <= due < outage[1]:
-            if is_missed:
-                yield Appointment(plan, due, None, "one run stands for all that were missed")
+class _Course:
+    """One schedule as time goes by: what becomes of a slot depends on the run before."""
+
+    def __init__(self, plan: Planned, closures: Sequence[Closure]) -> None:
+        self._plan = plan
+        self._circumstances = Circumstances(
+            schedule=plan.schedule or plan.name, target=plan.target_name, closures=closures
+        )
+        self._waits_until: datetime | None = None
+        self._is_at_work_until: datetime | None = None
+
+    def follow(
+        self, since: datetime, until: datetime, outage: Span | None
+    ) -> Iterator[Appointment]:
+        """Yield an appointment for each slot."""
+        missed: list[datetime] = []
+        for due in self._plan.due.between(since, until):
+            if outage is not None and outage[0] <= due < outage[1]:
+                missed.append(due)
                 continue
-            sent, remark, is_missed = outage[1], "late, after the outage", True
+            if missed and outage is not None:
+                yield from self._caught_up(missed, outage[1])
+                missed = []
+            [decision] = decide([due], self._plan.policy, due, self._circumstances)
+            yield self._appointment(decision, decision.begins_at or due, "")
+        if missed and outage is not None:
+            yield from self._caught_up(missed, outage[1])
+
+    def _caught_up(self, missed: Sequence[datetime], back_at: datetime) -> Iterator[Appointment]:
+        for decision in decide(missed, self._plan.policy, back_at, self._circumstances):
+            stands_for = decision.stands_for
+            remark = "late, after the outage"
+            if stands_for > 1:
+                remark += f": one run for {stands_for} slots"
+            begins = max(decision.begins_at or back_at, back_at)
+            if decision.outcome is Outcome.WAIT and self._is_at_work_until is not None:
+                begins = max(begins, self._is_at_work_until)
+            yield self._appointment(decision, begins, remark)
+
+    def _appointment(self, decision: Decision, sent: datetime, remark: str) -> Appointment:
+        plan, due = self._plan, decision.slot
+        if plan.policy.pause:
+            return Appointment(plan, due, None, plan.idle or decision.reason)
+        if decision.outcome is Outcome.SKIP:
+            return Appointment(plan, due, None, f"will be skipped: {decision.reason}")
+        if self._waits_until is not None and sent < self._waits_until:
+            return Appointment(plan, due, None, "its run before waits for the same window")
+        overlaps = self._is_at_work_until is not None and sent < self._is_at_work_until
+        if overlaps and plan.policy.overlap is Overlap.SKIP:
+            return Appointment(plan, due, None, "its run before will be at work still")
+        if overlaps and plan.policy.overlap is Overlap.QUEUE_ONE and self._is_at_work_until:
+            sent, remark = self._is_at_work_until, "waits for its run before"
         begins = _begins(plan.windows, sent)
-        if waiting_until is not None and sent < waiting_until:
-            yield Appointment(plan, due, None, "its run before waits for the same window")
-            continue
-        waiting_until = begins if begins > sent else None
+        self._waits_until = begins if begins > sent else None
         if begins > sent:
             remark = "waits for its window"
+        remark = plan.idle or remark or _clock_remark(plan.cron, due)
         appointment = Appointment(plan, due, begins, remark)
-        yield replace(appointment, remark=_overrun(appointment) or remark)
+        self._is_at_work_until = None if plan.idle else appointment.ends_at
+        return replace(appointment, remark=_overrun(appointment) or remark)
 
 
 def _begins(windows: Sequence[Window], at: datetime) -> datetime:
@@ -110,8 +180,10 @@ def _overrun(appointment: Appointment) -> str:
     return "longer than its window: goes on in the next" if closes and ends > closes else ""
 
 
-def _clock_remark(cron: Cron, due: datetime) -> str:
+def _clock_remark(cron: Cron | None, due: datetime) -> str:
     """Say that the clocks change at this moment: the wall shows another time than the schedule's."""
+    if cron is None:
+        return ""
     wall = due.astimezone(cron.zone)
     if wall.hour in cron.hours and wall.minute in cron.minutes:
         return ""

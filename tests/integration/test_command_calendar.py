@@ -3,17 +3,19 @@
 import json
 from datetime import datetime, timedelta
 from io import StringIO
+from pathlib import Path
 from typing import Any
 
 import pytest
 from django.core.management import CommandError, call_command
 from django.utils import timezone
-from django_celery_beat.models import PeriodicTask
+from django_celery_beat.models import CrontabSchedule, IntervalSchedule, PeriodicTask
 
 from maintenance.conf import configuration
+from maintenance.core.pausing import pause
 from maintenance.core.schedule_sync import NAME_PREFIX, sync_schedules
 from maintenance.core.slots import SlotCrontab, slot_due_at
-from maintenance.models import Run, RunState, Trigger
+from maintenance.models import Blackout, Run, RunState, Trigger
 
 pytestmark = pytest.mark.django_db
 
@@ -84,6 +86,36 @@ def test_an_outage_is_played_through() -> None:
 
     assert "late, after the outage" in text
     assert "with a remark" in text
+
+
+def test_the_calendar_of_a_person_gets_every_run(tmp_path: Path) -> None:
+    runs = [row for row in rows_of(as_data("--days", "30")) if row["begins_at"]]
+    file = tmp_path / "maintenance.ics"
+
+    calendar("--days", "30", "--ics", "--output", str(file))
+
+    body = file.read_bytes().decode()
+    assert body.count("BEGIN:VEVENT\r\n") == len([r for r in runs if "skipped" not in r["remark"]])
+    assert body.endswith("END:VCALENDAR\r\n")
+    assert calendar("--days", "30", "--ics").startswith("BEGIN:VCALENDAR\r\n")
+
+
+def test_policies_blackouts_and_the_sites_own_schedules_stand_in_it() -> None:
+    hours = CrontabSchedule.objects.create(minute="15", hour="1", timezone="UTC")
+    paused = PeriodicTask.objects.create(name="newsletter", task="news.send", crontab=hours)
+    closed = PeriodicTask.objects.create(name="invoices", task="shop.bill", crontab=hours)
+    each = IntervalSchedule.objects.create(every=5, period=IntervalSchedule.MINUTES)
+    PeriodicTask.objects.create(name="poll", task="shop.poll", interval=each)
+    pause(paused, "ann", "holidays")
+    now = timezone.now()
+    Blackout.objects.create(reason="stocktaking", starts_at=now, ends_at=now + timedelta(days=9))
+
+    found = as_data("--days", "2")
+    remarks = {row["schedule"]: row["remark"] for row in rows_of(found)}
+
+    assert remarks[paused.name] == "will be skipped: paused by ann: holidays"
+    assert remarks[closed.name].endswith(": stocktaking")
+    assert "Due more often than each hour, and left out: poll." in found["report"]["summary"]
 
 
 @pytest.mark.parametrize(

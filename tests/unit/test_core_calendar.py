@@ -1,15 +1,18 @@
 """What will run when: slots, windows, outages, and what meets on a target."""
 
+from dataclasses import replace
 from datetime import UTC, datetime, time, timedelta
 from typing import Any
 from zoneinfo import ZoneInfo
 
+import pytest
 from celery.schedules import crontab
 from hypothesis import given
 from hypothesis import strategies as st
 
 from maintenance.core.calendar import Appointment, Planned, appointments, meetings
 from maintenance.core.cron import Cron
+from maintenance.core.policies import Closure, Misfire, Overlap, Policy, jitter
 from maintenance.core.windows import Window
 
 SUNDAY = datetime(2026, 11, 29, tzinfo=UTC)
@@ -26,7 +29,7 @@ def plan(name: str, cron: str, zone: str = "UTC", **more: Any) -> Planned:
         parsed.day_of_week,
         ZoneInfo(zone),
     )
-    return Planned(name, name, more.pop("target", "database site"), fields, **more)
+    return Planned(name, name, more.pop("target", "database site"), fields, fields, **more)
 
 
 def begins(found: list[Appointment]) -> list[str | None]:
@@ -74,11 +77,68 @@ def test_after_an_outage_each_schedule_runs_once_and_late() -> None:
         outage=outage,
     )
     hourly = [a for a in found if a.plan.name == "hourly"]
-    late = [a for a in hourly if a.remark == "late, after the outage"]
+    late = [a for a in hourly if a.remark.startswith("late, after the outage")]
     assert begins(late) == ["29 12:00"]
-    assert late[0].due_at == SUNDAY
+    assert late[0].due_at == SUNDAY + timedelta(hours=11), "the latest stands for all"
+    assert late[0].remark == "late, after the outage: one run for 12 slots"
     assert sum(a.begins_at is None for a in hourly) == 11
     assert begins([a for a in found if a.plan.name == "at noon"]) == ["29 12:00"]
+
+
+@pytest.mark.parametrize(
+    ("policy", "expected"),
+    [
+        (Policy(misfire=Misfire.SKIP), [None, None, None]),
+        (Policy(misfire=Misfire.EACH), ["29 06:00", "29 06:10", "29 06:20"]),
+        (Policy(misfire=Misfire.EACH, overlap=Overlap.ALLOW), ["29 06:00"] * 3),
+        (Policy(catch_up_seconds=2 * 3600), [None, None, "29 06:00"]),
+        (Policy(deadline_seconds=1800), [None, None, None]),
+    ],
+)
+def test_what_an_outage_missed_is_dealt_with_by_the_policy(
+    policy: Policy, expected: list[str | None]
+) -> None:
+    missed = plan("a", "0 1,3,5 * * *", seconds=600.0, policy=policy)
+    outage = SUNDAY, SUNDAY + timedelta(hours=6)
+    found = appointments([missed], SUNDAY, SUNDAY + timedelta(hours=7), outage=outage)
+    in_order = sorted(found, key=lambda a: a.due_at)
+    assert begins(in_order) == expected
+    assert all(a.remark for a in found)
+
+
+def test_a_blackout_a_pause_and_a_run_that_is_not_over_keep_slots_from_running() -> None:
+    stocktaking = Closure(
+        SUNDAY + timedelta(hours=2), SUNDAY + timedelta(hours=4), "stocktaking", "site"
+    )
+    hourly = plan("a", "0 * * * *", target_name="site")
+    found = appointments([hourly], *days(1), closures=[stocktaking])
+    blacked_out = [a for a in found if a.begins_at is None]
+    assert [a.due_at.hour for a in blacked_out] == [2, 3]
+    assert blacked_out[0].remark == (
+        "will be skipped: blackout until 2026-11-29 04:00:00 UTC: stocktaking"
+    )
+    elsewhere = plan("b", "0 * * * *", target_name="other")
+    assert all(a.begins_at for a in appointments([elsewhere], *days(1), closures=[stocktaking]))
+
+    paused = plan("c", "0 3 * * *", policy=Policy(pause="by ann: holidays"))
+    [found_paused] = appointments([paused], *days(1))
+    assert (found_paused.begins_at, found_paused.remark) == (None, "paused by ann: holidays")
+
+    long = plan("d", "0,30 3 * * *", seconds=3600.0)
+    [first, second] = sorted(appointments([long], *days(1)), key=lambda a: a.due_at)
+    assert begins([first, second]) == ["29 03:00", None]
+    assert second.remark == "its run before will be at work still"
+    queued = replace(long, policy=Policy(overlap=Overlap.QUEUE_ONE))
+    assert begins(appointments([queued], *days(1))) == ["29 03:00", "29 04:00"]
+
+
+def test_jitter_moves_the_beginning_and_not_the_slot() -> None:
+    spread = plan("a", "0 3 * * *", policy=Policy(jitter_seconds=1800))
+    [found] = appointments([spread], *days(1))
+    assert found.begins_at is not None
+    late = found.begins_at - found.due_at
+    assert timedelta(0) < late < timedelta(seconds=1800)
+    assert late == jitter("a", found.due_at, spread.policy)
 
 
 def test_a_time_that_the_clocks_skip_is_named() -> None:

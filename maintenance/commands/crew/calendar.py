@@ -13,11 +13,20 @@ from maintenance.commands.crew.subcommand import Subcommand
 from maintenance.commands.exit_codes import ExitCode
 from maintenance.commands.listing import Item, Listing, Row
 from maintenance.conf import configuration
-from maintenance.core.calendar import Appointment, Meeting, Span, appointments, meetings
+from maintenance.core.calendar import (
+    Appointment,
+    Meeting,
+    Planned,
+    Span,
+    appointments,
+    meetings,
+)
 from maintenance.core.errors import InvalidOptions
-from maintenance.core.planned import planned_schedules
+from maintenance.core.planned import coming_closures, is_frequent, planned_schedules
 from maintenance.core.reports import Table
+from maintenance.core.wording import listed
 from maintenance.reports.formatting import counted, format_seconds, format_time
+from maintenance.reports.ics import render_ics
 
 MOST_DAYS = 3660
 
@@ -27,12 +36,20 @@ def show_calendar(command: MaintenanceCommand, options: dict[str, Any]) -> ExitC
     choice = OutputChoice.of(options)
     since = timezone.now()
     until = since + timedelta(days=options["days"])
-    plans = list(planned_schedules(configuration()))
-    found = appointments(plans, since, until, outage=_outage(options["down"]))
+    plans, frequent = list[Planned](), list[Planned]()
+    for plan in planned_schedules(configuration()):
+        (frequent if is_frequent(plan, since) else plans).append(plan)
+    closures = coming_closures(since, until)
+    outage = _outage(options["down"])
+    found = appointments(plans, since, until, closures=closures, outage=outage)
     met = meetings(found)
+    if options["ics"]:
+        body = render_ics(found, since)
+        command.publish_body(body, _summary(found, met, len(plans), options["days"]), choice)
+        return ExitCode.HEALTHY
     listing = Listing(
         title="Calendar",
-        summary=_summary(found, met, len(plans), options["days"]),
+        summary=_summary(found, met, len(plans), options["days"]) + _left_out(frequent),
         rows=[_row(appointment) for appointment in found],
         item=_item,
         more=_meetings_table(met),
@@ -58,6 +75,13 @@ def _summary(
             f" {first.first.name} and {first.second.name} ({counted(first.times, 'time')})"
         )
     return f"{words}."
+
+
+def _left_out(frequent: Sequence[Planned]) -> str:
+    if not frequent:
+        return ""
+    names = listed([plan.name for plan in frequent])
+    return f" Due more often than each hour, and left out: {names}."
 
 
 def _row(appointment: Appointment) -> dict[str, Any]:
@@ -121,6 +145,11 @@ def _add_arguments(parser: argparse.ArgumentParser) -> None:
         type=moment,
         metavar=("FROM", "TO"),
         help="what if nothing is sent between these times, such as 2026-11-29 2026-11-30",
+    )
+    parser.add_argument(
+        "--ics",
+        action="store_true",
+        help="As iCalendar (RFC 5545), for the calendar of a person; --format does not matter.",
     )
     add_output_arguments(parser)
 
