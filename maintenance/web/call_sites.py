@@ -1,0 +1,116 @@
+"""Where a query was asked for: the line of application code, or of a template, on the stack.
+
+Django's own frames, those of installed packages and of Python itself are passed over. The line in a
+template is the one whose node was being rendered, which the view's line could not tell.
+"""
+
+import asyncio
+import site
+import sys
+import sysconfig
+from pathlib import Path
+from types import CodeType, CoroutineType, FrameType
+from typing import Any
+
+import django
+from django.template.base import Node
+
+_DJANGO = str(Path(django.__file__).parent)
+_OURS = str(Path(__file__).resolve().parents[1])
+_PYTHON = tuple(
+    {sysconfig.get_path(name) for name in ("stdlib", "platstdlib", "purelib", "platlib")}
+    | set(site.getsitepackages())
+    | {site.getusersitepackages()}
+)
+_PACKAGES = frozenset({"site-packages", "dist-packages"})
+
+_RENDERS_A_NODE: CodeType = Node.render_annotated.__code__
+_TEMPLATES: str = _RENDERS_A_NODE.co_filename
+
+#: Frames of a stack that are looked at: deeper ones belong to a server or a recursion.
+MAXIMUM_DEPTH = 400
+
+# Names of files by whether application code is in them: as many as the process has modules.
+_foreign: set[str] = set()
+_own: set[str] = set()
+
+
+#: A file as Python names it, and a line of it; 0 where nothing was found.
+CallSite = tuple[str, int]
+
+NOWHERE: CallSite = ("", 0)
+
+
+def is_application(file: str) -> bool:
+    """Tell whether the file is the site's own, rather than a package's, Django's or ours."""
+    if file in _own:
+        return True
+    if file in _foreign:
+        return False
+    found = not (
+        file.startswith(("<", _DJANGO + "/", _OURS + "/", *(f"{path}/" for path in _PYTHON)))
+        or _PACKAGES.intersection(Path(file).parts)
+    )
+    (_own if found else _foreign).add(file)
+    return found
+
+
+def call_site(frame: FrameType | None) -> CallSite:
+    """Return the innermost application line at or above ``frame``.
+
+    Called for every query: a step costs two look-ups in a set of names whose hashes are known.
+    """
+    foreign, own = _foreign, _own
+    depth = MAXIMUM_DEPTH
+    while frame is not None and depth:
+        code = frame.f_code
+        file = code.co_filename
+        if file in own:
+            return file, frame.f_lineno
+        if file not in foreign and is_application(file):
+            return file, frame.f_lineno
+        if code is _RENDERS_A_NODE:
+            found = _template_line(frame)
+            if found is not None:
+                return found
+        frame = frame.f_back
+        depth -= 1
+    return NOWHERE
+
+
+def _template_line(frame: FrameType) -> CallSite | None:
+    """Return the template's line that is being rendered; ``None`` for templates of packages."""
+    node = frame.f_locals.get("self")
+    origin, token = getattr(node, "origin", None), getattr(node, "token", None)
+    name = getattr(origin, "name", None)
+    line = getattr(token, "lineno", None)
+    if not isinstance(name, str) or not isinstance(line, int) or not is_application(name):
+        return None
+    return name, line
+
+
+def awaiting_site(task: "asyncio.Task[Any] | None") -> CallSite:
+    """Return the innermost application line that ``task`` waits in.
+
+    A query of an asynchronous view runs in a thread whose stack does not have the view in it.
+    """
+    found = NOWHERE
+    awaited: Any = task.get_coro() if task is not None else None
+    depth = MAXIMUM_DEPTH
+    while isinstance(awaited, CoroutineType) and depth:
+        frame = awaited.cr_frame
+        if frame is not None and is_application(frame.f_code.co_filename):
+            found = (frame.f_code.co_filename, frame.f_lineno)
+        awaited = awaited.cr_await
+        depth -= 1
+    return found
+
+
+def shown_file(file: str) -> str:
+    """Return the file as it is shown: below the shortest folder that Python imports from."""
+    path = Path(file)
+    for folder in sorted((entry or "." for entry in sys.path), key=len):
+        root = Path(folder).absolute()
+        if len(root.parts) > 1 and path.is_relative_to(root):
+            return str(path.relative_to(root))
+    return file

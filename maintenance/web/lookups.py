@@ -1,0 +1,176 @@
+"""What of the models a query was for: a relation that was followed, a field that was deferred.
+
+The text of a query does not say which of two foreign keys to the same table was followed. Django's
+own frames do, while the query runs: they hold the descriptor or the queryset that sent it.
+"""
+
+from collections.abc import Callable
+from dataclasses import asdict, dataclass
+from enum import StrEnum
+from functools import cache
+from types import CodeType, FrameType
+from typing import Any
+
+from django.apps import apps
+from django.contrib.contenttypes.fields import GenericForeignKey
+from django.db.models import ManyToManyRel, Model, QuerySet
+from django.db.models.fields.related_descriptors import (
+    ForwardManyToOneDescriptor,
+    ReverseOneToOneDescriptor,
+)
+from django.db.models.query_utils import DeferredAttribute
+
+from maintenance.web.call_sites import MAXIMUM_DEPTH, is_application
+
+
+class Relation(StrEnum):
+    """How a query came about, as far as it matters for what spares it."""
+
+    FOREIGN_KEY = "foreign key"  # of one object, forward: also one to one, in both directions
+    REVERSE = "reverse foreign key"
+    MANY_TO_MANY = "many to many"
+    GENERIC = "generic foreign key"
+    DEFERRED = "deferred field"
+    SAVE = "save"
+    DELETE = "delete"
+
+
+@dataclass(frozen=True, slots=True)
+class Lookup:
+    """``model`` is the model that one starts from (``library.Book``), ``field`` what is followed.
+
+    ``is_filtered`` says that the code filters or orders what the relation has, so that a plain
+    prefetch would not serve it. ``table`` is the table of ``model``.
+    """
+
+    relation: Relation
+    model: str
+    field: str
+    table: str
+    is_filtered: bool = False
+
+    def to_json(self) -> dict[str, Any]:
+        """Return plain JSON values."""
+        return {**asdict(self), "relation": self.relation.value}
+
+
+def _field(held: Any) -> Lookup:
+    return _lookup(Relation.FOREIGN_KEY, held.field.model, held.field.name)
+
+
+def _one_to_one(held: Any) -> Lookup:
+    return _lookup(Relation.FOREIGN_KEY, held.related.model, held.related.get_accessor_name())
+
+
+def _deferred(held: Any) -> Lookup:
+    return _lookup(Relation.DEFERRED, held.field.model, held.field.name)
+
+
+def _generic(held: Any) -> Lookup:
+    return _lookup(Relation.GENERIC, held.model, held.name)
+
+
+def _save(held: Any) -> Lookup:
+    return _lookup(Relation.SAVE, getattr(held, "model", None) or type(held), "")
+
+
+def _delete(held: Any) -> Lookup:
+    return _lookup(Relation.DELETE, type(held), "")
+
+
+#: What it means that one of these functions is on the stack, by its ``self``.
+_MEANINGS: dict[CodeType, Callable[[Any], Lookup]] = {
+    ForwardManyToOneDescriptor.__get__.__code__: _field,
+    ReverseOneToOneDescriptor.__get__.__code__: _one_to_one,
+    DeferredAttribute.__get__.__code__: _deferred,
+    GenericForeignKey.__get__.__code__: _generic,
+    Model.save.__code__: _save,
+    QuerySet.create.__code__: _save,
+    Model.delete.__code__: _delete,
+}
+_QUERYSETS = QuerySet.get.__code__.co_filename
+
+
+def lookup_of(frame: FrameType | None) -> Lookup | None:
+    """Return what the query on the stack at or above ``frame`` is for; ``None`` for any other one.
+
+    Looks at frames up to the application's own, by their code: nothing is called, and nothing of
+    what the frames hold is kept.
+    """
+    queryset: QuerySet[Any] | None = None
+    depth = MAXIMUM_DEPTH
+    while frame is not None and depth:
+        code = frame.f_code
+        if is_application(code.co_filename):
+            break
+        meaning = _MEANINGS.get(code)
+        if meaning is not None:
+            return meaning(frame.f_locals["self"])
+        if queryset is None and code.co_filename == _QUERYSETS:
+            held = frame.f_locals.get("self")
+            queryset = held if isinstance(held, QuerySet) else getattr(held, "queryset", None)
+        frame = frame.f_back
+        depth -= 1
+    return _queryset_lookup(queryset) if isinstance(queryset, QuerySet) else None
+
+
+def _lookup(
+    relation: Relation, model: type[Model], field: str, *, is_filtered: bool = False
+) -> Lookup:
+    options = model._meta
+    return Lookup(relation, options.label, field, options.db_table, is_filtered=is_filtered)
+
+
+def _queryset_lookup(queryset: QuerySet[Any]) -> Lookup | None:
+    """Return the relation that a manager of one object gave this queryset to follow."""
+    instance = queryset._hints.get("instance")  # type: ignore[attr-defined]
+    if not isinstance(instance, Model):
+        return None
+    for field in queryset._known_related_objects:  # type: ignore[attr-defined]
+        if isinstance(instance, field.remote_field.model):
+            accessor = field.remote_field.get_accessor_name()
+            return _lookup(
+                Relation.REVERSE,
+                type(instance),
+                accessor,
+                is_filtered=_conditions(queryset) > 1 or _is_ordered(queryset),
+            )
+    tables = {getattr(t, "table_name", "") for t in queryset.query.alias_map.values()}
+    for accessor, through, model in _many_to_many(type(instance)):
+        if through in tables and issubclass(queryset.model, model):
+            filtered = _conditions(queryset) > 1 or _is_ordered(queryset)
+            return _lookup(Relation.MANY_TO_MANY, type(instance), accessor, is_filtered=filtered)
+    return None
+
+
+def _conditions(queryset: QuerySet[Any]) -> int:
+    """Return how many conditions the query has; the relation itself is one of them."""
+    return len(queryset.query.where.children)
+
+
+def _is_ordered(queryset: QuerySet[Any]) -> bool:
+    return bool(queryset.query.order_by)
+
+
+@cache
+def _many_to_many(model: type[Model]) -> tuple[tuple[str, str, type[Model]], ...]:
+    """Return accessor, table between, and model behind, of every such field in both directions."""
+    forward = [
+        (field.name, field.m2m_db_table(), field.related_model)
+        for field in model._meta.many_to_many
+    ]
+    backward = [
+        (relation.get_accessor_name(), relation.field.m2m_db_table(), relation.related_model)
+        for relation in model._meta.related_objects
+        if isinstance(relation, ManyToManyRel)
+    ]
+    return tuple((name, table, other) for name, table, other in forward + backward if name)
+
+
+@cache
+def model_of_table(table: str) -> str:
+    """Return the label of the model that owns a table, empty where none does."""
+    for model in apps.get_models(include_auto_created=True):
+        if model._meta.db_table == table and not model._meta.proxy:
+            return model._meta.label
+    return ""
