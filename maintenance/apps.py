@@ -26,9 +26,17 @@ class MaintenanceConfig(AppConfig):
         # An application registers its warmers in a module of this name, as Django's admin has it.
         autodiscover_modules("maintenance_hooks")
         self._import_configured_hooks()
+        self._profile_tasks()
         # Models of every application are loaded now: their children and proxies are known.
         connect_waiting()
         setting_changed.connect(_forget_configuration, dispatch_uid="maintenance.configuration")
+
+    @staticmethod
+    def _profile_tasks() -> None:
+        # Imported late: what it needs of Django is there only now.
+        from maintenance.tasks.query_profiling import profile_tasks  # noqa: PLC0415
+
+        profile_tasks()
 
     @staticmethod
     def _import_configured_hooks() -> None:

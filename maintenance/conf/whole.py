@@ -51,6 +51,7 @@ class Configuration(Section):
     hook_modules: tuple[str, ...] = ()  # imported at start; they register warmers and checks
     thresholds: Thresholds = Field(default_factory=Thresholds)
     reports: ReportSettings = Field(default_factory=ReportSettings)
+    performance_log: str = ""  # what the query profiler writes; "": as this process logs itself
     timezone: Timezone = "UTC"
     flower_url: str = ""
 

@@ -1,5 +1,6 @@
 """Tasks on the site's requests. Each says plainly what it would need to run."""
 
+from maintenance.conf import configuration
 from maintenance.core.errors import Skipped
 from maintenance.core.job import Job
 from maintenance.core.options import NoOptions
@@ -15,11 +16,14 @@ def review_error_rates(job: Job[None, NoOptions]) -> Report:  # noqa: ARG001
 
 
 @maintenance_task(queue="low", target=TargetKind.NONE)
-def review_n_plus_one(job: Job[None, NoOptions]) -> Report:  # noqa: ARG001
+def review_n_plus_one(job: Job[None, NoOptions]) -> Report:
     """Turn the performance log's repeated queries into findings."""
-    raise Skipped(
-        "not configured: no performance log is configured; this release cannot read one yet"
-    )
+    from maintenance.web import n_plus_one
+    from maintenance.web.logger_names import REQUEST_LOGGER, TASK_LOGGER
+    from maintenance.web.performance_log import path_of_log
+
+    path = path_of_log(configuration().performance_log, (REQUEST_LOGGER, TASK_LOGGER))
+    return n_plus_one.review_n_plus_one(job, path)
 
 
 @maintenance_task(queue="low", target=TargetKind.NONE)

@@ -5,15 +5,12 @@ own frames do, while the query runs: they hold the descriptor or the queryset th
 """
 
 from collections.abc import Callable
-from dataclasses import asdict, dataclass
-from enum import StrEnum
 from functools import cache
 from types import CodeType, FrameType
 from typing import Any
 
 from django.apps import apps
-from django.contrib.contenttypes.fields import GenericForeignKey
-from django.db.models import ManyToManyRel, Model, QuerySet
+from django.db.models import BinaryField, JSONField, ManyToManyRel, Model, QuerySet, TextField
 from django.db.models.fields.related_descriptors import (
     ForwardManyToOneDescriptor,
     ReverseOneToOneDescriptor,
@@ -21,37 +18,7 @@ from django.db.models.fields.related_descriptors import (
 from django.db.models.query_utils import DeferredAttribute
 
 from maintenance.web.call_sites import MAXIMUM_DEPTH, is_application
-
-
-class Relation(StrEnum):
-    """How a query came about, as far as it matters for what spares it."""
-
-    FOREIGN_KEY = "foreign key"  # of one object, forward: also one to one, in both directions
-    REVERSE = "reverse foreign key"
-    MANY_TO_MANY = "many to many"
-    GENERIC = "generic foreign key"
-    DEFERRED = "deferred field"
-    SAVE = "save"
-    DELETE = "delete"
-
-
-@dataclass(frozen=True, slots=True)
-class Lookup:
-    """``model`` is the model that one starts from (``library.Book``), ``field`` what is followed.
-
-    ``is_filtered`` says that the code filters or orders what the relation has, so that a plain
-    prefetch would not serve it. ``table`` is the table of ``model``.
-    """
-
-    relation: Relation
-    model: str
-    field: str
-    table: str
-    is_filtered: bool = False
-
-    def to_json(self) -> dict[str, Any]:
-        """Return plain JSON values."""
-        return {**asdict(self), "relation": self.relation.value}
+from maintenance.web.relations import Lookup, Relation
 
 
 def _field(held: Any) -> Lookup:
@@ -83,11 +50,15 @@ _MEANINGS: dict[CodeType, Callable[[Any], Lookup]] = {
     ForwardManyToOneDescriptor.__get__.__code__: _field,
     ReverseOneToOneDescriptor.__get__.__code__: _one_to_one,
     DeferredAttribute.__get__.__code__: _deferred,
-    GenericForeignKey.__get__.__code__: _generic,
     Model.save.__code__: _save,
     QuerySet.create.__code__: _save,
     Model.delete.__code__: _delete,
 }
+if apps.is_installed("django.contrib.contenttypes"):
+    # Its models cannot be imported where it is not installed.
+    from django.contrib.contenttypes.fields import GenericForeignKey
+
+    _MEANINGS[GenericForeignKey.__get__.__code__] = _generic
 _QUERYSETS = QuerySet.get.__code__.co_filename
 
 
@@ -168,9 +139,28 @@ def _many_to_many(model: type[Model]) -> tuple[tuple[str, str, type[Model]], ...
 
 
 @cache
-def model_of_table(table: str) -> str:
-    """Return the label of the model that owns a table, empty where none does."""
+def model_of_table(table: str) -> type[Model] | None:
+    """Return the model that owns a table."""
     for model in apps.get_models(include_auto_created=True):
         if model._meta.db_table == table and not model._meta.proxy:
-            return model._meta.label
-    return ""
+            return model
+    return None
+
+
+def label_of_table(table: str) -> str:
+    """Return the label of the model that owns a table (``library.Book``), empty where none does."""
+    model = model_of_table(table)
+    return "" if model is None else model._meta.label
+
+
+@cache
+def heavy_columns(table: str) -> tuple[tuple[str, str], ...]:
+    """Return names of the fields without a limit of their length, and their quoted columns."""
+    model = model_of_table(table)
+    if model is None:
+        return ()
+    return tuple(
+        (field.name, f'"{table}"."{field.column}"')
+        for field in model._meta.local_concrete_fields
+        if isinstance(field, TextField | BinaryField | JSONField)
+    )

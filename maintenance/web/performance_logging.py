@@ -18,10 +18,6 @@ from maintenance.web.profile import QueryProfile
 from maintenance.web.profile_line import is_worth_a_line, line_of
 from maintenance.web.profiling_settings import ProfilingSettings
 
-#: The guide's names: of the middleware, and of what profiles elsewhere.
-REQUEST_LOGGER = "bookwyrm.middleware.query_profiler"
-TASK_LOGGER = "bookwyrm.utils.performance"
-
 #: Lines of one process a minute: half a megabyte at the most. What is left out is counted.
 LINES_PER_MINUTE = 60
 

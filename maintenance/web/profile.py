@@ -20,7 +20,8 @@ from django.db.backends.base.base import BaseDatabaseWrapper
 from django.db.backends.signals import connection_created
 
 from maintenance.web.call_sites import CallSite, awaiting_site, call_site
-from maintenance.web.lookups import Lookup, lookup_of
+from maintenance.web.lookups import lookup_of
+from maintenance.web.relations import Lookup
 from maintenance.web.statements import MAXIMUM_TEXT, SAVEPOINTS, shape
 
 #: Statements of one request that are told apart as they were sent; further ones are told apart by

@@ -14,9 +14,10 @@ from time import perf_counter
 from typing import Any
 
 from maintenance.web.call_sites import CallSite, shown_file
-from maintenance.web.lookups import Lookup, Relation, model_of_table
+from maintenance.web.lookups import heavy_columns, label_of_table
 from maintenance.web.profile import QueryProfile
 from maintenance.web.profiling_settings import ProfilingSettings
+from maintenance.web.relations import Lookup, Relation
 from maintenance.web.source_hints import hint_of
 from maintenance.web.statements import command_of, digest_of, main_table, shape, shown
 
@@ -26,6 +27,10 @@ VERSION = 1
 #: at once (Python's buffer has 8192 bytes) is not mixed with what another one writes.
 MAXIMUM_GROUPS = 20
 MAXIMUM_BYTES = 8000
+
+#: Rows at once from which long texts in them are worth a word, and fields that are named.
+HEAVY_ROWS = 500
+MAXIMUM_FIELDS = 5
 
 
 @dataclass(slots=True)
@@ -118,7 +123,7 @@ def _group(
         "digest": digest_of(group.shape),
         "command": command,
         "table": group.table,
-        "model": model_of_table(group.table),
+        "model": label_of_table(group.table),
         "database": group.alias,
         "at": in_words(group.site),
         "calls": group.calls,
@@ -133,6 +138,11 @@ def _group(
         source = _source_of(group, all_groups)
         if source is not None:
             found["from"] = in_words(source.site)
+    if group.most_rows >= HEAVY_ROWS and command == "SELECT":
+        selected = group.shape.partition(" FROM ")[0]
+        heavy = [name for name, column in heavy_columns(group.table) if column in selected]
+        if heavy:
+            found["heavy_fields"] = heavy[:MAXIMUM_FIELDS]
     hint = hint_of(group.shape, group.site)
     if hint:
         found["hint"] = hint

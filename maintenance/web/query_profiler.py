@@ -21,7 +21,8 @@ from django.core.exceptions import MiddlewareNotUsed
 from django.http import FileResponse, HttpRequest
 from django.http.response import HttpResponseBase
 
-from maintenance.web.performance_logging import REQUEST_LOGGER, is_sampled, logger_named, write
+from maintenance.web.logger_names import REQUEST_LOGGER
+from maintenance.web.performance_logging import is_sampled, logger_named, write
 from maintenance.web.profile import QueryProfile, counting, watch_connections
 from maintenance.web.profiling_settings import ProfilingSettings
 

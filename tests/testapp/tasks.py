@@ -6,6 +6,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from time import sleep
 
+from celery import shared_task
+
 from maintenance.conf import RedisTarget
 from maintenance.core.backoff import RetryPolicy
 from maintenance.core.errors import TargetUnavailable
@@ -136,3 +138,11 @@ def write_until_gate(job: Job[None, GateOptions]) -> Report:
         with gate.with_suffix(".lines").open("a") as lines:
             lines.write(f"{os.getpid()}\n")
     return Report("Gate", f"Wrote {number} lines.")
+
+
+@shared_task
+def list_books() -> int:
+    """Ask for each book's author, one at a time: a task of the project, none of the crew's."""
+    from tests.testapp.models import Book
+
+    return sum(len(book.author.name) for book in Book.objects.order_by("id"))

@@ -15,7 +15,7 @@ urlpatterns = [
     path("groups/", views.group_list),
     path("notes/", views.note_list),
     path("bulk/", views.bulk),
-    path("broken/<int:number>/", lambda request, number: views.broken(request)),
+    path("broken/<int:number>/", views.broken),
     path("many/", views.many),
     path("long/", views.long_statement),
     path("stream/", views.stream),

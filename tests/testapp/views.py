@@ -66,11 +66,11 @@ def bulk(request: HttpRequest) -> HttpResponse:
     return HttpResponse("saved")
 
 
-def broken(request: HttpRequest) -> HttpResponse:
+def broken(request: HttpRequest, number: int) -> HttpResponse:
     """Fails after its queries."""
     for book in Book.objects.order_by("id"):
         assert book.author.name
-    raise RuntimeError("no such shelf")
+    raise RuntimeError(f"no shelf {number}")
 
 
 def many(request: HttpRequest) -> HttpResponse:
