@@ -78,7 +78,7 @@ class ProfileTally:
                 for body in profile["groups"]
                 if isinstance(body, dict)
             ]
-        except (KeyError, TypeError, ValueError, AttributeError):
+        except (KeyError, TypeError, ValueError, AttributeError, ArithmeticError):
             self.malformed += 1
             return
         self.left_out_groups += sum(found is None for found in groups)

@@ -27,10 +27,10 @@ def repeated_finding(group: LoggedGroup) -> Finding:
         subject=subject,
         sentence=(
             f"{_what(group)} at {group.at or 'a line outside of the application'}:"
-            f" up to {group.most_calls:,} queries in one"
-            f" of {counted(group.repeated_profiles, 'run', 'runs')} of {_names(group)},"
             f" {counted(group.repeated_calls, 'query', 'queries')} and"
-            f" {seconds_in_words(group.repeated_milliseconds / 1000)} in all."
+            f" {seconds_in_words(group.repeated_milliseconds / 1000)}"
+            f" in {counted(group.repeated_profiles, 'run')} of {_names(group)},"
+            f" up to {group.most_calls:,} in one."
         ),
         evidence=evidence_of(group),
         advice=(
@@ -64,26 +64,26 @@ def _remedy(group: LoggedGroup) -> tuple[str, str, str]:
     subject = f"{lookup.model}.{lookup.field}".rstrip(".") + f" at {place}"
     if lookup.relation in {Relation.SAVE, Relation.DELETE}:
         return "writes-in-loop", subject, _bulk(group, lookup)
+    code = "deferred-field" if lookup.relation is Relation.DEFERRED else "n-plus-one"
+    return code, subject, _fetched_with_its_objects(group, lookup)
+
+
+def _fetched_with_its_objects(group: LoggedGroup, lookup: Lookup) -> str:
+    """Say what to add to the query of the objects from which the relation is followed."""
     where = _queryset_in_words(group, lookup)
     if lookup.relation is Relation.FOREIGN_KEY:
-        return "n-plus-one", subject, f'Add .select_related("{lookup.field}") to {where}.'
+        return f'Add .select_related("{lookup.field}") to {where}.'
     if lookup.relation is Relation.DEFERRED:
-        return (
-            "deferred-field",
-            subject,
-            f'Take "{lookup.field}" out of defer(), or add it to only(), in {where}.',
-        )
+        return f'Take "{lookup.field}" out of defer(), or add it to only(), in {where}.'
+    if group.statement.startswith("SELECT COUNT("):
+        return f'Add .annotate(Count("{lookup.field}")) to {where}, or prefetch them where all are read.'
     if lookup.is_filtered:
         return (
-            "n-plus-one",
-            subject,
-            (
-                f'Add .prefetch_related(Prefetch("{lookup.field}", queryset=...)) to {where}, with the'
-                " conditions and the order of this line in that queryset, and read the prefetched"
-                " objects by .all()."
-            ),
+            f'Add .prefetch_related(Prefetch("{lookup.field}", queryset=...)) to {where}, with the'
+            " conditions and the order of this line in that queryset, and read the prefetched objects"
+            " by .all()."
         )
-    return "n-plus-one", subject, f'Add .prefetch_related("{lookup.field}") to {where}.'
+    return f'Add .prefetch_related("{lookup.field}") to {where}.'
 
 
 def _queryset_in_words(group: LoggedGroup, lookup: Lookup) -> str:

@@ -17,7 +17,8 @@ _PLACEHOLDER = re.compile(r"%\(\w+\)s|%s")
 # psycopg2 writes dates, JSON and arrays with their types, as literals; the server keeps the types.
 _TYPED_VALUE = re.compile(r'\?::(?:\w+|"[^"]+")(?:\[\])?')
 _FIRST_TABLE = re.compile(
-    r"\b(?:FROM|INTO|UPDATE)\s+(?:ONLY\s+)?(?:\"?\w+\"?\.)?\"?(?P<table>[^\s\"(;,]+)", re.IGNORECASE
+    r"\b(?:FROM|INTO|UPDATE)\s+(?:ONLY\s+)?(?:\"?\w+\"?\.)?\"?(?P<table>[^\s\"();,]+)",
+    re.IGNORECASE,
 )
 
 
