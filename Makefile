@@ -19,7 +19,7 @@ LOCK_SERVER := $(BIN)/uv pip compile - --no-deps --universal --python-version 3.
 	--generate-hashes --no-emit-index-url --no-header --no-annotate --quiet --upgrade
 
 .DEFAULT_GOAL := help
-.PHONY: help run demo test test-matrix check bench lock clean
+.PHONY: help run demo test test-matrix faults check bench lock clean
 
 help: ## Show this list
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-11s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -36,6 +36,10 @@ test: $(DEVELOPMENT) ## Run all tests
 # One major, some tests: make test-matrix ARGS="--major 14 -k bloat"
 test-matrix: $(DEVELOPMENT) ## Run the tests of PostgreSQL on 14, 15, 16, 17 and 18
 	@$(BIN)/python -m tests.postgres_matrix $(ARGS)
+
+# Fewer, or some: make faults ARGS="--faults 100 --only worker"
+faults: $(DEVELOPMENT) ## Kill, stop and cut off what runs, a thousand times, and count what it broke
+	@$(BIN)/python -m faults $(ARGS)
 
 check: $(DEVELOPMENT) ## Check style, types, imports, migrations and production settings
 	@$(BIN)/ruff check .

@@ -1,0 +1,186 @@
+"""What the driver writes to and reads from the ledger of the site under fire. Needs Django to be set up."""
+
+import json
+from collections.abc import Iterable, Iterator
+from dataclasses import dataclass, field
+from datetime import UTC, datetime, timedelta
+from itertools import pairwise
+from typing import Any
+
+import psycopg2
+from django.db.models import Count, Max
+from django_celery_beat.models import IntervalSchedule, PeriodicTask, PeriodicTasks
+
+from faults.invariants import LedgerRow, SlotKey
+from faults.site.marks import TABLE
+from faults.site.stock import INTENTS
+from faults.stack import Stack
+from maintenance.core.schedule_versions import due_slots as version_slots
+from maintenance.core.schedule_versions import stored_versions
+from maintenance.models import TERMINAL_STATES, Run, ScheduleVersion
+
+BEGINNING = datetime(2000, 1, 1, tzinfo=UTC)
+INSTANT = timedelta(microseconds=1)
+
+
+@dataclass(frozen=True, slots=True)
+class Line:
+    """One schedule of the site: its task every so many seconds on one target."""
+
+    name: str
+    task: str
+    target: str
+    every_seconds: int
+    options: dict[str, Any] = field(default_factory=dict)
+    queue: str = "medium"
+
+
+MARKS = tuple(
+    Line(f"marks on {target}", "maintenance.leave_a_mark", target, 2)
+    for target in ("library", "archive", "museum")
+)
+SLOW_MARKS = tuple(
+    Line(line.name, line.task, line.target, 6, {"work_seconds": 4.0}) for line in MARKS
+)
+VACUUM = Line(
+    "vacuum library",
+    "maintenance.vacuum_under_fire",
+    "library",
+    3,
+    {"mode": "all", "tables": ["public.heavy"]},
+    "low",
+)
+TRIM = Line("trim main", "maintenance.trim_under_fire", "main", 3, {}, "low")
+#: The same work as plain Celery tasks, for stock beat.
+PLAIN_MARKS = tuple(
+    Line(f"plain marks on {target}", "faults.plain_mark", target, 2)
+    for target in ("library", "archive", "museum")
+)
+LINES = {"marks": MARKS, "slow marks": SLOW_MARKS, "vacuum": (VACUUM,), "trim": (TRIM,)}
+LINES["plain marks"] = PLAIN_MARKS
+OURS = frozenset(line.name for lines in LINES.values() for line in lines)
+
+
+def write_lines(lines: Iterable[Line]) -> None:
+    """Write the schedules of the site."""
+    for line in lines:
+        every, _made = IntervalSchedule.objects.get_or_create(
+            every=line.every_seconds, period="seconds"
+        )
+        PeriodicTask.objects.create(
+            name=line.name,
+            task=line.task,
+            interval=every,
+            queue=line.queue,
+            kwargs=json.dumps(
+                {"target": line.target}
+                if line.task == "faults.plain_mark"
+                else {"target": line.target, "options": line.options}
+            ),
+        )
+    PeriodicTasks.update_changed()
+
+
+def prepare_target(stack: Stack) -> None:
+    """Create the tables of the target: marks, and one whose ANALYZE can be made to last."""
+    stack.ask("target", TABLE)
+    stack.ask("target", INTENTS)
+    stack.ask("target", "CREATE TABLE slowly (seconds float NOT NULL)")
+    stack.ask("target", "INSERT INTO slowly VALUES (0)")
+    stack.ask(
+        "target",
+        "CREATE FUNCTION slow(n integer) RETURNS integer LANGUAGE plpgsql IMMUTABLE AS"
+        " $$ BEGIN PERFORM pg_catalog.pg_sleep(seconds) FROM public.slowly WHERE seconds > 0;"
+        " RETURN n; END $$",
+    )
+    stack.ask("target", "CREATE TABLE heavy AS SELECT generate_series(1, 50) AS n")
+    stack.ask("target", "CREATE INDEX heavy_slow ON heavy (public.slow(n))")
+
+
+def passed_until() -> datetime:
+    """Return up to when every enabled schedule has its rows: the earliest of their newest slots."""
+    names = PeriodicTask.objects.filter(enabled=True, name__in=OURS).values_list("name", flat=True)
+    found = dict(
+        Run.objects.filter(schedule__in=list(names))
+        .values_list("schedule")
+        .annotate(newest=Max("scheduled_for"))
+    )
+    return min((found.get(name, BEGINNING) for name in names), default=BEGINNING)
+
+
+def open_runs(due_by: datetime) -> list[Run]:
+    """Return runs of slots up to then that have not ended."""
+    return list(
+        Run.objects.filter(scheduled_for__lte=due_by).exclude(state__in=TERMINAL_STATES)[:5]
+    )
+
+
+def ledger_rows(since: datetime) -> list[LedgerRow]:
+    """Return the rows of slots since then, with what is stored of their reports."""
+    runs = (
+        Run.objects.filter(scheduled_for__gt=since)
+        .select_related("report")
+        .annotate(found=Count("findings", distinct=True))
+    )
+    return [_ledger_row(run) for run in runs]
+
+
+def _ledger_row(run: Any) -> LedgerRow:
+    report = getattr(run, "report", None)
+    return LedgerRow(
+        run=run.id.hex,
+        task=run.task,
+        slot=(run.schedule, run.target, run.scheduled_for),
+        state=run.state,
+        is_finished=run.is_finished,
+        finished_at=run.finished_at,
+        reports=int(report is not None),
+        findings=run.found,
+        findings_in_report=len(report.body.get("findings", ())) if report is not None else 0,
+    )
+
+
+def marks_since(stack: Stack, since: datetime) -> list[dict[str, Any]]:
+    """Return the marks of the target since then, in the order of their times."""
+    conn = psycopg2.connect(stack.postgres.url("target"))
+    try:
+        with conn.cursor() as cursor:
+            cursor.execute("SELECT * FROM marks WHERE at > %s ORDER BY at, id", [since])
+            names = [column.name for column in cursor.description or ()]
+            return [dict(zip(names, row, strict=True)) for row in cursor.fetchall()]
+    finally:
+        conn.close()
+
+
+def due_slots(since: datetime, until: datetime) -> Iterator[SlotKey]:
+    """Yield every slot that was due after ``since`` and up to ``until``, whether it has a row or not.
+
+    They are computed from what the schedules were, not from what was sent.
+    """
+    if not ScheduleVersion.objects.exists():
+        yield from _gapless(since, until)
+        return
+    first, end = since + INSTANT, until + INSTANT
+    for versions in stored_versions(first, end):
+        if versions[0].schedule in OURS:
+            for at, definition in version_slots(versions, first, end):
+                yield versions[0].schedule, definition.target, at
+
+
+def _gapless(since: datetime, until: datetime) -> Iterator[SlotKey]:
+    every = {line.name: line.every_seconds for lines in LINES.values() for line in lines}
+    slots: dict[tuple[str, str], list[datetime]] = {}
+    for schedule, target, at in Run.objects.filter(
+        scheduled_for__gt=since, scheduled_for__lte=until
+    ).values_list("schedule", "target", "scheduled_for"):
+        if at is not None:
+            slots.setdefault((schedule, target), []).append(at)
+    for (schedule, target), times in slots.items():
+        times.sort()
+        step = timedelta(seconds=every[schedule])
+        yield schedule, target, times[0]
+        for earlier, later in pairwise(times):
+            missing = round((later - earlier) / step) - 1
+            for number in range(missing):
+                yield schedule, target, earlier + step * (number + 1)
+            yield schedule, target, later

@@ -1,0 +1,109 @@
+"""The table of what was done and what it broke, as text and for ``docs/reliability.md``."""
+
+import os
+import platform
+import subprocess
+from collections import Counter
+from collections.abc import Iterable, Mapping, Sequence
+from datetime import UTC, datetime
+from pathlib import Path
+from statistics import median
+from typing import Any
+
+ROOT = Path(__file__).resolve().parent.parent
+DOCUMENT = ROOT / "docs" / "reliability.md"
+#: What is promised and on what it rests, written by hand; the tables take the place of its marks.
+TEXT = Path(__file__).with_name("reliability.md")
+
+INVARIANTS = ("I1", "I2", "I3", "I4", "I5", "I6")
+HEAD = ("fault", "faults", "slots", *INVARIANTS, "recovery, median", "worst")
+
+Result = Mapping[str, Any]
+Line = tuple[str, ...]
+
+
+def lines(results: Sequence[Result], by: str) -> list[Line]:
+    """Return a line for each value of the field ``by``, with the sums of its faults, and one for all."""
+    groups: dict[str, list[Result]] = {}
+    for result in results:
+        groups.setdefault(result[by], []).append(result)
+    return [*(_line(name, group) for name, group in sorted(groups.items())), _line("all", results)]
+
+
+def _line(name: str, group: Sequence[Result]) -> Line:
+    broken = Counter(v["invariant"] for result in group for v in result["violations"])
+    times = [r["recovery_seconds"] for r in group if r["recovery_seconds"] is not None]
+    return (
+        name,
+        str(len(group)),
+        str(sum(result["slots"] for result in group)),
+        *(str(broken[invariant]) for invariant in INVARIANTS),
+        f"{median(times):.1f} s" if times else "never",
+        f"{max(times):.1f} s" if times else "never",
+    )
+
+
+def points(results: Iterable[Result]) -> list[Line]:
+    """Return how often each named point was hit."""
+    count = Counter(result["point"] for result in results if result["point"])
+    return [(f"`{point}`", str(number)) for point, number in sorted(count.items())]
+
+
+def violations(results: Iterable[Result]) -> list[str]:
+    """Return a line of Markdown for each broken promise, with the seed that shows it again."""
+    return [
+        f"- {violation['invariant']}, seed {result['seed']}, {result['kind']}: {violation['what']}"
+        for result in results
+        for violation in result["violations"]
+    ] or ["None."]
+
+
+def as_text(head: Line, body: Sequence[Line]) -> str:
+    """Return a table for a terminal."""
+    rows = [head, *body]
+    widths = [max(len(row[column]) for row in rows) for column in range(len(head))]
+    return "\n".join(
+        "  ".join(cell.ljust(width) for cell, width in zip(row, widths, strict=True)).rstrip()
+        for row in rows
+    )
+
+
+def as_markdown(head: Line, body: Sequence[Line]) -> str:
+    """Return a table in Markdown."""
+    rows = [head, ("---",) * len(head), *body]
+    return "\n".join(f"| {' | '.join(row)} |" for row in rows)
+
+
+def write(groups: Mapping[str, Sequence[Result]], seed: int, minutes: float) -> None:
+    """Write ``docs/reliability.md``: ``matrix`` is the group of the product itself."""
+    matrix = groups["matrix"]
+    others = {name: group for name, group in groups.items() if name != "matrix"}
+    parts = {
+        "taken": _taken(len(matrix), seed, minutes),
+        "rows": as_markdown(HEAD, lines(matrix, "row")),
+        "kinds": as_markdown(HEAD, lines(matrix, "kind")),
+        "points": as_markdown(("point", "times"), points(matrix)),
+        "violations": "\n".join(violations(matrix)),
+        "others": as_markdown(HEAD, [_line(name, group) for name, group in others.items()]),
+    }
+    text = TEXT.read_text()
+    for name, part in parts.items():
+        text = text.replace(f"<!-- {name} -->", part)
+    DOCUMENT.write_text(text)
+
+
+def _taken(number: int, seed: int, minutes: float) -> str:
+    memory_gib = os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES") / 1024**3
+    described = subprocess.run(
+        ["git", "describe", "--always", "--dirty=+"],
+        cwd=ROOT,
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    return (
+        f"{number:,} faults of seed {seed} in {minutes:.0f} minutes, taken"
+        f" {datetime.now(UTC):%Y-%m-%d %H:%M} UTC at commit {described.stdout.strip() or 'unknown'}"
+        f" on {os.cpu_count()} cores, {memory_gib:.0f} GiB, {platform.system()}"
+        f" {platform.machine()}, Python {platform.python_version()}."
+    )
