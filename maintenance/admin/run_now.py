@@ -38,6 +38,8 @@ _SECTIONS = {
     TargetKind.BROKER: "brokers",
     TargetKind.CACHE: "caches",
     TargetKind.HOST: "hosts",
+    TargetKind.MEDIA: "media",
+    TargetKind.SITE: "sites",
 }
 
 

@@ -54,6 +54,11 @@ def danger_words(kind: Dangerous | None) -> str:
             "It removes streams of owners who are gone, with all that belongs to them. This cannot"
             " be undone."
         ),
+        "rewrite_images": _(
+            "It replaces images by smaller ones, with a loss of size and quality. Unless the target"
+            " keeps originals, this cannot be undone."
+        ),
+        "remove_media": _("It deletes media files that no row names. This cannot be undone."),
     }
     return words[kind]
 

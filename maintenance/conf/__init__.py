@@ -7,8 +7,10 @@ environment and ``"file:/run/secrets/name"`` from a file, at the moment a connec
 
 from maintenance.conf.caches import CacheTarget, InvalidationRule
 from maintenance.conf.databases import Dangerous, DatabaseTarget, Pacing, ServerFacts
+from maintenance.conf.media import MediaReference, MediaTarget
 from maintenance.conf.pings import PingTarget
 from maintenance.conf.redis import BrokerTarget, ReclaimRules, RedisTarget
+from maintenance.conf.sites import SiteTarget
 from maintenance.conf.streams import StreamFamily, StreamOwners, overlap_of
 from maintenance.conf.thresholds import Thresholds
 from maintenance.conf.values import resolve_secret
@@ -28,11 +30,14 @@ __all__ = [
     "DatabaseTarget",
     "HostTarget",
     "InvalidationRule",
+    "MediaReference",
+    "MediaTarget",
     "Pacing",
     "PingTarget",
     "ReclaimRules",
     "RedisTarget",
     "ServerFacts",
+    "SiteTarget",
     "StreamFamily",
     "StreamOwners",
     "Thresholds",

@@ -62,7 +62,14 @@ class Pacing(Section):
 
 #: What can harm a site, and is therefore off until the configuration of a target allows it.
 Dangerous = Literal[
-    "reindex", "vacuum_full", "alter_table", "reclaim_memory", "flush_cache", "remove_streams"
+    "reindex",
+    "vacuum_full",
+    "alter_table",
+    "reclaim_memory",
+    "flush_cache",
+    "remove_streams",
+    "rewrite_images",
+    "remove_media",
 ]
 
 

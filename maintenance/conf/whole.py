@@ -13,8 +13,10 @@ from pydantic import (
 
 from maintenance.conf.caches import CacheTarget
 from maintenance.conf.databases import DatabaseTarget
+from maintenance.conf.media import MediaTarget
 from maintenance.conf.pings import PingTarget
 from maintenance.conf.redis import BrokerTarget, RedisRole, RedisTarget
+from maintenance.conf.sites import SiteTarget
 from maintenance.conf.streams import StreamFamily, StreamOwners, overlap_of
 from maintenance.conf.thresholds import Thresholds
 from maintenance.conf.values import Section, Timezone, resolve_secret
@@ -47,6 +49,8 @@ class Configuration(Section):
     stream_owners: Mapping[str, StreamOwners] = Field(default_factory=dict)
     caches: Mapping[str, CacheTarget] = Field(default_factory=dict)
     hosts: Mapping[str, HostTarget] = Field(default_factory=lambda: {"local": HostTarget()})
+    media: Mapping[str, MediaTarget] = Field(default_factory=dict)
+    sites: Mapping[str, SiteTarget] = Field(default_factory=dict)
     pings: Mapping[str, PingTarget] = Field(default_factory=dict)
     hook_modules: tuple[str, ...] = ()  # imported at start; they register warmers and checks
     thresholds: Thresholds = Field(default_factory=Thresholds)
@@ -79,6 +83,17 @@ class Configuration(Section):
                     f'stream_owners.{name}.database names "{owners.database}", which is no database;'
                     f" {did_you_mean(owners.database, self.databases)}"
                 )
+        return self
+
+    @model_validator(mode="after")
+    def _references_have_a_database(self) -> Self:
+        for name, target in self.media.items():
+            for reference in target.references:
+                if reference.database not in self.databases:
+                    raise ValueError(
+                        f'media.{name}.references names "{reference.database}", which is no database;'
+                        f" {did_you_mean(reference.database, self.databases)}"
+                    )
         return self
 
     @model_validator(mode="after")

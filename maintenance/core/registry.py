@@ -24,6 +24,8 @@ class TargetKind(StrEnum):
     BROKER = "broker"
     CACHE = "cache"
     HOST = "host"
+    MEDIA = "media"
+    SITE = "site"
     NONE = "none"
 
     def targets(self, configuration: Configuration) -> Mapping[str, Any]:
@@ -34,6 +36,8 @@ class TargetKind(StrEnum):
             TargetKind.BROKER: configuration.brokers,
             TargetKind.CACHE: configuration.caches,
             TargetKind.HOST: configuration.hosts,
+            TargetKind.MEDIA: configuration.media,
+            TargetKind.SITE: configuration.sites,
             TargetKind.NONE: {"": None},
         }
         return sections[self]

@@ -3,6 +3,7 @@
 from maintenance.schedules.model import Schedule
 
 WEEKLY: tuple[Schedule, ...] = (
+    Schedule("optimize_images", "30 1 * * 1", "Image Optimization"),
     Schedule("report_table_bloat", "30 3 * * 1", "Run database performance analysis"),
     Schedule("report_index_bloat", "40 3 * * 1", "Run database performance analysis"),
     Schedule("review_activity", "50 3 * * 1", "Run database performance analysis"),

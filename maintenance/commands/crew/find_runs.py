@@ -9,7 +9,7 @@ from django.db.models.functions import Cast
 from maintenance.conf import configuration
 from maintenance.core.errors import UnknownName
 from maintenance.core.ledger import stored_document
-from maintenance.core.registry import task_named
+from maintenance.core.registry import TargetKind, task_named
 from maintenance.core.reports import ReportDocument
 from maintenance.core.suggestions import require_known
 from maintenance.models import Run, StoredReport
@@ -45,7 +45,7 @@ def _known_target(target: str) -> str:
     if Run.objects.filter(target=target).exists():
         return target
     config = configuration()
-    sections = (config.databases, config.redis, config.brokers, config.caches, config.hosts)
+    sections = [kind.targets(config) for kind in TargetKind if kind is not TargetKind.NONE]
     return require_known("target", target, {name for section in sections for name in section})
 
 
