@@ -2,27 +2,26 @@
 
 import logging
 import uuid
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from datetime import timedelta
 from typing import Any
 
 from celery import current_app
-from celery.exceptions import QueueNotFound
 from django.db import transaction
 from django.utils import timezone
-from kombu.exceptions import OperationalError
 
 from maintenance.conf import configuration
 from maintenance.core import ledger
 from maintenance.core.deaths import take_from_lost_worker
 from maintenance.core.errors import LostLease, Skipped
 from maintenance.core.findings import Finding, Severity
+from maintenance.core.foreign_tasks import is_foreign
 from maintenance.core.ledger import Origin
 from maintenance.core.options import parse_options
 from maintenance.core.recording import record
-from maintenance.core.redaction import redact
 from maintenance.core.registry import TaskSpec
 from maintenance.core.reports import Report
+from maintenance.core.sending import send
 from maintenance.models import Run, RunState
 
 logger = logging.getLogger("maintenance.dispatch")
@@ -75,50 +74,27 @@ def start_run(
 
 def publish(run: Run) -> bool:
     """Send the message of a queued run; return whether the broker took it."""
-    task = current_app.tasks.get(run.task)
-    if task is None:
-        logger.error("Run %s cannot be sent: this process knows no task %s", run.id, run.task)
-        return False
-    try:
-        task.apply_async(
-            kwargs={"target": run.target, "options": run.options},
-            task_id=str(run.id),
-            queue=run.queue,
-        )
-    except (OperationalError, ConnectionError) as error:
-        logger.warning("Run %s could not be sent and stays queued: %s", run.id, redact(str(error)))
-        return False
-    except QueueNotFound as error:
-        logger.error(
-            "Run %s cannot be sent and stays queued: %s. Add the queue to task_queues.",
-            run.id,
-            error,
-        )
-        return False
-    # The attempt tells whether a worker has been faster, and has given the run back meanwhile.
-    Run.objects.filter(id=run.id, attempt=run.attempt, state=RunState.QUEUED).update(
-        published_at=timezone.now()
-    )
-    return True
+    return send([run]).count == 1
 
 
-def mend(*, judge_leases: bool = True) -> dict[str, int]:
+def mend(
+    *, judge_leases: bool = True, may_send: Callable[[], bool] = lambda: True
+) -> dict[str, int]:
     """Bring back runs whose worker died and runs whose message was lost; count both.
 
     Safe to call from several processes at once: each row is changed under its fence. Without
     ``judge_leases`` no worker is held to be dead: no heartbeat could be written while the ledger
-    was away, so old ones say nothing until the workers had time to write again.
+    was away, so old ones say nothing until the workers had time to write again. Nothing is sent any
+    more once ``may_send`` says no.
     """
     silent = ledger.runs_without_a_worker() if judge_leases else []
     lost = [run for run in silent if revive(run)]
-    sent = 0
-    for run in ledger.runs_without_a_message(UNCONFIRMED_SECONDS, REPUBLISH_SECONDS):
-        if _give_up_unknown(run):
-            continue
-        if not publish(run):
-            break  # a broker that is away takes seconds to say so: asking once is enough
-        sent += 1
-    return {"lost": len(lost), "republished": sent}
+    unsent = ledger.runs_without_a_message(UNCONFIRMED_SECONDS, REPUBLISH_SECONDS)
+    sent = send([run for run in unsent if not _give_up_unknown(run)], may_send)
+    for run, reason in sent.unsendable:
+        report = Report(f"{run.title} skipped", f"Skipped: {reason}")
+        _end_without_worker(run, RunState.SKIPPED, report, reason)
+    return {"lost": len(lost), "republished": sent.count}
 
 
 def _give_up_unknown(run: Run) -> bool:
@@ -126,7 +102,7 @@ def _give_up_unknown(run: Run) -> bool:
 
     It gets time first: another process may have been updated before this one.
     """
-    if run.task in current_app.tasks:
+    if run.task in current_app.tasks or is_foreign(run.task):
         return False
     if timezone.now() - run.queued_at > timedelta(seconds=UNKNOWN_TASK_SECONDS):
         reason = f"The task {run.task} does not exist any more."

@@ -4,7 +4,12 @@ from django.db import transaction
 from django.utils import timezone
 from django_celery_beat.models import PeriodicTask
 
-from maintenance.models import SchedulePolicy
+from maintenance.core.policies import Policy, pauses
+from maintenance.core.schedule_versions import policy_of
+from maintenance.models import Run, RunState, SchedulePolicy
+
+#: Who pauses a schedule whose runs fail.
+SCHEDULER = "the scheduler"
 
 
 @transaction.atomic
@@ -13,7 +18,10 @@ def pause(row: PeriodicTask, actor: str, reason: str) -> bool:
 
     A schedule that is paused already keeps who paused it and why.
     """
-    policy, _is_new = SchedulePolicy.objects.select_for_update().get_or_create(row_id=row.pk)
+    defaults = {"overlap": policy_of(row).overlap}
+    policy, _is_new = SchedulePolicy.objects.select_for_update().get_or_create(
+        row_id=row.pk, defaults=defaults
+    )
     if policy.paused_at is not None:
         return False
     policy.paused_at, policy.paused_by, policy.pause_reason = timezone.now(), actor, reason
@@ -30,3 +38,18 @@ def resume(row: PeriodicTask) -> bool:
     policy.paused_at, policy.paused_by, policy.pause_reason = None, "", ""
     policy.save()
     return True
+
+
+def failures_in_a_row(row: PeriodicTask, policy: Policy) -> str:
+    """Say why a schedule has to be paused for its failures; empty where it need not be.
+
+    Failures count since its policy was changed, so that one which is resumed gets its chances again.
+    Costs a query.
+    """
+    ended = Run.objects.filter(
+        schedule=row.name,
+        state__in=[RunState.SUCCEEDED, RunState.FAILED],
+        finished_at__gt=row.maintenance_policy.changed_at,
+    ).order_by("-finished_at")
+    last: list[str] = list(ended.values_list("state", flat=True)[: policy.pause_after_failures])
+    return pauses(policy, last)

@@ -18,6 +18,8 @@ from maintenance.core.wording import counted, seconds_in_words
 
 #: A slot that is decided this late was missed. Twice the time in which another scheduler takes over.
 MISSED_SECONDS = 60.0
+#: The reason of a run that waits for others of its schedule begins so.
+WAITS_FOR = "waits for "
 
 
 class Misfire(StrEnum):
@@ -250,7 +252,7 @@ class _Queue:
         if self._policy.overlap is Overlap.ALLOW:
             return Outcome.RUN, ""
         if self._admitted is not None:  # one of those that are caught up one after another
-            return Outcome.WAIT, f"waits for the slot of {_said(self._admitted)}"
+            return Outcome.WAIT, f"{WAITS_FOR}the slot of {_said(self._admitted)}"
         if self._at_work is None and self._waiting is None:
             return Outcome.RUN, ""
         is_caught_up = (
@@ -258,7 +260,7 @@ class _Queue:
         )
         if is_caught_up or (self._policy.overlap is Overlap.QUEUE_ONE and self._waiting is None):
             blocker = self._waiting or self._at_work
-            return Outcome.WAIT, f"waits for run {blocker.id}" if blocker else ""
+            return Outcome.WAIT, f"{WAITS_FOR}run {blocker.id}" if blocker else ""
         return Outcome.SKIP, self._overlap()
 
     def _overlap(self) -> str:
@@ -287,4 +289,4 @@ def pauses(policy: Policy, last_states: Sequence[str]) -> str:
     last = last_states[:limit]
     if not limit or len(last) < limit or any(state != "failed" for state in last):
         return ""
-    return f"by the scheduler: {counted(limit, 'run')} in a row failed"
+    return f"{counted(limit, 'run')} in a row failed"

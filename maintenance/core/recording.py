@@ -20,5 +20,10 @@ def record(run: Run, document: ReportDocument) -> None:
     except MaintenanceError as error:
         logger.error("The report of run %s is in the ledger only: %s", run.id, error)
     StoredReport.objects.filter(run=run).update(files=files)
+    log(document)
+
+
+def log(document: ReportDocument) -> None:
+    """Write the JSON line of a run that has ended."""
     run_logger.info("run finished", extra={"document": log_line(document)})
     pings.run_ended(document.run, document.report.summary)

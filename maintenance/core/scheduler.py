@@ -1,176 +1,221 @@
-"""django-celery-beat's scheduler, with a ledger row for every slot before its message is sent."""
+"""Beat for maintenance tasks, and for the tasks of the site that it runs in: no slot is lost or doubled.
+
+Any number of beats may run; one leads (:mod:`maintenance.core.leadership`). In one transaction under its
+fence a row is written for each due slot, and the cursor of its schedule moves. The messages go out after
+it. Where it is killed in between they are sent later, from the rows.
+"""
 
 import logging
-import time
-import uuid
-from collections import deque
-from collections.abc import Mapping
-from dataclasses import dataclass
+import os
+from collections.abc import Iterable, Mapping, Sequence
+from datetime import datetime
+from heapq import heappop, heappush
+from socket import gethostname
 from typing import Any
 
-from celery.beat import ScheduleEntry
-from django.db import (
-    DatabaseError,
-    IntegrityError,
-    InterfaceError,
-    close_old_connections,
-    transaction,
-)
-from django_celery_beat.models import PeriodicTask
-from django_celery_beat.schedulers import DatabaseScheduler, ModelEntry
+from django.db import DatabaseError, InterfaceError, connection
+from django_celery_beat.schedulers import DatabaseScheduler
 
 from maintenance.core import ledger
-from maintenance.core.dispatch import failure_report, mend, start_run
-from maintenance.core.errors import MaintenanceError, UnknownName
-from maintenance.core.ledger import Origin
-from maintenance.core.recording import record
-from maintenance.core.registry import TaskSpec, task_named
-from maintenance.core.slots import SlotCrontab, slot_due_at
-from maintenance.models import Run, RunState, Trigger
+from maintenance.core.beat_entries import write_entries
+from maintenance.core.dispatch import mend
+from maintenance.core.leadership import Leadership, NotLeading
+from maintenance.core.lease import steady_seconds
+from maintenance.core.recording import log, record
+from maintenance.core.redaction import redact
+from maintenance.core.reports import ReportDocument
+from maintenance.core.schedule_book import Book, Held
+from maintenance.core.schedule_changes import look_for_changes, read_everything
+from maintenance.core.sending import send
+from maintenance.core.slot_rows import Due, Recorded, record_slots
+from maintenance.core.waiting_runs import release_waiting, skip_overdue
+from maintenance.models import Run, RunState
 
 logger = logging.getLogger("maintenance.scheduler")
 
+#: Lost runs and unsent messages are looked for so often.
 MEND_SECONDS = 15.0
-#: Namespace of run ids: the same slot gives the same id in every process, for ever.
-SLOT_NAMESPACE = uuid.UUID("6f1d2a52-6a5e-4d53-9d57-0d5a9c6c1e11")
-
-
-@dataclass(frozen=True, slots=True)
-class Slot:
-    """One due time of one schedule on one target."""
-
-    spec: TaskSpec
-    target: str
-    options: Mapping[str, Any]
-    origin: Origin
-
-    @classmethod
-    def of(cls, entry: ScheduleEntry) -> "Slot | None":
-        """Return the slot that a due entry stands for, ``None`` where the task is not ours."""
-        try:
-            spec = task_named(entry.task or "")
-        except UnknownName:
-            return None
-        if entry.schedule is None or entry.last_run_at is None:
-            return None
-        arguments = entry.kwargs or {}
-        headers = (entry.options or {}).get("headers", {})
-        origin = Origin(
-            trigger=Trigger.BEAT,
-            checklist=headers.get("maintenance_checklist", ""),
-            schedule=entry.name or "",
-            scheduled_for=slot_due_at(entry.schedule, entry.last_run_at),
-        )
-        return cls(spec, arguments.get("target", ""), arguments.get("options", {}), origin)
-
-    @property
-    def run_id(self) -> uuid.UUID:
-        """The id of the slot's run, which is the Celery task id: the same in every process."""
-        due = self.origin.scheduled_for
-        name = f"{self.origin.schedule}\n{self.target}\n{due.isoformat() if due else ''}"
-        return uuid.uuid5(SLOT_NAMESPACE, name)
-
-
-def record_slot(slot: Slot) -> bool:
-    """Write the slot's row and send it; return whether the slot is settled.
-
-    A slot that cannot run (its target is not configured any more) gets a failed row with the
-    reason, so that no due slot vanishes.
-    """
-    name, due = slot.origin.schedule, slot.origin.scheduled_for
-    try:
-        run = _start_or_refuse(slot)
-    except IntegrityError:
-        logger.info("%s for %s has its run already", name, due)
-    except (DatabaseError, InterfaceError):  # the second is what a cut connection says at once
-        logger.exception("%s for %s could not be recorded and is kept", name, due)
-        return False
-    else:
-        logger.info("%s for %s is run %s", name, due, run.id)
-    return True
-
-
-def _start_or_refuse(slot: Slot) -> Run:
-    try:
-        return start_run(slot.spec, slot.target, slot.options, slot.origin, slot.run_id)
-    except MaintenanceError as error:
-        reason = str(error)
-    logger.error("%s cannot run: %s", slot.origin.schedule, reason)
-    with transaction.atomic():
-        run = ledger.create_run(slot.spec, slot.target, slot.options, slot.origin, slot.run_id)
-        document = ledger.finish(run, RunState.FAILED, failure_report(run, reason), reason)
-    record(run, document)
-    return run
-
-
-class LedgerEntry(ModelEntry):  # type: ignore[misc]  # the library has no types
-    """One row, found due at the slots that its runs stand for."""
-
-    def __init__(self, model: PeriodicTask, app: Any = None) -> None:
-        super().__init__(model, app=app)
-        if model.crontab is not None:
-            self.schedule = SlotCrontab.of(model.crontab)
+#: A broker that did not take a message is left alone for so long. Then what it did not take is sent.
+BROKER_AWAY_SECONDS = 5.0
+#: The lease is renewed and edits are looked for so often. A standby looks whether nobody leads.
+LOOK_SECONDS = 2.0
+#: All rows are compared so often, for edits that were written past Django.
+THOROUGH_LOOK_SECONDS = 300.0
+#: After an error of the database, or one that nobody expected, everything is read again after this long.
+AWAY_SECONDS = 1.0
+#: So many schedules, and so many slots of one of them, are decided in one transaction.
+SCHEDULES_PER_TRANSACTION = 500
+SLOTS_PER_SCHEDULE = 200
 
 
 class LedgerScheduler(DatabaseScheduler):  # type: ignore[misc]  # the library has no types
-    """Beat for maintenance tasks; other tasks of the same beat are sent as ever.
-
-    A slot's row is committed before the message goes out, so a broker outage delays a run and a
-    killed beat does not repeat it: the row's unique key decides.
-    """
-
-    Entry = LedgerEntry
+    """Beat with a ledger: django-celery-beat's rows and admin, and a way of our own to go through them."""
 
     def __init__(self, *args: Any, **kwargs: Any) -> None:
-        self._unrecorded: deque[Slot] = deque()
-        self._mended_at = 0.0
+        self._leadership = Leadership(f"{gethostname()}:{os.getpid()}")
+        self._book: Book | None = None
+        self._later: list[tuple[datetime, str]] = []
+        self._looked_thoroughly_at = self._mended_at = self._broker_away_until = 0.0
         self._reached_the_ledger = False
         super().__init__(*args, **kwargs)
 
+    def setup_schedule(self) -> None:
+        """Do nothing yet: a database that is down at the start must not end beat."""
+
+    @property
+    def schedule(self) -> Mapping[str, Any]:
+        """The rows that are on, for whoever wants to list them."""
+        entries: Mapping[str, Any] = self.all_as_schedule()
+        return entries
+
     def enabled_models_qs(self) -> Any:
-        """Return every enabled row.
+        """Return every row that is on; the library leaves out those whose hour is far away."""
+        return self.Model.objects.enabled()
 
-        The library leaves out rows whose hour is more than two hours away, and so misses a
-        monthly slot when beat starts late (its bugs 894 and 956).
-        """
-        return PeriodicTask.objects.enabled()
+    def update_from_dict(self, mapping: Mapping[str, Mapping[str, Any]]) -> None:
+        """Write entries of the configuration as rows, where they are not there yet."""
+        write_entries(mapping)
 
-    def tick(self, *args: Any, **kwargs: Any) -> float:
-        """Send what is due; now and then bring back what was lost."""
-        close_old_connections()  # a connection that the server ended says so only when it is used
-        while self._unrecorded and record_slot(self._unrecorded[0]):
-            self._unrecorded.popleft()
-        if time.monotonic() - self._mended_at > MEND_SECONDS:
-            self._mended_at = time.monotonic()
+    def tick(self, *args: Any, **kwargs: Any) -> float:  # noqa: ARG002 - the library's signature
+        """Do what is due; return how many seconds nothing is."""
+        try:
+            return self._tick()
+        except NotLeading as lost:
+            logger.warning("%s", lost)
+        except (DatabaseError, InterfaceError) as error:
+            logger.error("The ledger is away: %s", redact(str(error)))
+            self._reached_the_ledger = False
+            connection.close()
+        except (
+            Exception
+        ):  # one schedule, or one answer of a broker, must not end beat for all others
+            logger.exception("The scheduler starts anew")
+        self._book = None
+        return AWAY_SECONDS
+
+    def _tick(self) -> float:
+        if not self._leadership.is_held:
+            if not self._leadership.take():
+                return LOOK_SECONDS
+            self._book = None
+        if self._book is None:
+            self._book = self._take_over()
+        elif self._leadership.age_seconds >= LOOK_SECONDS:
+            self._look(self._book)
+        self._decide(self._book.pop_due(self._leadership.now(), SCHEDULES_PER_TRANSACTION))
+        self._send_later_ones()
+        if steady_seconds() - self._mended_at > MEND_SECONDS:
             self._mend()
-        wait: float = super().tick(*args, **kwargs)
-        return wait
+        return self._pause_seconds(self._book)
+
+    def _take_over(self) -> Book:
+        self._later = []
+        self._looked_thoroughly_at = steady_seconds()
+        self.install_default_entries({})
+        self.update_from_dict(self.app.conf.beat_schedule)
+        book = read_everything(self._leadership, self._settle)
+        count = sum(held.version.definition is not None for held in book.held.values())
+        logger.info("%d schedules are on", count)
+        return book
+
+    def _look(self, book: Book) -> None:
+        with self._leadership.fenced() as now:
+            freed, overdue = release_waiting(now), skip_overdue(now)
+        _record(overdue)
+        self._send(freed)
+        thoroughly = steady_seconds() - self._looked_thoroughly_at > THOROUGH_LOOK_SECONDS
+        if thoroughly:
+            self._looked_thoroughly_at = steady_seconds()
+        look_for_changes(book, self._leadership, self._settle, thoroughly=thoroughly)
+
+    def _settle(self, helds: Sequence[Held], through: datetime) -> None:
+        """Decide all slots of schedules up to a moment."""
+        while due := [held for held in helds if held.next_slot and held.next_slot <= through]:
+            self._decide(due, through)
+
+    def _decide(self, helds: Sequence[Held], through: datetime | None = None) -> None:
+        """Decide due slots, write their rows and send what runs now."""
+        if not helds:
+            return
+        with self._leadership.fenced() as now:
+            dues = list(_due(helds, min(through or now, now)))
+            recorded = record_slots(dues, now) if dues else Recorded([], [])
+        if self._book is not None and through is None:
+            for held in helds:
+                self._book.queue(held)
+        _record(
+            (run, ReportDocument(ledger.run_facts(run), report)) for run, report in recorded.ended
+        )
+        self._send([run for run in recorded.queued if run.available_at is None])
+        for run in recorded.queued:
+            if run.available_at is not None:
+                heappush(self._later, (run.available_at, str(run.id)))
+
+    def _send_later_ones(self) -> None:
+        """Send runs whose jitter has passed, unless somebody cancelled or sent them meanwhile."""
+        ids: list[str] = []
+        now = self._leadership.now()
+        while self._later and self._later[0][0] <= now:
+            ids.append(heappop(self._later)[1])
+        if ids:
+            waiting = Run.objects.filter(
+                id__in=ids, state=RunState.QUEUED, published_at=None, available_at__lte=now
+            )
+            self._send(list(waiting))
+
+    def _send(self, runs: Sequence[Run]) -> None:
+        if not runs or steady_seconds() < self._broker_away_until:
+            return
+        sent = send(runs, self._leadership.may_send)
+        logger.info("%d of %d due runs were sent", sent.count, len(runs))
+        if sent.is_broker_away:
+            self._broker_away_until = steady_seconds() + BROKER_AWAY_SECONDS
+            self._mended_at = steady_seconds() + BROKER_AWAY_SECONDS - MEND_SECONDS
 
     def _mend(self) -> None:
         # After an outage, or in a beat that has just started and cannot know of one, the workers
         # get until the next look to write a heartbeat.
         judge_leases, self._reached_the_ledger = self._reached_the_ledger, False
-        try:
-            counts = mend(judge_leases=judge_leases)
-        except (DatabaseError, InterfaceError):
-            logger.exception("Lost runs could not be looked for; trying again soon")
-            return
+        self._mended_at = steady_seconds()
+        self._leadership.renew()
+        counts = mend(judge_leases=judge_leases, may_send=self._leadership.may_send)
         self._reached_the_ledger = True
         if any(counts.values()):
             logger.warning("Brought back %(lost)d lost and %(republished)d unsent runs", counts)
 
-    def apply_async(
-        self, entry: ScheduleEntry, producer: Any = None, advance: bool = True, **kwargs: Any
-    ) -> Any:
-        """Record and send one slot; hand tasks that are not ours to the library."""
-        slot = Slot.of(entry)
-        if slot is None:
-            return super().apply_async(entry, producer=producer, advance=advance, **kwargs)
-        if advance:
-            self.reserve(entry)
-        if not record_slot(slot):
-            self._unrecorded.append(slot)
-        self._tasks_since_sync += 1
-        if self.should_sync():
-            self._do_sync()
-        return None
+    def _pause_seconds(self, book: Book) -> float:
+        now = self._leadership.now()
+        pause = LOOK_SECONDS - self._leadership.age_seconds
+        moments = [book.next_due_at(), self._later[0][0] if self._later else None]
+        pauses = [(moment - now).total_seconds() for moment in moments if moment is not None]
+        return max(min(pause, *pauses), 0.0) if pauses else max(pause, 0.0)
+
+    def sync(self) -> None:
+        """Do nothing: cursors move with the rows of their slots."""
+
+    def close(self) -> None:
+        """Let another beat lead at once. Within a transaction that is being ended, the next call does."""
+        super().close()
+        if not connection.in_atomic_block:
+            try:
+                self._leadership.release()
+            except (DatabaseError, InterfaceError) as error:
+                logger.warning("The lead could not be given away: %s", redact(str(error)))
+
+
+def _due(helds: Iterable[Held], through: datetime) -> Iterable[Due]:
+    for held in helds:
+        slots, more_follow = held.due(through, 1 if held.definition.once else SLOTS_PER_SCHEDULE)
+        if slots and held.definition.once:
+            more_follow = False
+        if slots:
+            yield Due(held, slots, slots[-1] if more_follow else through, more_follow)
+
+
+def _record(ended: Iterable[tuple[Run, ReportDocument]]) -> None:
+    """Write alarms to the log store as any run; of a skipped slot the ledger and the log line tell."""
+    for run, document in ended:
+        if document.report.findings:
+            record(run, document)
+        else:
+            log(document)

@@ -69,7 +69,7 @@ class Run(models.Model):
     """
 
     id = models.UUIDField(primary_key=True, default=uuid.uuid4, editable=False)
-    task = models.CharField(_("task"), max_length=100, db_index=True)
+    task = models.CharField(_("task"), max_length=200, db_index=True)
     target = models.CharField(_("target"), max_length=100, blank=True, db_index=True)
     options = models.JSONField(_("options"), default=dict, blank=True)
     resource = models.CharField(
@@ -78,11 +78,14 @@ class Run(models.Model):
         blank=True,
         help_text=_("What of its target it has to itself while it runs; empty where it shares."),
     )
-    queue = models.CharField(_("queue"), max_length=50)
+    queue = models.CharField(_("queue"), max_length=200)
     priority = models.PositiveSmallIntegerField(_("priority"), null=True, blank=True)
     checklist = models.CharField(_("checklist"), max_length=20, blank=True)
     schedule = models.CharField(_("schedule"), max_length=200, blank=True)
     scheduled_for = models.DateTimeField(_("scheduled for"), null=True, blank=True)
+    stands_for = models.PositiveIntegerField(
+        _("stands for"), default=1, help_text=_("How many slots of its schedule: missed ones, too.")
+    )
     trigger = models.CharField(_("trigger"), max_length=10, choices=Trigger.choices)
     actor = models.CharField(_("actor"), max_length=150, blank=True)
 

@@ -171,7 +171,12 @@ def test_a_killed_beat_does_not_repeat_a_slot(
     PeriodicTask.objects.filter(id=row.id).update(last_run_at=a_minute_ago, enabled=True)
     slot = Run.objects.order_by("scheduled_for").first()
     second = make_beat()
-    second.wait_for_log("has its run already")
+    second.wait_for_log("schedules are on")
 
     assert slot is not None
+    eventually(
+        lambda: Run.objects.filter(scheduled_for__gt=slot.scheduled_for).exists(),
+        90,
+        "the second beat records the next slot",
+    )
     assert Run.objects.filter(scheduled_for=slot.scheduled_for).count() == 1

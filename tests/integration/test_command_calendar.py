@@ -14,7 +14,7 @@ from django_celery_beat.models import CrontabSchedule, IntervalSchedule, Periodi
 from maintenance.conf import configuration
 from maintenance.core.pausing import pause
 from maintenance.core.schedule_sync import NAME_PREFIX, sync_schedules
-from maintenance.core.slots import SlotCrontab, slot_due_at
+from maintenance.core.schedule_versions import defined
 from maintenance.models import Blackout, Run, RunState, Trigger
 
 pytestmark = pytest.mark.django_db
@@ -50,7 +50,7 @@ def test_every_schedule_of_a_year_stands_at_the_slots_that_beat_will_send() -> N
         firsts[name] = min(firsts.get(name, due), due)
 
     expected = {
-        row.name.removeprefix(NAME_PREFIX): slot_due_at(SlotCrontab.of(row.crontab), before)
+        row.name.removeprefix(NAME_PREFIX): next(defined(row, before, None).after(before))
         for row in PeriodicTask.objects.filter(name__startswith=NAME_PREFIX, enabled=True)
     }
     assert {name: datetime.fromisoformat(due) for name, due in firsts.items()} == expected

@@ -1,149 +1,46 @@
-"""Slots, their runs, and the timetable that people read."""
+"""Beat's scheduler: slots become rows and messages, once each, under policies and under one leader."""
 
-from datetime import UTC, datetime, timedelta
+import json
+from collections.abc import Callable, Iterator
+from datetime import datetime, timedelta
 from typing import Any
-from zoneinfo import ZoneInfo
 
 import pytest
 import redis
 from celery import Celery
-from celery.schedules import schedule
 from django.utils import timezone
 from django_celery_beat.models import (
     ClockedSchedule,
     CrontabSchedule,
     IntervalSchedule,
     PeriodicTask,
+    PeriodicTasks,
 )
-from django_celery_beat.schedulers import ModelEntry
-from django_celery_beat.tzcrontab import TzAwareCrontab
 
-from maintenance.conf import configuration
-from maintenance.core.schedule_sync import sync_schedules
-from maintenance.core.scheduler import LedgerScheduler, Slot, record_slot
-from maintenance.core.slots import SlotCrontab, slot_due_at
-from maintenance.core.timetable import next_due_at, timetable
-from maintenance.models import Run, RunState, Trigger
+from maintenance.core import ledger
+from maintenance.core.findings import Severity
+from maintenance.core.pausing import resume
+from maintenance.core.registry import task_named
+from maintenance.core.reports import Report
+from maintenance.core.scheduler import LedgerScheduler
+from maintenance.core.slot_rows import slot_id
+from maintenance.models import (
+    Blackout,
+    Leader,
+    Run,
+    RunState,
+    SchedulePolicy,
+    ScheduleVersion,
+    StoredFinding,
+    StoredReport,
+    Trigger,
+)
 from tests.local_containers import LocalRedis
-from tests.testapp.celery import app
 
-BERLIN = ZoneInfo("Europe/Berlin")
+pytestmark = pytest.mark.django_db(transaction=True)
 
-
-# --- When a slot is due ---
-
-
-@pytest.mark.parametrize(
-    ("cron", "after", "due"),
-    [
-        ({"minute": "30", "hour": "3"}, "2026-11-23T02:00", "2026-11-23T03:30"),
-        ({"minute": "30", "hour": "3"}, "2026-11-23T03:30", "2026-11-24T03:30"),
-        ({"minute": "0", "hour": "4", "day_of_week": "1"}, "2026-11-24T00:00", "2026-11-30T04:00"),
-        ({"minute": "0", "hour": "3", "day_of_month": "1"}, "2026-11-23T00:00", "2026-12-01T03:00"),
-        (
-            {"minute": "0", "hour": "3", "day_of_month": "2", "month_of_year": "1,4,7,10"},
-            "2026-11-23T00:00",
-            "2027-01-02T03:00",
-        ),
-    ],
-)
-def test_a_slot_is_due_at_the_first_time_after_the_last(
-    cron: dict[str, str], after: str, due: str
-) -> None:
-    last = datetime.fromisoformat(after).replace(tzinfo=UTC)
-
-    found = slot_due_at(TzAwareCrontab(**cron, tz=UTC), last)
-
-    assert found == datetime.fromisoformat(due).replace(tzinfo=UTC)
-
-
-def test_a_daily_slot_keeps_its_local_hour_over_the_change_to_winter_time() -> None:
-    nightly = TzAwareCrontab(minute="30", hour="3", tz=BERLIN)
-    before = datetime(2026, 10, 24, 3, 30, tzinfo=BERLIN)
-
-    due = slot_due_at(nightly, before)
-
-    assert due == datetime(2026, 10, 25, 3, 30, tzinfo=BERLIN)
-    assert due.astimezone(UTC).hour == 2, "an hour later in UTC than the day before"
-
-
-@pytest.mark.parametrize(
-    ("now", "is_due", "wait_seconds"),
-    [
-        ("2026-10-25T00:30", True, 3600),  # 02:30, summer time
-        ("2026-10-25T01:30", True, 3600),  # 02:30, winter time: an hour later all the same
-        ("2026-10-25T00:29:30", False, 30),
-    ],
-)
-def test_beat_goes_by_the_slots_in_the_hour_that_comes_twice(
-    monkeypatch: pytest.MonkeyPatch, now: str, is_due: bool, wait_seconds: float
-) -> None:
-    at = datetime.fromisoformat(now).replace(tzinfo=UTC)
-    hourly = SlotCrontab.of(CrontabSchedule(minute="30", timezone=BERLIN))
-    monkeypatch.setattr(hourly, "nowfun", lambda: at.astimezone(BERLIN))
-    last = at - timedelta(seconds=3600 if is_due else 3570)
-
-    found = hourly.is_due(last.astimezone(BERLIN))
-
-    assert (found.is_due, found.next) == (is_due, pytest.approx(wait_seconds))
-
-
-def test_a_row_with_an_interval_is_due_one_interval_later() -> None:
-    start = datetime(2026, 11, 23, 3, tzinfo=UTC)
-
-    assert slot_due_at(schedule(timedelta(hours=2)), start) == start + timedelta(hours=2)
-
-
-# --- Slots of rows ---
-
-
-def row_of(task: str = "maintenance.note_high", **changes: Any) -> PeriodicTask:
-    at_six = CrontabSchedule.objects.create(minute="0", hour="6", timezone="UTC")
-    fields: dict[str, Any] = {
-        "name": "maintenance: daily note",
-        "task": task,
-        "crontab": at_six,
-        "kwargs": '{"target": "", "options": {"number": 3}}',
-        "headers": '{"maintenance_checklist": "daily"}',
-        "last_run_at": datetime(2026, 11, 22, 6, 0, 1, tzinfo=UTC),
-    }
-    return PeriodicTask.objects.create(**{**fields, **changes})
-
-
-def slot_of(row: PeriodicTask) -> Slot:
-    slot = Slot.of(ModelEntry(row, app=app))
-    assert slot is not None
-    return slot
-
-
-@pytest.mark.django_db
-def test_a_slot_is_what_its_row_says() -> None:
-    slot = slot_of(row_of())
-
-    assert slot.spec.short_name == "note_high"
-    assert (slot.target, dict(slot.options)) == ("", {"number": 3})
-    assert slot.origin.trigger == Trigger.BEAT
-    assert slot.origin.checklist == "daily"
-    assert slot.origin.schedule == "maintenance: daily note"
-    assert slot.origin.scheduled_for == datetime(2026, 11, 23, 6, tzinfo=UTC)
-
-
-@pytest.mark.django_db
-def test_a_slot_has_the_same_id_in_every_process_and_another_for_every_due_time() -> None:
-    row = row_of()
-    first = slot_of(row).run_id
-
-    assert slot_of(row).run_id == first
-    row.last_run_at = datetime(2026, 11, 23, 6, 0, 1, tzinfo=UTC)
-    assert slot_of(row).run_id != first
-
-
-@pytest.mark.django_db
-def test_a_task_of_somebody_else_is_no_slot_of_ours() -> None:
-    assert Slot.of(ModelEntry(row_of("site.weed"), app=app)) is None
-
-
-# --- Recording ---
+NAME = "maintenance: note"
+BeatFactory = Callable[[], LedgerScheduler]
 
 
 @pytest.fixture
@@ -152,157 +49,548 @@ def broker(default_redis_broker: LocalRedis, celery_setup_app: Celery) -> redis.
     return redis.Redis.from_url(default_redis_broker.url)
 
 
-@pytest.mark.django_db(transaction=True)
-def test_a_slot_is_recorded_and_sent_once_by_two_beats(broker: redis.Redis) -> None:
-    slot = slot_of(row_of())
+@pytest.fixture
+def new_beat(broker: redis.Redis, celery_setup_app: Celery) -> Iterator[BeatFactory]:
+    """Make beats of this process; they give the lead away after the test."""
+    made: list[LedgerScheduler] = []
 
-    assert record_slot(slot)
-    assert record_slot(slot)
+    def make() -> LedgerScheduler:
+        made.append(LedgerScheduler(app=celery_setup_app, lazy=False))
+        return made[-1]
 
-    run = Run.objects.get()
-    assert (run.id, run.state, run.trigger) == (slot.run_id, RunState.QUEUED, Trigger.BEAT)
-    assert run.scheduled_for == datetime(2026, 11, 23, 6, tzinfo=UTC)
+    yield make
+    for beat in made:
+        beat.close()
+
+
+@pytest.fixture
+def beat(new_beat: BeatFactory) -> LedgerScheduler:
+    """A beat that leads, with no schedule yet."""
+    beat = new_beat()
+    beat.tick()
+    return beat
+
+
+def hours_ago(hours: float) -> datetime:
+    return timezone.now() - timedelta(hours=hours)
+
+
+def hourly(**timing: Any) -> CrontabSchedule:
+    fields = {"minute": "0", "hour": "*", "timezone": "UTC"}
+    return CrontabSchedule.objects.create(**{**fields, **timing})
+
+
+def row_of(task: str = "maintenance.note_high", **changes: Any) -> PeriodicTask:
+    """Write a row that another scheduler ran three hours ago: a slot has passed since."""
+    fields: dict[str, Any] = {
+        "name": NAME,
+        "task": task,
+        "kwargs": '{"target": "", "options": {"number": 3}}',
+        "headers": '{"maintenance_checklist": "daily"}',
+        "last_run_at": hours_ago(3),
+    }
+    if not {"interval", "clocked"} & changes.keys():
+        fields["crontab"] = hourly()
+    return PeriodicTask.objects.create(**{**fields, **changes})
+
+
+def policy_of(row: PeriodicTask, **settings: Any) -> SchedulePolicy:
+    return SchedulePolicy.objects.create(row=row, **settings)
+
+
+def look(beat: LedgerScheduler) -> None:
+    """Tick as when the time for a look has come."""
+    beat._leadership._renewed_at = 0.0
+    beat.tick()
+
+
+def miss_slots(beat: LedgerScheduler, hours: int, name: str = NAME) -> None:
+    """Let the leader find slots of so many hours that nobody has decided, as after an outage."""
+    moment = hours_ago(hours)
+    ScheduleVersion.objects.filter(schedule=name).update(since=moment)
+    Run.objects.filter(schedule=name).delete()
+    PeriodicTask.objects.filter(name=name).update(last_run_at=moment)
+    beat._book = None
+    beat.tick()
+
+
+def states(name: str = NAME) -> list[str]:
+    runs = Run.objects.filter(schedule=name).order_by("scheduled_for")
+    return list(runs.values_list("state", flat=True))
+
+
+# --- Slots and rows ---
+
+
+def test_a_slot_has_a_row_and_a_message_once(new_beat: BeatFactory, broker: redis.Redis) -> None:
+    row = row_of()
+    beat = new_beat()
+
+    beat.tick()
+    look(beat)
+
+    run = Run.objects.get(schedule=row.name)
+    slot = timezone.now().replace(minute=0, second=0, microsecond=0)
+    assert run.scheduled_for == slot, "of what was due before it was taken over, the latest slot"
+    assert run.id == slot_id(row.name, "", slot)
+    assert (run.state, run.trigger, run.checklist) == (RunState.QUEUED, Trigger.BEAT, "daily")
+    assert (run.options, run.published_at is not None) == ({"number": 3}, True)
     assert broker.llen("maintenance:high") == 1
+    message = json.loads(broker.lrange("maintenance:high", 0, 0)[0])
+    assert message["headers"]["id"] == str(run.id)
+    row.refresh_from_db()
+    assert (row.total_run_count, row.last_run_at >= run.queued_at) == (1, True)
 
 
-@pytest.mark.django_db(transaction=True)
-def test_a_slot_that_cannot_run_ends_as_failed_with_the_reason_and_once(
-    broker: redis.Redis,
+def test_nothing_is_sent_at_the_first_start_that_was_never_run(
+    new_beat: BeatFactory, broker: redis.Redis
 ) -> None:
-    slot = slot_of(row_of("maintenance.trim_streams", kwargs='{"target": "gone"}'))
+    row = row_of(last_run_at=None)
+    PeriodicTask.objects.filter(pk=row.pk).update(date_changed=hours_ago(48))
 
-    assert record_slot(slot)
-    assert record_slot(slot)
+    new_beat().tick()
 
-    run = Run.objects.get()
+    assert states() == []
+    version = ScheduleVersion.objects.get(schedule=NAME)
+    assert timezone.now() - version.since < timedelta(seconds=30)
+    assert version.definition["crontab"] == "0 * * * *"
+
+
+def test_a_row_written_while_nobody_led_is_due_from_then_on(
+    new_beat: BeatFactory, beat: LedgerScheduler
+) -> None:
+    beat.close()
+    row = row_of(last_run_at=None)
+    PeriodicTask.objects.filter(pk=row.pk).update(date_changed=hours_ago(2))
+
+    new_beat().tick()
+
+    assert states() == [RunState.SKIPPED, RunState.QUEUED]
+
+
+def test_a_slot_that_cannot_run_ends_as_failed_with_the_reason_and_once(
+    new_beat: BeatFactory, broker: redis.Redis
+) -> None:
+    row_of("maintenance.trim_streams", kwargs='{"target": "gone"}')
+    row_of("maintenance.was_renamed", name="maintenance: renamed")
+    beat = new_beat()
+
+    beat.tick()
+    look(beat)
+
+    run = Run.objects.get(schedule=NAME)
     assert run.state == RunState.FAILED
     assert 'Unknown redis target "gone"' in run.reason
+    assert StoredFinding.objects.get(run=run).severity == Severity.CRITICAL
+    assert (
+        'Unknown task "maintenance.was_renamed"'
+        in Run.objects.get(schedule="maintenance: renamed").reason
+    )
     assert broker.llen("maintenance:medium") == 0
 
 
-@pytest.mark.django_db(transaction=True)
-def test_a_due_row_is_sent_by_a_tick_of_beat_and_not_by_the_next(broker: redis.Redis) -> None:
-    row = row_of()
-    beat = LedgerScheduler(app=app, lazy=False)
+def test_a_row_whose_hour_is_far_away_is_listed_all_the_same(beat: LedgerScheduler) -> None:
+    far = hours_ago(-9).hour
+    row_of(crontab=hourly(hour=str(far)))
 
-    beat.tick()
-    beat.tick()
+    assert NAME in beat.schedule
 
-    run = Run.objects.get(schedule=row.name)
-    assert run.options == {"number": 3}
-    assert broker.llen("maintenance:high") == 1
+
+def test_an_interval_is_due_from_where_it_was_counted(new_beat: BeatFactory) -> None:
+    ten_minutes = IntervalSchedule.objects.create(every=10, period="minutes")
+    row = row_of(interval=ten_minutes, last_run_at=timezone.now() - timedelta(minutes=25))
+
+    new_beat().tick()
+
+    run = Run.objects.get()
+    assert run.scheduled_for == row.last_run_at + timedelta(minutes=20)
+
+
+def test_what_is_due_once_is_switched_off_by_its_run(beat: LedgerScheduler) -> None:
+    past = ClockedSchedule.objects.create(clocked_time=hours_ago(1))
+    row_of(clocked=past, one_off=True, last_run_at=None)
+
+    look(beat)
+    look(beat)
+
+    row = PeriodicTask.objects.get(name=NAME)
+    assert (states(), row.enabled, row.total_run_count) == ([RunState.QUEUED], False, 0)
+    assert ScheduleVersion.objects.filter(schedule=NAME).latest("since").definition == {}
+
+
+def test_an_entry_of_the_settings_is_a_row_and_stays_untouched(
+    new_beat: BeatFactory, celery_setup_app: Celery, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    entry = {"task": "maintenance.note_low", "schedule": 3600.0, "options": {"priority": 3}}
+    monkeypatch.setitem(celery_setup_app.conf, "beat_schedule", {"from settings": entry})
+
+    first = new_beat()
+    first.tick()
+    changed_at = PeriodicTask.objects.get(name="from settings").date_changed
+    first.close()
+    new_beat().tick()
+
+    row = PeriodicTask.objects.get(name="from settings")
+    assert (row.task, row.interval.every, row.priority) == ("maintenance.note_low", 3600, 3)
+    assert row.date_changed == changed_at
+
+
+# --- Edits ---
+
+
+def test_an_edit_counts_at_the_next_look_and_fires_nothing_of_the_past(
+    new_beat: BeatFactory,
+) -> None:
+    later = hours_ago(-3).hour
+    row = row_of(crontab=hourly(hour=str(later)), last_run_at=None)
+    beat = new_beat()
+    beat.tick()
+    row.crontab = hourly(hour=str(hours_ago(1).hour), minute="1")
+    row.save()
+
+    look(beat)
+
+    assert states() == []
+    first, second = ScheduleVersion.objects.filter(schedule=NAME).order_by("since")
+    assert first.definition["crontab"] == f"0 {later} * * *"
     row.refresh_from_db()
-    assert row.total_run_count == 1
-    assert row.last_run_at is not None
-    assert timezone.now() - row.last_run_at < timedelta(minutes=1)
+    assert second.since == row.date_changed
+
+
+def test_an_edit_past_the_model_and_a_deletion_are_seen(beat: LedgerScheduler) -> None:
+    row_of(last_run_at=None)
+    look(beat)
+
+    PeriodicTask.objects.filter(name=NAME).update(crontab=hourly(minute="30"))
+    PeriodicTasks.update_changed()
+    look(beat)
+    edited = ScheduleVersion.objects.filter(schedule=NAME).latest("since")
+    PeriodicTask.objects.get(name=NAME).delete()
+    look(beat)
+    deleted = ScheduleVersion.objects.filter(schedule=NAME).latest("since")
+
+    assert edited.definition["crontab"] == "30 * * * *"
+    assert deleted.definition == {}
+    assert deleted.since > edited.since
+
+
+def test_only_what_was_changed_is_read_again(
+    beat: LedgerScheduler, django_assert_max_num_queries: Any
+) -> None:
+    for number in range(20):
+        row_of(name=f"maintenance: {number}", last_run_at=None)
+    look(beat)
+    assert beat._book is not None
+    before = dict(beat._book.held)
+
+    row = PeriodicTask.objects.get(name="maintenance: 7")
+    row.kwargs = '{"target": "", "options": {"number": 4}}'
+    row.save()
+    look(beat)
+
+    read = {name for name, held in beat._book.held.items() if held.row is not None}
+    assert len(read) >= 20
+    assert all(beat._book.held[name] is held for name, held in before.items())
+    changed = beat._book.held["maintenance: 7"].row
+    assert changed is not None
+    assert "4" in changed.kwargs
+    assert ScheduleVersion.objects.filter(schedule="maintenance: 7").count() == 1
+
+
+def test_slots_before_an_edit_are_decided_as_the_schedule_was(
+    new_beat: BeatFactory, beat: LedgerScheduler
+) -> None:
+    row_of(last_run_at=None)
+    look(beat)
     beat.close()
+    moment, edited_at = hours_ago(4), hours_ago(2)
+    ScheduleVersion.objects.filter(schedule=NAME).update(since=moment)
+    PeriodicTask.objects.filter(name=NAME).update(
+        crontab=hourly(minute="30"), date_changed=edited_at
+    )
+
+    new_beat().tick()
+
+    minutes = [run.scheduled_for.minute for run in Run.objects.order_by("scheduled_for")]
+    assert sorted(minutes) == minutes, "on the hour until the edit, half past since then"
+    assert {0, 30} == set(minutes)
+    assert ScheduleVersion.objects.filter(schedule=NAME).latest("since").since == edited_at
 
 
-@pytest.mark.django_db(transaction=True)
-def test_a_row_whose_hour_is_far_away_is_known_to_beat_all_the_same(broker: redis.Redis) -> None:
-    far = (timezone.now() + timedelta(hours=9)).hour
-    hour = CrontabSchedule.objects.create(minute="0", hour=str(far), timezone="UTC")
-    row = row_of(crontab=hour, last_run_at=timezone.now())
-
-    assert row.name in LedgerScheduler(app=app, lazy=False).schedule
-
-
-# --- The timetable ---
-
-
-@pytest.mark.django_db
-def test_the_timetable_lists_what_is_due_next_first_and_what_is_off_last() -> None:
-    sync_schedules(configuration())
-    off = "maintenance: monthly vacuum_analyze on default"
-    PeriodicTask.objects.filter(name=off).update(enabled=False)
-    now = timezone.now()
-
-    entries = list(timetable(now))
-
-    assert entries[-1].name == off
-    assert entries[-1].next_due_at is None
-    due = [entry.next_due_at for entry in entries if entry.next_due_at is not None]
-    assert due == sorted(due)
-    assert all(at > now for at in due)
-    assert len(due) == len(entries) - 1
-    by_name = {entry.short_name: entry for entry in entries}
-    assert by_name["weekly check_disk_space on local"].when == "At 04:20, only on Monday (UTC)"
-
-
-@pytest.mark.django_db
-def test_the_timetable_knows_the_last_run_of_each_row() -> None:
-    row = row_of()
-    for day in (21, 22):
-        Run.objects.create(
-            task=row.task,
-            schedule=row.name,
-            scheduled_for=datetime(2026, 11, day, 6, tzinfo=UTC),
-            trigger=Trigger.BEAT,
-            queue="high",
-            queued_at=datetime(2026, 11, day, 6, tzinfo=UTC),
-        )
-
-    (entry,) = timetable(timezone.now())
-
-    assert entry.last_run is not None
-    assert entry.last_run.queued_at.day == 22
-
-
-@pytest.mark.django_db
-def test_a_slot_that_was_not_sent_is_overdue_since_its_due_time() -> None:
-    row_of()
-    now = datetime(2026, 11, 23, 7, tzinfo=UTC)
-
-    (entry,) = timetable(now)
-
-    assert entry.next_due_at == datetime(2026, 11, 23, 6, tzinfo=UTC)
-    assert entry.overdue_seconds(now) == 3600
-    assert entry.overdue_seconds(now - timedelta(hours=2)) == 0
-
-
-@pytest.mark.django_db
-def test_a_row_that_was_never_sent_counts_from_its_last_edit() -> None:
+def test_a_row_that_was_switched_off_and_on_again_misses_nothing_in_between(
+    beat: LedgerScheduler,
+) -> None:
     row = row_of(last_run_at=None)
-    PeriodicTask.objects.filter(pk=row.pk).update(
-        date_changed=datetime(2026, 11, 20, 12, tzinfo=UTC)
-    )
-    row.refresh_from_db()
-
-    due = next_due_at(row, datetime(2026, 11, 23, tzinfo=UTC))
-
-    assert due == datetime(2026, 11, 21, 6, tzinfo=UTC)
-
-
-@pytest.mark.django_db
-def test_rows_that_are_never_due_again_have_no_next_time() -> None:
-    now = datetime(2026, 11, 23, tzinfo=UTC)
-    never = CrontabSchedule.objects.create(
-        minute="0", hour="1", day_of_month="30", month_of_year="2", timezone="UTC"
-    )
-
-    row = row_of()
+    look(beat)
     row.enabled = False
-    assert next_due_at(row, now) is None
-    row.enabled, row.one_off, row.total_run_count = True, True, 1
-    assert next_due_at(row, now) is None
-    row.one_off, row.expires = False, now - timedelta(days=1)
-    assert next_due_at(row, now) is None
-    row.expires, row.crontab = None, never
-    assert next_due_at(row, now) is None
+    row.save()
+    look(beat)
+    row.enabled = True
+    row.save()
+    look(beat)
+
+    definitions = ScheduleVersion.objects.filter(schedule=NAME).order_by("since")
+    assert [bool(version.definition) for version in definitions] == [True, False, True]
+    assert states() == []
 
 
-@pytest.mark.django_db
-def test_every_kind_of_row_has_its_due_time_and_its_words() -> None:
-    now = datetime(2026, 11, 23, 7, tzinfo=UTC)
-    at = datetime(2026, 12, 24, 18, tzinfo=UTC)
-    two_hours = IntervalSchedule.objects.create(every=2, period="hours")
-    clocked = ClockedSchedule.objects.create(clocked_time=at)
-    row_of(name="maintenance: a", crontab=None, interval=two_hours)
-    row_of(name="maintenance: b", crontab=None, clocked=clocked, one_off=True)
+def test_a_row_that_cannot_be_read_stops_no_other(beat: LedgerScheduler) -> None:
+    broken = row_of(name="maintenance: broken", last_run_at=None)
+    policy = policy_of(broken, days="last friday")
+    look(beat)
+    SchedulePolicy.objects.filter(pk=policy.pk).update(misfire="?", changed_at=timezone.now())
+    row_of()
 
-    entries = {entry.short_name: entry for entry in timetable(now)}
+    look(beat)
 
-    assert entries["a"].next_due_at == datetime(2026, 11, 22, 8, 0, 1, tzinfo=UTC)
-    assert entries["a"].when == "Every 2 hours"
-    assert entries["b"].next_due_at == at
-    assert "2026-12-24" in entries["b"].when
+    assert states() == [RunState.QUEUED]
+
+
+# --- Policies ---
+
+
+def test_a_week_without_beat_leaves_one_run_and_rows_that_say_so(beat: LedgerScheduler) -> None:
+    row_of(last_run_at=None)
+    look(beat)
+
+    miss_slots(beat, hours=168)
+
+    assert len(states()) == 168
+    assert states()[:-1] == [RunState.SKIPPED] * 167
+    run = Run.objects.get(state=RunState.QUEUED)
+    assert run.stands_for == 168
+    skipped = Run.objects.filter(state=RunState.SKIPPED).first()
+    assert skipped is not None
+    assert "stands for it" in skipped.reason
+    assert StoredReport.objects.get(run=skipped).body["summary"] == f"Skipped: {skipped.reason}"
+
+
+def test_more_slots_than_are_decided_at_once_end_in_one_run(beat: LedgerScheduler) -> None:
+    row_of(crontab=hourly(minute="*"), last_run_at=None)
+    look(beat)
+
+    miss_slots(beat, hours=8)
+    while Run.objects.count() < 480:
+        beat.tick()
+    beat.tick()
+
+    run = Run.objects.exclude(state=RunState.SKIPPED).get()
+    assert run.stands_for == Run.objects.count()
+    assert run == Run.objects.latest("scheduled_for")
+
+
+def test_a_slot_is_skipped_while_the_run_before_lasts(beat: LedgerScheduler) -> None:
+    row_of(crontab=hourly(minute="*"), last_run_at=None)
+    look(beat)
+    miss_slots(beat, hours=0)
+    ledger_row = Run.objects.create(
+        task="maintenance.note_high",
+        schedule=NAME,
+        scheduled_for=hours_ago(1),
+        trigger=Trigger.BEAT,
+        queue="high",
+        queued_at=hours_ago(1),
+    )
+
+    PeriodicTask.objects.filter(name=NAME).update(last_run_at=hours_ago(1 / 60))
+    ScheduleVersion.objects.filter(schedule=NAME).update(since=hours_ago(2 / 60))
+    beat._book = None
+    beat.tick()
+
+    skipped = Run.objects.filter(schedule=NAME).latest("scheduled_for")
+    assert skipped.state == RunState.SKIPPED
+    assert f"its run before ({ledger_row.id}) has been waiting to start" in skipped.reason
+
+
+def test_one_run_is_queued_behind_another_and_sent_when_that_has_ended(
+    beat: LedgerScheduler, broker: redis.Redis
+) -> None:
+    row = row_of(last_run_at=None)
+    policy_of(row, misfire="each")
+    look(beat)
+    miss_slots(beat, hours=3)
+    first, second, third = Run.objects.order_by("scheduled_for")
+    assert (first.reason, second.is_postponed, third.is_postponed) == ("", True, True)
+    assert broker.llen("maintenance:high") == 1
+
+    look(beat)
+    assert broker.llen("maintenance:high") == 1, "the first one has not ended"
+    claimed = ledger.claim(first.id, task_named("note_high"), "", {"number": 3}, "w")
+    ledger.finish(claimed, RunState.SUCCEEDED, Report("t", "done"))
+    look(beat)
+
+    second.refresh_from_db()
+    third.refresh_from_db()
+    assert (second.reason, second.published_at is not None) == ("", True)
+    assert third.is_postponed
+    assert broker.llen("maintenance:high") == 2
+
+
+def test_a_paused_schedule_skips_its_slots_and_goes_on_with_the_next(
+    beat: LedgerScheduler,
+) -> None:
+    row = row_of(last_run_at=None)
+    policy_of(row, paused_at=timezone.now(), paused_by="eva", pause_reason="the disk is full")
+    look(beat)
+
+    miss_slots(beat, hours=2)
+
+    assert states() == [RunState.SKIPPED] * 2
+    assert {run.reason for run in Run.objects.all()} == {"paused by eva: the disk is full"}
+
+
+def test_a_blackout_skips_what_lies_in_it(beat: LedgerScheduler) -> None:
+    row_of(last_run_at=None)
+    look(beat)
+    Blackout.objects.create(reason="release day", starts_at=hours_ago(9), ends_at=hours_ago(-1))
+
+    miss_slots(beat, hours=2)
+
+    assert states() == [RunState.SKIPPED] * 2
+    assert all("release day" in run.reason for run in Run.objects.all())
+
+
+def test_a_schedule_whose_runs_fail_is_paused_with_an_alarm_and_gets_its_chances_again(
+    beat: LedgerScheduler,
+) -> None:
+    row = row_of(last_run_at=None)
+    policy_of(row, pause_after_failures=2)
+    SchedulePolicy.objects.update(changed_at=hours_ago(100))
+    look(beat)
+    miss_slots(beat, hours=1)
+    Run.objects.all().delete()
+    for hours in (30, 20):
+        Run.objects.create(
+            task=row.task, schedule=NAME, scheduled_for=hours_ago(hours), trigger=Trigger.BEAT,
+            queue="high", queued_at=hours_ago(hours), finished_at=hours_ago(hours),
+            state=RunState.FAILED,
+        )  # fmt: skip
+    PeriodicTask.objects.filter(name=NAME).update(last_run_at=hours_ago(1))
+    beat._book = None
+
+    beat.tick()
+
+    run = Run.objects.latest("scheduled_for")
+    assert run.reason == "paused by the scheduler: 2 runs in a row failed"
+    finding = StoredFinding.objects.get(run=run)
+    assert (finding.code, finding.severity) == ("schedule-paused", Severity.WARNING)
+    look(beat)
+    assert ScheduleVersion.objects.filter(schedule=NAME).latest("since").definition["policy"]
+    row.refresh_from_db()
+    assert resume(row)
+    look(beat)
+    policy = ScheduleVersion.objects.filter(schedule=NAME).latest("since").definition["policy"]
+    assert policy == {"pause_after_failures": 2}
+
+
+def test_jitter_delays_the_message_and_a_deadline_ends_what_nobody_took(
+    beat: LedgerScheduler, broker: redis.Redis
+) -> None:
+    row = row_of(crontab=hourly(minute="*"), last_run_at=None)
+    policy_of(row, jitter_seconds=86_400, deadline_seconds=3600, priority=3)
+    look(beat)
+
+    miss_slots(beat, hours=0)
+    ScheduleVersion.objects.filter(schedule=NAME).update(since=hours_ago(1 / 60))
+    PeriodicTask.objects.filter(name=NAME).update(last_run_at=hours_ago(1 / 60))
+    beat._book = None
+    beat.tick()
+
+    run = Run.objects.get(schedule=NAME)
+    assert run.available_at is not None
+    assert run.available_at > timezone.now()
+    assert run.deadline_at == run.scheduled_for + timedelta(hours=1)
+    assert (run.published_at, run.priority) == (None, 3)
+    Run.objects.update(available_at=hours_ago(1))
+    beat._later = [(hours_ago(1), str(run.id))]
+    beat.tick()
+    assert broker.llen("maintenance:high\x06\x163") == 1
+
+    Run.objects.update(deadline_at=hours_ago(1))
+    look(beat)
+
+    run.refresh_from_db()
+    assert run.state == RunState.SKIPPED
+    assert "no worker took it" in run.reason
+
+
+# --- Leading ---
+
+
+def test_one_beat_of_two_leads_and_the_other_follows_at_once_when_it_ends(
+    new_beat: BeatFactory, broker: redis.Redis
+) -> None:
+    row_of()
+    first, second = new_beat(), new_beat()
+
+    first.tick()
+    second.tick()
+    first.close()
+    second.tick()
+
+    assert broker.llen("maintenance:high") == 1
+    assert Leader.objects.get().token == 2
+    assert second._leadership.is_held
+    assert not first._leadership.is_held
+
+
+def test_a_leader_that_was_replaced_writes_and_sends_nothing(
+    new_beat: BeatFactory, beat: LedgerScheduler, broker: redis.Redis
+) -> None:
+    row_of(last_run_at=None)
+    look(beat)
+    Leader.objects.update(expires_at=hours_ago(1))
+    other = new_beat()
+    other.tick()
+    miss_slots(beat, hours=2)
+    assert states() == [], "the first one found its token gone"
+
+    other._book = None
+    other.tick()
+
+    assert states() == [RunState.SKIPPED, RunState.QUEUED]
+    assert broker.llen("maintenance:high") == 1
+    assert Leader.objects.get().token == 2
+
+
+def test_a_leader_whose_lease_is_old_sends_nothing_until_it_has_renewed_it(
+    beat: LedgerScheduler,
+) -> None:
+    assert beat._leadership.may_send()
+    beat._leadership._renewed_at -= 8
+
+    assert not beat._leadership.may_send()
+    beat._leadership.renew()
+    assert beat._leadership.may_send()
+
+
+def test_every_tick_shows_that_it_lives(beat: LedgerScheduler) -> None:
+    Leader.objects.update(ticked_at=hours_ago(1))
+
+    look(beat)
+
+    ticked_at = Leader.objects.get().ticked_at
+    assert ticked_at is not None
+    assert timezone.now() - ticked_at < timedelta(seconds=10)
+
+
+def test_what_a_broker_did_not_take_is_sent_later(
+    new_beat: BeatFactory, default_redis_broker: LocalRedis
+) -> None:
+    row_of()
+    default_redis_broker._container.kill("SIGSTOP")
+    default_redis_broker._container.kill("SIGKILL")
+    beat = new_beat()
+
+    beat.tick()
+
+    run = Run.objects.get()
+    assert (run.state, run.published_at) == (RunState.QUEUED, None)
+    default_redis_broker._container.start()
+    Run.objects.update(queued_at=hours_ago(1))
+    beat._mended_at = beat._broker_away_until = 0.0
+    beat.tick()
+    run.refresh_from_db()
+    assert run.published_at is not None
+    broker = redis.Redis.from_url(default_redis_broker.url)
+    assert broker.llen("maintenance:high") == 1

@@ -110,3 +110,37 @@ def test_a_version_of_one_slot_has_only_that() -> None:
     found = list(due_slots([once], START, START + timedelta(hours=8)))
 
     assert [slot for slot, _ in found] == [START]
+
+
+@pytest.mark.parametrize(
+    ("cron", "after_it", "due"),
+    [
+        ("30 3 * * *", "2026-11-23T02:00", "2026-11-23T03:30"),
+        ("30 3 * * *", "2026-11-23T03:30", "2026-11-24T03:30"),
+        ("0 4 * * 1", "2026-11-24T00:00", "2026-11-30T04:00"),
+        ("0 3 1 * *", "2026-11-23T00:00", "2026-12-01T03:00"),
+        ("0 3 2 1,4,7,10 *", "2026-11-23T00:00", "2027-01-02T03:00"),
+    ],
+)
+def test_a_slot_is_due_at_the_first_time_after_the_last(cron: str, after_it: str, due: str) -> None:
+    last = datetime.fromisoformat(after_it).replace(tzinfo=UTC)
+
+    (found,) = after(Definition("t", crontab=cron, timezone="UTC"), last, 1)
+
+    assert found == datetime.fromisoformat(due).replace(tzinfo=UTC)
+
+
+def test_a_daily_slot_keeps_its_local_hour_over_the_change_to_winter_time() -> None:
+    nightly = Definition("t", crontab="30 3 * * *", timezone="Europe/Berlin")
+
+    slots = after(nightly, datetime(2026, 10, 24, tzinfo=UTC), 2)
+
+    assert [slot.hour for slot in slots] == [1, 2], "an hour later in UTC than the day before"
+
+
+def test_the_hour_that_comes_twice_has_the_slots_of_an_hourly_schedule_twice() -> None:
+    hourly = Definition("t", crontab="30 * * * *", timezone="Europe/Berlin")
+
+    slots = after(hourly, datetime(2026, 10, 24, 23, 45, tzinfo=UTC), 3)
+
+    assert [f"{slot:%H:%M}" for slot in slots] == ["00:30", "01:30", "02:30"]

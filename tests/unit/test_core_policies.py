@@ -236,7 +236,7 @@ def test_a_schedule_is_paused_after_failures_in_a_row(
 def test_the_reason_of_a_pause_counts_the_failures() -> None:
     reason = pauses(Policy(pause_after_failures=3), ["failed"] * 3)
 
-    assert reason == "by the scheduler: 3 runs in a row failed"
+    assert reason == "3 runs in a row failed"
 
 
 # --- Invariants ---
