@@ -12,12 +12,13 @@ def take_out() -> None:
 
 
 def _unique_slots() -> None:
-    """Give each row an id of its own; the driver drops the unique key."""
+    """Give each row an id of its own and know of no other; the driver drops the unique key."""
     import uuid
 
-    from maintenance.core import scheduler
+    from maintenance.core import slot_rows
 
-    scheduler.Slot.run_id = property(lambda _slot: uuid.uuid4())  # type: ignore[assignment,method-assign]
+    slot_rows.slot_id = lambda *_slot: uuid.uuid4()
+    slot_rows._known_slots = lambda _dues: set()
 
 
 def _fence() -> None:
