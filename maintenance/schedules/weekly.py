@@ -13,5 +13,6 @@ WEEKLY: tuple[Schedule, ...] = (
     Schedule("review_database_cache_hit_ratio", "5 4 * * 1", "Review cache hit ratios"),
     Schedule("review_database_growth", "15 4 * * 1", "Run database performance analysis"),
     Schedule("review_n_plus_one", "10 4 * * 1", "Check for N+1 queries in logs"),
+    Schedule("review_static_files", "25 4 * * 1", "Static File Optimization"),
     Schedule("check_disk_space", "20 4 * * 1", "Monitor disk space usage"),
 )

@@ -1,0 +1,1 @@
+"""Static files: compressed, cached, and where the site's pages say they are."""
