@@ -22,6 +22,7 @@ RUN_WRITING = "maintenance.run_writing_task"
 RUN_DANGEROUS = "maintenance.run_dangerous_task"
 CANCEL_RUN = "maintenance.cancel_run"
 VIEW_RUN = "maintenance.view_run"
+VIEW_SCHEDULE = "maintenance.view_schedulerow"
 
 #: What was refused, and the permission as the admin's own lists name it.
 _REFUSALS = {
@@ -36,6 +37,7 @@ _REFUSALS = {
     ),
     CANCEL_RUN: (_("You may not cancel runs."), _("Can cancel runs")),
     VIEW_RUN: (_("You may not look at runs."), _("Can view run")),
+    VIEW_SCHEDULE: (_("You may not look at schedules."), _("Can view schedule")),
 }
 
 User = AbstractBaseUser | AnonymousUser

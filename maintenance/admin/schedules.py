@@ -10,7 +10,7 @@ from django.db.models import Case, IntegerField, Q, QuerySet, Value, When
 from django.http import Http404, HttpRequest, HttpResponse
 from django.shortcuts import redirect
 from django.template.loader import render_to_string
-from django.urls import reverse
+from django.urls import URLPattern, path, reverse
 from django.utils import timezone
 from django.utils.safestring import SafeString
 from django.utils.translation import gettext as _
@@ -18,15 +18,18 @@ from django.utils.translation import gettext_lazy
 from django_celery_beat.models import PeriodicTask
 
 from maintenance.admin.base import MaintenanceAdmin
+from maintenance.admin.calendar_page import calendar_file, calendar_view
 from maintenance.admin.filters import Choices, CompactFilter, TaskFilter
 from maintenance.admin.latest_runs import latest_runs
 from maintenance.admin.pausing import pause_selected_view, resume_selected
-from maintenance.admin.rights import runnable_tasks
+from maintenance.admin.rights import VIEW_SCHEDULE, explains_refusals, require, runnable_tasks
 from maintenance.admin.run_selected import run_selected_view
 from maintenance.admin.schedule_row import Timing, arguments_of, checklist_of, timing_of
 from maintenance.admin.signs import outcome_badge
 from maintenance.admin.wording import moment, relative, task_words
 from maintenance.conf import configuration
+from maintenance.core.findings import Severity
+from maintenance.core.liveness_look import leader_report
 from maintenance.core.registry import PREFIX
 from maintenance.core.schedule_sync import NAME_PREFIX, Difference, differences
 from maintenance.models import Run, SchedulePolicy, ScheduleRow
@@ -194,6 +197,7 @@ class ScheduleAdmin(MaintenanceAdmin):
     search_fields = ("name", "task", "description")
     search_help_text = gettext_lazy("Search in name, task and description")
     actions = ("pause", "resume", "run_selected")
+    change_list_template = "admin/maintenance/schedulerow/change_list.html"
 
     def get_changelist(self, request: HttpRequest, **kwargs: Any) -> type[ChangeList]:  # noqa: ARG002
         """Use the list that gathers its facts at once."""
@@ -210,6 +214,44 @@ class ScheduleAdmin(MaintenanceAdmin):
     def has_run_permission(self, request: HttpRequest) -> bool:
         """Tell whether the person may run anything by hand."""
         return bool(runnable_tasks(request.user))
+
+    def get_urls(self) -> list[URLPattern]:
+        """Add the calendar, as a page and as a file."""
+        view = self.admin_site.admin_view
+        return [
+            path("calendar/", view(self.calendar_view), name="maintenance_schedulerow_calendar"),
+            path(
+                "calendar.ics",
+                view(self.calendar_file_view),
+                name="maintenance_schedulerow_calendar_file",
+            ),
+            *super().get_urls(),
+        ]
+
+    @explains_refusals
+    def calendar_view(self, request: HttpRequest) -> HttpResponse:
+        """Show what will run when."""
+        require(request.user, VIEW_SCHEDULE)
+        return calendar_view(request, self)
+
+    @explains_refusals
+    def calendar_file_view(self, request: HttpRequest) -> HttpResponse:
+        """Hand out what will run when, for other calendars."""
+        require(request.user, VIEW_SCHEDULE)
+        return calendar_file(request)
+
+    def changelist_view(
+        self, request: HttpRequest, extra_context: dict[str, Any] | None = None
+    ) -> HttpResponse:
+        """Show the list, and above it whether a scheduler is at work."""
+        scheduler = leader_report()
+        is_well = scheduler.severity is Severity.OK
+        context = {
+            "scheduler_kind": "on" if is_well else scheduler.severity.value,
+            "scheduler_word": _("at work") if is_well else _("not at work"),
+            "scheduler_sentence": scheduler.summary,
+        }
+        return super().changelist_view(request, {**context, **(extra_context or {})})
 
     def change_view(
         self,

@@ -96,7 +96,7 @@ def test_the_list_costs_the_same_few_queries_however_many_rows_there_are(
     finished_run()
     rows = PeriodicTask.objects.filter(name__startswith="maintenance: ").count()
 
-    with django_assert_max_num_queries(9):
+    with django_assert_max_num_queries(12):
         text = operator.get(SCHEDULES).content.decode()
 
     assert rows > 15

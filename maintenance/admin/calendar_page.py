@@ -1,0 +1,311 @@
+"""The calendar: a month, or a day, of what will run when, and what to look at in it."""
+
+from collections import Counter, defaultdict
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass, replace
+from datetime import UTC, date, datetime, time, timedelta
+from typing import Any
+
+from django import forms
+from django.http import HttpRequest, HttpResponse, QueryDict
+from django.template.response import TemplateResponse
+from django.utils import formats, timezone
+from django.utils.html import format_html_join
+from django.utils.safestring import SafeString, mark_safe
+from django.utils.translation import gettext as _
+from django.utils.translation import gettext_lazy
+
+from maintenance.admin.base import MaintenanceAdmin
+from maintenance.conf import configuration
+from maintenance.core.calendar import Appointment, Planned, Span, appointments, meetings
+from maintenance.core.planned import coming_closures, is_frequent, planned_schedules
+from maintenance.reports.formatting import format_seconds
+from maintenance.reports.ics import render_ics
+from maintenance.schedules import CHECKLISTS
+
+#: Schedules of a day that stand in its field of the month; the page of the day has all.
+SHOWN_A_DAY = 5
+#: Schedules that one page works out, which takes about a second; a search finds the others.
+MOST_SCHEDULES = 1000
+#: Remarks and meetings that are listed; the rest are counted.
+MOST_LISTED = 25
+#: How far ahead one can turn the pages, and how far the file for other calendars reaches.
+MONTHS_AHEAD = 24
+FILE_DAYS = 365
+
+_INSTANT = timedelta(microseconds=1)
+
+
+class CalendarForm(forms.Form):
+    """What is looked at: a month or a day, some schedules or all, with an outage of beat or without."""
+
+    month = forms.DateField(required=False, input_formats=["%Y-%m"], widget=forms.HiddenInput)
+    day = forms.DateField(required=False, input_formats=["%Y-%m-%d"], widget=forms.HiddenInput)
+    q = forms.CharField(
+        required=False, label=gettext_lazy("Schedules"), widget=forms.TextInput({"size": 16})
+    )
+    down_from = forms.DateTimeField(
+        required=False,
+        label=gettext_lazy("beat is down from"),
+        widget=forms.DateTimeInput({"type": "datetime-local"}, "%Y-%m-%dT%H:%M"),
+    )
+    down_to = forms.DateTimeField(
+        required=False,
+        label=gettext_lazy("to"),
+        widget=forms.DateTimeInput({"type": "datetime-local"}, "%Y-%m-%dT%H:%M"),
+    )
+
+    def clean(self) -> dict[str, Any]:
+        """Refuse an outage without an end, or with one before its beginning."""
+        given: dict[str, Any] = super().clean() or {}
+        start, end = given.get("down_from"), given.get("down_to")
+        if (start is None) != (end is None) and not self.errors:
+            raise forms.ValidationError(_("Give both times of the outage, or none."))
+        if start is not None and end is not None and end <= start:
+            raise forms.ValidationError(_("The outage has to end after it begins."))
+        return given
+
+    @property
+    def outage(self) -> Span | None:
+        """The outage that is played through, if one is."""
+        start, end = self.cleaned_data.get("down_from"), self.cleaned_data.get("down_to")
+        return None if self.errors or start is None or end is None else (start, end)
+
+
+@dataclass(frozen=True, slots=True)
+class Entry:
+    """One slot as a page shows it. ``kind`` is that of a badge, empty where nothing is unusual.
+
+    In a month it stands for all slots of its schedule on its day: ``times``.
+    """
+
+    at: datetime
+    name: str
+    target: str
+    takes: str
+    remark: str
+    kind: str
+    due_at: datetime
+    times: int = 1
+
+    @property
+    def narrow_name(self) -> SafeString:
+        """The name without its checklist, which may be broken after each word of the task."""
+        first, _space, rest = self.name.partition(" ")
+        parts = ((part,) for part in (rest if first in CHECKLISTS else self.name).split("_"))
+        return format_html_join(mark_safe("_<wbr>"), "{}", parts)
+
+
+@dataclass(frozen=True, slots=True)
+class Day:
+    """One field of the month."""
+
+    date: date
+    is_in_month: bool
+    is_past: bool
+    is_today: bool
+    shown: Sequence[Entry]
+    more: int
+
+
+@dataclass(frozen=True, slots=True)
+class Remark:
+    """What is unusual about slots of one schedule, first when, and how often."""
+
+    name: str
+    words: str
+    kind: str
+    first_at: datetime
+    times: int
+
+
+def calendar_view(request: HttpRequest, model_admin: MaintenanceAdmin) -> HttpResponse:
+    """Show the month that is asked for, or one day of it."""
+    form = CalendarForm(request.GET)
+    form.is_valid()
+    given = form.cleaned_data
+    today = timezone.localdate()
+    farthest = _month_after(_first_of(today), MONTHS_AHEAD)
+    day: date | None = given.get("day")
+    if day is not None:
+        day = min(max(day, today), farthest)
+    month = min(max(_first_of(day or given.get("month") or today), _first_of(today)), farthest)
+    first, last = (day, day + timedelta(days=1)) if day else (month, _month_after(month, 1))
+    since, until = _midnight(max(first, today)) - _INSTANT, _midnight(last) - _INSTANT
+    plans, frequent, left_out = _plans(given.get("q", ""), since)
+    found = appointments(
+        plans, since, until, closures=coming_closures(since, until), outage=form.outage
+    )
+    met = meetings(found)
+    context = {
+        **model_admin.page_context(request),
+        "title": formats.date_format(day, "DATE_FORMAT")
+        if day
+        else formats.date_format(month, "F Y"),
+        "form": form,
+        "is_played_through": form.outage is not None,
+        "month": month,
+        "day": day,
+        "weeks": [] if day else _weeks(found, month, today),
+        "weekdays": _weekdays(),
+        "entries": [_entry(a) for a in found if not a.plan.idle] if day else [],
+        "runs": sum(a.begins_at is not None and not a.plan.idle for a in found),
+        "schedules": len(plans),
+        "left_out": left_out,
+        "frequent": [plan.name for plan in frequent],
+        "remarks": _remarks(found)[:MOST_LISTED],
+        "remarks_hidden": max(len(_remarks(found)) - MOST_LISTED, 0),
+        "meetings": met[:MOST_LISTED],
+        "meetings_hidden": max(len(met) - MOST_LISTED, 0),
+        "before": _month_before(month) if month > _first_of(today) else None,
+        "after": _month_after(month, 1) if month < farthest else None,
+        "this_month": _first_of(today),
+        "kept": _kept(request.GET),
+        "timezone": timezone.get_current_timezone_name(),
+    }
+    return TemplateResponse(request, "admin/maintenance/schedulerow/calendar.html", context)
+
+
+def calendar_file(request: HttpRequest) -> HttpResponse:
+    """Hand out the coming year for another calendar."""
+    now = timezone.now()
+    until = now + timedelta(days=FILE_DAYS)
+    plans, _frequent, _left_out = _plans(request.GET.get("q", ""), now)
+    found = appointments(plans, now, until, closures=coming_closures(now, until))
+    answer = HttpResponse(render_ics(found, now), content_type="text/calendar; charset=utf-8")
+    answer.headers["Content-Disposition"] = 'attachment; filename="maintenance.ics"'
+    return answer
+
+
+def _plans(wanted: str, since: datetime) -> tuple[list[Planned], list[Planned], int]:
+    """Return the schedules to show, those that are due too often for it, and how many more there are."""
+    words = wanted.lower().split()
+    fitting = [
+        plan
+        for plan in planned_schedules(configuration())
+        if all(word in f"{plan.name} {plan.target}".lower() for word in words)
+    ]
+    shown = fitting[:MOST_SCHEDULES]
+    frequent = [plan for plan in shown if is_frequent(plan, since)]
+    rare = [plan for plan in shown if plan not in frequent]
+    return rare, frequent, len(fitting) - len(shown)
+
+
+def _weeks(found: Iterable[Appointment], month: date, today: date) -> list[list[Day]]:
+    """Return the fields of a month. Schedules that will do nothing are named below, as of a day."""
+    by_day: defaultdict[date, list[Entry]] = defaultdict(list)
+    for appointment in found:
+        if not appointment.plan.idle:
+            entry = _entry(appointment)
+            by_day[entry.at.date()].append(entry)
+    start = month - timedelta(days=(month.weekday() - _first_weekday()) % 7)
+    weeks = []
+    while start < _month_after(month, 1):
+        days = [start + timedelta(days=number) for number in range(7)]
+        weeks.append([_day(each, month, today, by_day[each]) for each in days])
+        start += timedelta(days=7)
+    return weeks
+
+
+def _day(day: date, month: date, today: date, entries: Sequence[Entry]) -> Day:
+    together = _together(entries)
+    # What is unusual, and what is rare, is shown first where not all have room.
+    ranked = sorted(together, key=lambda entry: (not entry.kind, entry.times))[:SHOWN_A_DAY]
+    return Day(
+        date=day,
+        is_in_month=day.month == month.month,
+        is_past=day < today,
+        is_today=day == today,
+        shown=sorted(ranked, key=lambda entry: entry.at),
+        more=len(together) - len(ranked),
+    )
+
+
+def _together(entries: Iterable[Entry]) -> list[Entry]:
+    """Return one entry for the slots of a schedule that fare alike on a day, at the first of them."""
+    found: dict[tuple[str, str], Entry] = {}
+    for entry in entries:
+        key = entry.name, entry.kind
+        known = found.get(key)
+        found[key] = entry if known is None else replace(known, times=known.times + 1)
+    return list(found.values())
+
+
+def _entry(appointment: Appointment) -> Entry:
+    plan = appointment.plan
+    return Entry(
+        at=timezone.localtime(appointment.begins_at or appointment.due_at),
+        name=plan.name,
+        target=plan.target,
+        takes=format_seconds(plan.seconds) if plan.seconds is not None else "",
+        remark=appointment.remark,
+        kind=_kind(appointment),
+        due_at=timezone.localtime(appointment.due_at),
+    )
+
+
+def _kind(appointment: Appointment) -> str:
+    if appointment.begins_at is None or appointment.plan.idle:
+        return "skipped"
+    return "warning" if appointment.remark else ""
+
+
+def _remarks(found: Iterable[Appointment]) -> list[Remark]:
+    """Return what is unusual, once for each schedule and remark, in the order of time."""
+    times: Counter[tuple[str, str]] = Counter()
+    first: dict[tuple[str, str], Appointment] = {}
+    for appointment in found:
+        if appointment.remark:
+            key = appointment.plan.name, appointment.remark
+            times[key] += 1
+            first.setdefault(key, appointment)
+    return [
+        Remark(
+            name,
+            words,
+            _kind(each),
+            timezone.localtime(each.begins_at or each.due_at),
+            times[name, words],
+        )
+        for (name, words), each in first.items()
+    ]
+
+
+def _kept(given: QueryDict) -> str:
+    """Return the part of the address that stays when one turns the pages."""
+    kept = QueryDict(mutable=True)
+    for name in ("q", "down_from", "down_to"):
+        value = given.get(name)
+        if value:
+            kept[name] = str(value)
+    return f"&{kept.urlencode()}" if kept else ""
+
+
+def _first_weekday() -> int:
+    """Return the day that begins a week, 0 for Monday, as the language has it (0 is Sunday there)."""
+    return (int(formats.get_format("FIRST_DAY_OF_WEEK")) - 1) % 7
+
+
+def _weekdays() -> list[str]:
+    monday = date(2024, 1, 1)
+    return [
+        formats.date_format(monday + timedelta(days=_first_weekday() + number), "D")
+        for number in range(7)
+    ]
+
+
+def _first_of(day: date) -> date:
+    return day.replace(day=1)
+
+
+def _month_after(month: date, count: int) -> date:
+    number = month.year * 12 + month.month - 1 + count
+    return date(number // 12, number % 12 + 1, 1)
+
+
+def _month_before(month: date) -> date:
+    return _month_after(month, -1)
+
+
+def _midnight(day: date) -> datetime:
+    return timezone.make_aware(datetime.combine(day, time())).astimezone(UTC)
