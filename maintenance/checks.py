@@ -1,6 +1,6 @@
 """Django system checks: bad configuration is refused at start, every fault at once."""
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from typing import Any
 
 from django.conf import settings
@@ -37,6 +37,7 @@ def check_configuration(
         *_ledger_engine(),
         *_report_storage(parsed),
         *_stream_classes(parsed),
+        *_log_formats(parsed),
     ]
 
 
@@ -137,3 +138,19 @@ def _stream_classes(parsed: Configuration) -> list[checks.CheckMessage]:
             )
         ]
     return []
+
+
+def _log_formats(parsed: Configuration) -> Iterator[checks.CheckMessage]:
+    if not parsed.logs:
+        return
+    from maintenance.web.log_rows import row_reader  # noqa: PLC0415 - few processes read logs
+
+    for name, target in parsed.logs.items():
+        try:
+            row_reader(target.format, target.fields, target.timezone or parsed.timezone)
+        except ConfigurationError as error:
+            yield checks.Error(
+                f"logs.{name}.format: {error}",
+                hint="Copy log_format (Nginx) or LogFormat (Apache) from the server's configuration.",
+                id="maintenance.E007",
+            )

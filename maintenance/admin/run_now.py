@@ -40,6 +40,7 @@ _SECTIONS = {
     TargetKind.HOST: "hosts",
     TargetKind.MEDIA: "media",
     TargetKind.SITE: "sites",
+    TargetKind.LOG: "logs",
 }
 
 

@@ -7,6 +7,7 @@ environment and ``"file:/run/secrets/name"`` from a file, at the moment a connec
 
 from maintenance.conf.caches import CacheTarget, InvalidationRule
 from maintenance.conf.databases import Dangerous, DatabaseTarget, Pacing, ServerFacts
+from maintenance.conf.logs import LogTarget
 from maintenance.conf.media import MediaReference, MediaTarget
 from maintenance.conf.pings import PingTarget
 from maintenance.conf.redis import BrokerTarget, ReclaimRules, RedisTarget
@@ -30,6 +31,7 @@ __all__ = [
     "DatabaseTarget",
     "HostTarget",
     "InvalidationRule",
+    "LogTarget",
     "MediaReference",
     "MediaTarget",
     "Pacing",

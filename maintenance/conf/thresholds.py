@@ -57,5 +57,10 @@ class Thresholds(Section):
     # a visitor notices a tenth of a second.
     redis_fork_seconds: float = Field(default=0.1, gt=0)
     redis_connections_ratio: Ratio = 0.80  # of maxclients: a deploy doubles them for a moment
+    response_p95_ms: float = Field(default=500, gt=0)  # the guide: "p95 < 500ms, p99 < 1000ms"
+    response_p99_ms: float = Field(default=1000, gt=0)
+    server_error_ratio: Ratio = 0.01  # the guide: "Error Rate", "< 1%"
+    # Of fewer requests the slowest hundredth is a single one.
+    access_log_minimum_requests: int = Field(default=100, gt=0)
     disk_warning_ratio: Ratio = 0.80
     disk_critical_ratio: Ratio = 0.90

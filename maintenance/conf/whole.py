@@ -13,6 +13,7 @@ from pydantic import (
 
 from maintenance.conf.caches import CacheTarget
 from maintenance.conf.databases import DatabaseTarget
+from maintenance.conf.logs import LogTarget
 from maintenance.conf.media import MediaTarget
 from maintenance.conf.pings import PingTarget
 from maintenance.conf.redis import BrokerTarget, RedisRole, RedisTarget
@@ -51,6 +52,7 @@ class Configuration(Section):
     hosts: Mapping[str, HostTarget] = Field(default_factory=lambda: {"local": HostTarget()})
     media: Mapping[str, MediaTarget] = Field(default_factory=dict)
     sites: Mapping[str, SiteTarget] = Field(default_factory=dict)
+    logs: Mapping[str, LogTarget] = Field(default_factory=dict)
     pings: Mapping[str, PingTarget] = Field(default_factory=dict)
     hook_modules: tuple[str, ...] = ()  # imported at start; they register warmers and checks
     thresholds: Thresholds = Field(default_factory=Thresholds)

@@ -26,6 +26,7 @@ class TargetKind(StrEnum):
     HOST = "host"
     MEDIA = "media"
     SITE = "site"
+    LOG = "log"
     NONE = "none"
 
     def targets(self, configuration: Configuration) -> Mapping[str, Any]:
@@ -38,6 +39,7 @@ class TargetKind(StrEnum):
             TargetKind.HOST: configuration.hosts,
             TargetKind.MEDIA: configuration.media,
             TargetKind.SITE: configuration.sites,
+            TargetKind.LOG: configuration.logs,
             TargetKind.NONE: {"": None},
         }
         return sections[self]

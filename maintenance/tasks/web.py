@@ -1,6 +1,6 @@
 """Tasks on the site's requests. Each says plainly what it would need to run."""
 
-from maintenance.conf import configuration
+from maintenance.conf import LogTarget, configuration
 from maintenance.core.errors import Skipped
 from maintenance.core.job import Job
 from maintenance.core.options import NoOptions
@@ -9,10 +9,13 @@ from maintenance.core.reports import Report
 from maintenance.core.task import maintenance_task
 
 
-@maintenance_task(queue="high", target=TargetKind.NONE)
-def review_error_rates(job: Job[None, NoOptions]) -> Report:  # noqa: ARG001
+@maintenance_task(queue="high", target=TargetKind.LOG)
+def review_error_rates(job: Job[LogTarget, NoOptions]) -> Report:
     """Compare response times and error rates in the access log with their targets."""
-    raise Skipped("not configured: no access log is configured; this release cannot read one yet")
+    from maintenance.web import access_log
+
+    settings = configuration()
+    return access_log.review_error_rates(job, settings.thresholds, settings.timezone)
 
 
 @maintenance_task(queue="low", target=TargetKind.NONE)

@@ -35,6 +35,11 @@ CHECKS: Mapping[str, HealthCheck] = MappingProxyType(
             HealthCheck(
                 "reports", "the log store can be written, and reports keep coming", crew.reports
             ),
+            HealthCheck(
+                "access_log",
+                "requests since the last review were answered in time and without errors",
+                servers.access_log,
+            ),
             HealthCheck("disk", "file systems have space and inodes left", servers.disk),
         )
     }

@@ -94,6 +94,20 @@ def _ask(name: str, target: CacheTarget) -> Report:
     )
 
 
+def access_log(scope: Scope) -> Iterator[Report]:
+    """Review what was written to each access log since its last scheduled review."""
+    from maintenance.web.access_log import review_error_rates  # noqa: PLC0415 - only where asked for
+
+    configuration = scope.configuration
+    if not configuration.logs:
+        yield _not_configured("access log", "logs")
+    for name, target in configuration.logs.items():
+        job = job_after(scope.earlier, "review_error_rates", name, target, NoOptions())
+        title = f"Access log {name}"
+        zone = configuration.timezone
+        yield from contained(title, name, review_error_rates, job, configuration.thresholds, zone)
+
+
 def disk(scope: Scope) -> Iterable[Report]:
     """Measure space and inodes of each configured path."""
     thresholds = scope.configuration.thresholds
