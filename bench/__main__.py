@@ -25,6 +25,7 @@ Group = dict[str, Any]
 #: ``peer`` (what it is compared with, may be empty), ``limit`` (in words) and ``met``.
 BENCHES = {
     "streams": "bench.stream_trimming",
+    "schedules": "bench.schedules",
     "trimming-million": "bench.million_streams",
     "stack": "bench.stack",
     "bloat-accuracy": "bench.bloat_accuracy",

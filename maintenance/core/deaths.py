@@ -10,6 +10,7 @@ from django.db import transaction
 
 from maintenance.core import ledger
 from maintenance.core.findings import Finding, Severity
+from maintenance.core.foreign_tasks import is_foreign
 from maintenance.core.recording import record
 from maintenance.core.reports import Report, ReportDocument
 from maintenance.models import Run, RunState
@@ -43,9 +44,29 @@ def _ended(run: Run, reason: str) -> ReportDocument | None:
     if run.cancel_requested:
         report = Report(f"{run.title} cancelled", f"Cancelled: {reason}")
         return ledger.finish(run, RunState.CANCELLED, report, reason)
+    if is_foreign(run.task):
+        return ledger.finish(run, RunState.FAILED, _abandoned(run, reason), reason)
     if run.deaths < ledger.MOST_DEATHS:
         return None
     return ledger.finish(run, RunState.FAILED, _dead_letter(run, reason), reason)
+
+
+def _abandoned(run: Run, reason: str) -> Report:
+    """Return the report of somebody else's task, which only its own broker may bring back."""
+    return Report(
+        title=f"{run.title} failed",
+        summary=f"Failed: {reason}",
+        findings=(
+            Finding(
+                code="run-failed",
+                severity=Severity.CRITICAL,
+                subject=run.schedule or "site",
+                sentence=f"{reason} Whether it may be repeated is not known, so it was not.",
+                evidence={"deaths": run.deaths, "failures": run.failures},
+                advice="See what it had done, and send it again if need be. With acks_late its broker does.",
+            ),
+        ),
+    )
 
 
 def _dead_letter(run: Run, reason: str) -> Report:

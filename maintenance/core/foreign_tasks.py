@@ -15,15 +15,13 @@ from django_celery_beat.models import PeriodicTask
 
 from maintenance.core.errors import UnknownName
 from maintenance.core.registry import PREFIX, task_named
+from maintenance.core.watched_tasks import SLOT_HEADER
 
 if TYPE_CHECKING:
     from maintenance.models import Run
 
-#: Headers of a message: which slot it is for. Beat's own name of the first is kept, tools read it.
+#: The header in which beat names the schedule; tools read it.
 NAME_HEADER = "periodic_task_name"
-SLOT_HEADER = "maintenance_slot"
-
-_WATCHED = "maintenance_watches_tasks"
 
 
 def is_foreign(task: str) -> bool:
@@ -35,11 +33,6 @@ def is_foreign(task: str) -> bool:
         return task_named(task).name != task
     except UnknownName:
         return not task.startswith(PREFIX) or "." in task.removeprefix(PREFIX)
-
-
-def is_watched(app: Celery) -> bool:
-    """Tell whether the workers of an application tell the ledger what becomes of its own tasks."""
-    return bool(getattr(app, _WATCHED, False))
 
 
 @dataclass(frozen=True, slots=True)

@@ -101,6 +101,14 @@ class HolderLost(Exception):
         self.run = run
 
 
+class TooLate(Exception):
+    """The run did not start before its deadline."""
+
+    def __init__(self, run: Run) -> None:
+        super().__init__(str(run.id))
+        self.run = run
+
+
 class Overlap(Exception):
     """Another run of the same task on the same target is at work."""
 
@@ -117,17 +125,20 @@ def claim(
 
     A message sent by application code has no row yet: it is written here. A run whose lease has run
     out is taken over, which counts a death. Raises :class:`NotClaimed` for a message that must do
-    nothing, :class:`Overlap` where another run holds the same task and target, and
-    :class:`HolderLost` where the run ends because its worker was lost.
+    nothing, :class:`Overlap` where another run holds the same task and target, :class:`TooLate` for a
+    run that has not started before its deadline, and :class:`HolderLost` where the run ends because its
+    worker was lost.
     """
     admit(run_id, spec, target, options)
     with transaction.atomic():
         run = Run.objects.select_for_update().annotate(ledger_now=Now()).get(id=run_id)
         now: datetime = run.ledger_now
-        if run.is_finished or (run.state == RunState.RUNNING and _lease_is_alive(run, now)):
+        if run.is_finished or (run.state == RunState.RUNNING and lease_is_alive(run, now)):
             raise NotClaimed(run.state)
         if run.available_at and run.available_at > now + timedelta(seconds=1):
             raise NotClaimed("not due before " + run.available_at.isoformat())
+        if run.attempt == 0 and run.deadline_at is not None and run.deadline_at < now:
+            raise TooLate(run)
         if run.state == RunState.RUNNING:
             if run.cancel_requested or run.deaths + 1 >= MOST_DEATHS:
                 raise HolderLost(run)
@@ -154,6 +165,14 @@ def claim(
     raise NotClaimed("the other run has just ended")
 
 
+def overdue(run: Run) -> str:
+    """Say that a run has not started before its deadline."""
+    assert run.deadline_at is not None
+    return (
+        f"it had to start by {run.deadline_at:%Y-%m-%d %H:%M:%S %Z}, and no worker took it by then"
+    )
+
+
 def admit(run_id: uuid.UUID, spec: TaskSpec, target: str, options: Mapping[str, Any]) -> None:
     """Write the row of a message that application code sent; do nothing where it has one."""
     fields = _new_run_fields(spec, target, options, Origin(Trigger.API), run_id)
@@ -165,7 +184,8 @@ def forget_message(run_id: uuid.UUID) -> None:
     Run.objects.filter(id=run_id, state=RunState.QUEUED).update(published_at=None)
 
 
-def _lease_is_alive(run: Run, now: datetime) -> bool:
+def lease_is_alive(run: Run, now: datetime) -> bool:
+    """Tell whether the worker of a running run was heard of within its lease."""
     return run.heartbeat_at is not None and now - run.heartbeat_at < timedelta(
         seconds=LEASE_SECONDS
     )

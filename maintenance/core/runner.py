@@ -140,8 +140,8 @@ def _execute(
     except ledger.HolderLost as lost:
         revive(lost.run)
         raise Ignore from None
-    except ledger.Overlap as overlap:
-        return _skip_for_overlap(overlap)
+    except (ledger.Overlap, ledger.TooLate) as refusal:
+        return _skip(refusal)
 
     pings.run_started(ledger.run_facts(run))
     try:
@@ -251,14 +251,16 @@ def _checked(spec: TaskSpec, report: Report, *, is_dry_run: bool) -> Report:
     return replace(plain_report(report), state=plain(report.state), follow_up=follow_up)
 
 
-def _skip_for_overlap(overlap: ledger.Overlap) -> dict[str, Any]:
-    other = overlap.other
-    reason = (
+def _skip(refusal: ledger.Overlap | ledger.TooLate) -> dict[str, Any]:
+    run = refusal.run
+    reason = ledger.overdue(run) if isinstance(refusal, ledger.TooLate) else _overlap(refusal.other)
+    return _end(run, RunState.SKIPPED, stop_report(run, RunState.SKIPPED, reason), reason)
+
+
+def _overlap(other: Run) -> str:
+    return (
         f"Another run of {other.short_task} on {other.target or 'the site'} ({other.id})"
         f" has been at work since {other.started_at:%Y-%m-%d %H:%M:%S %Z}."
-    )
-    return _end(
-        overlap.run, RunState.SKIPPED, stop_report(overlap.run, RunState.SKIPPED, reason), reason
     )
 
 

@@ -16,8 +16,9 @@ from django.db.models.functions import Now
 from kombu.exceptions import EncodeError, OperationalError
 from redis.exceptions import RedisError
 
-from maintenance.core.foreign_tasks import ForeignMessage, is_foreign, is_watched, read_messages
+from maintenance.core.foreign_tasks import ForeignMessage, is_foreign, read_messages
 from maintenance.core.redaction import redact
+from maintenance.core.watched_tasks import is_watched
 from maintenance.models import Run, RunState
 
 logger = logging.getLogger("maintenance.dispatch")

@@ -5,6 +5,7 @@ from datetime import datetime
 from django.db.models import Exists, OuterRef, QuerySet
 
 from maintenance.core import ledger
+from maintenance.core.errors import LostLease
 from maintenance.core.policies import WAITS_FOR
 from maintenance.core.reports import Report, ReportDocument
 from maintenance.core.slot_rows import HOLD
@@ -51,12 +52,12 @@ def skip_overdue(now: datetime) -> list[tuple[Run, ReportDocument]]:
     Takes place within the leader's transaction. A worker that gets one first ends it the same way.
     """
     overdue = Run.objects.filter(state=RunState.QUEUED, attempt=0, deadline_at__lt=now)
-    return [(run, end_overdue(run)) for run in overdue[:_OVERDUE_PER_LOOK]]
-
-
-def end_overdue(run: Run) -> ReportDocument:
-    """Skip a run that did not start in time. Raises ``LostLease`` where it has ended."""
-    assert run.deadline_at is not None
-    reason = f"it had to start by {run.deadline_at:%Y-%m-%d %H:%M:%S %Z} and no worker took it"
-    report = Report(f"{run.title} skipped", f"Skipped: {reason}")
-    return ledger.finish(run, RunState.SKIPPED, report, reason)
+    ended: list[tuple[Run, ReportDocument]] = []
+    for run in overdue[:_OVERDUE_PER_LOOK]:
+        reason = ledger.overdue(run)
+        report = Report(f"{run.title} skipped", f"Skipped: {reason}")
+        try:
+            ended.append((run, ledger.finish(run, RunState.SKIPPED, report, reason)))
+        except LostLease:  # a worker has just taken it
+            continue
+    return ended
