@@ -14,5 +14,6 @@ MONTHLY: tuple[Schedule, ...] = (
     # within a week needs another remedy, which the weekly report on index bloat makes visible.
     Schedule("reindex_bloated_indexes", "30 3 1 * *", "Rebuild fragmented indexes"),
     Schedule("review_caching_strategy", "40 4 1 * *", "Review and update caching strategy"),
+    Schedule("report_orphaned_media", "20 3 1 * *", "Image Optimization"),
     Schedule("trim_reports", "50 4 1 * *", "Performance Logging"),
 )

@@ -1,8 +1,11 @@
 """Tasks on media files and on static files, as visitors get them."""
 
-from maintenance.conf import MediaTarget, SiteTarget
+from collections.abc import Callable, Iterator
+
+from maintenance.conf import MediaTarget, SiteTarget, configuration
+from maintenance.core.errors import Skipped
 from maintenance.core.job import Job
-from maintenance.core.options import NoOptions
+from maintenance.core.options import DryRunOption, NoOptions
 from maintenance.core.registry import TargetKind
 from maintenance.core.reports import Report
 from maintenance.core.task import maintenance_task
@@ -22,6 +25,48 @@ def optimize_images(job: Job[MediaTarget, OptimizeOptions]) -> Report:
     from maintenance.web.images import run
 
     return run.optimize_images(job)
+
+
+@maintenance_task(queue="low", target=TargetKind.MEDIA)
+def report_orphaned_media(job: Job[MediaTarget, NoOptions]) -> Report:
+    """Name media files that no row names, and rows whose file is not there."""
+    from maintenance.web.images import orphans
+
+    return orphans.report_orphaned_media(job, _names_of(job.target))
+
+
+@maintenance_task(
+    queue="low",
+    target=TargetKind.MEDIA,
+    options=DryRunOption,
+    writes=True,
+    dangerous="remove_media",
+    soft_time_limit_seconds=3 * 3600,
+)
+def remove_orphaned_media(job: Job[MediaTarget, DryRunOption]) -> Report:
+    """Delete media files that no row names; cannot be undone."""
+    from maintenance.web.images import orphans
+
+    return orphans.remove_orphaned_media(job, _names_of(job.target))
+
+
+def _names_of(target: MediaTarget) -> Callable[[], Iterator[str]]:
+    """Return what asks models and databases for every name of a file; each call asks anew."""
+    if not target.models and not target.references:
+        raise Skipped(
+            "not configured: nothing says which files are in use; set models = true, or references"
+        )
+
+    def ask() -> Iterator[str]:
+        from maintenance.postgres.answers import first_column
+        from maintenance.web.images.references import names_in_models
+
+        if target.models:
+            yield from names_in_models(target)
+        for reference in target.references:
+            yield from first_column(configuration().database(reference.database), reference.sql)
+
+    return ask
 
 
 @maintenance_task(queue="low", target=TargetKind.SITE)

@@ -126,6 +126,16 @@ class FolderPlace:
         _sync_folder(path.parent)
         return MediaFile(file.name, written.st_size, written.st_mtime_ns)
 
+    def exists(self, name: str) -> bool:
+        """See :meth:`maintenance.web.images.places.Place.exists`."""
+        try:
+            (self._root / name).stat()
+        except (FileNotFoundError, NotADirectoryError, ValueError):
+            return False
+        except OSError:
+            return True
+        return True
+
     def delete(self, file: MediaFile) -> None:
         """See :meth:`maintenance.web.images.places.Place.delete`."""
         path = self._root / file.name

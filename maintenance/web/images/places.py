@@ -53,6 +53,9 @@ class Place(Protocol):
     def replace(self, file: MediaFile, data: bytes) -> MediaFile:
         """Give a file new content under its name, whole or not at all; return it as it is then."""
 
+    def exists(self, name: str) -> bool:
+        """Tell whether something has this name, also behind a link; true where nobody can tell."""
+
     def delete(self, file: MediaFile) -> None:
         """Delete a file that is still as the walk saw it."""
 

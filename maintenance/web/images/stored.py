@@ -146,6 +146,15 @@ class StoragePlace:
         if not self._storage.exists(kept):
             self._save(kept, self.read(file))
 
+    def exists(self, name: str) -> bool:
+        """See :meth:`maintenance.web.images.places.Place.exists`."""
+        from django.core.exceptions import SuspiciousOperation  # noqa: PLC0415
+
+        try:
+            return self._storage.exists(name)
+        except SuspiciousOperation:  # a name that leads out of the storage
+            return False
+
     def delete(self, file: MediaFile) -> None:
         """See :meth:`maintenance.web.images.places.Place.delete`."""
         if self._look(file.name) != file:
