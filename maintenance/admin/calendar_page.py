@@ -1,5 +1,6 @@
 """The calendar: a month, or a day, of what will run when, and what to look at in it."""
 
+import re
 from collections import Counter, defaultdict
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, replace
@@ -34,6 +35,7 @@ MONTHS_AHEAD = 24
 FILE_DAYS = 365
 
 _INSTANT = timedelta(microseconds=1)
+_FIGURES = re.compile(r"\d[\d.:-]*")
 
 
 class CalendarForm(forms.Form):
@@ -136,7 +138,7 @@ def calendar_view(request: HttpRequest, model_admin: MaintenanceAdmin) -> HttpRe
     found = appointments(
         plans, since, until, closures=coming_closures(since, until), outage=form.outage
     )
-    met = meetings(found)
+    met, remarks = meetings(found), _remarks(found)
     context = {
         **model_admin.page_context(request),
         "title": formats.date_format(day, "DATE_FORMAT")
@@ -153,8 +155,8 @@ def calendar_view(request: HttpRequest, model_admin: MaintenanceAdmin) -> HttpRe
         "schedules": len(plans),
         "left_out": left_out,
         "frequent": [plan.name for plan in frequent],
-        "remarks": _remarks(found)[:MOST_LISTED],
-        "remarks_hidden": max(len(_remarks(found)) - MOST_LISTED, 0),
+        "remarks": remarks[:MOST_LISTED],
+        "remarks_hidden": max(len(remarks) - MOST_LISTED, 0),
         "meetings": met[:MOST_LISTED],
         "meetings_hidden": max(len(met) - MOST_LISTED, 0),
         "before": _month_before(month) if month > _first_of(today) else None,
@@ -251,23 +253,26 @@ def _kind(appointment: Appointment) -> str:
 
 
 def _remarks(found: Iterable[Appointment]) -> list[Remark]:
-    """Return what is unusual, once for each schedule and remark, in the order of time."""
+    """Return what is unusual, once for each schedule and remark, in the order of time.
+
+    Remarks that differ in their figures alone are one.
+    """
     times: Counter[tuple[str, str]] = Counter()
     first: dict[tuple[str, str], Appointment] = {}
     for appointment in found:
         if appointment.remark:
-            key = appointment.plan.name, appointment.remark
+            key = appointment.plan.name, _FIGURES.sub("", appointment.remark)
             times[key] += 1
             first.setdefault(key, appointment)
     return [
         Remark(
-            name,
-            words,
-            _kind(each),
-            timezone.localtime(each.begins_at or each.due_at),
-            times[name, words],
+            name=each.plan.name,
+            words=each.remark,
+            kind=_kind(each),
+            first_at=timezone.localtime(each.begins_at or each.due_at),
+            times=times[key],
         )
-        for (name, words), each in first.items()
+        for key, each in first.items()
     ]
 
 

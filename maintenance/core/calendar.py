@@ -144,10 +144,9 @@ class _Course:
 
     def _appointment(self, decision: Decision, sent: datetime, remark: str) -> Appointment:
         plan, due = self._plan, decision.slot
-        if plan.policy.pause:
-            return Appointment(plan, due, None, plan.idle or decision.reason)
         if decision.outcome is Outcome.SKIP:
-            return Appointment(plan, due, None, f"will be skipped: {decision.reason}")
+            remark = plan.idle or f"will be skipped: {decision.reason}"
+            return Appointment(plan, due, None, remark)
         if self._waits_until is not None and sent < self._waits_until:
             return Appointment(plan, due, None, "its run before waits for the same window")
         overlaps = self._is_at_work_until is not None and sent < self._is_at_work_until
