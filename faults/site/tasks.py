@@ -69,6 +69,7 @@ class _PointedProgress:
     def __init__(self, progress: Progress, point: str) -> None:
         self._progress = progress
         self._point = point
+        self.check = progress.check
 
     def update(self, *args: Any, **details: Any) -> None:
         self._progress.update(*args, **details)

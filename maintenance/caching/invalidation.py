@@ -83,6 +83,7 @@ def reason_to_refuse(cache: OpenCache) -> str:
 
 def _apply(cache: OpenCache, result: RuleResult, *, writes: bool, progress: Progress) -> RuleResult:
     rule = result.rule
+    progress.check()
     result.keys_there, result.keys_dropped = _drop_keys(cache, rule.keys, writes=writes)
     for pattern in (*rule.patterns, *(escape_glob(prefix) + "*" for prefix in rule.prefixes)):
         reason = _unmatchable(cache, pattern)

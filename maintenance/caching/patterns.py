@@ -110,7 +110,7 @@ def drop_pattern(
     written since. Where the server does not track idle time (an LFU policy) nothing is dropped and
     ``tally.idle_time_missing`` says why.
     """
-    with exchange(client) as wire, exchange(client) as questions:
+    with exchange(client, progress.check) as wire, exchange(client) as questions:
         _Drop(
             wire,
             questions,

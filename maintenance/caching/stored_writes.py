@@ -57,20 +57,22 @@ def write(
     ttl_seconds: int,
     on_batch: OnBatch,
     stored_key: Callable[[str], bytes] | None = None,
+    *,
+    check: Callable[[], None] = lambda: None,
 ) -> WriteTally:
     """Store ``values`` under their ``stored_key``, each with a time-out of its own within :data:`TTL_JITTER_RATIO`.
 
     Each key is written by one command with its time-out: a process that is killed between two of
     them leaves no value behind that never expires, and a second run writes the same keys again. A
     key that the backend or a full server refuses is counted, and the others are written. Raises
-    redis-py's errors for anything else. Memory: one batch of at most 256 kB, or one value.
+    redis-py's errors for anything else. ``check`` is called before each batch. Memory: one batch of at most 256 kB, or one value.
     """
     encode = encoder_of(cache.cache)
     if cache.client is None or encode is None:
-        return _write_by_api(cache.cache, values, ttl_seconds, on_batch)
+        return _write_by_api(cache.cache, values, ttl_seconds, on_batch, check)
     tally = WriteTally()
     done = 0
-    with exchange(cache.client) as wire:
+    with exchange(cache.client, check) as wire:
         batches = _batches(values, stored_key or cache.stored_key, encode, ttl_seconds, tally)
         for count, replies in wire.run_ahead(batches):
             for reply in replies:
@@ -132,13 +134,18 @@ def _batches(
 
 
 def _write_by_api(
-    cache: BaseCache, values: Mapping[str, Any], ttl_seconds: int, on_batch: OnBatch
+    cache: BaseCache,
+    values: Mapping[str, Any],
+    ttl_seconds: int,
+    on_batch: OnBatch,
+    check: Callable[[], None],
 ) -> WriteTally:
     """Any backend of Django: ``set_many`` a batch at a time, whose keys share a time-out."""
     tally = WriteTally()
     keys = list(values)
     for start in range(0, len(keys), KEYS_PER_WRITE):
         part = {key: values[key] for key in keys[start : start + KEYS_PER_WRITE]}
+        check()
         try:
             refused = cache.set_many(part, timeout=jittered(ttl_seconds))
         except REFUSED_VALUES as error:

@@ -219,6 +219,7 @@ class _Warming:
                 done, total, phase=f"writing {one.name}", unit="keys"
             ),
             self.values.stored_key,
+            check=self.progress.check,
         )
         result.keys_written, result.keys_refused = tally.keys_written, tally.keys_refused
         result.first_refusal = tally.first_refusal
@@ -265,6 +266,7 @@ class _Warming:
 
     def _render(self, page: PageRequest, result: WarmerResult) -> Sequence[str]:
         """Render one page and return the keys that were stored."""
+        self.progress.check()
         result.keys_looked_at += 1
         answer = run_function(
             result.warmer, partial(render_page, self.alias, page, self._page_is_due)

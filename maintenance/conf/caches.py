@@ -58,6 +58,7 @@ class CacheTarget(Section):
     warming_limit: Rate = "10/s"
     invalidate: Mapping[str, InvalidationRule] = Field(default_factory=dict)
     allow: tuple[Dangerous, ...] = ()
+    max_concurrent_runs: int | None = Field(default=None, gt=0)  # over all workers
 
     @model_validator(mode="after")
     def _one_source(self) -> Self:

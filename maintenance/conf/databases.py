@@ -82,7 +82,8 @@ class DatabaseTarget(Section):
     ``log_directory`` is where the server's log
     lies on the worker's machine, a folder or a pattern for the files in it; left out, the log is
     read through the server, where the role may.
-    Scheduled work that writes waits for one of ``windows``, where there are any.
+    Scheduled work that writes waits for one of ``windows``, where there are any; all work waits while
+    ``max_concurrent_runs`` are at work on it.
     """
 
     alias: str = ""
@@ -98,6 +99,7 @@ class DatabaseTarget(Section):
     size_limit_bytes: int | None = Field(default=None, gt=0)  # of its disk or plan, if known
     windows: tuple[MaintenanceWindow, ...] = ()
     jobs: int = Field(default=2, gt=0, le=64)  # sessions that repair at once
+    max_concurrent_runs: int | None = Field(default=None, gt=0)  # over all workers
     pacing: Pacing = Field(default_factory=Pacing)
     allow: tuple[Dangerous, ...] = ()
 

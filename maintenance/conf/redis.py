@@ -63,6 +63,7 @@ class RedisTarget(Section):
     memory_limit_bytes: int | None = Field(default=None, gt=0)
     reclaim: ReclaimRules = Field(default_factory=ReclaimRules)
     allow: tuple[Dangerous, ...] = ()
+    max_concurrent_runs: int | None = Field(default=None, gt=0)  # over all workers
 
     @model_validator(mode="after")
     def _sentinels_have_a_name(self) -> Self:

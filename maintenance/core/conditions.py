@@ -33,6 +33,12 @@ def open_window(windows: Sequence[Window], now: datetime) -> OpenWindow | None:
     return OpenWindow(closes.timestamp(), opens_again.timestamp())
 
 
+def like_that_waits(run: Run) -> Run | None:
+    """Return a run of the same work that waits already, for a better time or for others to end."""
+    queued = Run.objects.filter(task=run.task, target=run.target, state=RunState.QUEUED)
+    return queued.filter(options=run.options).exclude(reason="").exclude(id=run.id).first()
+
+
 def require_good_time(run: Run, windows: Sequence[Window], now: datetime) -> None:
     """Raise ``Postponed`` outside of a target's windows, ``Skipped`` where its like waits already.
 
@@ -41,8 +47,7 @@ def require_good_time(run: Run, windows: Sequence[Window], now: datetime) -> Non
     opens = None if closes_at(windows, now) else opens_at(windows, now)
     if opens is None or run.is_by_hand:
         return
-    queued = Run.objects.filter(task=run.task, target=run.target, state=RunState.QUEUED)
-    waiting = queued.filter(options=run.options).exclude(reason="").first()
+    waiting = like_that_waits(run)
     opening = format_time(opens.astimezone(ZoneInfo(configuration().timezone)))
     where = f"outside of its maintenance windows; the next one opens at {opening}"
     if waiting is not None:

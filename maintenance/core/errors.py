@@ -46,3 +46,7 @@ class Cancelled(MaintenanceError):
 
 class LostLease(MaintenanceError):
     """Another worker took the run over; this one must stop and write nothing more."""
+
+
+class LeaseUnknown(MaintenanceError):
+    """Whether the run is still ours cannot be told: the ledger has been away too long. Retried."""

@@ -6,7 +6,7 @@ from django.db import InterfaceError as LedgerInterfaceError
 from django.db import InternalError as LedgerInternalError
 from django.db import OperationalError as LedgerOperationalError
 
-from maintenance.core.errors import MaintenanceError, TargetUnavailable
+from maintenance.core.errors import LeaseUnknown, MaintenanceError, TargetUnavailable
 
 # SQLSTATE classes and codes that a later attempt may not meet again (PostgreSQL documentation,
 # appendix A): connection exceptions, deadlock and serialization failures; out of memory, too many
@@ -24,7 +24,6 @@ LEDGER_AWAY: tuple[type[Exception], ...] = (
 )
 
 _TRANSIENT_ERRORS: tuple[type[Exception], ...] = (
-    TargetUnavailable,
     ConnectionError,
     TimeoutError,
     redis.exceptions.ConnectionError,
@@ -44,6 +43,6 @@ def is_transient(error: BaseException) -> bool:
         return code.startswith(_TRANSIENT_CLASSES) or code in _TRANSIENT_CODES
     if isinstance(error, redis.exceptions.AuthenticationError):
         return False  # a subclass of ConnectionError, but the password will not change by itself
-    if isinstance(error, MaintenanceError) and not isinstance(error, TargetUnavailable):
-        return False
+    if isinstance(error, MaintenanceError):
+        return isinstance(error, TargetUnavailable | LeaseUnknown)
     return isinstance(error, _TRANSIENT_ERRORS)

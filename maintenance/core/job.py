@@ -23,6 +23,12 @@ class Progress(Protocol):
         before each table and each batch.
         """
 
+    def check(self) -> None:
+        """Raise what :meth:`update` would, and record nothing.
+
+        Called right before each statement and each batch that writes: it costs a look at a clock.
+        """
+
 
 class SilentProgress:
     """Progress that nobody watches: for commands that measure and print, and for tests."""
@@ -30,6 +36,9 @@ class SilentProgress:
     def update(
         self, done: int, total: int | None = None, *, phase: str = "", unit: str = ""
     ) -> None:
+        """Do nothing."""
+
+    def check(self) -> None:
         """Do nothing."""
 
 

@@ -27,9 +27,10 @@ from typing import Any
 from django.db import DatabaseError, InterfaceError, connection
 
 from maintenance.core import ledger
-from maintenance.core.errors import Cancelled, LostLease
+from maintenance.core.errors import Cancelled, LeaseUnknown, LostLease, MaintenanceError
 from maintenance.core.failures import LEDGER_AWAY
 from maintenance.core.redaction import redact
+from maintenance.core.sessions import Interruption
 from maintenance.models import Run
 
 logger = logging.getLogger("maintenance.lease")
@@ -41,6 +42,11 @@ LAST_START_RATIO = 2 / 3
 
 #: How often the ledger is asked whether somebody wants the run to stop: reading a row by its key.
 LOOK_SECONDS = 1.0
+#: A run that has to stop gets so long to come to its next batch, and to end its statements itself.
+STOP_SECONDS = 1.0
+#: After so long its sessions are ended, whatever they do. With the look before and the time to
+#: connect that is less than the five seconds that a person waits who asked it to stop.
+END_SECONDS = 2.5
 
 
 def steady_seconds() -> float:
@@ -57,7 +63,7 @@ class Lease:
         """Hold ``run``, which was claimed after ``granted_at`` by :func:`steady_seconds`."""
         self._run = run
         self._confirmed_at = granted_at
-        self._stop: Exception | None = None
+        self._stop: MaintenanceError | None = None
 
     @property
     def age_seconds(self) -> float:
@@ -65,20 +71,21 @@ class Lease:
         return steady_seconds() - self._confirmed_at
 
     @property
-    def stop(self) -> Exception | None:
+    def stop(self) -> MaintenanceError | None:
         """Why the work has to end: lost, cancelled, or unknown for too long."""
         return self._stop
 
     def check(self) -> None:
         """Raise unless the run is ours for long enough to begin the next piece of work.
 
-        Raises ``LostLease``, ``Cancelled``, and Django's error where the ledger has been away for
-        too long.
+        Raises ``LostLease``, ``LeaseUnknown``, and ``Cancelled`` for a run that is certainly ours.
         """
-        if self._stop is not None:
+        if isinstance(self._stop, LostLease):
             raise self._stop
         if self.age_seconds > ledger.LEASE_SECONDS * TRUSTED_RATIO:
             self.renew()
+        if self._stop is not None:
+            raise self._stop
 
     def renew(self, **progress: Any) -> None:
         """Write a heartbeat with ``progress`` fields of the row. Raises as :meth:`check`."""
@@ -90,9 +97,9 @@ class Lease:
             raise
         except LEDGER_AWAY as error:
             connection.close()
-            if self.age_seconds > ledger.LEASE_SECONDS * LAST_START_RATIO:
-                raise
             reason = redact(str(error))
+            if self.age_seconds > ledger.LEASE_SECONDS * LAST_START_RATIO:
+                raise LeaseUnknown(f"The ledger is away: {reason}") from error
             logger.warning("Run %s could not be noted to be at work: %s", self._run.id, reason)
             return
         self._confirmed_at = max(self._confirmed_at, asked_at)
@@ -100,35 +107,77 @@ class Lease:
             self._stop = Cancelled("Cancelled on request.")
             raise self._stop
 
-    def keep(self, ended: threading.Event) -> None:
-        """Renew until ``ended``, in a thread of its own; note why the work has to stop."""
-        next_renewal_at = steady_seconds() + ledger.HEARTBEAT_SECONDS
+    def look(self, *, renew: bool) -> None:
+        """Renew, or ask only whether the run is to stop; note why it has to. Raises nothing."""
         try:
-            while not ended.wait(min(LOOK_SECONDS, ledger.HEARTBEAT_SECONDS)):
-                try:
-                    if steady_seconds() >= next_renewal_at:
-                        next_renewal_at = steady_seconds() + ledger.HEARTBEAT_SECONDS
-                        self.renew()
-                    elif ledger.is_asked_to_stop(self._run):
-                        self._stop = Cancelled("Cancelled on request.")
-                except (Cancelled, LostLease) as stop:
-                    self._stop = stop
-                except (DatabaseError, InterfaceError) as error:
-                    connection.close()
-                    if self.age_seconds > ledger.LEASE_SECONDS:
-                        self._stop = error
-        finally:
+            if renew:
+                self.renew()
+            elif ledger.is_asked_to_stop(self._run):
+                self._stop = Cancelled("Cancelled on request.")
+        except Cancelled:
+            return  # noted by the renewal
+        except (LostLease, LeaseUnknown) as stop:
+            self._stop = stop
+        except (DatabaseError, InterfaceError):
             connection.close()
 
 
+class _Keeper:
+    """What the thread beside the work does until the work ends."""
+
+    def __init__(self, lease: Lease, interruption: Interruption | None) -> None:
+        self._lease = lease
+        self._interruption = interruption
+        self._ended = threading.Event()
+        self._stops_since: float | None = None
+
+    def end(self) -> None:
+        self._ended.set()
+
+    def run(self) -> None:
+        next_renewal_at = steady_seconds() + ledger.HEARTBEAT_SECONDS
+        try:
+            while not self._ended.wait(min(LOOK_SECONDS, ledger.HEARTBEAT_SECONDS)):
+                due = steady_seconds() >= next_renewal_at
+                if due:
+                    next_renewal_at = steady_seconds() + ledger.HEARTBEAT_SECONDS
+                self._lease.look(renew=due)
+                if self._lease.stop is not None and self._interruption is not None:
+                    self._interrupt(self._interruption)
+        finally:
+            connection.close()
+
+    def _interrupt(self, interruption: Interruption) -> None:
+        """End what the work waits for, once it had the time to end it by itself."""
+        now = steady_seconds()
+        if self._stops_since is None:
+            self._stops_since = now
+        stopping_seconds = now - self._stops_since
+        if stopping_seconds >= END_SECONDS:
+            interruption.end()
+        elif stopping_seconds >= STOP_SECONDS:
+            # Younger statements tidy up after the ones that were cancelled.
+            interruption.cancel(stopping_seconds)
+
+
 @contextmanager
-def kept(lease: Lease) -> Iterator[None]:
-    """Keep the lease from a thread while the body works."""
-    ended = threading.Event()
-    thread = threading.Thread(target=lease.keep, args=(ended,), name="lease", daemon=True)
+def kept(lease: Lease, interruption: Interruption | None = None) -> Iterator[None]:
+    """Keep the lease from a thread while the body works, and end the body's work when it is gone.
+
+    Raises the lease's ``stop`` in place of whatever the body raised over it, and where the body's
+    statements were ended. Without an ``interruption`` nothing of the body's is ended.
+    """
+    keeper = _Keeper(lease, interruption)
+    thread = threading.Thread(target=keeper.run, name="lease", daemon=True)
     thread.start()
     try:
         yield
+    except Exception as error:
+        if lease.stop is not None and error is not lease.stop:
+            raise lease.stop from error
+        raise
     finally:
-        ended.set()
+        keeper.end()
         thread.join(timeout=ledger.HEARTBEAT_SECONDS)
+    if lease.stop is not None and interruption is not None and interruption.struck:
+        raise lease.stop

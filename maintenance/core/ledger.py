@@ -16,6 +16,7 @@ from django.db.models import Q
 from django.db.models.functions import Now
 from django.utils import timezone
 
+from maintenance.core.concurrency import reason_to_wait
 from maintenance.core.errors import Cancelled, LostLease
 from maintenance.core.ledger_clock import ledger_now
 from maintenance.core.redaction import redact
@@ -78,7 +79,7 @@ def _new_run_fields(
         "task": spec.name,
         "target": target,
         "options": dict(options),
-        "resource": spec.resource,
+        "resource": spec.resource_of(options),
         "queue": spec.queue,
         "checklist": origin.checklist,
         "schedule": origin.schedule,
@@ -118,6 +119,15 @@ class Overlap(Exception):
         self.other = other
 
 
+class Waits(Exception):
+    """Runs of others are at work beside which this one may not begin; ``reason`` says which."""
+
+    def __init__(self, run: Run, reason: str) -> None:
+        super().__init__(reason)
+        self.run = run
+        self.reason = reason
+
+
 def claim(
     run_id: uuid.UUID, spec: TaskSpec, target: str, options: Mapping[str, Any], worker: str
 ) -> Run:
@@ -126,7 +136,8 @@ def claim(
     A message sent by application code has no row yet: it is written here. A run whose lease has run
     out is taken over, which counts a death. Raises :class:`NotClaimed` for a message that must do
     nothing, :class:`Overlap` where another run holds the same task and target, :class:`TooLate` for a
-    run that has not started before its deadline, and :class:`HolderLost` where the run ends because its
+    run that has not started before its deadline, :class:`Waits` where another task holds what this one
+    needs or as many runs are at work as may be, and :class:`HolderLost` where the run ends because its
     worker was lost.
     """
     admit(run_id, spec, target, options)
@@ -146,10 +157,14 @@ def claim(
         run.state = RunState.RUNNING
         run.attempt += 1
         run.worker = worker
+        run.resource = spec.resource_of(options)
         run.started_at = run.heartbeat_at = now
         run.finished_at = run.available_at = None
         run.reason = run.phase = ""
         run.progress_done, run.progress_total = 0, None
+        reason = reason_to_wait(run, spec)
+        if reason:
+            raise Waits(Run.objects.get(id=run_id), reason)
         try:
             with transaction.atomic():
                 run.save()
@@ -158,7 +173,7 @@ def claim(
                 resource=run.resource, target=run.target, state=RunState.RUNNING
             ).first()
             if other is not None:
-                raise Overlap(Run.objects.get(id=run_id), other) from None
+                raise _in_the_way(Run.objects.get(id=run_id), other) from None
         else:
             return run
     forget_message(run_id)
@@ -171,6 +186,16 @@ def overdue(run: Run) -> str:
     return (
         f"it had to start by {run.deadline_at:%Y-%m-%d %H:%M:%S %Z}, and no worker took it by then"
     )
+
+
+def _in_the_way(run: Run, other: Run) -> Overlap | Waits:
+    if other.task == run.task:
+        return Overlap(run, other)
+    reason = (
+        f"{other.short_task} ({other.id}) has the {run.resource} of {run.target or 'the site'} to"
+        f" itself since {other.started_at:%Y-%m-%d %H:%M:%S %Z}"
+    )
+    return Waits(run, reason)
 
 
 def admit(run_id: uuid.UUID, spec: TaskSpec, target: str, options: Mapping[str, Any]) -> None:
@@ -335,11 +360,13 @@ def waits_for_a_start(run_id: uuid.UUID) -> bool:
     return state in (None, RunState.QUEUED)
 
 
-def postpone(run_id: uuid.UUID, delay_seconds: float, *, held: bool) -> None:
-    """Let a queued run wait; ``held`` as for :func:`requeue`."""
+def postpone(run_id: uuid.UUID, delay_seconds: float, *, held: bool, reason: str = "") -> None:
+    """Let a queued run wait; ``held`` and ``reason`` as for :func:`requeue`."""
     now = ledger_now()
     Run.objects.filter(id=run_id, state=RunState.QUEUED).update(
-        available_at=now + timedelta(seconds=delay_seconds), published_at=now if held else None
+        available_at=now + timedelta(seconds=delay_seconds),
+        published_at=now if held else None,
+        reason=redact(reason),
     )
 
 

@@ -52,6 +52,8 @@ class TaskSpec:
     The time limits are Celery's, in seconds; a server's own statement timeout comes first.
     ``writes`` marks a task that changes a target: it has a dry run and a permission of its own.
     ``dangerous`` marks one that can harm a site: it runs only on targets whose ``allow`` names it.
+    ``shared_resource`` is what it may not work on beside other tasks of the same name for it, by
+    default only beside itself. ``max_concurrent`` limits its runs on all targets and workers together.
     """
 
     name: str
@@ -66,6 +68,8 @@ class TaskSpec:
     soft_time_limit_seconds: float
     time_limit_seconds: float
     dangerous: Dangerous | None = None
+    shared_resource: str = ""
+    max_concurrent: int | None = None
 
     @property
     def short_name(self) -> str:
@@ -75,7 +79,15 @@ class TaskSpec:
     @property
     def resource(self) -> str:
         """What of its target a run has to itself: no two runs of one resource are at work at once."""
-        return self.name
+        return self.shared_resource or self.name
+
+    def resource_of(self, options: Mapping[str, Any]) -> str:
+        """Return the resource of a run with these options: a dry run stands in nobody's way."""
+        return self.name if self._is_dry_run(options) else self.resource
+
+    def _is_dry_run(self, options: Mapping[str, Any]) -> bool:
+        default = any(f.name == "dry_run" and f.default is True for f in fields(self.options_type))
+        return bool(options.get("dry_run", default))
 
     @property
     def has_dry_run(self) -> bool:

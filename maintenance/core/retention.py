@@ -60,6 +60,7 @@ def trim_reports(job: Job[None, RetentionOptions]) -> Report:
         job.progress.update(deleted, total, phase="deleting", unit="runs")
         for files in StoredReport.objects.filter(run__in=ids).values_list("files", flat=True):
             configured_store().delete(files)
+        job.progress.check()
         Run.objects.filter(id__in=ids).delete()
         deleted += len(ids)
     outcome = Outcome(action, Verdict.WORKED, before={"runs": total}, after={"runs": 0})

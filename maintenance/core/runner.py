@@ -23,7 +23,13 @@ from redis.exceptions import RedisError
 
 from maintenance.conf import configuration
 from maintenance.core import ledger, pings
-from maintenance.core.conditions import open_window, require_good_time, require_leave
+from maintenance.core.concurrency import wait_seconds
+from maintenance.core.conditions import (
+    like_that_waits,
+    open_window,
+    require_good_time,
+    require_leave,
+)
 from maintenance.core.dispatch import failure_report, revive
 from maintenance.core.errors import Cancelled, LostLease, Postponed, Skipped
 from maintenance.core.failures import LEDGER_AWAY, is_transient
@@ -36,6 +42,8 @@ from maintenance.core.recording import record, run_logger
 from maintenance.core.redaction import redact
 from maintenance.core.registry import TaskSpec
 from maintenance.core.reports import Report
+from maintenance.core.run_marks import RunMark, marked
+from maintenance.core.sessions import Interruption, end_expired_sessions
 from maintenance.core.steps import LedgerSteps
 from maintenance.models import Run, RunState
 from maintenance.reports.plain import plain, plain_report
@@ -53,6 +61,15 @@ FINISH_PATIENCE_SECONDS = 60.0
 LEDGER_AWAY_SECONDS = 5.0
 #: What is postponed to a time that is past comes again after this long, not in a tight loop.
 SHORTEST_POSTPONEMENT_SECONDS = 1.0
+
+#: Why a run is not claimed.
+NOT_NOW = (
+    ledger.NotClaimed,
+    ledger.HolderLost,
+    ledger.Overlap,
+    ledger.TooLate,
+    ledger.Waits,
+)
 
 T = TypeVar("T")
 
@@ -89,7 +106,7 @@ class LedgerProgress:
         self, done: int, total: int | None = None, *, phase: str = "", unit: str = ""
     ) -> None:
         """Store how far the run is; see :class:`maintenance.core.job.Progress`."""
-        self._lease.check()
+        self.check()
         now = time.monotonic()
         if now - self._written_at < PROGRESS_SECONDS and done != total:
             return
@@ -98,6 +115,10 @@ class LedgerProgress:
         self._lease.renew(
             phase=phase[:200], progress_done=done, progress_total=total, progress_unit=unit
         )
+
+    def check(self) -> None:
+        """Raise unless the run is certainly ours, and nobody asked it to stop."""
+        self._lease.check()
 
 
 def _show(task: Carrier, state: str, meta: dict[str, Any]) -> None:
@@ -134,18 +155,31 @@ def _execute(
         logger.warning("Run %s waits for the ledger: %s", run_id, redact(str(error)))
         connection.close()
         raise task.retry(countdown=LEDGER_AWAY_SECONDS, max_retries=None) from None
-    except ledger.NotClaimed as answer:
-        logger.info("Message for run %s does nothing: %s", run_id, answer)
-        raise Ignore from None
-    except ledger.HolderLost as lost:
-        revive(lost.run)
-        raise Ignore from None
-    except (ledger.Overlap, ledger.TooLate) as refusal:
-        return _skip(refusal)
-
+    except NOT_NOW as answer:
+        return _without_work(run_id, answer)
     pings.run_started(ledger.run_facts(run))
+    return _attempt(task, spec, run, options, Lease(run, asked_at))
+
+
+def _without_work(run_id: uuid.UUID, answer: Exception) -> dict[str, Any]:
+    """End the message of a run that is not claimed, and the run where that is its end."""
+    if isinstance(answer, ledger.Overlap | ledger.TooLate):
+        return _skip(answer)
+    if isinstance(answer, ledger.Waits):
+        return _wait_for_others(answer)
+    if isinstance(answer, ledger.HolderLost):
+        revive(answer.run)
+    else:
+        logger.info("Message for run %s does nothing: %s", run_id, answer)
+    raise Ignore from None
+
+
+def _attempt(
+    task: Carrier, spec: TaskSpec, run: Run, options: Mapping[str, Any], lease: Lease
+) -> dict[str, Any]:
+    """Work on a run that was claimed, and end it, put it off, or give it back to be tried again."""
     try:
-        report = _work(task, spec, run, options, Lease(run, asked_at))
+        report = _work(task, spec, run, options, lease)
     except LostLease as lost:
         logger.error("Run %s stops: %s", run.id, lost)
         raise Ignore from None
@@ -207,8 +241,13 @@ def _work(
     if spec.writes and not is_dry_run:
         require_leave(spec, run.target, target)
         require_good_time(run, windows, now)
-    with kept(lease), _kept_steps(run) as steps:
-        report = spec.function(
+    mark = RunMark(run.id.hex, run.attempt)
+    needs = run.deaths > 0 or (spec.writes and not is_dry_run)
+    with kept(lease, Interruption(spec, target, mark)), _kept_steps(run) as steps:
+        ended = end_expired_sessions(spec, target, needs=needs)
+        report = _report_of(
+            spec,
+            mark,
             Job(
                 target_name=run.target,
                 target=target,
@@ -220,9 +259,15 @@ def _work(
                 run_id=run.id.hex,
                 by_hand=run.is_by_hand,
                 window=open_window(windows, now),
-            )
+            ),
         )
+        report = replace(report, findings=(*report.findings, *ended))
         return _checked(spec, report, is_dry_run=is_dry_run)
+
+
+def _report_of(spec: TaskSpec, mark: RunMark, job: Job[Any, Any]) -> Report:
+    with marked(mark):
+        return spec.function(job)
 
 
 @contextmanager
@@ -262,6 +307,22 @@ def _overlap(other: Run) -> str:
         f"Another run of {other.short_task} on {other.target or 'the site'} ({other.id})"
         f" has been at work since {other.started_at:%Y-%m-%d %H:%M:%S %Z}."
     )
+
+
+def _wait_for_others(wait: ledger.Waits) -> dict[str, Any]:
+    """Let the run come again, unless its like waits already and no person asked for this one.
+
+    Its time stands on its row: no worker holds a message for it meanwhile.
+    """
+    run, reason = wait.run, wait.reason
+    like = None if run.is_by_hand else like_that_waits(run)
+    if like is not None:
+        reason = f"{reason}, and run {like.id} of the same work waits for that already."
+        return _end(run, RunState.SKIPPED, stop_report(run, RunState.SKIPPED, reason), reason)
+    delay = wait_seconds(timezone.now() - run.queued_at)
+    ledger.postpone(run.id, delay, held=False, reason=f"{reason}.")
+    logger.info("Run %s waits for %.0f s: %s", run.id, delay, redact(reason))
+    raise Ignore
 
 
 def _stop(run: Run, stop: Skipped | Cancelled) -> dict[str, Any]:

@@ -52,6 +52,8 @@ def maintenance_task(
     dangerous: Dangerous | None = None,
     retry: RetryPolicy | None = None,
     rate_limit: str | None = None,
+    max_concurrent: int | None = None,
+    resource: str = "",
     soft_time_limit_seconds: float = 1800.0,
     time_limit_seconds: float | None = None,
 ) -> "Callable[[Work], Task[Any, Any]]":
@@ -63,7 +65,9 @@ def maintenance_task(
     in the log store, a Run now button, a command and a place in Flower. The message carries
     ``target`` and ``options`` only.
 
-    ``rate_limit`` is in Celery's notation but holds over all workers. ``time_limit_seconds``
+    ``rate_limit`` is in Celery's notation but holds over all workers, as ``max_concurrent`` does,
+    the number of its runs at work at once. Tasks with the same ``resource`` never work beside each
+    other on one target: a run waits until the other task's has ended. ``time_limit_seconds``
     defaults to a minute above the soft limit. A ``dangerous`` task is off until the configuration
     of a target allows it, and can be looked at in a dry run before. Raises ``ConfigurationError``
     for an unknown queue, and for a dangerous task that does not write or has no dry run.
@@ -85,6 +89,8 @@ def maintenance_task(
             soft_time_limit_seconds=soft_time_limit_seconds,
             time_limit_seconds=time_limit_seconds or soft_time_limit_seconds + 60.0,
             dangerous=dangerous,
+            shared_resource=resource,
+            max_concurrent=max_concurrent,
         )
         if spec.dangerous and not (spec.writes and spec.has_dry_run):
             raise ConfigurationError(

@@ -64,6 +64,10 @@ class Deadline:
         unit: str = "",  # noqa: ARG002
     ) -> None:
         """Raise :class:`OutOfTime` once the time is used up."""
+        self.check()
+
+    def check(self) -> None:
+        """Raise :class:`OutOfTime` once the time is used up."""
         if self.stopped.is_set():
             raise OutOfTime
         self.budget.require_more()

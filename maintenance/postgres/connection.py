@@ -23,6 +23,7 @@ from psycopg2.extensions import connection as Connection  # noqa: N812 - it is a
 from maintenance.conf import DatabaseTarget
 from maintenance.core.errors import ConfigurationError, MissingRights, TargetUnavailable
 from maintenance.core.redaction import redact
+from maintenance.core.run_marks import current_mark
 from maintenance.postgres.time_budget import require_time_for_a_query
 
 if TYPE_CHECKING:
@@ -59,6 +60,9 @@ SERVER_NOTICES_A_CUT = {
     "tcp_user_timeout": "5s",
 }
 
+#: A longer name of a session is cut at its end (``NAMEDATALEN``): of ours the purpose is cut.
+LONGEST_NAME_BYTES = 63
+
 RecordT = TypeVar("RecordT", bound="DataclassInstance")
 
 #: Sessions that nobody uses at the moment, with the targets that they were opened for.
@@ -85,8 +89,8 @@ def connect(
 ) -> Iterator[Connection]:
     """Open an autocommit session of our own and close it afterwards.
 
-    ``purpose`` shows in ``application_name`` as ``maintenance:<purpose>``. The time limits are
-    the target's unless given; 0 means none. ``read_only`` sessions cannot write by accident.
+    ``purpose`` shows in ``application_name`` as ``maintenance:<purpose>``, within a run with its id
+    and attempt. The time limits are the target's unless given; 0 means none. ``read_only`` sessions cannot write by accident.
     Within :func:`kept_sessions` it may be one that was used before, unless ``may_be_kept`` is false.
 
     Raises :class:`TargetUnavailable` where the server cannot be reached or goes away in the body,
@@ -182,7 +186,7 @@ def _given_or(given: float | None, default: float) -> float:
 
 def _open(target: DatabaseTarget, purpose: str) -> Connection:
     parameters = dict(target.connection_parameters())
-    parameters["application_name"] = f"maintenance:{purpose}"
+    parameters["application_name"] = _session_name(purpose)
     parameters["cursor_factory"] = _MarkedCursor
     parameters.setdefault("connect_timeout", target.connect_timeout_seconds)
     for name, value in NOTICES_A_CUT.items():
@@ -199,6 +203,13 @@ def _open(target: DatabaseTarget, purpose: str) -> Connection:
         raise _connection_failure(error, address_of_parameters(parameters)) from None
     conn.autocommit = True
     return conn
+
+
+def _session_name(purpose: str) -> str:
+    """Return what the session is called: a successor and a request to cancel find it by that."""
+    mark = current_mark()
+    end = f":{mark}" if mark else ""
+    return f"maintenance:{purpose}"[: LONGEST_NAME_BYTES - len(end)] + end
 
 
 def _connection_failure(
@@ -282,7 +293,7 @@ def _limit(
 ) -> None:
     """Set every limit explicitly: a role or database may carry others that would end our work."""
     settings = {
-        "application_name": f"maintenance:{purpose}",
+        "application_name": _session_name(purpose),
         "statement_timeout": _milliseconds(statement_timeout_seconds),
         "lock_timeout": _milliseconds(lock_timeout_seconds),
         "idle_in_transaction_session_timeout": _milliseconds(IDLE_IN_TRANSACTION_SECONDS),

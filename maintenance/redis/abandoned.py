@@ -106,7 +106,7 @@ class _Server:
 def _working_on(node: Node, job: Job[RedisTarget, RemoveStreamsOptions]) -> Iterator[_Server]:
     with (
         exchange(node.client) as looks,
-        exchange(node.client) as writes,
+        exchange(node.client, job.progress.check) as writes,
         probing(node.client) as probe,
     ):
         pace = PacedProgress(job.progress, probe, job.target.added_latency_ms)

@@ -117,7 +117,7 @@ def _trim_on(
 ) -> None:
     if not tallies:
         return
-    with exchange(node.client) as looks, exchange(node.client) as writes:
+    with exchange(node.client) as looks, exchange(node.client, job.progress.check) as writes:
         for tally in tallies:
             _FamilyTrim(tally, job, node, keys.get(tally.name), looks=looks, writes=writes).run()
 
@@ -209,7 +209,7 @@ class _FamilyTrim:
         for piece in pieces:
             if age is None or not piece.steps_follow:
                 continue
-            with exchange(self.node.client) as steps:
+            with exchange(self.node.client, self.progress.check) as steps:
                 for reply in age.trim_in_steps(steps, piece.key):
                     self.tally.take_write(piece.key, reply)
                     self._report_progress()

@@ -7,7 +7,7 @@ fast, without a script on the server and with nothing but the plain commands in 
 
 import time
 from collections import deque
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from typing import Any, TypeVar
 
@@ -54,9 +54,10 @@ class Exchange:
     with it to when its last reply was read: an upper bound of what another client waited for it.
     """
 
-    def __init__(self, connection: ConnectionInterface) -> None:
-        """Use ``connection`` for nothing else meanwhile."""
+    def __init__(self, connection: ConnectionInterface, check: Callable[[], None]) -> None:
+        """Use ``connection`` for nothing else meanwhile; see :func:`exchange` for ``check``."""
         self._connection = connection
+        self._check = check
         # Connections made by ``connection.connect`` read faster than those of a Django cache.
         self._read = getattr(connection, "read_replies", None) or self._read_one_by_one
         self._idle_since = time.perf_counter()
@@ -93,6 +94,7 @@ class Exchange:
 
     def send(self, commands: Sequence[bytes]) -> None:
         """Send a batch ahead; each needs its own :meth:`receive`, in the same order."""
+        self._check()
         self._sent.append(time.perf_counter())
         self._connection.send_packed_command([b"".join(commands)])  # type: ignore[no-untyped-call]
 
@@ -127,12 +129,16 @@ def _pieces(commands: Sequence[bytes]) -> Iterator[Sequence[bytes]]:
 
 
 @contextmanager
-def exchange(client: redis.Redis) -> Iterator[Exchange]:
-    """Borrow one connection of ``client`` for batches."""
+def exchange(client: redis.Redis, check: Callable[[], None] = lambda: None) -> Iterator[Exchange]:
+    """Borrow one connection of ``client`` for batches.
+
+    ``check`` is called right before each batch leaves, and raises where it must not: for what writes
+    it is :meth:`maintenance.core.job.Progress.check`.
+    """
     pool = client.connection_pool
     connection = pool.get_connection()
     try:
-        yield Exchange(connection)
+        yield Exchange(connection, check)
     except BaseException:
         # Replies under way would answer the next one who borrows it.
         connection.disconnect()  # type: ignore[no-untyped-call]

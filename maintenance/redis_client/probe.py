@@ -102,6 +102,10 @@ class PacedProgress:
             self.stood_still_seconds += pause
         self._worked_since = time.monotonic()
 
+    def check(self) -> None:
+        """Raise what the progress raises."""
+        self._progress.check()
+
 
 @contextmanager
 def probing(client: redis.Redis) -> Iterator[LatencyProbe]:

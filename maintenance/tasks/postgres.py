@@ -9,6 +9,7 @@ from maintenance.core.job import Job
 from maintenance.core.options import NoOptions
 from maintenance.core.registry import TargetKind
 from maintenance.core.reports import Report, joined
+from maintenance.core.target_sessions import TargetSessions, find_sessions_by
 from maintenance.core.task import maintenance_task
 from maintenance.postgres.bloat.options import IndexBloatOptions, TableBloatOptions
 from maintenance.postgres.indexes.options import (
@@ -23,12 +24,25 @@ from maintenance.postgres.rewrite.options import VacuumFullOptions
 from maintenance.postgres.tuning.options import TuneOptions
 from maintenance.postgres.vacuum.options import VacuumOptions
 
+#: What works on tables and indexes has those of a database to itself.
+TABLES = "tables"
+
+
+def _database_sessions() -> TargetSessions:
+    from maintenance.postgres.run_sessions import DatabaseSessions
+
+    return DatabaseSessions()
+
+
+find_sessions_by(TargetKind.DATABASE, _database_sessions)
+
 
 @maintenance_task(
     queue="medium",
     target=TargetKind.DATABASE,
     options=VacuumOptions,
     writes=True,
+    resource=TABLES,
     rate_limit="6/m",
     soft_time_limit_seconds=3 * 3600,
 )
@@ -44,6 +58,7 @@ def vacuum_analyze(job: Job[DatabaseTarget, VacuumOptions]) -> Report:
     target=TargetKind.DATABASE,
     options=VacuumFullOptions,
     writes=True,
+    resource=TABLES,
     dangerous="vacuum_full",
     soft_time_limit_seconds=3 * 3600,
 )
@@ -59,6 +74,7 @@ def vacuum_full(job: Job[DatabaseTarget, VacuumFullOptions]) -> Report:
     target=TargetKind.DATABASE,
     options=TuneOptions,
     writes=True,
+    resource=TABLES,
     dangerous="alter_table",
 )
 def tune_autovacuum(job: Job[DatabaseTarget, TuneOptions]) -> Report:
@@ -73,6 +89,7 @@ def tune_autovacuum(job: Job[DatabaseTarget, TuneOptions]) -> Report:
     target=TargetKind.DATABASE,
     options=ReindexOptions,
     writes=True,
+    resource=TABLES,
     dangerous="reindex",
     soft_time_limit_seconds=3 * 3600,
 )

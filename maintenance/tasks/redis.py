@@ -14,12 +14,16 @@ from maintenance.redis.reclaim.options import ReclaimOptions
 from maintenance.redis.stream_classes import families_on
 from maintenance.redis.stream_options import TrimOptions
 
+#: What walks over the keys of a server and writes has them to itself.
+KEYS = "keys"
+
 
 @maintenance_task(
     queue="medium",
     target=TargetKind.REDIS,
     options=TrimOptions,
     writes=True,
+    resource=KEYS,
     rate_limit="6/m",
 )
 def trim_streams(job: Job[RedisTarget, TrimOptions]) -> Report:
@@ -44,6 +48,7 @@ def check_redis_memory(job: Job[RedisTarget, MemoryCheckOptions]) -> Report:
     target=TargetKind.REDIS,
     options=RemoveStreamsOptions,
     writes=True,
+    resource=KEYS,
     dangerous="remove_streams",
 )
 def remove_abandoned_streams(job: Job[RedisTarget, RemoveStreamsOptions]) -> Report:
@@ -69,6 +74,7 @@ def _owner_ids(owners: StreamOwners) -> Iterator[str]:
     target=TargetKind.REDIS,
     options=ReclaimOptions,
     writes=True,
+    resource=KEYS,
     dangerous="reclaim_memory",
     soft_time_limit_seconds=3 * 3600,
 )

@@ -2,20 +2,32 @@
 
 import os
 import signal
+import time
 from pathlib import Path
 
 import psutil
 import pytest
 import pytest_celery
+import redis
+from django.db import connection
 
 from maintenance.core import ledger
 from maintenance.core.dispatch import mend, start_run
 from maintenance.core.ledger import Origin
 from maintenance.core.registry import task_named
-from maintenance.models import Run, RunState, StoredReport, Trigger
+from maintenance.models import Run, RunState, RunStep, StoredReport, Trigger
 from tests.acceptance.test_checklists_run import finished
 from tests.celery_nodes import WorkerFactory
+from tests.faults.test_repairs_survive import (
+    AT_WORK,
+    OURS,
+    TABLES,
+    make_slow_and_quick_tables,
+    vacuum_counts,
+)
+from tests.local_containers import LocalRedis
 from tests.polling import eventually
+from tests.postgres_clients import ask
 
 pytestmark = pytest.mark.django_db(transaction=True)
 
@@ -95,3 +107,101 @@ def test_a_run_that_kills_its_process_of_the_pool_each_time_is_dead_lettered(
     assert worker.container.status == "running"
     after = start_run(task_named("note_medium"), "", {"number": 1}, BY_HAND)
     assert finished(after).state == RunState.SUCCEEDED
+
+
+# --- Real subjects ---
+
+KEYS, MEMBERS, KEPT = 400, 400, 10
+#: Keys of one batch of writes: the first has no more than so many members to remove.
+MOST_OF_A_BATCH = 4000 // (MEMBERS - KEPT) + 1
+
+
+def trimmed(client: redis.Redis) -> int:
+    with client.pipeline(transaction=False) as pipeline:
+        for number in range(KEYS):
+            pipeline.zcard(f"{number}-home")
+        return pipeline.execute().count(KEPT)
+
+
+def test_a_trim_that_was_stopped_for_longer_than_its_lease_writes_nothing_more(
+    make_worker: WorkerFactory, default_redis_broker: LocalRedis
+) -> None:
+    with redis.Redis.from_url(default_redis_broker.url) as client:
+        with client.pipeline(transaction=False) as pipeline:
+            for number in range(KEYS):
+                pipeline.zadd(f"{number}-home", {f"m{n}": n for n in range(MEMBERS)})
+            pipeline.execute()
+        worker = make_worker("medium", name="trimming")
+        run = start_run(task_named("trim_slowly"), "main", {}, BY_HAND)
+        eventually(lambda: trimmed(client) > 5, 30, "the first batches")
+
+        stopped = Stopped(worker)
+        stopped.stop()
+        reaped(run)
+        run.refresh_from_db()
+        ledger.request_cancel(run, "tester")  # nobody takes it up, so that only one can write
+        before = trimmed(client)
+        assert 5 < before < KEYS - 2 * MOST_OF_A_BATCH
+        stopped.go_on()
+        worker.wait_for_log("is not held by attempt 1 any more", timeout=20)
+
+        # Where the stop fell between the look and the batch, that one is done: see core/lease.py.
+        assert trimmed(client) <= before + MOST_OF_A_BATCH
+
+
+def test_a_vacuum_that_was_stopped_is_ended_on_the_server_before_its_heir_begins(
+    make_worker: WorkerFactory,
+) -> None:
+    url = "postgres://{USER}:{PASSWORD}@{HOST}:{PORT}/{NAME}".format(**connection.settings_dict)
+    make_slow_and_quick_tables(url)
+    try:
+        worker = make_worker("medium", name="vacuuming")
+        options = {"tables": list(TABLES), "jobs": 1}
+        run = start_run(task_named("vacuum_analyze"), "default", options, BY_HAND)
+        eventually(lambda: ask(url, AT_WORK) != [], 60, "the slow table is at work")
+        eventually(lambda: RunStep.objects.filter(run=run).count() == 2, 30, "two tables noted")
+
+        stopped = Stopped(worker)
+        stopped.stop()
+        ask(url, "DELETE FROM brake")
+        reaped(run)
+        assert ask(url, AT_WORK) != [], "the stopped worker's statement goes on"
+        make_worker("medium", name="heir")
+        assert finished(run, 60).state == RunState.SUCCEEDED
+        outcomes = {o["subject"]: o["verdict"] for o in run.report.body["outcomes"]}
+        assert {f"public.{name}": "worked" for name in TABLES}.items() <= outcomes.items()
+        codes = [finding["code"] for finding in run.report.body["findings"]]
+        assert "expired-sessions-ended" in codes
+        counts = vacuum_counts(url)
+
+        stopped.go_on()
+        worker.wait_for_log("is not held by attempt 1 any more", timeout=20)
+        eventually(lambda: ask(url, OURS) == [], 10, "the end of our sessions")
+
+        assert vacuum_counts(url) == counts
+        assert (counts["first"], counts["second"]) == (1, 1)
+    finally:
+        ask(url, "DROP TABLE IF EXISTS first, second, slow, brake; DROP FUNCTION takes_its_time")
+
+
+def test_a_vacuum_that_is_cancelled_ends_on_the_server_within_five_seconds(
+    make_worker: WorkerFactory,
+) -> None:
+    url = "postgres://{USER}:{PASSWORD}@{HOST}:{PORT}/{NAME}".format(**connection.settings_dict)
+    make_slow_and_quick_tables(url)
+    try:
+        make_worker("medium", name="vacuuming")
+        options = {"tables": list(TABLES), "jobs": 1}
+        run = start_run(task_named("vacuum_analyze"), "default", options, BY_HAND)
+        eventually(lambda: ask(url, AT_WORK) != [], 60, "the slow table is at work")
+
+        asked_at = time.monotonic()
+        ledger.request_cancel(run, "tester")
+        eventually(lambda: ask(url, OURS) == [], 10, "the end of our sessions")
+
+        assert time.monotonic() - asked_at < 5
+        assert finished(run, 30).state == RunState.CANCELLED
+        done = {o["subject"] for o in run.report.body["outcomes"]}
+        assert {"public.first", "public.second"} <= done
+    finally:
+        ask(url, "DROP TABLE IF EXISTS first, second, slow, brake; DROP FUNCTION takes_its_time")

@@ -19,7 +19,7 @@ from maintenance.postgres.connection import connect
 from maintenance.postgres.repair.crew import TRIES, Crew, Step, Work
 from maintenance.postgres.repair.pacing import Speed
 from maintenance.postgres.repair.session import RepairSession
-from maintenance.postgres.repair.sessions import end_sessions_of, repair_session, watching
+from maintenance.postgres.repair.sessions import watching
 from maintenance.postgres.repair.table_lock import Occupant, leave, occupy
 from maintenance.postgres.repair.time_limits import TimeLimits
 from tests.polling import eventually
@@ -265,26 +265,6 @@ def test_a_server_that_is_away_is_no_fault_of_a_table(url: str) -> None:
     gone = DatabaseTarget(url=url.replace("@", "@", 1).rpartition("/")[0] + "/no_such_database")
     with pytest.raises(TargetUnavailable), watching(Job("site", gone, NoOptions()), 1):
         pass
-
-
-def test_sessions_that_a_dead_attempt_left_are_ended_and_no_others(url: str) -> None:
-    target = DatabaseTarget(url=url)
-    with ExitStack() as stack:
-        sessions = [
-            stack.enter_context(
-                repair_session(target, "vacuum", run_id, statement_timeout_seconds=0)
-            )
-            for run_id in (RUN_ID, RUN_ID, RUN_ID[:-1] + "1")
-        ]
-        pids = [conn.info.backend_pid for conn in sessions]
-        with connect(target) as conn:
-            assert sorted(end_sessions_of(conn, RUN_ID)) == sorted(pids[:2])
-            eventually(
-                lambda: [pid for (pid,) in our_sessions(url) if pid in pids] == pids[2:],
-                seconds=10,
-                what="the end of the left sessions",
-            )
-            assert end_sessions_of(conn, "") == []
 
 
 @pytest.mark.parametrize("oid", [1, 2**31 - 1, 2**31, 2**32 - 1])

@@ -2,22 +2,24 @@
 
 import os
 import signal
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from time import sleep
 
 from celery import shared_task
 
-from maintenance.conf import RedisTarget
+from maintenance.conf import RedisTarget, configuration
 from maintenance.core.backoff import RetryPolicy
 from maintenance.core.errors import TargetUnavailable
 from maintenance.core.findings import Finding, Severity
-from maintenance.core.job import Job
+from maintenance.core.job import Job, Progress
 from maintenance.core.options import NoOptions
 from maintenance.core.plans import Action, Outcome, Verdict
 from maintenance.core.registry import TargetKind
 from maintenance.core.reports import Report, Sample
 from maintenance.core.task import maintenance_task
+from maintenance.redis.stream_classes import families_on
+from maintenance.redis.streams import TrimOptions, trim_streams
 
 
 @dataclass(frozen=True, slots=True)
@@ -146,3 +148,24 @@ def list_books() -> int:
     from tests.testapp.models import Book
 
     return sum(len(book.author.name) for book in Book.objects.order_by("id"))
+
+
+class _Slowly:
+    """Progress that takes its time between two batches."""
+
+    def __init__(self, progress: Progress) -> None:
+        self._progress = progress
+        self.check = progress.check
+
+    def update(
+        self, done: int, total: int | None = None, *, phase: str = "", unit: str = ""
+    ) -> None:
+        self._progress.update(done, total, phase=phase, unit=unit)
+        sleep(0.05)
+
+
+@maintenance_task(queue="medium", target=TargetKind.REDIS, options=TrimOptions, writes=True)
+def trim_slowly(job: Job[RedisTarget, TrimOptions]) -> Report:
+    """Trim streams as trim_streams does, with time to stop the process between two batches."""
+    families = families_on(configuration(), job.target_name)
+    return trim_streams(replace(job, progress=_Slowly(job.progress)), families)

@@ -2,6 +2,7 @@
 
 from maintenance.commands.crew import (
     calendar,
+    cancel,
     list_tasks,
     proof,
     reports,
@@ -15,6 +16,7 @@ SUBCOMMANDS: tuple[Subcommand, ...] = (
     list_tasks.SUBCOMMAND,
     run_task.SUBCOMMAND,
     runs.SUBCOMMAND,
+    cancel.SUBCOMMAND,
     reports.SUBCOMMAND,
     schedules.SUBCOMMAND,
     calendar.SUBCOMMAND,

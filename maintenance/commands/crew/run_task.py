@@ -1,7 +1,6 @@
 """``maintenance run``: one task by hand, on a worker or in this process."""
 
 import argparse
-import getpass
 import json
 from collections.abc import Sequence
 from typing import Any
@@ -13,6 +12,7 @@ from maintenance.commands import arguments
 from maintenance.commands.arguments import OutputChoice
 from maintenance.commands.base import MaintenanceCommand
 from maintenance.commands.crew.find_runs import document_of
+from maintenance.commands.crew.person import person_at_the_terminal
 from maintenance.commands.crew.subcommand import Subcommand
 from maintenance.commands.crew.watching import StillGoing, watch
 from maintenance.commands.exit_codes import ExitCode, of_run
@@ -36,7 +36,7 @@ def run_task(command: MaintenanceCommand, options: dict[str, Any]) -> ExitCode:
     target = _chosen_target(spec, options["target"])
     given = _task_options(spec, options["option"] or (), dry_run=options["dry_run"])
     _require_yes(spec, given, is_given=options["yes"])
-    origin = Origin(trigger=Trigger.CLI, actor=_actor())
+    origin = Origin(trigger=Trigger.CLI, actor=person_at_the_terminal())
     if options["now"]:
         run = _work_now(command, record_run(spec, target, given, origin))
     else:
@@ -119,13 +119,6 @@ def _value(text: str) -> Any:
         except ValueError:
             return text
     return text
-
-
-def _actor() -> str:
-    try:
-        return getpass.getuser()
-    except (KeyError, OSError):  # a container's user without a name
-        return "unknown"
 
 
 def _add_arguments(parser: argparse.ArgumentParser) -> None:

@@ -18,6 +18,7 @@ class Command(MaintenanceCommand):
         "maintenance run check_disk_space",
         "maintenance run vacuum_analyze --target default --dry-run",
         "maintenance runs --state failed",
+        "maintenance cancel 3f9a12c4",
         "maintenance reports show latest:report_table_bloat",
         "maintenance schedules",
         "maintenance calendar --days 30",

@@ -9,7 +9,13 @@ from psycopg2 import sql
 from psycopg2.extensions import connection as Connection  # noqa: N812 - it is a class
 
 from maintenance.conf import DatabaseTarget, Thresholds
-from maintenance.core.errors import MissingRights, TargetUnavailable
+from maintenance.core.errors import (
+    Cancelled,
+    LeaseUnknown,
+    LostLease,
+    MissingRights,
+    TargetUnavailable,
+)
 from maintenance.core.job import Job
 from maintenance.core.plans import Outcome, Verdict, planned
 from maintenance.core.reports import Report
@@ -167,19 +173,30 @@ def _drop_what_is_left(
     """Try once more to drop the leftovers of these tables; return those that stay, with the reason.
 
     Also after a run that was cancelled or lost its server. Where this cannot be done now, the next
-    run begins with it.
+    run begins with it; where this run is somebody else's by now, that is he.
     """
-    if not tables:
+    if not tables or not _is_still_ours(job):
         return ()
     try:
         with repair_session(
-            job.target, "reindex", job.run_id, statement_timeout_seconds=DROP_LIMIT_SECONDS
+            job.target, "reindex", statement_timeout_seconds=DROP_LIMIT_SECONDS
         ) as conn:
             patience = job.target.pacing.blocked_limit_seconds * DROP_WAIT_RATIO
             query(conn, "lock_time_limit", {"milliseconds": round(patience * 1000)})
             return tuple(_remaining(conn, sorted(tables)))
     except (TargetUnavailable, MissingRights, psycopg2.OperationalError):
         return ()
+
+
+def _is_still_ours(job: Job[DatabaseTarget, ReindexOptions]) -> bool:
+    """Tell whether this run may write: one that was cancelled may tidy up, one that is lost may not."""
+    try:
+        job.progress.check()
+    except Cancelled:
+        return True
+    except (LostLease, LeaseUnknown):
+        return False
+    return True
 
 
 def _remaining(conn: Connection, tables: Sequence[int]) -> list[Remaining]:

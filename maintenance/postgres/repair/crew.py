@@ -201,6 +201,9 @@ class Crew(Generic[StepT, ResultT]):
             if session is None:
                 self._pending.appendleft(step)
                 return
+            # After its session was opened: should this process stop between here and the statement,
+            # whoever takes the run over ends the session first.
+            self._job.progress.check()
             speed = speed_for(self._watch.pace, step.predicted_seconds)
             self._tries[step.key] = self._tries.get(step.key, 0) + 1
             future = pool.submit(self._trade.perform, session, step, speed)
@@ -231,7 +234,6 @@ class Crew(Generic[StepT, ResultT]):
                 repair_session(
                     self._job.target,
                     self._kind,
-                    self._job.run_id,
                     statement_timeout_seconds=self._limits.statement_timeout_seconds,
                 )
             )

@@ -1,4 +1,4 @@
-"""Sessions of a repair: named after their run, so that a successor finds and ends what is left."""
+"""Sessions of a repair, which may write, and the session that watches them."""
 
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -10,7 +10,7 @@ from psycopg2.extensions import connection as Connection  # noqa: N812 - it is a
 
 from maintenance.conf import DatabaseTarget
 from maintenance.core.job import Job
-from maintenance.postgres.connection import MARKER, connect, query
+from maintenance.postgres.connection import MARKER, connect
 from maintenance.postgres.repair.watch import Watch
 
 #: A little less than ``deadlock_timeout``, which is a second by default: then an autovacuum in the way
@@ -18,14 +18,9 @@ from maintenance.postgres.repair.watch import Watch
 BEFORE_DEADLOCK_TIMEOUT_SECONDS = 0.8
 
 
-def purpose_of(kind: str, run_id: str) -> str:
-    """Return the purpose of a session: with its prefix it fits into the 63 bytes of its name."""
-    return f"{kind}:{run_id.replace('-', '')}" if run_id else kind
-
-
 @contextmanager
 def repair_session(
-    target: DatabaseTarget, kind: str, run_id: str, *, statement_timeout_seconds: float
+    target: DatabaseTarget, kind: str, *, statement_timeout_seconds: float
 ) -> Iterator[Connection]:
     """Open a session that may write; see :func:`connect` for what it raises.
 
@@ -34,7 +29,7 @@ def repair_session(
     """
     with connect(
         target,
-        purpose=purpose_of(kind, run_id),
+        purpose=kind,
         read_only=False,
         statement_timeout_seconds=statement_timeout_seconds,
         lock_timeout_seconds=min(
@@ -57,24 +52,11 @@ def _speak_english(conn: Connection) -> None:
             return
 
 
-def end_sessions_of(conn: Connection, run_id: str) -> list[int]:
-    """End the sessions that an earlier attempt of this run has left; return their process ids.
-
-    Only sessions of the same role and database, named after this very run. A worker that was killed
-    leaves its statements at work until the server notices (``client_connection_check_interval``).
-    """
-    if not run_id:
-        return []
-    name = purpose_of("", run_id)
-    return [row["pid"] for row in query(conn, "end_sessions_of_run", {"name_end": name})]
-
-
 @contextmanager
 def watching(job: Job[DatabaseTarget, Any], jobs: int) -> Iterator[Watch]:
-    """Open the watch over a repair in up to ``jobs`` sessions, and end what an earlier attempt left.
+    """Open the watch over a repair in up to ``jobs`` sessions.
 
     Raises what :func:`connect` raises, also when the watch's own session is lost in the body.
     """
-    with connect(job.target, purpose=purpose_of("watch", job.run_id), may_be_kept=False) as conn:
-        end_sessions_of(conn, job.run_id)
+    with connect(job.target, purpose="watch", may_be_kept=False) as conn:
         yield Watch(conn, job.target, jobs)

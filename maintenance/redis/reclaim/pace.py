@@ -1,14 +1,19 @@
 """How many keys a second are written to, at most."""
 
 import time
+from collections.abc import Callable
+
+#: A run that is cancelled while it waits ends after so long.
+LONGEST_NAP_SECONDS = 0.5
 
 
 class Pace:
     """Sleeps as long as it takes to keep below ``keys_per_second``; ``None`` is no limit."""
 
-    def __init__(self, keys_per_second: float | None) -> None:
-        """Begin now."""
+    def __init__(self, keys_per_second: float | None, check: Callable[[], None]) -> None:
+        """Begin now. ``check`` is called between naps, and raises where the run has to end."""
         self._keys_per_second = keys_per_second
+        self._check = check
         self._began = time.monotonic()
         self._keys = 0
 
@@ -18,4 +23,6 @@ class Pace:
             return
         self._keys += keys
         due = self._began + self._keys / self._keys_per_second
-        time.sleep(max(0.0, due - time.monotonic()))
+        while (wait := due - time.monotonic()) > 0:
+            time.sleep(min(wait, LONGEST_NAP_SECONDS))
+            self._check()

@@ -46,8 +46,10 @@ def reclaim_redis_memory(
         )
         with probing(client) as probe:
             progress = PacedProgress(job.progress, probe, job.target.added_latency_ms)
-            with exchange(client) as looks, exchange(client) as writes:
-                _Parts(run, job.target, client, looks, writes).do(progress, family_patterns)
+            with exchange(client) as looks, exchange(client, progress.check) as writes:
+                _Parts(run, job.target, client, looks, writes, progress=progress).do(
+                    family_patterns
+                )
         run.after = server_facts(client)
     return with_latency(
         build_report(run),
@@ -67,15 +69,18 @@ class _Parts:
         client: redis.Redis,
         looks: Exchange,
         writes: Exchange,
+        *,
+        progress: Progress,
     ) -> None:
         self._run = run
         self._rules = target.reclaim
         self._client = client
         self._looks = looks
         self._writes = writes
-        self._pace = Pace(target.reclaim.keys_per_second)
+        self._progress = progress
+        self._pace = Pace(target.reclaim.keys_per_second, progress.check)
 
-    def do(self, progress: Progress, family_patterns: Sequence[str]) -> None:
+    def do(self, family_patterns: Sequence[str]) -> None:
         run, parts = self._run, self._run.options.parts
         if {"encodings", "trial", "repack"} & set(parts):
             run.settings = _limit_settings(self._client)
@@ -85,10 +90,10 @@ class _Parts:
         if "trial" in parts and run.may_try_out:
             self._try_out()
         if "repack" in parts:
-            self._repack(progress)
+            self._repack()
         spared = (*self._rules.exceptions, *family_patterns)
         for rule in self._leftover_rules():
-            self._leftovers(rule, spared, progress)
+            self._leftovers(rule, spared)
 
     def _look_at_encodings(self) -> None:
         run = self._run
@@ -102,7 +107,7 @@ class _Parts:
             if not one.is_repack_only:
                 self._run.trials[one.setting] = try_out(self._writes, one)
 
-    def _repack(self, progress: Progress) -> None:
+    def _repack(self) -> None:
         run = self._run
         repack = Repack(
             self._looks,
@@ -114,7 +119,7 @@ class _Parts:
             may_write=run.may_repack,
         )
         run.repack = repack.tally
-        repack.run(progress)
+        repack.run(self._progress)
 
     def _leftover_rules(self) -> Iterator[LeftoverRule]:
         parts, rules = self._run.options.parts, self._rules
@@ -125,7 +130,7 @@ class _Parts:
             for prefix, seconds in rules.time_outs.items():
                 yield TimeOut(prefix, seconds)
 
-    def _leftovers(self, rule: LeftoverRule, spared: Sequence[str], progress: Progress) -> None:
+    def _leftovers(self, rule: LeftoverRule, spared: Sequence[str]) -> None:
         part = Leftovers(
             self._looks,
             self._writes,
@@ -136,7 +141,7 @@ class _Parts:
             may_write=self._run.writes,
         )
         self._run.leftovers.append(part.tally)
-        part.run(progress)
+        part.run(self._progress)
 
 
 def _limit_settings(client: redis.Redis) -> dict[str, str]:
