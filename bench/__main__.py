@@ -35,6 +35,7 @@ BENCHES = {
     "invalidation": "bench.invalidation",
     "warming": "bench.warming",
     "repacking": "bench.repacking",
+    "ledger": "bench.ledger",
 }
 
 

@@ -3,7 +3,10 @@
 from typing import TYPE_CHECKING, Any, ClassVar
 
 from django.contrib import admin
+from django.core.paginator import Paginator
+from django.db.models import QuerySet
 from django.http import HttpRequest, HttpResponse
+from django.utils.functional import cached_property
 from django.utils.text import capfirst
 
 from maintenance.admin.rights import explains_refusals
@@ -11,8 +14,33 @@ from maintenance.reports.formatting import NO_VALUE
 
 if TYPE_CHECKING:
     AnyModelAdmin = admin.ModelAdmin[Any]
+    AnyPaginator = Paginator[Any]
 else:
     AnyModelAdmin = admin.ModelAdmin
+    AnyPaginator = Paginator
+
+
+#: The whole of a long history is not counted: nobody turns to its 200th page.
+MOST_COUNTED = 10_000
+
+
+class BoundedPaginator(AnyPaginator):
+    """Pages of a list that stops counting where the number says nothing any more."""
+
+    @cached_property
+    def count(self) -> int:
+        """How many rows there are, as far as they are counted; exact where a filter is chosen."""
+        if not isinstance(self.object_list, QuerySet) or self.object_list.query.where:
+            return super().count
+        # Of the rows alone: ordered, all of their index would be read up to the bound.
+        return int(self.object_list.order_by()[: MOST_COUNTED + 1].count())
+
+    @property
+    def has_more_than_counted(self) -> bool:
+        """Whether there are more rows than ``count``."""
+        rows = self.object_list
+        is_bounded = isinstance(rows, QuerySet) and not rows.query.where
+        return is_bounded and self.count > MOST_COUNTED
 
 
 class MaintenanceAdmin(AnyModelAdmin):
@@ -22,6 +50,7 @@ class MaintenanceAdmin(AnyModelAdmin):
     show_full_result_count = False
     show_facets = admin.ShowFacets.NEVER
     empty_value_display = NO_VALUE
+    paginator = BoundedPaginator
 
     class Media:
         css: ClassVar = {"all": ["maintenance/admin.css"]}

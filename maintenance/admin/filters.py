@@ -1,10 +1,12 @@
 """Filters of the lists. Their choices come from code and configuration, never from a scan of rows."""
 
+from datetime import timedelta
 from typing import Any
 
 from django.contrib.admin import SimpleListFilter
 from django.db.models import QuerySet
 from django.http import HttpRequest
+from django.utils import timezone
 from django.utils.translation import gettext_lazy as _
 
 from maintenance.admin.base import AnyModelAdmin
@@ -32,6 +34,28 @@ class FieldFilter(CompactFilter):
         """Narrow the rows down, if something is chosen."""
         value = self.value()
         return queryset if value is None else queryset.filter(**{self.field: value})
+
+
+class AskedForFilter(CompactFilter):
+    """By how long ago the run was asked for.
+
+    Django's own navigation by date reads the whole history to know its months.
+    """
+
+    title = _("asked for")
+    parameter_name = "days"
+
+    def lookups(self, request: HttpRequest, model_admin: AnyModelAdmin) -> Choices:  # noqa: ARG002
+        """Return spans of days."""
+        spans = {1: _("last 24 hours"), 7: _("last 7 days"), 30: _("last 30 days")}
+        return [(str(days), str(words)) for days, words in spans.items()]
+
+    def queryset(self, request: HttpRequest, queryset: QuerySet[Any]) -> QuerySet[Any]:  # noqa: ARG002
+        """Narrow the rows down, if a span is chosen."""
+        value = self.value()
+        if value not in {"1", "7", "30"}:
+            return queryset
+        return queryset.filter(queued_at__gte=timezone.now() - timedelta(days=int(value)))
 
 
 class RunStateFilter(FieldFilter):

@@ -19,6 +19,7 @@ from django.utils.translation import gettext_lazy
 from maintenance.admin.base import HistoryAdmin
 from maintenance.admin.downloads import download
 from maintenance.admin.filters import (
+    AskedForFilter,
     ChecklistFilter,
     RunStateFilter,
     SeverityFilter,
@@ -60,6 +61,7 @@ class RunAdmin(HistoryAdmin):
     )
     list_display_links = ("task_in_words",)
     list_filter = (
+        AskedForFilter,
         RunStateFilter,
         SeverityFilter,
         ChecklistFilter,
@@ -69,7 +71,6 @@ class RunAdmin(HistoryAdmin):
     )
     search_fields = ("task", "target", "actor", "summary", "reason")
     search_help_text = gettext_lazy("Search in task, target, person, summary and reason, or by id")
-    date_hierarchy = "queued_at"
     ordering = ("-queued_at",)
     list_per_page = 50
     change_list_template = "admin/maintenance/run/change_list.html"

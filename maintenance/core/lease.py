@@ -165,7 +165,7 @@ def kept(lease: Lease, interruption: Interruption | None = None) -> Iterator[Non
     """Keep the lease from a thread while the body works, and end the body's work when it is gone.
 
     Raises the lease's ``stop`` in place of whatever the body raised over it, and where the body's
-    statements were ended. Without an ``interruption`` nothing of the body's is ended.
+    statements were ended. Without an ``interruption`` the body goes on to its own end.
     """
     keeper = _Keeper(lease, interruption)
     thread = threading.Thread(target=keeper.run, name="lease", daemon=True)
@@ -173,7 +173,7 @@ def kept(lease: Lease, interruption: Interruption | None = None) -> Iterator[Non
     try:
         yield
     except Exception as error:
-        if lease.stop is not None and error is not lease.stop:
+        if interruption is not None and lease.stop is not None and error is not lease.stop:
             raise lease.stop from error
         raise
     finally:

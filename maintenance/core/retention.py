@@ -1,9 +1,11 @@
 """How long the ledger and the log store remember."""
 
+from collections.abc import Iterator
 from dataclasses import dataclass
-from datetime import timedelta
-from typing import Any
+from datetime import datetime, timedelta
+from uuid import UUID
 
+from django.db import connection
 from django.db.models import QuerySet
 from django.utils import timezone
 
@@ -11,11 +13,51 @@ from maintenance.conf import configuration
 from maintenance.core.job import Job
 from maintenance.core.plans import Action, Outcome, Verdict
 from maintenance.core.reports import Report
-from maintenance.models import TERMINAL_STATES, Run, RunState, StoredReport
+from maintenance.models import TERMINAL_STATES, Run, StoredReport
 from maintenance.reports.log_store import configured_store
 
 #: Rows deleted in one transaction: short enough that no run waits for the lock.
 ROWS_PER_BATCH = 1000
+
+
+# The newest run and the last success of each task and target, by a probe of an index for each pair
+# and each of the two: see admin/latest_runs.py for why pairs are ranges. A DISTINCT ON would sort
+# all runs ever made.
+_KEPT = """
+WITH RECURSIVE pair AS (
+    (SELECT task, target FROM maintenance_run ORDER BY task, target LIMIT 1)
+    UNION ALL
+    SELECT following.task, following.target
+    FROM pair
+    CROSS JOIN LATERAL (
+        SELECT task, target FROM maintenance_run
+        WHERE (task, target) > (pair.task, pair.target)
+        ORDER BY task, target
+        LIMIT 1
+    ) AS following
+)
+SELECT newest.id
+FROM pair
+CROSS JOIN LATERAL (
+    SELECT id FROM maintenance_run
+    WHERE (task, target) >= (pair.task, pair.target)
+      AND (task, target) <= (pair.task, pair.target)
+      AND state = ANY (%(ended)s)
+    ORDER BY task, target, queued_at DESC
+    LIMIT 1
+) AS newest
+UNION
+SELECT success.id
+FROM pair
+CROSS JOIN LATERAL (
+    SELECT id FROM maintenance_run
+    WHERE (task, target) >= (pair.task, pair.target)
+      AND (task, target) <= (pair.task, pair.target)
+      AND state = 'succeeded'
+    ORDER BY task, target, finished_at DESC
+    LIMIT 1
+) AS success
+"""
 
 
 @dataclass(frozen=True, slots=True)
@@ -30,16 +72,11 @@ def trim_reports(job: Job[None, RetentionOptions]) -> Report:
 
     The newest report of each task and target and its last success stay, however old: the next run
     compares with them. A run's samples go with it, so that no history reaches further back.
-    Work grows with the number of rows deleted.
+    Work grows with the number of rows deleted and of pairs of task and target, not with what stays.
     """
     days = configuration().reports.retention_days
     oldest = timezone.now() - timedelta(days=days)
-    finished = Run.objects.filter(state__in=TERMINAL_STATES)
-    old_runs = (
-        finished.filter(finished_at__lt=oldest)
-        .exclude(id__in=_newest(finished))
-        .exclude(id__in=_newest(Run.objects.filter(state=RunState.SUCCEEDED)))
-    )
+    old_runs = _old_runs(oldest)
     total = old_runs.count()
     action = Action(
         kind="delete",
@@ -56,7 +93,7 @@ def trim_reports(job: Job[None, RetentionOptions]) -> Report:
         return Report(title, f"{total} runs would be deleted.", outcomes=(outcome,))
 
     deleted = 0
-    while ids := list(old_runs.values_list("id", flat=True)[:ROWS_PER_BATCH]):
+    for ids in _batches(old_runs):
         job.progress.update(deleted, total, phase="deleting", unit="runs")
         for files in StoredReport.objects.filter(run__in=ids).values_list("files", flat=True):
             configured_store().delete(files)
@@ -71,7 +108,24 @@ def trim_reports(job: Job[None, RetentionOptions]) -> Report:
     )
 
 
-def _newest(runs: QuerySet[Run]) -> QuerySet[Run, Any]:
-    """Return the id of the run of each task and target that finished last."""
-    latest = runs.order_by("task", "target", "-finished_at").distinct("task", "target")
-    return latest.values("id")
+def _old_runs(oldest: datetime) -> QuerySet[Run]:
+    """Return the runs to delete, in the order in which they were asked for.
+
+    A run that ended before ``oldest`` was asked for before it: the index of that finds them.
+    """
+    with connection.cursor() as cursor:
+        cursor.execute(_KEPT, {"ended": [str(state) for state in TERMINAL_STATES]})
+        kept = [run_id for (run_id,) in cursor.fetchall()]
+    old = Run.objects.filter(queued_at__lt=oldest, finished_at__lt=oldest)
+    return old.filter(state__in=TERMINAL_STATES).exclude(id__in=kept).order_by("queued_at")
+
+
+def _batches(runs: QuerySet[Run]) -> Iterator[list[UUID]]:
+    """Yield the ids of ``runs``, a batch at a time, each deleted before the next is asked for.
+
+    Each begins where the one before ended, past the dead entries that it left in the index.
+    """
+    rest = runs
+    while rows := list(rest.values_list("id", "queued_at")[:ROWS_PER_BATCH]):
+        yield [run_id for run_id, _ in rows]
+        rest = runs.filter(queued_at__gte=rows[-1][1])

@@ -17,7 +17,8 @@ pytestmark = pytest.mark.django_db(transaction=True)
 
 def ended(days_ago: int, state: RunState = RunState.SUCCEEDED, target: str = "local") -> Run:
     run = finished_run(target=target, state=state)
-    Run.objects.filter(id=run.id).update(finished_at=timezone.now() - timedelta(days=days_ago))
+    then = timezone.now() - timedelta(days=days_ago)
+    Run.objects.filter(id=run.id).update(queued_at=then, finished_at=then + timedelta(seconds=9))
     return run
 
 

@@ -13,13 +13,15 @@ import pytest
 from bench.bloat_shapes import FIXED
 from maintenance.conf import DatabaseTarget, Pacing, Thresholds
 from maintenance.core.errors import Cancelled, Postponed, Skipped, UnknownName
-from maintenance.core.job import Job, NoHistory, OpenWindow, Point
+from maintenance.core.job import Job, NoHistory, OpenWindow, Point, SilentProgress
 from maintenance.core.plans import Outcome, Verdict
 from maintenance.core.reports import Report
+from maintenance.core.run_marks import RunMark
 from maintenance.postgres.reindex import trade
 from maintenance.postgres.reindex.options import ReindexOptions
 from maintenance.postgres.reindex.run import reindex_bloated_indexes
 from maintenance.postgres.repair.table_lock import LOCK_CLASS
+from maintenance.postgres.run_sessions import DatabaseSessions
 from service.embedded.postgres import EmbeddedPostgres
 from tests.polling import eventually
 from tests.postgres_clients import ODD_NAME, Client, ask, major_of, narrow_role
@@ -575,7 +577,7 @@ def test_a_backend_that_is_ended_costs_a_try_and_leaves_nothing(slow_url: str) -
 
 
 def test_a_run_that_is_cancelled_leaves_nothing(slow_url: str) -> None:
-    class Impatient:
+    class Impatient(SilentProgress):
         def update(self, *_: Any, **__: Any) -> None:
             if ask(slow_url, AT_WORK):
                 raise Cancelled("Cancelled on request.")
@@ -599,10 +601,12 @@ def test_a_window_that_closes_postpones_the_rest(slow_url: str) -> None:
 
 def test_what_a_dead_attempt_left_is_ended_dropped_and_done_again(slow_url: str) -> None:
     before = oid(slow_url)
-    with Client(slow_url, f"maintenance:reindex:{RUN_ID.replace('-', '')}") as dead:
+    mark = RunMark(RUN_ID.replace("-", ""), 1)
+    with Client(slow_url, f"maintenance:reindex:{mark}") as dead:
         dead.start("REINDEX INDEX CONCURRENTLY t_n")
         eventually(lambda: bool(ask(slow_url, AT_WORK)), seconds=30, what="the dead one at work")
 
+        DatabaseSessions().end(DatabaseTarget(url=slow_url), lambda _marks: [mark])
         report = reindex(slow_url, indexes=("t_n",))
 
         alive = "SELECT 1 FROM pg_stat_activity WHERE pid = %s"

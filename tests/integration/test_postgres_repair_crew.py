@@ -12,7 +12,7 @@ from psycopg2 import sql
 
 from maintenance.conf import DatabaseTarget, Pacing
 from maintenance.core.errors import Cancelled, TargetUnavailable
-from maintenance.core.job import Job, OpenWindow
+from maintenance.core.job import Job, OpenWindow, SilentProgress
 from maintenance.core.options import NoOptions
 from maintenance.core.plans import Action, Outcome, Verdict
 from maintenance.postgres.connection import connect
@@ -142,7 +142,7 @@ def test_a_statement_gives_way_to_the_site_before_its_limit(url: str) -> None:
 
 
 def test_nothing_is_at_work_any_more_when_a_run_is_cancelled(url: str) -> None:
-    class Impatient:
+    class Impatient(SilentProgress):
         def update(self, done: int, total: int | None = None, **_: Any) -> None:
             if ask(
                 url,

@@ -12,7 +12,7 @@ from psycopg2 import sql
 
 from maintenance.conf import DatabaseTarget, Pacing, Thresholds
 from maintenance.core.errors import Cancelled, Postponed
-from maintenance.core.job import Job, OpenWindow
+from maintenance.core.job import Job, OpenWindow, SilentProgress
 from maintenance.core.plans import Outcome, Verdict
 from maintenance.core.reports import Report
 from maintenance.postgres.connection import connect
@@ -143,7 +143,7 @@ def test_an_interrupted_run_goes_on_and_repeats_nothing(url: str) -> None:
     dirty(url, *names)
     steps = Noted()
 
-    class Impatient:
+    class Impatient(SilentProgress):
         def update(self, done: int, total: int | None = None, **_: Any) -> None:
             if done >= 2:
                 raise Cancelled("Cancelled on request.")
@@ -195,7 +195,7 @@ def test_the_site_s_alter_table_waits_no_longer_than_the_limit(url: str) -> None
 def test_a_cancelled_run_leaves_no_session_at_work(url: str) -> None:
     large(url)
 
-    class Impatient:
+    class Impatient(SilentProgress):
         def update(self, done: int, total: int | None = None, **_: Any) -> None:
             if ask(url, AT_WORK):
                 raise Cancelled("Cancelled on request.")
@@ -213,7 +213,7 @@ def test_progress_says_what_is_at_work_and_how_far_it_is(url: str) -> None:
     large(url)
     said: list[str] = []
 
-    class Listening:
+    class Listening(SilentProgress):
         def update(self, *_: Any, phase: str = "", **__: Any) -> None:
             said.append(phase)
 
