@@ -36,6 +36,7 @@ BENCHES = {
     "warming": "bench.warming",
     "repacking": "bench.repacking",
     "ledger": "bench.ledger",
+    "access-log": "bench.access_log",
 }
 
 

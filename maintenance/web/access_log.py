@@ -17,7 +17,7 @@ from datetime import datetime
 from typing import Any
 from zoneinfo import ZoneInfo
 
-from maintenance.conf import LogTarget, Thresholds
+from maintenance.conf import LogTarget, Thresholds, resolve_secret
 from maintenance.core.findings import Finding, Severity, by_seriousness, unavailable
 from maintenance.core.job import Job
 from maintenance.core.options import NoOptions
@@ -59,7 +59,7 @@ def review_error_rates(
     tally = Tally(reader.read_time, reader.read_seconds, thresholds.response_p95_ms / 1000)
     lines = Lines(reader)
     reading = read_on(
-        target.path,
+        resolve_secret(target.path),
         job.previous_state.get("reading", {}),
         lambda chunk, path, offset: tally.add(lines.rows(chunk, path, offset)),
         first_run_seconds=target.first_run_days * 86_400,

@@ -130,7 +130,7 @@ def _error_finding(name: str, totals: Totals, thresholds: Thresholds) -> Iterato
             f" target is under {percent(limit)}."
         ),
         evidence={"server_error_ratio": ratio, "limit_ratio": limit, "requests": totals.requests},
-        advice="Look into the application's log at the minutes and routes that are named below.",
+        advice="Look into the application's log at the minutes and routes that this report names.",
     )
 
 
@@ -264,7 +264,7 @@ def _slow_routes(
     for name, route, p95 in sorted(slow, key=lambda s: -s[2] * s[1].requests)[:NAMED_ROUTES]:
         minute, n = worst.get(id(route), (None, 0))
         at = (
-            f" At {moment(minute)}, its worst minute, {n:,} took longer than that."
+            f" At {moment(minute)}, its worst minute, {n:,} took longer than {limit_ms:,.0f} ms."
             if minute is not None
             else ""
         )

@@ -120,12 +120,13 @@ class _Run:
         self._progress = progress
         self._chunk_bytes = chunk_bytes
         self._since_ns = since_ns
+        self._done_bytes = 0
+        self._total_bytes = 0
 
     def read(self, look: _Look) -> None:
         """Read all files, oldest first. One that is rotated meanwhile waits for the next run."""
         self.reading.lost.extend(look.lost)
-        total = sum(file.size_bytes for file in look.files)
-        done = 0
+        self._total_bytes = sum(file.size_bytes for file in look.files)
         for file in look.files:
             claim = look.claims.get(file.identity)
             is_old = file.modified_ns < self._since_ns and file is not look.files[-1]
@@ -138,8 +139,8 @@ class _Run:
                     self._read_file(file, claim)
             except FileMoved:
                 self.positions += [claim] if claim else []
-            done += file.size_bytes
-            self._progress(done, total)
+            self._done_bytes += file.size_bytes
+            self._progress(self._done_bytes, self._total_bytes)
 
     def _pass_over(self, file: FoundFile) -> None:
         """Note a plain file as read: should it be written to again, only that is new."""
@@ -171,37 +172,43 @@ class _Run:
         self, stream: IO[bytes], file: FoundFile, consumed: Consumed, limit: int | None
     ) -> None:
         rest = b""
-        try:
-            for chunk in _chunks(stream, consumed.offset, limit, self._chunk_bytes):
-                content = rest + chunk
-                end = content.rfind(b"\n") + 1
-                rest = content[end:]
-                if end:
-                    self._take(content[:end], file.path, consumed.offset)
-                    consumed.take(content[:end])
-                elif len(rest) > LONGEST_LINE_BYTES:
-                    self._skip_oversized(file, consumed, rest)
-                    rest = b""
-            if limit is None and rest:  # a compressed file is written to no more
-                self._take(rest + b"\n", file.path, consumed.offset)
-                consumed.take(rest)
+        for chunk in self._chunks(stream, file, consumed.offset, limit):
+            content = rest + chunk
+            end = content.rfind(b"\n") + 1
+            rest = content[end:]
+            if end:
+                self._take(content[:end], file.path, consumed.offset)
+                consumed.take(content[:end])
+            elif len(rest) > LONGEST_LINE_BYTES:
+                self._skip_oversized(file, consumed, rest)
                 rest = b""
-        except DAMAGED:
-            self.reading.damaged.append(file.path)
+            read_bytes = min(consumed.offset, file.size_bytes)
+            self._progress(self._done_bytes + read_bytes, self._total_bytes)
+        is_whole = file.path not in self.reading.damaged
+        if limit is None and rest and is_whole:  # a compressed file is written to no more
+            self._take(rest + b"\n", file.path, consumed.offset)
+            consumed.take(rest)
+            rest = b""
         self.reading.waiting_bytes += len(rest)
+
+    def _chunks(
+        self, stream: IO[bytes], file: FoundFile, offset: int, limit: int | None
+    ) -> Iterator[bytes]:
+        """Yield what is there, up to ``limit`` of a file that grows meanwhile."""
+        while limit is None or offset < limit:
+            wanted = self._chunk_bytes if limit is None else min(self._chunk_bytes, limit - offset)
+            try:
+                chunk = stream.read(wanted)
+            except DAMAGED:
+                self.reading.damaged.append(file.path)
+                return
+            if not chunk:
+                return
+            offset += len(chunk)
+            yield chunk
 
     def _skip_oversized(self, file: FoundFile, consumed: Consumed, rest: bytes) -> None:
         place = (file.path, consumed.offset)
         if not self.reading.oversized or self.reading.oversized[-1][0] != file.path:
             self.reading.oversized.append(place)
         consumed.take(rest)
-
-
-def _chunks(stream: IO[bytes], offset: int, limit: int | None, chunk_bytes: int) -> Iterator[bytes]:
-    """Yield what is there, up to ``limit`` of a file that grows meanwhile."""
-    while limit is None or offset < limit:
-        chunk = stream.read(chunk_bytes if limit is None else min(chunk_bytes, limit - offset))
-        if not chunk:
-            return
-        offset += len(chunk)
-        yield chunk

@@ -47,6 +47,8 @@ class FaultKind(StrEnum):
     STALE_CACHE_KEY = "stale_cache_key"
     LOW_CACHE_HIT_RATIO = "low_cache_hit_ratio"
     QUEUE_TOO_DEEP = "queue_too_deep"
+    ERROR_BURST = "error_burst"
+    SLOW_ROUTE = "slow_route"
 
 
 ANALYSED_BY: Final[Mapping[FaultKind, str]] = {
@@ -67,6 +69,8 @@ ANALYSED_BY: Final[Mapping[FaultKind, str]] = {
     FaultKind.STALE_CACHE_KEY: "invalidate_caches",
     FaultKind.LOW_CACHE_HIT_RATIO: "review_cache_hit_ratios",
     FaultKind.QUEUE_TOO_DEEP: "check_queue_depths",
+    FaultKind.ERROR_BURST: "review_error_rates",
+    FaultKind.SLOW_ROUTE: "review_error_rates",
     FaultKind.INVALID_INDEX: "check_data_integrity",
     FaultKind.NOT_VALIDATED_CONSTRAINT: "check_data_integrity",
     FaultKind.ORPHANED_ROW: "check_data_integrity",
@@ -80,7 +84,7 @@ class Fault:
     """One planted fault.
 
     `subject` is what a report must name: `public.table`, `public.table.index`,
-    `public.table.column`, a Redis key, or a key pattern. Sizes are bytes, ratios 0 to 1.
+    `public.table.column`, a Redis key, a key pattern, or a route. Sizes are bytes, ratios 0 to 1.
     """
 
     kind: FaultKind

@@ -2,6 +2,7 @@
 
 import os
 from dataclasses import dataclass, field
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 import psycopg2
@@ -17,6 +18,7 @@ from service.up.errors import UpRefused
 if TYPE_CHECKING:
     from service.up.supervisor import Supervisor
 
+SITE_ACCESS_LOG = "sample-site-access.log"
 LEDGER_DATABASE = "maintenance"
 SITE_DATABASE = "library"
 POSTGRES, BROKER, SITE_REDIS = "postgres", "valkey", "valkey-site"
@@ -68,6 +70,7 @@ class Servers:
     redis_url: str
     site_database_url: str = ""
     site_redis_url: str = ""
+    site_access_log: Path = Path()
     embedded: list[EmbeddedServer] = field(default_factory=list)
     has_own_database: bool = False
 
@@ -77,6 +80,7 @@ class Servers:
         if self.site_database_url:
             values["SITE_DATABASE_URL"] = self.site_database_url
             values["SITE_REDIS_URL"] = self.site_redis_url
+            values["SITE_ACCESS_LOG"] = str(self.site_access_log)
         return values
 
     def named_urls(self) -> list[tuple[str, str]]:
@@ -111,6 +115,7 @@ def start_servers(state: StateFolder, supervisor: "Supervisor", with_site: bool)
         servers.redis_url = _start_valkey(state, supervisor, servers, BROKER, "broker")
     if with_site:
         servers.site_redis_url = _start_valkey(state, supervisor, servers, SITE_REDIS, "site")
+        servers.site_access_log = state.path / SITE_ACCESS_LOG
     return servers
 
 

@@ -1,8 +1,11 @@
 """The sample site under ``up``: built before the crew comes, its truth kept beside the data."""
 
+from dataclasses import replace
+from datetime import date
 from pathlib import Path
 
 from maintenance.core.redaction import redact
+from service.sample_site import access_log
 from service.sample_site.builder import build
 from service.sample_site.errors import SampleSiteError
 from service.sample_site.truth import Truth
@@ -43,6 +46,13 @@ def ensure_site(
         )
     except SampleSiteError as error:
         raise UpRefused(f"The sample site cannot be built: {redact(str(error))}") from None
+    day = date.fromisoformat(truth.as_of)
+    access_log.write(servers.site_access_log, day, truth.seed)
+    truth = replace(
+        truth,
+        faults=(*truth.faults, *access_log.faults(day)),
+        decoys=(*truth.decoys, *access_log.decoys()),
+    )
     truth.write(path)
     output.say(f"the sample site is built; {len(truth.faults)} planted faults are listed in {path}")
     return truth

@@ -141,7 +141,7 @@ def test_a_burst_and_a_slow_route_are_named_with_their_minute(tmp_path):
         "From 2026-11-25 14:07 UTC to 2026-11-25 14:08 UTC the server failed 300 of 420 requests"
     )
     assert (
-        "At 2026-11-25 14:30 UTC, its worst minute, 150 took longer"
+        "At 2026-11-25 14:30 UTC, its worst minute, 150 took longer than 500 ms."
         in (said["slow-route", "/report/{id}"])
     )
     assert ("server-error-ratio", "site") in said
