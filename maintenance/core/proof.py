@@ -27,7 +27,10 @@ class Due:
 
 @dataclass(frozen=True, slots=True)
 class SlotRow:
-    """The row of a slot, as the ledger has it. ``state`` is one of those of a run."""
+    """The row of a slot, as the ledger has it. ``state`` is one of those of a run.
+
+    A late run ``stands_for`` the slots that were missed before its own, too; those have rows that say so.
+    """
 
     scheduled_for: datetime
     target: str
@@ -35,6 +38,7 @@ class SlotRow:
     reason: str = ""
     started_at: datetime | None = None
     run_id: str = ""
+    stands_for: int = 1
 
 
 class Verdict(StrEnum):

@@ -37,6 +37,7 @@ def slot_fields(schedule: str, slot: Proved, zone: tzinfo) -> dict[str, Any]:
         "state": row.state if row else None,
         "reason": row.reason if row else None,
         "run_id": row.run_id if row else None,
+        "stands_for": row.stands_for if row else None,
     }
 
 

@@ -110,13 +110,22 @@ def _rows(schedules: Iterable[str], since: datetime, until: datetime) -> Iterato
     found = Run.objects.filter(
         schedule__in=list(schedules), scheduled_for__gte=since, scheduled_for__lt=until
     ).order_by("schedule", "scheduled_for", "target")
-    columns = ("schedule", "scheduled_for", "target", "state", "reason", "started_at", "id")
+    columns = (
+        "schedule",
+        "scheduled_for",
+        "target",
+        "state",
+        "reason",
+        "started_at",
+        "id",
+        "stands_for",
+    )
     return found.values_list(*columns).iterator(chunk_size=2000)
 
 
 def _slot_rows(rows: Iterable[tuple[Any, ...]]) -> Iterator[SlotRow]:
-    for _schedule, scheduled_for, target, state, reason, started_at, run_id in rows:
-        yield SlotRow(scheduled_for, target, state, reason, started_at, str(run_id))
+    for _schedule, scheduled_for, target, state, reason, started_at, run_id, stands_for in rows:
+        yield SlotRow(scheduled_for, target, state, reason, started_at, str(run_id), stands_for)
 
 
 def _history(  # noqa: PLR0917 - one schedule and the time that is looked at

@@ -14,4 +14,5 @@ DAILY: tuple[Schedule, ...] = (
     Schedule("invalidate_caches", "40 2 * * *", "Cache Invalidation"),
     Schedule("warm_caches", "0 7 * * *", "Implement caching"),
     Schedule("check_redis_memory", "15 6 * * *", "High Redis Memory"),
+    Schedule("prove_slots", "30 7 * * *", "Proof of slots"),
 )

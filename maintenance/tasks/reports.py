@@ -2,6 +2,7 @@
 
 from maintenance.core import retention
 from maintenance.core.job import Job
+from maintenance.core.options import NoOptions
 from maintenance.core.registry import TargetKind
 from maintenance.core.reports import Report
 from maintenance.core.task import maintenance_task
@@ -13,3 +14,11 @@ from maintenance.core.task import maintenance_task
 def trim_reports(job: Job[None, retention.RetentionOptions]) -> Report:
     """Delete runs and reports that are older than the retention."""
     return retention.trim_reports(job)
+
+
+@maintenance_task(queue="low", target=TargetKind.NONE)
+def prove_slots(job: Job[None, NoOptions]) -> Report:
+    """Prove that every slot since the last proof ran, was skipped for a reason, or waits."""
+    from maintenance.core import proving
+
+    return proving.prove_slots(job)

@@ -1,18 +1,23 @@
 """The proof and the dead man's switch of what real schedulers did, and of what was taken away."""
 
 from collections import Counter
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from datetime import datetime, timedelta
+from typing import Any
 
 import pytest
 from celery import Celery
 from django_celery_beat.models import CrontabSchedule, PeriodicTask
 
+from maintenance.core.errors import Skipped
+from maintenance.core.job import Job
 from maintenance.core.ledger_clock import ledger_now
 from maintenance.core.liveness import liveness_reports
 from maintenance.core.liveness_look import look
+from maintenance.core.options import NoOptions
 from maintenance.core.pausing import pause
 from maintenance.core.proof import Verdict
+from maintenance.core.proving import prove_slots
 from maintenance.core.scheduler import LedgerScheduler
 from maintenance.core.slot_history import slot_histories
 from maintenance.models import Run, RunState, ScheduleVersion
@@ -130,3 +135,25 @@ def test_the_slots_of_a_pause_are_skipped_and_those_of_what_is_off_are_none(
     assert reasons == {"paused by ann: holidays"}
     assert Run.objects.filter(state=RunState.QUEUED).count() == 0
     assert alarms() == {"schedule-paused"}
+
+
+def test_a_scheduled_proof_goes_on_where_the_last_one_ended(new_beat: BeatFactory) -> None:
+    with pytest.raises(Skipped, match="No scheduler has recorded"):
+        prove_slots(job({}))
+    schedules()
+    beat = new_beat()
+    beat.tick()
+    beat.close()
+    rewind(30)
+    new_beat().tick()
+
+    first = prove_slots(job({}))
+    second = prove_slots(job(first.state))
+
+    assert (first.facts["lost"], first.facts["overdue"]) == (0, 0)
+    assert first.facts["slots"] >= 60
+    assert second.facts["slots"] <= 4, "those of the last hour again"
+
+
+def job(state: Mapping[str, Any]) -> Job[None, NoOptions]:
+    return Job(target_name="", target=None, options=NoOptions(), previous_state=state)
