@@ -13,8 +13,7 @@ from uuid import UUID
 from celery import Celery
 from django_celery_beat.models import PeriodicTask
 
-from maintenance.core.errors import UnknownName
-from maintenance.core.registry import PREFIX, task_named
+from maintenance.core.registry import PREFIX, is_registered
 from maintenance.core.watched_tasks import SLOT_HEADER
 
 if TYPE_CHECKING:
@@ -29,10 +28,9 @@ def is_foreign(task: str) -> bool:
 
     A task of ours that was renamed is not foreign: its slots fail with the reason.
     """
-    try:
-        return task_named(task).name != task
-    except UnknownName:
-        return not task.startswith(PREFIX) or "." in task.removeprefix(PREFIX)
+    if is_registered(task):
+        return False
+    return not task.startswith(PREFIX) or "." in task.removeprefix(PREFIX)
 
 
 @dataclass(frozen=True, slots=True)

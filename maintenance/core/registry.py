@@ -137,6 +137,11 @@ def all_tasks() -> list[TaskSpec]:
     return sorted(_specs.values(), key=lambda spec: spec.name)
 
 
+def is_registered(name: str) -> bool:
+    """Tell whether a task has this full name."""
+    return name in _specs
+
+
 def task_named(name: str) -> TaskSpec:
     """Return a task by full or short name. Raises ``UnknownName`` with a suggestion."""
     full = name if name.startswith(PREFIX) else PREFIX + name

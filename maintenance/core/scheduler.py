@@ -44,7 +44,7 @@ THOROUGH_LOOK_SECONDS = 300.0
 #: After an error of the database, or one that nobody expected, everything is read again after this long.
 AWAY_SECONDS = 1.0
 #: So many schedules, and so many slots of one of them, are decided in one transaction.
-SCHEDULES_PER_TRANSACTION = 500
+SCHEDULES_PER_TRANSACTION = 200
 SLOTS_PER_SCHEDULE = 200
 
 
@@ -166,11 +166,17 @@ class LedgerScheduler(DatabaseScheduler):  # type: ignore[misc]  # the library h
     def _send(self, runs: Sequence[Run]) -> None:
         if not runs or steady_seconds() < self._broker_away_until:
             return
-        sent = send(runs, self._leadership.may_send)
+        sent = send(runs, self._may_send)
         logger.info("%d of %d due runs were sent", sent.count, len(runs))
         if sent.is_broker_away:
             self._broker_away_until = steady_seconds() + BROKER_AWAY_SECONDS
             self._mended_at = steady_seconds() + BROKER_AWAY_SECONDS - MEND_SECONDS
+
+    def _may_send(self) -> bool:
+        """Renew the lease now and then while messages go out. Raises ``NotLeading``."""
+        if self._leadership.age_seconds > LOOK_SECONDS:
+            self._leadership.renew()
+        return self._leadership.may_send()
 
     def _mend(self) -> None:
         # After an outage, or in a beat that has just started and cannot know of one, the workers
@@ -178,7 +184,7 @@ class LedgerScheduler(DatabaseScheduler):  # type: ignore[misc]  # the library h
         judge_leases, self._reached_the_ledger = self._reached_the_ledger, False
         self._mended_at = steady_seconds()
         self._leadership.renew()
-        counts = mend(judge_leases=judge_leases, may_send=self._leadership.may_send)
+        counts = mend(judge_leases=judge_leases, may_send=self._may_send)
         self._reached_the_ledger = True
         if any(counts.values()):
             logger.warning("Brought back %(lost)d lost and %(republished)d unsent runs", counts)

@@ -59,7 +59,8 @@ def send(runs: Sequence[Run], may_send: Callable[[], bool] = lambda: True) -> Se
         sent.is_broker_away = True
         left = len(runs) - len(refused) - sent.count
         logger.warning("The broker is away, %d runs stay queued: %s", left, redact(str(error)))
-    _note(taken)
+    finally:
+        _note(taken)
     return sent
 
 
