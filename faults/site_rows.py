@@ -4,7 +4,6 @@ import json
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
-from itertools import pairwise
 from typing import Any
 
 import psycopg2
@@ -17,7 +16,7 @@ from faults.site.stock import INTENTS
 from faults.stack import Stack
 from maintenance.core.schedule_versions import due_slots as version_slots
 from maintenance.core.schedule_versions import stored_versions
-from maintenance.models import TERMINAL_STATES, Run, ScheduleVersion
+from maintenance.models import TERMINAL_STATES, Run
 
 BEGINNING = datetime(2000, 1, 1, tzinfo=UTC)
 INSTANT = timedelta(microseconds=1)
@@ -157,30 +156,8 @@ def due_slots(since: datetime, until: datetime) -> Iterator[SlotKey]:
 
     They are computed from what the schedules were, not from what was sent.
     """
-    if not ScheduleVersion.objects.exists():
-        yield from _gapless(since, until)
-        return
     first, end = since + INSTANT, until + INSTANT
     for versions in stored_versions(first, end):
         if versions[0].schedule in OURS:
             for at, definition in version_slots(versions, first, end):
                 yield versions[0].schedule, definition.target, at
-
-
-def _gapless(since: datetime, until: datetime) -> Iterator[SlotKey]:
-    every = {line.name: line.every_seconds for lines in LINES.values() for line in lines}
-    slots: dict[tuple[str, str], list[datetime]] = {}
-    for schedule, target, at in Run.objects.filter(
-        scheduled_for__gt=since, scheduled_for__lte=until
-    ).values_list("schedule", "target", "scheduled_for"):
-        if at is not None:
-            slots.setdefault((schedule, target), []).append(at)
-    for (schedule, target), times in slots.items():
-        times.sort()
-        step = timedelta(seconds=every[schedule])
-        yield schedule, target, times[0]
-        for earlier, later in pairwise(times):
-            missing = round((later - earlier) / step) - 1
-            for number in range(missing):
-                yield schedule, target, earlier + step * (number + 1)
-            yield schedule, target, later

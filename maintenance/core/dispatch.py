@@ -17,6 +17,8 @@ from maintenance.core.errors import LostLease, Skipped
 from maintenance.core.findings import Finding, Severity
 from maintenance.core.foreign_tasks import is_foreign
 from maintenance.core.ledger import Origin
+from maintenance.core.ledger_clock import ledger_now
+from maintenance.core.lost_messages import runs_with_lost_messages
 from maintenance.core.options import parse_options
 from maintenance.core.recording import record
 from maintenance.core.registry import TaskSpec
@@ -90,7 +92,8 @@ def mend(
     silent = ledger.runs_without_a_worker() if judge_leases else []
     lost = [run for run in silent if revive(run)]
     unsent = ledger.runs_without_a_message(UNCONFIRMED_SECONDS, REPUBLISH_SECONDS)
-    sent = send([run for run in unsent if not _give_up_unknown(run)], may_send)
+    wanting = {run.id: run for run in (*unsent, *runs_with_lost_messages(ledger_now()))}
+    sent = send([run for run in wanting.values() if not _give_up_unknown(run)], may_send)
     for run, reason in sent.unsendable:
         report = Report(f"{run.title} skipped", f"Skipped: {reason}")
         _end_without_worker(run, RunState.SKIPPED, report, reason)
