@@ -14,7 +14,7 @@ from celery.exceptions import Ignore, Reject, Retry
 from django.db import connection, transaction
 from django.db.models.functions import Now
 
-from maintenance.core import ledger
+from maintenance.core import ledger, pings
 from maintenance.core.errors import Cancelled, LostLease
 from maintenance.core.failures import LEDGER_AWAY
 from maintenance.core.findings import Finding, Severity
@@ -46,6 +46,7 @@ def execute_once(task: "Task[Any, Any]", work: Callable[[], Any]) -> Any:
         raise Ignore from None
     if run is None:  # its row is gone: kept for no longer, or never written
         return work()
+    pings.run_started(ledger.run_facts(run))
     try:
         with kept(Lease(run, asked_at)):
             result = work()

@@ -159,8 +159,12 @@ def run_started(run: RunFacts) -> None:
 
 
 def run_ended(run: RunFacts, summary: str) -> None:
-    """Tell how a scheduled run ended. Runs by hand say nothing of a schedule's health."""
-    _tell(run, summary)
+    """Tell how a scheduled run ended. Runs by hand say nothing of a schedule's health.
+
+    Nor do slots that a scheduler skips: after a week of outage they would hold up what matters.
+    """
+    if run.attempt or run.state != "skipped":
+        _tell(run, summary)
 
 
 def flush(timeout_seconds: float = FLUSH_SECONDS) -> bool:

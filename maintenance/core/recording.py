@@ -24,6 +24,6 @@ def record(run: Run, document: ReportDocument) -> None:
 
 
 def log(document: ReportDocument) -> None:
-    """Write the JSON line of a run that has ended."""
+    """Write the JSON line of a run that has ended, and ping."""
     run_logger.info("run finished", extra={"document": log_line(document)})
     pings.run_ended(document.run, document.report.summary)

@@ -144,6 +144,18 @@ def test_a_run_by_hand_and_one_of_another_schedule_say_nothing(
     assert len(watcher.pings) == 2
 
 
+def test_a_slot_that_never_began_says_nothing(
+    pinged: dict[str, Any], watcher: Watcher, task_that: TaskFactory
+) -> None:
+    origin = Origin(trigger=Trigger.BEAT, schedule=NIGHTLY)
+    run = ledger.create_run(task_that(answers), "", {}, origin)
+    for state, expected in ((RunState.SKIPPED, []), (RunState.FAILED, ["/fail"])):
+        run.state = state
+        pings.run_ended(ledger.run_facts(run), "missed by 2 days")
+        assert pings.flush(30)
+        assert [ping[0] for ping in watcher.pings] == expected
+
+
 def test_a_watcher_that_blinks_is_asked_again_and_one_that_refuses_is_not(
     pinged: dict[str, Any], watcher: Watcher, task_that: TaskFactory
 ) -> None:
