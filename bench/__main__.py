@@ -37,6 +37,7 @@ BENCHES = {
     "repacking": "bench.repacking",
     "ledger": "bench.ledger",
     "access-log": "bench.access_log",
+    "images": "bench.images",
 }
 
 

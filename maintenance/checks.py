@@ -36,6 +36,7 @@ def check_configuration(
         *_unknown_aliases(parsed),
         *_ledger_engine(),
         *_report_storage(parsed),
+        *_media_storages(parsed),
         *_stream_classes(parsed),
         *_log_formats(parsed),
     ]
@@ -84,6 +85,19 @@ def _report_storage(parsed: Configuration) -> list[checks.CheckMessage]:
             hint="Add the alias to STORAGES, or name another one.",
             id="maintenance.E004",
         )
+    ]
+
+
+def _media_storages(parsed: Configuration) -> list[checks.CheckMessage]:
+    return [
+        checks.Error(
+            f'media.{name}.storage: settings.STORAGES has no "{target.storage}".'
+            f" {did_you_mean(target.storage, settings.STORAGES)}",
+            hint="Name an alias of settings.STORAGES, or give a path.",
+            id="maintenance.E008",
+        )
+        for name, target in parsed.media.items()
+        if target.storage and target.storage not in settings.STORAGES
     ]
 
 

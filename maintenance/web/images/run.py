@@ -2,6 +2,7 @@
 
 import hashlib
 import time
+from array import array
 from collections import deque
 from collections.abc import Callable, Iterator, Mapping
 from concurrent.futures import Future, ThreadPoolExecutor
@@ -39,10 +40,10 @@ def optimize_images(job: Job[MediaTarget, OptimizeOptions]) -> Report:
     """Make images smaller that can be, and say what stood in the way of the others.
 
     Files that an earlier run looked at are passed by, unless they changed. Each file is read once
-    and decoded once; memory is bounded by ``jobs`` files and :class:`PixelRoom`, and 8 bytes a file
-    of the place. A run that its budget ends leaves its place in ``state``. Raises
-    :class:`Skipped` where Pillow is missing or would accept truncated files, and
-    :class:`TargetUnavailable`.
+    and decoded once. Memory is bounded by ``jobs`` files and :class:`PixelRoom`; beside them stand
+    16 bytes a file of the place, and a hundred for a moment at the end. A run that its budget ends
+    leaves its place in ``state``. Raises :class:`Skipped` where Pillow is missing or would accept
+    truncated files, and :class:`TargetUnavailable`.
     """
     _require_pillow()
     return _Walk(job, place_of(job.target, writes=not job.options.dry_run)).report()
@@ -90,10 +91,12 @@ class _Walk:
         self._rules = Rules.of(job.target)
         self._room = PixelRoom(job.target.maximum_pixels)
         self._tally = Tally()
-        self._done = job.steps.done()
+        # By what the file was afterwards: that is what another attempt meets.
+        self._done = {int(one.after["fingerprint"]): one for one in job.steps.done().values()}
         self._stopped_because = ""
+        self._takes_no_more = False
         self._cursor = ""
-        self._looked_at_now: list[int] = []
+        self._looked_at_now = array("Q")
         state = self._usable_state()
         self._start = str(state.get("cursor", ""))
         self._earlier_in_pass = Fingerprints.unpacked(str(state.get("in_pass", "")))
@@ -164,7 +167,7 @@ class _Walk:
             number = entry.fingerprint
             if number in self._earlier or number in self._earlier_in_pass:
                 self._pass_known(number)
-            elif (step := self._done.get(_key(entry))) is not None:
+            elif (step := self._done.get(number)) is not None:
                 self._take(step)
             else:
                 yield entry, promised
@@ -189,13 +192,15 @@ class _Walk:
             return
         except OSError as error:
             self._stopped_because = f"{printable(file.name)} could not be written: {error.strerror}"
+            self._takes_no_more = True
             return
         if outcome.after.get("reason") in PASSING:
             self._tally.add(outcome)
         else:
             self._job.steps.record(_key(file), outcome)
             self._take(outcome)
-        self._cursor = file.name
+        if not self._takes_no_more:  # the next run begins with the file that did not fit
+            self._cursor = file.name
 
     def _take(self, outcome: Outcome) -> None:
         self._tally.add(outcome)
