@@ -26,8 +26,11 @@ from maintenance.core.reports import FollowUp, Report, ReportDocument, RunFacts
 from maintenance.core.steps import forget_steps, stored_steps
 from maintenance.models import (
     TERMINAL_STATES,
+    Misfire,
+    OverlapPolicy,
     Run,
     RunState,
+    SchedulePolicy,
     StoredReport,
     Trigger,
 )
@@ -189,13 +192,21 @@ def overdue(run: Run) -> str:
 
 
 def _in_the_way(run: Run, other: Run) -> Overlap | Waits:
-    if other.task == run.task:
+    if other.task == run.task and not _may_wait_for_its_like(run):
         return Overlap(run, other)
     reason = (
         f"{other.short_task} ({other.id}) has the {run.resource} of {run.target or 'the site'} to"
         f" itself since {other.started_at:%Y-%m-%d %H:%M:%S %Z}"
     )
     return Waits(run, reason)
+
+
+def _may_wait_for_its_like(run: Run) -> bool:
+    """Tell whether the schedule of a run wants it to run all the same, later."""
+    willing = Q(overlap__in=[OverlapPolicy.QUEUE_ONE, OverlapPolicy.ALLOW]) | Q(
+        misfire=Misfire.EACH
+    )
+    return SchedulePolicy.objects.filter(willing, row__name=run.schedule).exists()
 
 
 def admit(run_id: uuid.UUID, spec: TaskSpec, target: str, options: Mapping[str, Any]) -> None:

@@ -9,16 +9,25 @@ from typing import Any
 import pytest
 from django.db import IntegrityError, connection
 from django.utils import timezone
+from django_celery_beat.models import IntervalSchedule, PeriodicTask
 
 from maintenance.core import ledger
 from maintenance.core.errors import LostLease
 from maintenance.core.findings import Finding, Severity
-from maintenance.core.ledger import LEASE_SECONDS, NotClaimed, Origin, Overlap
+from maintenance.core.ledger import (
+    LEASE_SECONDS,
+    NotClaimed,
+    Origin,
+    Overlap,
+    TooLate,
+    Waits,
+)
 from maintenance.core.registry import TaskSpec, task_named
 from maintenance.core.reports import Report, Sample, Table
 from maintenance.models import (
     Run,
     RunState,
+    SchedulePolicy,
     StoredFinding,
     StoredReport,
     StoredSample,
@@ -192,6 +201,38 @@ def test_of_many_runs_of_one_task_and_target_exactly_one_works(spec: TaskSpec) -
     working = Run.objects.get(state=RunState.RUNNING)
     assert set(answers) == {"claimed", f"True, behind {working.id}"}
     assert Run.objects.filter(state=RunState.QUEUED, attempt=0).count() == 5
+
+
+@pytest.mark.parametrize(
+    ("settings", "refusal"),
+    [
+        ({}, Overlap),
+        ({"overlap": "allow"}, Waits),
+        ({"overlap": "queue"}, Waits),
+        ({"misfire": "each"}, Waits),
+    ],
+)
+def test_a_run_whose_schedule_wants_each_to_run_waits_for_its_like(
+    spec: TaskSpec, settings: dict[str, str], refusal: type[Exception]
+) -> None:
+    row = PeriodicTask.objects.create(
+        name="s", task=spec.name, interval=IntervalSchedule.objects.create(every=1, period="days")
+    )
+    SchedulePolicy.objects.create(row=row, **settings)
+    claimed(spec, queued(spec))
+    second = queued(spec)
+    Run.objects.filter(id=second.id).update(schedule="s")
+
+    with pytest.raises(refusal):
+        claimed(spec, second)
+
+
+def test_a_run_that_did_not_start_before_its_deadline_is_refused(spec: TaskSpec) -> None:
+    run = queued(spec)
+    Run.objects.filter(id=run.id).update(deadline_at=timezone.now() - timedelta(seconds=1))
+
+    with pytest.raises(TooLate):
+        claimed(spec, run)
 
 
 def test_another_target_is_no_overlap(spec: TaskSpec) -> None:

@@ -11,6 +11,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from maintenance.core.cron import Cron
+from maintenance.core.day_rules import DayRule
 
 #: Half and whole hours of change, north and south, at midnight, none, a skipped day, negative summer.
 ZONES = (
@@ -69,6 +70,7 @@ def _fits(spec: Cron, wall: datetime) -> bool:
         and wall.day in spec.days_of_month
         and wall.month in spec.months
         and wall.isoweekday() % 7 in spec.weekdays
+        and (spec.days is None or spec.days.fits(wall.date()))
     )
 
 
@@ -86,6 +88,7 @@ def crons(draw: st.DrawFn) -> Cron:
         draw(fields(1, 12, count=8)),
         draw(fields(0, 6)),
         ZoneInfo(draw(st.sampled_from(ZONES))),
+        draw(st.none() | st.builds(DayRule, st.none() | st.integers(1, 5), st.integers(0, 6))),
     )
 
 
