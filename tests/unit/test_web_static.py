@@ -161,3 +161,12 @@ def test_a_cdn_is_judged_as_a_browser_would() -> None:
 def test_a_wrong_site_is_named(given_site: dict[str, str], said: str) -> None:
     with pytest.raises(ConfigurationError, match=said):
         parse_configuration({"sites": {"main": given_site}})
+
+
+@pytest.mark.parametrize(("name", "severity"), [("a.png", "warning"), ("a.js", "critical")])
+def test_a_page_stands_without_a_picture_and_falls_without_a_script(
+    name: str, severity: str
+) -> None:
+    gone = read_answer(Answer(f"https://library.example/static/{name}", 404))
+    (finding,) = diagnose_answers("site", SITE, "/static/", [answered(), gone])
+    assert finding.severity == severity

@@ -2,7 +2,7 @@
 
 from collections import Counter
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 from maintenance.core.plans import Action, Outcome, Verdict
@@ -94,11 +94,21 @@ class Tally:
     def _keep_largest(self, outcome: Outcome) -> None:
         self.largest.append(outcome)
         if len(self.largest) >= 2 * OUTCOMES_SHOWN:
-            self.largest = self.shown()
+            self.largest = self._most_saving()
+
+    def _most_saving(self) -> list[Outcome]:
+        return sorted(self.largest, key=_saved_bytes, reverse=True)[:OUTCOMES_SHOWN]
 
     def shown(self) -> list[Outcome]:
-        """Return the rewritten files that saved most."""
-        return sorted(self.largest, key=_saved_bytes, reverse=True)[:OUTCOMES_SHOWN]
+        """Return the rewritten files that saved most, without what only another attempt needs."""
+        return [
+            replace(
+                one,
+                before={"size_bytes": one.before["size_bytes"]},
+                after={"size_bytes": one.after["size_bytes"]},
+            )
+            for one in self._most_saving()
+        ]
 
     @property
     def looked_at(self) -> int:

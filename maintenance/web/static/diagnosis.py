@@ -12,6 +12,7 @@ from maintenance.web.static.folder import SHOWN, Manifest, StaticFolder
 from maintenance.web.static.headers import StaticAnswer
 from maintenance.web.static.own import OwnSettings
 
+_NEEDED = frozenset({".css", ".js", ".mjs"})
 _NGINX_STATIC = 'location /static/ { expires 1y; add_header Cache-Control "public, immutable"; }'
 
 
@@ -41,8 +42,12 @@ def diagnose_answers(
     site: str, target: SiteTarget, static_url: str, answers: Sequence[StaticAnswer]
 ) -> Iterator[Finding]:
     """Judge what came back for static files: there, compressed, and how long they may be kept."""
-    yield from _unreachable(site, target, static_url, [a for a in answers if not a.answer.is_good])
     good = [one for one in answers if one.answer.is_good]
+    bad = [one for one in answers if not one.answer.is_good]
+    # A page stands without a picture, and falls without a style or a script.
+    is_fatal = not good or any(one.suffix in _NEEDED for one in bad)
+    severity = Severity.CRITICAL if is_fatal else Severity.WARNING
+    yield from _unreachable(site, target, static_url, bad, severity)
     yield from _compression(site, good)
     yield from _caching(site, target, good)
     yield from _other_host(site, target, static_url, good)
@@ -60,7 +65,11 @@ def diagnose_answers(
 
 
 def _unreachable(
-    site: str, target: SiteTarget, static_url: str, bad: Sequence[StaticAnswer]
+    site: str,
+    target: SiteTarget,
+    static_url: str,
+    bad: Sequence[StaticAnswer],
+    severity: Severity,
 ) -> Iterator[Finding]:
     if not bad:
         return
@@ -69,7 +78,7 @@ def _unreachable(
     where = "the CDN" if _is_elsewhere(target, static_url) else "the site"
     yield _finding(
         "static-unreachable",
-        Severity.CRITICAL,
+        severity,
         site,
         f"{counted(len(bad), 'static file')} cannot be fetched from {where}: {listed(said, 3)}.",
         urls,
