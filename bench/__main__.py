@@ -38,6 +38,7 @@ BENCHES = {
     "ledger": "bench.ledger",
     "access-log": "bench.access_log",
     "images": "bench.images",
+    "query-profiling": "bench.query_profiling",
 }
 
 
