@@ -86,7 +86,7 @@ def urlpatterns_of() -> list[object]:
     """Return the page's route."""
     from django.urls import path  # noqa: PLC0415
 
-    return [path("", page)]  # type: ignore[arg-type, list-item]
+    return [path("", page)]  # type: ignore[arg-type]
 
 
 def __getattr__(name: str) -> object:

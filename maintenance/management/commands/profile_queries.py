@@ -10,9 +10,9 @@ from maintenance.commands.base import MaintenanceCommand
 from maintenance.commands.earlier import ReachableRuns, job_after
 from maintenance.commands.exit_codes import ExitCode
 from maintenance.commands.measuring import chosen_databases, contained
+from maintenance.commands.query_origins import profile_statements
 from maintenance.conf import configuration
 from maintenance.core.errors import InvalidOptions
-from maintenance.postgres.queries.review import review_slow_queries
 from maintenance.postgres.queries.rules import SlowQueryOptions
 
 
@@ -23,7 +23,8 @@ class Command(MaintenanceCommand):
         "Rank the statements that take long on average, from pg_stat_statements. Reads only, and"
         "\nnever resets the statistics.\n\n"
         "The figures cover the time since the last run of the task review_slow_queries, or since"
-        "\nthe statistics began where there was none."
+        "\nthe statistics began where there was none. Beside each stand the lines of code that send it,"
+        "\nwhere the query profiler logs, and the server's plan without values (PostgreSQL 16)."
     )
     examples: ClassVar = (
         "profile_queries --min-duration 100",
@@ -65,9 +66,10 @@ class Command(MaintenanceCommand):
             for report in contained(
                 f"Slow statements of {name}",
                 name,
-                review_slow_queries,
+                profile_statements,
                 job_after(earlier, "review_slow_queries", name, target, chosen),
                 configuration().thresholds,
+                configuration().performance_log,
             )
         ]
         self.publish_reports(f"Slow statements of {', '.join(databases)}", reports, choice)
