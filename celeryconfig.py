@@ -89,10 +89,6 @@ worker_hijack_root_logger = False
 
 # --- Beat --------------------------------------------------------------------------------------
 beat_scheduler = "maintenance.core.scheduler:LedgerScheduler"
-# Save last_run_at after each dispatch; by default 180 s of it are lost with a killed beat.
-beat_sync_every = 1
-# An edit in the admin counts within five seconds.
-beat_max_loop_interval = 5
 # "inspect ping" reaches beat: a liveness probe.
 beat_enable_remote_control = True
 

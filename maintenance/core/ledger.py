@@ -40,6 +40,9 @@ from maintenance.models import (
 LEASE_SECONDS = 30.0
 HEARTBEAT_SECONDS = 5.0
 
+#: So many messages are sent again at a look; where there are more the next look follows at once.
+MESSAGES_PER_LOOK = 1000
+
 #: So many workers may be lost at one run; what kills the next one is most likely the run itself.
 MOST_DEATHS = 3
 
@@ -447,7 +450,7 @@ def runs_without_a_worker(now: datetime | None = None) -> list[Run]:
 def runs_without_a_message(
     unconfirmed_seconds: float, silence_seconds: float, now: datetime | None = None
 ) -> list[Run]:
-    """Return up to 1,000 ``queued`` runs that are due and for which a message must be sent.
+    """Return up to :data:`MESSAGES_PER_LOOK` due ``queued`` runs for which a message must be sent.
 
     Those are runs whose message nobody confirmed for ``unconfirmed_seconds``, and runs whose
     message was taken by the broker but has led to nothing for ``silence_seconds``.
@@ -458,4 +461,6 @@ def runs_without_a_message(
     )
     long_ago = now - timedelta(seconds=silence_seconds)
     silent = Q(published_at__lt=long_ago) & (Q(available_at=None) | Q(available_at__lt=long_ago))
-    return list(Run.objects.filter(state=RunState.QUEUED).filter(unsent | silent)[:1000])
+    return list(
+        Run.objects.filter(state=RunState.QUEUED).filter(unsent | silent)[:MESSAGES_PER_LOOK]
+    )

@@ -186,6 +186,8 @@ class LedgerScheduler(DatabaseScheduler):  # type: ignore[misc]  # the library h
         self._leadership.renew()
         counts = mend(judge_leases=judge_leases, may_send=self._may_send)
         self._reached_the_ledger = True
+        if counts["republished"] >= ledger.MESSAGES_PER_LOOK:
+            self._mended_at = 0.0
         if any(counts.values()):
             logger.warning("Brought back %(lost)d lost and %(republished)d unsent runs", counts)
 

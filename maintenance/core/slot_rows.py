@@ -92,7 +92,8 @@ def record_slots(dues: Sequence[Due], now: datetime) -> Recorded:
     """Write a row for each slot, and move the cursors.
 
     Takes place within the leader's transaction: nobody else writes rows of slots. A slot that has a row
-    keeps it. The number of queries does not grow with that of the slots, the work does.
+    keeps it. The work grows with the number of slots. The number of queries does not, but for one for each
+    schedule that is paused after failures.
     """
     paused = _pause_failing(dues, now)
     earlier = _unended_runs(
