@@ -1,5 +1,11 @@
 """What every test can use; each subject keeps its fixtures in a module of its own."""
 
+from hypothesis import settings
+
+# How long an example takes says something of the machine alone: speed is for the benches.
+settings.register_profile("untimed", deadline=None)
+settings.load_profile("untimed")
+
 pytest_plugins = [
     "tests.servers",
     "tests.redis_servers",
