@@ -3,7 +3,7 @@
 It answers 200 ``ok`` or 503 ``failing`` and nothing else, so that it may be open: load balancers,
 containers and uptime monitors have no login. What fails is said to whoever may look, by
 ``health_check --check schedule`` and in the admin. One look serves every probe for
-:data:`KEPT_SECONDS`, so that a stranger cannot put load on the ledger.
+:data:`KEPT_SECONDS` or longer, so that a stranger cannot put load on the ledger.
 """
 
 import threading
@@ -20,6 +20,8 @@ from maintenance.core.liveness_look import look
 
 #: Probes ask every 10 to 60 s; a dead scheduler is named after a minute.
 KEPT_SECONDS = 10.0
+#: A look at ten thousand schedules takes a second; it is worth no more than this share of a process.
+LOOKING_RATIO = 0.05
 
 
 class _Verdict:
@@ -28,20 +30,23 @@ class _Verdict:
     def __init__(self) -> None:
         self._lock = threading.Lock()
         self._is_alive = False
-        self._looked_at = float("-inf")
+        self._counts_until = float("-inf")
 
     def is_alive(self) -> bool:
         """Return whether nothing critical was found."""
         with self._lock:
-            if time.monotonic() - self._looked_at > KEPT_SECONDS:
+            asked_at = time.monotonic()
+            if asked_at > self._counts_until:
                 self._is_alive = _looks_alive()
-                self._looked_at = time.monotonic()
+                looked_at = time.monotonic()
+                kept_seconds = max(KEPT_SECONDS, (looked_at - asked_at) / LOOKING_RATIO)
+                self._counts_until = looked_at + kept_seconds
             return self._is_alive
 
     def forget(self) -> None:
         """Look anew at the next question."""
         with self._lock:
-            self._looked_at = float("-inf")
+            self._counts_until = float("-inf")
 
 
 def _looks_alive() -> bool:

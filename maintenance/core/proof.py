@@ -8,9 +8,7 @@ from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from datetime import datetime
 from enum import StrEnum
-from heapq import merge
-from itertools import groupby
-from operator import itemgetter
+from uuid import UUID
 
 #: A crontab is minutes, a worker polls its queue each second: what starts within is on time.
 ON_TIME_SECONDS = 60.0
@@ -37,7 +35,7 @@ class SlotRow:
     state: str
     reason: str = ""
     started_at: datetime | None = None
-    run_id: str = ""
+    run_id: UUID | None = None
     stands_for: int = 1
 
 
@@ -87,27 +85,29 @@ def prove(
 ) -> Iterator[Proved]:
     """Yield what became of each due slot of one schedule, and the rows that stand for none.
 
-    Both come in the order of their times and of one span of time, and so do the answers. Slots up to
-    ``settled_until`` were passed by a scheduler; a later one may be without a row until
-    ``overdue_before``. The work grows with the number of slots, the memory with nothing.
+    Both come in the order of their times and of one span of time, and so do the answers; a schedule is
+    due once at a time. Slots up to ``settled_until`` were passed by a scheduler; a later one may be
+    without a row until ``overdue_before``. The work grows with the number of slots, the memory with
+    nothing.
     """
-    expected = ((slot.at, slot, None) for slot in due)
-    found = ((row.scheduled_for, None, row) for row in rows)
-    for at, together in groupby(merge(expected, found, key=itemgetter(0)), key=itemgetter(0)):
-        slots, there = dict[str, Due](), list[SlotRow]()
-        for _at, slot, row in together:
-            if slot is not None:
-                slots[slot.target] = slot
-            if row is not None:
-                there.append(row)
-        for row in there:
-            slot = slots.pop(row.target, None)
-            if slot is None:
-                yield Proved(at, row.target, Verdict.UNEXPECTED, row)
+    coming = iter(rows)
+    row = next(coming, None)
+    for slot in due:
+        found: SlotRow | None = None
+        while row is not None and row.scheduled_for <= slot.at:
+            if found is None and row.scheduled_for == slot.at and row.target == slot.target:
+                found = row
             else:
-                yield _judged(slot, row, on_time_seconds)
-        for target in slots:
-            yield Proved(at, target, _without_row(at, settled_until, overdue_before))
+                yield Proved(row.scheduled_for, row.target, Verdict.UNEXPECTED, row)
+            row = next(coming, None)
+        if found is not None:
+            yield _judged(slot, found, on_time_seconds)
+        else:
+            verdict = _without_row(slot.at, settled_until, overdue_before)
+            yield Proved(slot.at, slot.target, verdict)
+    while row is not None:
+        yield Proved(row.scheduled_for, row.target, Verdict.UNEXPECTED, row)
+        row = next(coming, None)
 
 
 def _judged(slot: Due, row: SlotRow, on_time_seconds: float) -> Proved:

@@ -36,7 +36,7 @@ def slot_fields(schedule: str, slot: Proved, zone: tzinfo) -> dict[str, Any]:
         "late_seconds": slot.late_seconds,
         "state": row.state if row else None,
         "reason": row.reason if row else None,
-        "run_id": row.run_id if row else None,
+        "run_id": str(row.run_id) if row and row.run_id else None,
         "stands_for": row.stands_for if row else None,
     }
 
@@ -99,8 +99,8 @@ class Tally:
             findings=(*self._findings(), *notes),
             tables=tuple(self._tables()),
             facts={
-                "since": first.isoformat(),
-                "until": last.isoformat(),
+                "since": first.isoformat(timespec="seconds"),
+                "until": last.isoformat(timespec="seconds"),
                 "schedules": self.schedules,
                 "slots": slots,
                 "failed_runs": self._failed,
@@ -178,10 +178,6 @@ class Tally:
         )
 
     def _tables(self) -> Iterator[Table]:
-        yield Table.of(
-            "Verdicts",
-            [{"verdict": v.value, "slots": self.totals[v]} for v in _ORDER if self._is_said(v)],
-        )
         notable = [
             slot_fields(schedule, slot, self._zone)
             for verdict in _ORDER[:-1]

@@ -107,7 +107,7 @@ def test_a_lost_slot_is_named_and_ends_the_command_with_1(midnight: datetime) ->
         text.split()
     )
     assert "Another run has been at work since 02:30." in text
-    assert text.index("Verdicts") < text.index("not on time") < text.index("Schedules")
+    assert text.index("failed runs") < text.index("not on time") < text.index("Schedules")
 
 
 def test_a_day_without_a_gap_is_proved(midnight: datetime) -> None:
