@@ -22,14 +22,14 @@ INSERT INTO maintenance_run (
     id, task, target, options, queue, checklist, schedule, scheduled_for, trigger, actor, state,
     reason, attempt, failures, queued_at, published_at, started_at, finished_at, worker,
     heartbeat_at, cancel_requested, phase, progress_done, progress_total, progress_unit, severity,
-    summary, resource, deaths
+    summary, resource, deaths, stands_for
 )
 SELECT
     gen_random_uuid(), task.name, 'site', '{}', 'low', 'daily', 'daily ' || task.name,
     moment.at, 'beat', '', CASE WHEN n %% 50 = 0 THEN 'failed' ELSE 'succeeded' END, '', 1, '[]',
     moment.at, moment.at, moment.at, moment.at + interval '3 seconds', 'worker@host', moment.at,
     false, 'done', 10, 10, 'tables', CASE WHEN n %% 9 = 0 THEN 'warning' ELSE 'ok' END,
-    'All 20 tables are in order: nothing needs to be done.', task.name, 0
+    'All 20 tables are in order: nothing needs to be done.', task.name, 0, 1
 FROM generate_series(1, %(count)s) AS n
 CROSS JOIN LATERAL (SELECT now() - make_interval(
     secs => (%(to_days)s + (%(from_days)s - %(to_days)s) * n::float8 / %(count)s) * 86400

@@ -42,6 +42,8 @@ LAST_START_RATIO = 2 / 3
 
 #: How often the ledger is asked whether somebody wants the run to stop: reading a row by its key.
 LOOK_SECONDS = 1.0
+#: How often a thread of the work looks whether the lease was renewed that it found old.
+RENEWAL_POLL_SECONDS = 0.02
 #: A run that has to stop gets so long to come to its next batch, and to end its statements itself.
 STOP_SECONDS = 1.0
 #: After so long its sessions are ended, whatever they do. With the look before and the time to
@@ -62,6 +64,7 @@ class Lease:
     def __init__(self, run: Run, granted_at: float) -> None:
         """Hold ``run``, which was claimed after ``granted_at`` by :func:`steady_seconds`."""
         self._run = run
+        self._owner = threading.get_ident()
         self._confirmed_at = granted_at
         self._stop: MaintenanceError | None = None
 
@@ -82,10 +85,27 @@ class Lease:
         """
         if isinstance(self._stop, LostLease):
             raise self._stop
-        if self.age_seconds > ledger.LEASE_SECONDS * TRUSTED_RATIO:
-            self.renew()
+        if self._is_old:
+            if threading.get_ident() == self._owner:
+                self.renew()
+            else:
+                self._await_renewal()
         if self._stop is not None:
             raise self._stop
+
+    @property
+    def _is_old(self) -> bool:
+        return self.age_seconds > ledger.LEASE_SECONDS * TRUSTED_RATIO
+
+    def _await_renewal(self) -> None:
+        """Wait for the thread that keeps the lease: a pool of threads opens no connection of its own."""
+        give_up_at = steady_seconds() + ledger.HEARTBEAT_SECONDS
+        while self._is_old and self._stop is None:
+            if steady_seconds() > give_up_at:
+                raise LeaseUnknown(
+                    "The ledger has not confirmed for too long that the run is ours."
+                )
+            time.sleep(RENEWAL_POLL_SECONDS)
 
     def renew(self, **progress: Any) -> None:
         """Write a heartbeat with ``progress`` fields of the row. Raises as :meth:`check`."""

@@ -107,6 +107,32 @@ def test_while_the_ledger_is_away_work_begins_for_two_thirds_of_the_lease(
     connection.close()
 
 
+@pytest.mark.parametrize("is_lost", [False, True])
+def test_a_thread_of_the_work_waits_for_the_renewal_and_asks_nothing_itself(
+    run: Run, is_lost: bool
+) -> None:
+    lease = aged(run, 100)
+    if is_lost:
+        taken_over(run)
+    ended: list[Exception | None] = []
+
+    def check() -> None:
+        try:
+            lease.check()
+        except LostLease as lost:
+            ended.append(lost)
+        else:
+            ended.append(None)
+        assert connection.connection is None
+
+    thread = threading.Thread(target=check)
+    thread.start()
+    lease.look(renew=True)
+    thread.join(10)
+
+    assert [isinstance(end, LostLease) for end in ended] == [is_lost]
+
+
 # --- Ending what a run has at work ---
 
 

@@ -231,6 +231,7 @@ class _Walk:
         image = recode(data, promised, self._rules, admit)
         if self._job.options.dry_run:
             return image, None
+        self._job.progress.check()
         with _told_as(Reason.UNWRITABLE):
             return image, self._place.replace(file, image.data)
 
