@@ -11,7 +11,7 @@ from dataclasses import dataclass, replace
 from datetime import datetime, timedelta
 from typing import Any
 
-from django.db import IntegrityError, transaction
+from django.db import IntegrityError, connection, transaction
 from django.db.models import Q
 from django.db.models.functions import Now
 from django.utils import timezone
@@ -134,6 +134,24 @@ class Waits(Exception):
         self.reason = reason
 
 
+_CLAIMED_FIELDS = (
+    "state",
+    "attempt",
+    "worker",
+    "resource",
+    "started_at",
+    "heartbeat_at",
+    "finished_at",
+    "available_at",
+    "reason",
+    "phase",
+    "progress_done",
+    "progress_total",
+    "failures",
+    "deaths",
+)
+
+
 def claim(
     run_id: uuid.UUID, spec: TaskSpec, target: str, options: Mapping[str, Any], worker: str
 ) -> Run:
@@ -146,44 +164,49 @@ def claim(
     needs or as many runs are at work as may be, and :class:`HolderLost` where the run ends because its
     worker was lost.
     """
-    admit(run_id, spec, target, options)
-    with transaction.atomic():
-        run = Run.objects.select_for_update().annotate(ledger_now=Now()).get(id=run_id)
-        now: datetime = run.ledger_now
-        if run.is_finished or (run.state == RunState.RUNNING and lease_is_alive(run, now)):
-            raise NotClaimed(run.state)
-        if run.available_at and run.available_at > now + timedelta(seconds=1):
-            raise NotClaimed("not due before " + run.available_at.isoformat())
-        if run.attempt == 0 and run.deadline_at is not None and run.deadline_at < now:
-            raise TooLate(run)
-        if run.state == RunState.RUNNING:
-            if run.cancel_requested or run.deaths + 1 >= MOST_DEATHS:
-                raise HolderLost(run)
-            note_death(run)
-        run.state = RunState.RUNNING
-        run.attempt += 1
-        run.worker = worker
-        run.resource = spec.resource_of(options)
-        run.started_at = run.heartbeat_at = now
-        run.finished_at = run.available_at = None
-        run.reason = run.phase = ""
-        run.progress_done, run.progress_total = 0, None
-        reason = reason_to_wait(run, spec)
-        if reason:
-            raise Waits(Run.objects.get(id=run_id), reason)
+    try:
         try:
-            with transaction.atomic():
-                run.save()
-        except IntegrityError:
-            other = Run.objects.filter(
-                resource=run.resource, target=run.target, state=RunState.RUNNING
-            ).first()
-            if other is not None:
-                raise _in_the_way(Run.objects.get(id=run_id), other) from None
-        else:
-            return run
+            return _claim(run_id, spec, options, worker)
+        except Run.DoesNotExist:
+            admit(run_id, spec, target, options)
+            return _claim(run_id, spec, options, worker)
+    except IntegrityError:  # of the index that lets one run of a resource and target be running
+        run = Run.objects.get(id=run_id)
+        at_work = Run.objects.filter(target=run.target, state=RunState.RUNNING)
+        other = at_work.filter(resource=spec.resource_of(options)).first()
+        if other is not None:
+            raise _in_the_way(run, other) from None
     forget_message(run_id)
     raise NotClaimed("the other run has just ended")
+
+
+@transaction.atomic
+def _claim(run_id: uuid.UUID, spec: TaskSpec, options: Mapping[str, Any], worker: str) -> Run:
+    run = Run.objects.select_for_update().annotate(ledger_now=Now()).get(id=run_id)
+    now: datetime = run.ledger_now
+    if run.is_finished or (run.state == RunState.RUNNING and lease_is_alive(run, now)):
+        raise NotClaimed(run.state)
+    if run.available_at and run.available_at > now + timedelta(seconds=1):
+        raise NotClaimed("not due before " + run.available_at.isoformat())
+    if run.attempt == 0 and run.deadline_at is not None and run.deadline_at < now:
+        raise TooLate(run)
+    if run.state == RunState.RUNNING:
+        if run.cancel_requested or run.deaths + 1 >= MOST_DEATHS:
+            raise HolderLost(run)
+        note_death(run)
+    reason = reason_to_wait(run, spec)
+    if reason:
+        raise Waits(run, reason)
+    run.state = RunState.RUNNING
+    run.attempt += 1
+    run.worker = worker
+    run.resource = spec.resource_of(options)
+    run.started_at = run.heartbeat_at = now
+    run.finished_at = run.available_at = None
+    run.reason = run.phase = ""
+    run.progress_done, run.progress_total = 0, None
+    run.save(update_fields=_CLAIMED_FIELDS)
+    return run
 
 
 def overdue(run: Run) -> str:
@@ -230,15 +253,30 @@ def lease_is_alive(run: Run, now: datetime) -> bool:
     )
 
 
+_HEARTBEAT = """
+UPDATE maintenance_run
+SET heartbeat_at = pg_catalog.statement_timestamp(){columns}
+WHERE id = %s AND attempt = %s AND state = %s
+RETURNING cancel_requested
+"""
+
+
 def heartbeat(run: Run, **progress: Any) -> bool:
     """Renew the lease and store ``progress`` fields; return whether a cancel was requested.
 
     Raises ``LostLease`` where this attempt does not hold the run any more.
     """
-    held = Run.objects.filter(id=run.id, attempt=run.attempt, state=RunState.RUNNING)
-    if not held.update(heartbeat_at=Now(), **progress):
+    # One statement for both: Django's update() returns no columns.
+    columns = "".join(f", {connection.ops.quote_name(name)} = %s" for name in progress)
+    with connection.cursor() as cursor:
+        cursor.execute(
+            _HEARTBEAT.format(columns=columns),
+            [*progress.values(), run.id, run.attempt, RunState.RUNNING.value],
+        )
+        held = cursor.fetchone()
+    if held is None:
         raise _lost(run)
-    return bool(held.values_list("cancel_requested", flat=True).first())
+    return bool(held[0])
 
 
 def is_asked_to_stop(run: Run) -> bool:
