@@ -62,10 +62,10 @@ def read_everything(leadership: Leadership, settle: Settle) -> Book:
         for row in rows:
             changes += _read(row, before.get(row.name), mark, now, is_first_start=is_first_start)
             versions.pop(row.name, None)
-    now = leadership.renew()
-    gone = [_hold(version, None, now) for version in versions.values() if version.definition]
-    changes += [_Change(held, _changed(held, None, mark, now), None) for held in gone]
-    _apply(changes, book, leadership, settle)
+    changes += _gone(versions, mark, leadership.renew())
+    # All first versions at once: where there are some, it is not the first start any more.
+    at_once = len(changes) if is_first_start else _VERSIONS_PER_TRANSACTION
+    _apply(changes, book, leadership, settle, versions_at_once=max(at_once, 1))
     return book
 
 
@@ -111,7 +111,19 @@ def _read(
             return [_Change(None, first_version(row, now, is_first_start=is_first_start), row)]
     except (ArithmeticError, TypeError, ValueError) as error:
         logger.error("The schedule %s cannot be read and stays as it was: %s", row.name, error)
-    return []
+    return [_Change(held, None, row)] if held is not None else []
+
+
+def _gone(versions: Mapping[str, Version], mark: Mark, now: datetime) -> list[_Change]:
+    """Return the end of schedules whose rows are gone; what they missed before is decided yet."""
+    ended = [version for version in versions.values() if version.definition is not None]
+    ran = last_slots(version.schedule for version in ended)
+    changes: list[_Change] = []
+    for version in ended:
+        held = _hold(version, None, now)
+        held.move(ran.get(version.schedule, held.cursor))
+        changes.append(_Change(held, _changed(held, None, mark, now), None))
+    return changes
 
 
 def _held_before(
@@ -138,14 +150,21 @@ def _changed(held: Held, row: PeriodicTask | None, mark: Mark, now: datetime) ->
     return changed_version(held.version, row, mark[0], (held.cursor + _INSTANT, now))
 
 
-def _apply(changes: Sequence[_Change], book: Book, leadership: Leadership, settle: Settle) -> None:
+def _apply(
+    changes: Sequence[_Change],
+    book: Book,
+    leadership: Leadership,
+    settle: Settle,
+    *,
+    versions_at_once: int = _VERSIONS_PER_TRANSACTION,
+) -> None:
     for change in changes:
         if change.before is not None and change.version is not None:
             settle([change.before], change.version.since - _INSTANT)
     new = [change.version for change in changes if change.version is not None]
-    for start in range(0, len(new), _VERSIONS_PER_TRANSACTION):
+    for start in range(0, len(new), versions_at_once):
         with leadership.fenced():
-            store_versions(new[start : start + _VERSIONS_PER_TRANSACTION])
+            store_versions(new[start : start + versions_at_once])
     for change in changes:
         _put(change, book)
 
@@ -163,5 +182,5 @@ def _put(change: _Change, book: Book) -> None:
         held = Held(version.schedule, row.pk, version, cursor, row)
         held.move(cursor)
     assert held is not None
-    held.row = row
+    held.row, held.row_id = row, row.pk
     book.put(held)

@@ -317,6 +317,36 @@ def test_slots_before_an_edit_are_decided_as_the_schedule_was(
     assert ScheduleVersion.objects.filter(schedule=NAME).latest("since").since == edited_at
 
 
+def test_a_row_that_was_deleted_while_nobody_led_has_only_the_slots_that_it_missed(
+    new_beat: BeatFactory, beat: LedgerScheduler
+) -> None:
+    row = row_of(last_run_at=None)
+    look(beat)
+    miss_slots(beat, hours=2)
+    beat.close()
+    ScheduleVersion.objects.filter(schedule=NAME).update(since=hours_ago(100))
+    row.delete()
+
+    new_beat().tick()
+
+    assert len(states()) == 2
+    assert ScheduleVersion.objects.filter(schedule=NAME).latest("since").definition == {}
+
+
+def test_a_row_that_was_written_anew_under_the_same_name_moves_its_own_cursor(
+    beat: LedgerScheduler,
+) -> None:
+    row_of(last_run_at=None).delete()
+    row_of(last_run_at=None)
+    look(beat)
+    PeriodicTask.objects.get(name=NAME).delete()
+    row = row_of(last_run_at=None)
+    look(beat)
+    assert beat._book is not None
+
+    assert beat._book.held[NAME].row_id == row.pk
+
+
 def test_a_row_that_was_switched_off_and_on_again_misses_nothing_in_between(
     beat: LedgerScheduler,
 ) -> None:
