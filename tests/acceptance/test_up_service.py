@@ -39,6 +39,11 @@ def test_the_admin_shows_its_login_page(up: UpProcess) -> None:
     assert 'name="username"' in body
 
 
+def test_a_probe_is_told_that_a_scheduler_is_at_work_and_nothing_else(up: UpProcess) -> None:
+    url = up.address("Admin").removesuffix("admin/") + "health/"
+    eventually(lambda: get(url) == (200, "ok\n"), 30, "the probe finds a scheduler at work")
+
+
 def test_flower_opens_with_its_login_only(up: UpProcess) -> None:
     url = up.address("Flower")
     assert get(url + "workers")[0] in {302, 401}

@@ -211,6 +211,8 @@ def test_a_ledger_without_a_record_is_refused_and_so_is_no_time(midnight: dateti
     planted(midnight)
     with pytest.raises(CommandError, match="'sunday' is no time"):
         proof("--since", "sunday")
+    with pytest.raises(CommandError, match="cannot be written to /nowhere/"):
+        proof(*of_day(midnight), "--slots", "/nowhere/slots.csv")
 
 
 def test_runs_of_schedules_that_nobody_recorded_are_counted(midnight: datetime) -> None:
