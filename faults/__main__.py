@@ -131,7 +131,8 @@ def _drained(out: "Queue[Result]") -> Iterator[Result]:
 def main(arguments: Sequence[str]) -> int:
     """Run the matrix and what it is compared with; return 1 where the product broke a promise.
 
-    The document is written by a whole run only.
+    The document holds the last run of the matrix and of each comparison, unless it was one of some
+    faults only.
     """
     parser = argparse.ArgumentParser(prog="make faults", description=__doc__)
     parser.add_argument("--faults", type=int, default=WHOLE, help=f"how many ({WHOLE})")
@@ -139,18 +140,20 @@ def main(arguments: Sequence[str]) -> int:
     parser.add_argument("--jobs", type=int, default=JOBS, help=f"stacks at once ({JOBS})")
     parser.add_argument("--only", default="", help="a part of the names of the faults to do")
     parser.add_argument("--compare", nargs="*", default=[], help="only these comparisons")
+    parser.add_argument("--no-table", action="store_true", help="leave the document as it is")
     given = parser.parse_args(arguments)
     os.environ["DJANGO_SETTINGS_MODULE"] = "faults.site.settings"
     began = time.monotonic()
-    is_whole = given.faults >= WHOLE and not given.only and not given.compare
     stacks = [] if given.compare else list(kinds.matrix(given.faults, given.seed, given.only))
+    is_whole = given.faults >= WHOLE and not given.only and not given.compare
     wanted = list(kinds.COMPARISONS) if is_whole else given.compare
     stacks += [stack for name in wanted for stack in kinds.comparison(name)]
     groups = run_all(stacks, given.seed * 1000, given.jobs)
     for name, results in groups.items():
         print(f"\n{name}\n{table.as_text(table.HEAD, table.lines(results, 'kind'))}", flush=True)
-    if is_whole:
-        table.write(groups, given.seed, (time.monotonic() - began) / 60)
+    if not given.only and not given.no_table:
+        table.keep(groups, given.seed, (time.monotonic() - began) / 60)
+        table.write()
     return int(any(result["violations"] for result in groups.get("matrix", ())))
 
 

@@ -10,7 +10,7 @@ KILLED = "SIGKILL of beat before / after publish"
 STOPPED = "two beats; the leader SIGSTOPped, then continued"
 
 #: In the order in which the leader comes to them.
-POINTS = ("recording", "before_publish", "published", "confirming")
+POINTS = ("renewing", "recording", "before_publish", "published", "confirming")
 
 
 def kill_at(point: str) -> "Kind":
@@ -50,10 +50,20 @@ def stop_at(point: str) -> "Kind":
     return Kind(f"leader stopped: {point}", STOPPED, hurt)
 
 
+def _kill_in_mid_mending(fire: Fire) -> None:
+    """Kill a worker at work, and then the beat that takes the run from it."""
+    worker, _hit = fire.at("worker.claimed")
+    fire.kill(worker)
+    fire.stack.start(worker.name)
+    beat, _hit = fire.at("beat.mending")
+    fire.kill(beat)
+
+
 KINDS = (
     *(kill_at(point) for point in POINTS),
     *(kill_both_at(point) for point in ("recording", "published")),
-    *(stop_at(point) for point in ("recording", "before_publish", "published")),
+    Kind("beat killed: mending", KILLED, _kill_in_mid_mending, times=30),
+    *(stop_at(point) for point in ("renewing", "recording", "before_publish", "published")),
 )
 
 

@@ -103,7 +103,7 @@ class Fire:
         episode.violations = [
             {**asdict(one), "at": one.at.isoformat()}
             for one in found
-            if one.invariant in (*kind.holds, "I6")
+            if one.invariant in (*kind.holds, "I6") or episode.error
         ]
         episode.took_seconds = time.monotonic() - began
         return episode
@@ -183,6 +183,7 @@ class Fire:
         self._checked_until = settled
         by_then = [row for row in rows if row.slot[2] <= settled]
         yield from invariants.rows_of_slots(due, by_then)
+        yield from invariants.ahead_of_time(rows, self.now() + timedelta(seconds=1))
         yield from invariants.effective_runs(rows, done, self.disturbed)
         yield from invariants.overlaps(done)
         yield from invariants.whole_reports(by_then, self._phantoms(by_then))

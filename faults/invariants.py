@@ -99,6 +99,13 @@ def rows_of_slots(due: Iterable[SlotKey], rows: Sequence[LedgerRow]) -> Iterator
             yield Violation("I1", f"run {row.run} of {row.slot[0]} is {row.state}", row.slot[2])
 
 
+def ahead_of_time(rows: Sequence[LedgerRow], now: datetime) -> Iterator[Violation]:
+    """I1: yield rows of slots whose time has not come."""
+    for row in rows:
+        if row.slot[2] > now:
+            yield Violation("I1", f"{row.slot[0]} has a row before its time", row.slot[2])
+
+
 def effective_runs(
     rows: Sequence[LedgerRow], done: Sequence[Execution], disturbed: Collection[int]
 ) -> Iterator[Violation]:

@@ -6,10 +6,10 @@ from dataclasses import dataclass, field
 from math import ceil
 from typing import Any
 
-from faults import beats, services, targets, workers
+from faults import beats, clocks, services, targets, workers
 from faults.stack import STOCK_SCHEDULER
 
-ALL = (*beats.KINDS, *workers.KINDS, *services.KINDS, *targets.KINDS)
+ALL = (*beats.KINDS, *workers.KINDS, *services.KINDS, *targets.KINDS, *clocks.KINDS)
 BY_NAME = {kind.name: kind for kind in (*ALL, beats.SECOND_BEAT)}
 
 #: Faults of one stack: a start takes as long as three of them.

@@ -102,8 +102,15 @@ def _fail_over(fire: Fire) -> None:
     fire.stack.valkey.start()
 
 
+def _cut_off_all(fire: Fire) -> None:
+    """Note that every worker is without the ledger: what it did last may be done again."""
+    for name in WORKERS:
+        fire.disturb(fire.stack.nodes[name])
+
+
 def _restart_database(fire: Fire) -> None:
     _random_moment(fire)
+    _cut_off_all(fire)
     fire.point = "database.down"
     fire.stack.postgres.stop()
     time.sleep(fire.random.uniform(0.5, 3.0))
@@ -115,6 +122,7 @@ def _kill_database_at(point: str) -> Kind:
 
     def hurt(fire: Fire) -> None:
         fire.at(point)
+        _cut_off_all(fire)
         _kill_server(fire.stack.postgres.pid)
         fire.stack.release(point)
         time.sleep(fire.random.uniform(0.2, 1.0))
@@ -143,6 +151,7 @@ _END_SESSIONS = (
 def _make_read_only(fire: Fire) -> None:
     _random_moment(fire)
     fire.point = "database.read_only"
+    _cut_off_all(fire)
     with _own_session(fire) as conn, conn.cursor() as cursor:
         cursor.execute("ALTER DATABASE ledger SET default_transaction_read_only = on")
         cursor.execute(_END_SESSIONS)
@@ -154,6 +163,7 @@ def _make_read_only(fire: Fire) -> None:
 def _exhaust_connections(fire: Fire) -> None:
     _random_moment(fire)
     fire.point = "database.exhausted"
+    _cut_off_all(fire)
     held: list[psycopg2.extensions.connection] = []
     with _own_session(fire) as conn, conn.cursor() as cursor:
         cursor.execute(_END_SESSIONS)

@@ -8,7 +8,12 @@ from typing import Any
 
 import psycopg2
 from django.db.models import Count, Max
-from django_celery_beat.models import IntervalSchedule, PeriodicTask, PeriodicTasks
+from django_celery_beat.models import (
+    CrontabSchedule,
+    IntervalSchedule,
+    PeriodicTask,
+    PeriodicTasks,
+)
 
 from faults.invariants import LedgerRow, SlotKey
 from faults.site.marks import TABLE
@@ -16,7 +21,7 @@ from faults.site.stock import INTENTS
 from faults.stack import Stack
 from maintenance.core.schedule_versions import due_slots as version_slots
 from maintenance.core.schedule_versions import stored_versions
-from maintenance.models import TERMINAL_STATES, Run
+from maintenance.models import TERMINAL_STATES, Run, ScheduleVersion
 
 BEGINNING = datetime(2000, 1, 1, tzinfo=UTC)
 INSTANT = timedelta(microseconds=1)
@@ -32,6 +37,7 @@ class Line:
     every_seconds: int
     options: dict[str, Any] = field(default_factory=dict)
     queue: str = "medium"
+    crontab: str = ""
 
 
 MARKS = tuple(
@@ -55,21 +61,24 @@ PLAIN_MARKS = tuple(
     Line(f"plain marks on {target}", "faults.plain_mark", target, 2)
     for target in ("library", "archive", "museum")
 )
+#: Due at times of the wall, and too rarely to be waited for.
+WALL = (
+    Line("hourly", "maintenance.leave_a_mark", "gallery", 0, crontab="0 * * * *"),
+    Line("daily", "maintenance.leave_a_mark", "theatre", 0, crontab="30 2 * * *"),
+)
 LINES = {"marks": MARKS, "slow marks": SLOW_MARKS, "vacuum": (VACUUM,), "trim": (TRIM,)}
 LINES["plain marks"] = PLAIN_MARKS
+LINES["wall"] = WALL
 OURS = frozenset(line.name for lines in LINES.values() for line in lines)
 
 
 def write_lines(lines: Iterable[Line]) -> None:
     """Write the schedules of the site."""
     for line in lines:
-        every, _made = IntervalSchedule.objects.get_or_create(
-            every=line.every_seconds, period="seconds"
-        )
         PeriodicTask.objects.create(
             name=line.name,
             task=line.task,
-            interval=every,
+            **_due_times(line),
             queue=line.queue,
             kwargs=json.dumps(
                 {"target": line.target}
@@ -78,6 +87,54 @@ def write_lines(lines: Iterable[Line]) -> None:
             ),
         )
     PeriodicTasks.update_changed()
+
+
+def _due_times(line: Line) -> dict[str, Any]:
+    if line.crontab:
+        return {"crontab": _crontab(line.crontab, "Europe/Berlin")}
+    every, _made = IntervalSchedule.objects.get_or_create(
+        every=line.every_seconds, period="seconds"
+    )
+    return {"interval": every}
+
+
+def _crontab(text: str, timezone: str) -> CrontabSchedule:
+    names = ("minute", "hour", "day_of_month", "month_of_year", "day_of_week")
+    fields = dict(zip(names, text.split(), strict=True))
+    found, _made = CrontabSchedule.objects.get_or_create(**fields, timezone=timezone)
+    return found
+
+
+def move(name: str, timezone: str) -> None:
+    """Give a schedule of the wall another time zone, as the admin would."""
+    row = PeriodicTask.objects.get(name=name)
+    text = next(line.crontab for line in WALL if line.name == name)
+    row.crontab = _crontab(text, timezone)
+    row.save()
+
+
+def set_back(start: datetime) -> None:
+    """Let the schedules of the wall have been as they are since then, and nothing of them have run since."""
+    for line in WALL:
+        Run.objects.filter(schedule=line.name).delete()
+        versions = ScheduleVersion.objects.filter(schedule=line.name)
+        first = versions.earliest("since")
+        versions.exclude(id=first.id).delete()
+        versions.update(since=start)
+        PeriodicTask.objects.filter(name=line.name).update(
+            crontab=_crontab(line.crontab, "Europe/Berlin"), last_run_at=start, date_changed=start
+        )
+
+
+def slots_of(name: str) -> set[datetime]:
+    """Return the times of a schedule that have a row that has ended."""
+    found = Run.objects.filter(schedule=name, state__in=TERMINAL_STATES)
+    return {at for at in found.values_list("scheduled_for", flat=True) if at is not None}
+
+
+def not_skipped(name: str) -> int:
+    """Return how many slots of a schedule were run."""
+    return Run.objects.filter(schedule=name).exclude(state="skipped").count()
 
 
 def prepare_target(stack: Stack) -> None:
@@ -98,9 +155,10 @@ def prepare_target(stack: Stack) -> None:
 
 def passed_until() -> datetime:
     """Return up to when every enabled schedule has its rows: the earliest of their newest slots."""
-    names = PeriodicTask.objects.filter(enabled=True, name__in=OURS).values_list("name", flat=True)
+    often = PeriodicTask.objects.filter(enabled=True, name__in=OURS).exclude(interval=None)
+    names = list(often.values_list("name", flat=True))
     found = dict(
-        Run.objects.filter(schedule__in=list(names))
+        Run.objects.filter(schedule__in=names)
         .values_list("schedule")
         .annotate(newest=Max("scheduled_for"))
     )

@@ -1,5 +1,6 @@
 """The table of what was done and what it broke, as text and for ``docs/reliability.md``."""
 
+import json
 import os
 import platform
 import subprocess
@@ -12,10 +13,12 @@ from typing import Any
 
 ROOT = Path(__file__).resolve().parent.parent
 DOCUMENT = ROOT / "docs" / "reliability.md"
+RAW = ROOT / "docs" / "reliability.json"
 #: What is promised and on what it rests, written by hand; the tables take the place of its marks.
 TEXT = Path(__file__).with_name("reliability.md")
 
 INVARIANTS = ("I1", "I2", "I3", "I4", "I5", "I6")
+KEPT = ("seed", "kind", "row", "point", "recovery_seconds", "slots", "violations")
 HEAD = ("fault", "faults", "slots", *INVARIANTS, "recovery, median", "worst")
 
 Result = Mapping[str, Any]
@@ -74,17 +77,43 @@ def as_markdown(head: Line, body: Sequence[Line]) -> str:
     return "\n".join(f"| {' | '.join(row)} |" for row in rows)
 
 
-def write(groups: Mapping[str, Sequence[Result]], seed: int, minutes: float) -> None:
-    """Write ``docs/reliability.md``: ``matrix`` is the group of the product itself."""
-    matrix = groups["matrix"]
-    others = {name: group for name, group in groups.items() if name != "matrix"}
+def keep(groups: Mapping[str, Sequence[Result]], seed: int, minutes: float) -> None:
+    """Put what was measured into ``docs/reliability.json``, in the place of what stood there before."""
+    kept = _kept()
+    for name, results in groups.items():
+        kept[name] = {
+            "taken": _taken(len(results), seed, minutes),
+            "results": [{key: result[key] for key in KEPT} for result in results],
+        }
+    lines_of = [
+        f"{json.dumps(name)}: {{\n"
+        f'"taken": {json.dumps(group["taken"])},\n"results": [\n'
+        + ",\n".join(json.dumps(result) for result in group["results"])
+        + "\n]}"
+        for name, group in kept.items()
+    ]
+    RAW.write_text("{\n" + ",\n".join(lines_of) + "\n}\n")
+
+
+def _kept() -> dict[str, Any]:
+    found: dict[str, Any] = json.loads(RAW.read_text()) if RAW.exists() else {}
+    return found
+
+
+def write() -> None:
+    """Write ``docs/reliability.md`` of what is kept; ``matrix`` is the group of the product itself."""
+    kept = _kept()
+    matrix = kept.pop("matrix", {"taken": "Not run yet.", "results": []})
+    results = matrix["results"]
+    others = [_line(name, group["results"]) for name, group in kept.items()]
     parts = {
-        "taken": _taken(len(matrix), seed, minutes),
-        "rows": as_markdown(HEAD, lines(matrix, "row")),
-        "kinds": as_markdown(HEAD, lines(matrix, "kind")),
-        "points": as_markdown(("point", "times"), points(matrix)),
-        "violations": "\n".join(violations(matrix)),
-        "others": as_markdown(HEAD, [_line(name, group) for name, group in others.items()]),
+        "taken": matrix["taken"],
+        "rows": as_markdown(HEAD, lines(results, "row")),
+        "kinds": as_markdown(HEAD, lines(results, "kind")),
+        "points": as_markdown(("point", "times"), points(results)),
+        "violations": "\n".join(violations(results)),
+        "others": as_markdown(HEAD, others),
+        "others taken": "\n".join(f"- {name}: {group['taken']}" for name, group in kept.items()),
     }
     text = TEXT.read_text()
     for name, part in parts.items():

@@ -6,13 +6,13 @@ from datetime import UTC, datetime, timedelta
 
 import psycopg2
 
+from faults.clocks import ASLEEP
 from faults.fire import Fire, Kind
 from faults.stack import WORKERS, eventually
 
 DOUBLED = "duplicate delivery (visibility timeout < run time)"
 POISON = "poison task (dies every time)"
 DEFERRED = "lock held / old xmin on the target"
-ASLEEP = "workers down 7 days"
 CHANGED = "task renamed or schema migrated in mid-run"
 EDITED = "schedule edited within 1 s of its slot"
 

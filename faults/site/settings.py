@@ -70,7 +70,8 @@ LOGGING = {
 
 MAINTENANCE = {
     "databases": {
-        name: {"url": "env:FAULTS_TARGET_URL"} for name in ("library", "archive", "museum")
+        name: {"url": "env:FAULTS_TARGET_URL"}
+        for name in ("library", "archive", "museum", "gallery", "theatre")
     },
     "redis": {"main": {"url": "env:FAULTS_STREAMS_URL", "role": "streams"}},
     "streams": {

@@ -2,8 +2,8 @@
 
 import os
 import signal
-import time
 from dataclasses import dataclass, replace
+from threading import Event
 from typing import Any
 
 from faults.site.marks import Marks, marks_of
@@ -31,13 +31,14 @@ class MarkOptions:
     work_seconds: float = 0.2
 
 
-@maintenance_task(queue="medium", target=TargetKind.DATABASE, options=MarkOptions)
+@maintenance_task(queue="medium", target=TargetKind.DATABASE, options=MarkOptions, writes=True)
 def leave_a_mark(job: Job[DatabaseTarget, MarkOptions]) -> Report:
     """Leave one mark on the target, once, whatever happens to the worker."""
     with marks_of(job.target, job.run_id, "leave_a_mark", job.target_name) as marks:
         reach("claimed", run=job.run_id)
         job.progress.update(0, 2, phase="working")
-        time.sleep(job.options.work_seconds)
+        # Not time.sleep, which libfaketime breaks where it leaves the steady clock alone.
+        Event().wait(job.options.work_seconds)
         if "mark" not in job.steps.done():
             _mark(job, marks)
         job.progress.update(2, 2, phase="working")
@@ -85,7 +86,7 @@ def trim_under_fire(job: Job[RedisTarget, TrimOptions]) -> Report:
         return streams.trim_streams(pointed, families_on(configuration(), job.target_name))
 
 
-@maintenance_task(queue="medium", target=TargetKind.DATABASE)
+@maintenance_task(queue="medium", target=TargetKind.DATABASE, writes=True)
 def kill_the_worker(job: Job[DatabaseTarget, Any]) -> Report:
     """Kill the worker that took it, whole, every time."""
     with marks_of(job.target, job.run_id, "kill_the_worker", job.target_name):
