@@ -10,7 +10,7 @@ from django.utils.functional import cached_property
 from django.utils.text import capfirst
 
 from maintenance.admin.rights import explains_refusals
-from maintenance.reports.formatting import NO_VALUE
+from maintenance.reports.formatting import NO_VALUE, format_count
 
 if TYPE_CHECKING:
     AnyModelAdmin = admin.ModelAdmin[Any]
@@ -36,11 +36,11 @@ class BoundedPaginator(AnyPaginator):
         return int(self.object_list.order_by()[: MOST_COUNTED + 1].count())
 
     @property
-    def has_more_than_counted(self) -> bool:
-        """Whether there are more rows than ``count``."""
+    def bound_in_words(self) -> str:
+        """The number above which rows were not counted; empty where all were."""
         rows = self.object_list
         is_bounded = isinstance(rows, QuerySet) and not rows.query.where
-        return is_bounded and self.count > MOST_COUNTED
+        return format_count(MOST_COUNTED) if is_bounded and self.count > MOST_COUNTED else ""
 
 
 class MaintenanceAdmin(AnyModelAdmin):

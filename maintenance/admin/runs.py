@@ -229,7 +229,7 @@ class RunAdmin(HistoryAdmin):
         run.refresh_from_db(fields=["state"])
         sentences = {
             RunState.CANCELLED: _("“%(run)s” is cancelled."),
-            RunState.RUNNING: _("“%(run)s” will stop at its next step."),
+            RunState.RUNNING: _("“%(run)s” will stop within seconds."),
         }
         sentence = sentences.get(RunState(run.state), _("“%(run)s” has ended already."))
         messages.success(request, sentence % {"run": run})

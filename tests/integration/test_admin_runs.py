@@ -12,6 +12,7 @@ from django.test import Client
 from django.urls import reverse
 from pytest_django import DjangoAssertNumQueries
 
+from maintenance.admin import base as admin_base
 from maintenance.core import ledger
 from maintenance.core.findings import Finding, Severity
 from maintenance.models import Run, RunState, StoredReport
@@ -47,6 +48,20 @@ def test_the_list_costs_the_same_few_queries_however_many_runs_there_are(
         answer = operator.get(RUNS)
 
     assert answer.content.decode().count('class="field-state_with_sign"') == 50
+
+
+def test_the_list_says_that_there_are_more_than_it_counted_and_counts_what_is_chosen(
+    operator: Client, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(admin_base, "MOST_COUNTED", 2)
+    for number in range(4):
+        finished_run(age=timedelta(hours=12 * number))
+
+    whole, chosen = (operator.get(url).content.decode() for url in (RUNS, f"{RUNS}?days=1"))
+
+    assert "more than 2 runs: choose a filter to see how many" in whole
+    assert "more than" not in chosen
+    assert "2 runs" in chosen
 
 
 def test_the_list_offers_neither_adding_nor_deleting(operator: Client) -> None:
