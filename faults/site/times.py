@@ -17,7 +17,7 @@ SCALED = {
         "REPUBLISH_SECONDS": 60.0,
         "UNKNOWN_TASK_SECONDS": 8.0,
     },
-    "leadership": {"LEASE_SECONDS": 3.0, "HANGING_SECONDS": 1.5, "LOCK_SECONDS": 0.5},
+    "leadership": {"LEASE_SECONDS": 3.0, "HANGING_SECONDS": 2.5, "LOCK_SECONDS": 0.5},
     "lost_messages": {"HELD_SECONDS": 2.0},
     "scheduler": {"MEND_SECONDS": 1.5, "BROKER_AWAY_SECONDS": 1.0, "LOOK_SECONDS": 0.5},
 }

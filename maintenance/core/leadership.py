@@ -28,8 +28,9 @@ NAME = "scheduler"
 LEASE_SECONDS = 10.0
 #: Nothing is sent in the last part of a lease: the message that is under way then has this long.
 LAST_SEND_RATIO = 0.7
-#: A transaction of the leader that hangs for so long is ended by the server: it holds the row.
-HANGING_SECONDS = 5.0
+#: A transaction of the leader that hangs for so long is ended by the server: it holds the row. Less than
+#: the lease, which has to run out anyway before another one leads.
+HANGING_SECONDS = 9.0
 #: How long a standby waits for a row that a leader's transaction holds. It looks again soon.
 LOCK_SECONDS = 1.0
 

@@ -26,7 +26,7 @@ from maintenance.core.schedule_book import (
     row_states,
 )
 from maintenance.core.schedule_versions import Version
-from maintenance.core.slot_rows import store_versions
+from maintenance.core.slot_rows import store_versions, version_rows
 from maintenance.models import ScheduleVersion
 
 #: Decides all slots of schedules before a moment.
@@ -161,7 +161,8 @@ def _apply(
     for change in changes:
         if change.before is not None and change.version is not None:
             settle([change.before], change.version.since - _INSTANT)
-    new = [change.version for change in changes if change.version is not None]
+    # Made before the transaction: in it the server takes a long silence for a leader that hangs.
+    new = version_rows(change.version for change in changes if change.version is not None)
     for start in range(0, len(new), versions_at_once):
         with leadership.fenced():
             store_versions(new[start : start + versions_at_once])

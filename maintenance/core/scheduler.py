@@ -46,6 +46,8 @@ AWAY_SECONDS = 1.0
 #: So many schedules, and so many slots of one of them, are decided in one transaction.
 SCHEDULES_PER_TRANSACTION = 200
 SLOTS_PER_SCHEDULE = 200
+#: No more schedules are added to a transaction that has so many slots.
+SLOTS_PER_TRANSACTION = 1000
 
 
 class LedgerScheduler(DatabaseScheduler):  # type: ignore[misc]  # the library has no types
@@ -138,7 +140,7 @@ class LedgerScheduler(DatabaseScheduler):  # type: ignore[misc]  # the library h
         if not helds:
             return
         with self._leadership.fenced() as now:
-            dues = list(_due(helds, min(through or now, now)))
+            dues = _due(helds, min(through or now, now))
             recorded = record_slots(dues, now) if dues else Recorded([], [])
         if self._book is not None and through is None:
             for held in helds:
@@ -211,13 +213,20 @@ class LedgerScheduler(DatabaseScheduler):  # type: ignore[misc]  # the library h
                 logger.warning("The lead could not be given away: %s", redact(str(error)))
 
 
-def _due(helds: Iterable[Held], through: datetime) -> Iterable[Due]:
+def _due(helds: Iterable[Held], through: datetime) -> list[Due]:
+    """Return what one transaction decides; the rest stays due."""
+    dues: list[Due] = []
+    count = 0
     for held in helds:
-        slots, more_follow = held.due(through, 1 if held.definition.once else SLOTS_PER_SCHEDULE)
-        if slots and held.definition.once:
-            more_follow = False
+        is_once = held.definition.once
+        slots, is_cut = held.due(through, 1 if is_once else SLOTS_PER_SCHEDULE)
+        more_follow = is_cut and not is_once
         if slots:
-            yield Due(held, slots, slots[-1] if more_follow else through, more_follow)
+            dues.append(Due(held, slots, slots[-1] if more_follow else through, more_follow))
+        count += len(slots)
+        if count >= SLOTS_PER_TRANSACTION:
+            break
+    return dues
 
 
 def _record(ended: Iterable[tuple[Run, ReportDocument]]) -> None:

@@ -256,15 +256,15 @@ def _pause_failing(dues: Sequence[Due], now: datetime) -> set[str]:
         paused_policy = replace(policy, pause=f"by {SCHEDULER}: {reason}")
         definition = replace(held.definition, policy=paused_policy)
         held.version = Version(held.name, held.cursor + _INSTANT, definition)
-        store_versions([held.version])
+        store_versions(version_rows([held.version]))
         paused.add(held.name)
         logger.error("%s is paused: %s", held.name, reason)
     return paused
 
 
-def store_versions(versions: Iterable[Version]) -> None:
-    """Write versions; one of the same moment is replaced."""
-    rows = [
+def version_rows(versions: Iterable[Version]) -> list[ScheduleVersion]:
+    """Return versions as rows, to be written by :func:`store_versions`."""
+    return [
         ScheduleVersion(
             schedule=version.schedule,
             since=version.since,
@@ -272,6 +272,10 @@ def store_versions(versions: Iterable[Version]) -> None:
         )
         for version in versions
     ]
+
+
+def store_versions(rows: Sequence[ScheduleVersion]) -> None:
+    """Write versions; one of the same moment is replaced."""
     ScheduleVersion.objects.bulk_create(
         rows,
         batch_size=500,
@@ -331,4 +335,4 @@ def _end_for_good(over: Sequence[Held], now: datetime) -> None:
     for held in over:
         held.version = Version(held.name, held.cursor + _INSTANT, None)
         held.next_slot = None
-    store_versions(held.version for held in over)
+    store_versions(version_rows(held.version for held in over))
