@@ -49,7 +49,7 @@ _RENEW = """
 UPDATE {table} SET
     expires_at = clock_timestamp() + %s * interval '1 second', ticked_at = clock_timestamp()
 WHERE name = %s AND token = %s
-RETURNING clock_timestamp()
+RETURNING clock_timestamp(), set_config('idle_in_transaction_session_timeout', %s, true)
 """
 _RELEASE = "UPDATE {table} SET expires_at = clock_timestamp() WHERE name = %s AND token = %s"
 
@@ -121,10 +121,9 @@ class Leadership:
         with transaction.atomic():
             with connection.cursor() as cursor:
                 cursor.execute(
-                    "SELECT set_config('idle_in_transaction_session_timeout', %s, true)",
-                    [f"{HANGING_SECONDS:g}s"],
+                    _sql(_RENEW),
+                    [LEASE_SECONDS, NAME, self._token, f"{HANGING_SECONDS * 1000:.0f}"],
                 )
-                cursor.execute(_sql(_RENEW), [LEASE_SECONDS, NAME, self._token])
                 row = cursor.fetchone()
             if row is None:
                 self._token = None

@@ -14,7 +14,7 @@ from itertools import islice
 from typing import Any
 
 from django.db import connection
-from django.db.models import Count, Max
+from django.db.models import Max
 from django_celery_beat.models import (
     ClockedSchedule,
     CrontabSchedule,
@@ -144,10 +144,16 @@ class Book:
 
 
 def change_mark() -> tuple[Any, ...]:
-    """Return what is another value after any change of a schedule or policy. Costs two short queries."""
-    last_update = PeriodicTasks.objects.values_list("last_update", flat=True).first()
-    policies = SchedulePolicy.objects.aggregate(at=Max("changed_at"), count=Count("pk"))
-    return last_update, policies["at"], policies["count"]
+    """Return what is another value after any change of a schedule or policy. Costs a short query."""
+    quote = connection.ops.quote_name
+    changes, policy = quote(PeriodicTasks._meta.db_table), quote(SchedulePolicy._meta.db_table)
+    with connection.cursor() as cursor:
+        cursor.execute(
+            f"SELECT (SELECT max(last_update) FROM {changes}), "  # noqa: S608 - names of tables
+            f"max(changed_at), count(*) FROM {policy}"
+        )
+        mark: tuple[Any, ...] = cursor.fetchone()
+    return mark
 
 
 def row_states() -> dict[int, RowState]:

@@ -72,7 +72,7 @@ def read_everything(leadership: Leadership, settle: Settle) -> Book:
 def look_for_changes(
     book: Book, leadership: Leadership, settle: Settle, *, thoroughly: bool = False
 ) -> None:
-    """Take over what was changed since the last look. Costs two short queries where nothing was.
+    """Take over what was changed since the last look. Costs a short query where nothing was.
 
     ``thoroughly`` also finds what was written past Django, which leaves no mark.
     """
