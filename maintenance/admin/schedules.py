@@ -108,9 +108,11 @@ class PolicyPages:
     """Where a person of this request looks at the policy of a row, or gives it one."""
 
     def __init__(self, site: admin.AdminSite, request: HttpRequest) -> None:
-        pages = site.get_model_admin(SchedulePolicy)
-        self._may_view = pages.has_view_or_change_permission(request)
-        self._may_add = pages.has_add_permission(request)
+        self._may_view = self._may_add = False
+        if site.is_registered(SchedulePolicy):
+            pages = site.get_model_admin(SchedulePolicy)
+            self._may_view = pages.has_view_or_change_permission(request)
+            self._may_add = pages.has_add_permission(request)
 
     def of(self, row: ScheduleRow) -> str:
         """Return the address, empty where there is nothing to see or do."""

@@ -14,14 +14,20 @@ from math import floor
 from typing import Any, Self
 from zoneinfo import ZoneInfo
 
+from celery.exceptions import ImproperlyConfigured
 from celery.schedules import crontab, solar
 
 from maintenance.core.cron import Cron
 from maintenance.core.day_rules import parse_days
+from maintenance.core.errors import MaintenanceError
 from maintenance.core.policies import DEFAULT_POLICY, Policy
 
 #: A row of a shorter interval is due once in this time: its slots are rows, too.
 SHORTEST_INTERVAL_SECONDS = 1.0
+
+#: What keeps due times from being computed: days that name none, a crontab or a time zone that cannot
+#: be read, a sun that needs a library which is not there.
+UNREADABLE = (MaintenanceError, ValueError, RuntimeError, OverflowError, ImproperlyConfigured)
 
 _INSTANT = timedelta(microseconds=1)
 _DAY = timedelta(days=1)

@@ -8,8 +8,7 @@ from django.db.models import Count, Min, Q
 from django.db.models.functions import Coalesce
 from django_celery_beat.models import PeriodicTask
 
-from maintenance.core.definitions import Definition
-from maintenance.core.errors import MaintenanceError
+from maintenance.core.definitions import UNREADABLE, Definition
 from maintenance.core.ledger_clock import ledger_now
 from maintenance.core.liveness import (
     LeaderFacts,
@@ -100,7 +99,7 @@ def _versions() -> dict[str, tuple[datetime, Definition | None]]:
 def _first_after(moment: datetime, definition: Definition) -> datetime | None:
     try:
         return next(definition.after(moment), None)
-    except (MaintenanceError, ValueError):  # its due times cannot be read: it has no slots
+    except UNREADABLE:  # its due times cannot be read: it has no slots
         return None
 
 

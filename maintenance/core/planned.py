@@ -11,8 +11,8 @@ from django_celery_beat.models import PeriodicTask
 from maintenance.conf import Configuration
 from maintenance.core.calendar import Planned
 from maintenance.core.conditions import require_leave
-from maintenance.core.definitions import Definition
-from maintenance.core.errors import MaintenanceError, UnknownName
+from maintenance.core.definitions import UNREADABLE, Definition
+from maintenance.core.errors import MaintenanceError
 from maintenance.core.foreign_tasks import is_foreign
 from maintenance.core.policies import Closure
 from maintenance.core.registry import task_named
@@ -59,7 +59,7 @@ def planned_schedules(configuration: Configuration) -> Iterator[Planned]:
         seconds = usual.get((definition.task, definition.target))
         try:
             yield _planned(name, definition, seconds, configuration)
-        except (UnknownName, MaintenanceError, ValueError):  # its runs, or its fault, say so
+        except UNREADABLE:  # its runs, or its fault, say so
             continue
 
 

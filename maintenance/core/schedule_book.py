@@ -24,8 +24,7 @@ from django_celery_beat.models import (
     SolarSchedule,
 )
 
-from maintenance.core.definitions import Definition
-from maintenance.core.errors import MaintenanceError
+from maintenance.core.definitions import UNREADABLE, Definition
 from maintenance.core.schedule_versions import Version, defined
 from maintenance.models import Run, SchedulePolicy, ScheduleVersion
 
@@ -76,7 +75,7 @@ class Held:
             return
         try:
             self.next_slot = next(self.definition.after(self.cursor), None)
-        except (MaintenanceError, ValueError, RuntimeError, ImportError, OverflowError) as error:
+        except UNREADABLE as error:
             self.next_slot, self.fault = None, str(error)
             logger.error("The slots of %s are unknown: %s", self.name, error)
 
@@ -227,7 +226,7 @@ def _latest(definition: Definition, since: datetime, until: datetime) -> datetim
         start = max(since, until - back)
         try:
             found = list(definition.between(start, until))
-        except (MaintenanceError, ValueError, RuntimeError, ImportError):
+        except UNREADABLE:
             return None
         if found or start == since:
             return found[-1] if found else None

@@ -10,7 +10,7 @@ from typing import Any, TypeVar
 from django.db.models import Max, Min
 from django_celery_beat.models import PeriodicTask
 
-from maintenance.core.errors import MaintenanceError
+from maintenance.core.definitions import UNREADABLE
 from maintenance.core.policies import MISSED_SECONDS, jitter
 from maintenance.core.proof import Due, Proved, SlotRow, prove
 from maintenance.core.schedule_versions import Version, due_slots, stored_versions
@@ -139,7 +139,7 @@ def _history(  # noqa: PLR0917 - one schedule and the time that is looked at
     schedule, known_since = versions[0].schedule, versions[0].since
     try:
         next(_due(versions, since, until), None)
-    except (MaintenanceError, ValueError) as error:
+    except UNREADABLE as error:
         return ScheduleHistory(schedule, known_since, iter(()), str(error))
     slots = prove(
         _due(versions, since, until),

@@ -15,7 +15,7 @@ from cron_descriptor import (
 from django.utils import timezone
 from django_celery_beat.models import CrontabSchedule, PeriodicTask
 
-from maintenance.core.errors import MaintenanceError
+from maintenance.core.definitions import UNREADABLE
 from maintenance.core.schedule_sync import NAME_PREFIX
 from maintenance.core.schedule_versions import defined
 from maintenance.models import Run
@@ -88,7 +88,7 @@ def next_due_at(row: PeriodicTask, now: datetime) -> datetime | None:
     since = row.last_run_at or row.date_changed or now
     try:
         return next(defined(row, since, None).after(since), None)
-    except (MaintenanceError, ValueError):  # a crontab or days that cannot be read
+    except UNREADABLE:  # a crontab or days that cannot be read
         return None
 
 

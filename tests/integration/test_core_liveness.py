@@ -10,7 +10,7 @@ import pytest
 from django.core.management import call_command
 from django.db import connection
 from django.test import Client
-from django_celery_beat.models import CrontabSchedule, PeriodicTask
+from django_celery_beat.models import CrontabSchedule, PeriodicTask, SolarSchedule
 
 from maintenance.core.definitions import Definition
 from maintenance.core.ledger_clock import ledger_now
@@ -127,6 +127,16 @@ def test_a_schedule_that_was_just_switched_on_owes_nothing(
     hourly.last_run_at = None
     hourly.save()  # at date_changed it was switched on
     assert codes(check()[1]) == set()
+
+
+def test_due_times_that_cannot_be_computed_hide_no_others(
+    hourly: PeriodicTask, now: datetime
+) -> None:
+    lead(now)
+    sunset = SolarSchedule.objects.create(event="sunset", latitude=52.5, longitude=13.4)
+    PeriodicTask.objects.create(name="at sunset", task="news.send", solar=sunset)
+    settle(hourly, now - timedelta(hours=5))
+    assert [slot.schedule for slot in look().overdue] == [NEWSLETTER]
 
 
 def test_no_leader_ever_is_critical_and_so_is_a_queue_that_nobody_serves(

@@ -7,7 +7,7 @@ from typing import Any
 
 import pytest
 from celery import Celery
-from django_celery_beat.models import CrontabSchedule, PeriodicTask
+from django_celery_beat.models import CrontabSchedule, PeriodicTask, SolarSchedule
 
 from maintenance.core.errors import Skipped
 from maintenance.core.job import Job
@@ -135,6 +135,24 @@ def test_the_slots_of_a_pause_are_skipped_and_those_of_what_is_off_are_none(
     assert reasons == {"paused by ann: holidays"}
     assert Run.objects.filter(state=RunState.QUEUED).count() == 0
     assert alarms() == {"schedule-paused"}
+
+
+def test_a_sun_that_nobody_can_compute_stops_neither_beat_nor_proof(
+    new_beat: BeatFactory,
+) -> None:
+    schedules()
+    sunset = SolarSchedule.objects.create(event="sunset", latitude=52.5, longitude=13.4)
+    PeriodicTask.objects.create(name="at sunset", task="news.send", solar=sunset)
+    first = new_beat()
+    first.tick()
+    first.close()
+    since = rewind(3)
+    new_beat().tick()
+    now = ledger_now()
+    faults = {each.schedule: each.fault for each in slot_histories(since, now, now) if each.fault}
+    assert set(faults) == {"at sunset"}
+    assert "ephem" in faults["at sunset"]
+    assert verdicts(since)[OURS] == {Verdict.SKIPPED: 2, Verdict.WAITING: 1}
 
 
 def test_a_scheduled_proof_goes_on_where_the_last_one_ended(new_beat: BeatFactory) -> None:
