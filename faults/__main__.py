@@ -92,10 +92,27 @@ def run_all(stacks: Sequence[StackOfFaults], seed: int, jobs: int) -> dict[str, 
     """Do all faults, and return the results by group.
 
     What a stack that was given up has left is done by another one; the fault that broke it is not.
+    Interrupted at the terminal, it returns what has been done.
     """
     tally = Tally(sum(len(stack.names) for stack in stacks))
-    waiting = deque(stacks)
     out: Queue[Result] = Queue()
+    try:
+        _do_all(stacks, seed, jobs, out, tally)
+    except KeyboardInterrupt:
+        print("Interrupted; what has been done counts.", flush=True)
+    for result in _drained(out):
+        tally.add(result)
+    tally.say()
+    groups: dict[str, list[Result]] = {}
+    for result in tally.results:
+        groups.setdefault(result["group"], []).append(result)
+    return groups
+
+
+def _do_all(
+    stacks: Sequence[StackOfFaults], seed: int, jobs: int, out: "Queue[Result]", tally: Tally
+) -> None:
+    waiting = deque(stacks)
     at_work: dict[Future[int], StackOfFaults] = {}
     with ThreadPoolExecutor(jobs) as pool:
         while waiting or at_work:
@@ -111,13 +128,6 @@ def run_all(stacks: Sequence[StackOfFaults], seed: int, jobs: int) -> dict[str, 
                 left = stack.names[max(future.result(), 1) :]
                 if left:
                     waiting.append(replace(stack, names=left))
-        for result in _drained(out):
-            tally.add(result)
-    tally.say()
-    groups: dict[str, list[Result]] = {}
-    for result in tally.results:
-        groups.setdefault(result["group"], []).append(result)
-    return groups
 
 
 def _drained(out: "Queue[Result]") -> Iterator[Result]:

@@ -66,9 +66,7 @@ def _prepare(stack: Stack, wanted: Sequence[Kind]) -> None:
 
     call_command("migrate", verbosity=0)
     if stack.variant.without == "unique key":
-        stack.ask(
-            "ledger", "ALTER TABLE maintenance_run DROP CONSTRAINT maintenance_run_one_per_slot"
-        )
+        stack.ask("ledger", "DROP INDEX maintenance_run_one_per_slot")
     site_rows.prepare_target(stack)
     needs = {need for kind in wanted for need in kind.needs}
     if not needs & {"slow marks"}:

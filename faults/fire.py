@@ -50,7 +50,6 @@ class Episode:
     took_seconds: float = 0.0
     slots: int = 0
     violations: list[dict[str, Any]] = field(default_factory=list)
-    repeated_effects: int = 0
     error: str = ""
 
 
@@ -87,7 +86,7 @@ class Fire:
             kind.hurt(self)
             self.stack.heal()
             connections.close_all()  # the driver's own session may have been a victim
-            episode.recovery_seconds = self._recovered()
+            episode.recovery_seconds = round(self._recovered(), 1)
         except TimeoutError as error:
             episode.error = str(error)
             self.stack.heal()

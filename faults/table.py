@@ -134,5 +134,5 @@ def _taken(number: int, seed: int, minutes: float) -> str:
         f"{number:,} faults of seed {seed} in {minutes:.0f} minutes, taken"
         f" {datetime.now(UTC):%Y-%m-%d %H:%M} UTC at commit {described.stdout.strip() or 'unknown'}"
         f" on {os.cpu_count()} cores, {memory_gib:.0f} GiB, {platform.system()}"
-        f" {platform.machine()}, Python {platform.python_version()}."
+        f" {platform.machine()}, Python {platform.python_version()}, load {os.getloadavg()[2]:.0f}."
     )
