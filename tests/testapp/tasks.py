@@ -134,9 +134,10 @@ def write_until_gate(job: Job[None, GateOptions]) -> Report:
     gate = Path(job.options.gate)
     number = 0
     while not gate.exists():
-        sleep(0.05)
         number += 1
         job.progress.update(number, phase="writing", unit="batches")
+        sleep(0.05)  # a stop falls here, between the last update and the write
+        job.progress.check()
         with gate.with_suffix(".lines").open("a") as lines:
             lines.write(f"{os.getpid()}\n")
     return Report("Gate", f"Wrote {number} lines.")
