@@ -111,6 +111,6 @@ def _of_worker(text: str, changes: str) -> tuple[str, str]:
         return "", "report_half_written"
     if changes.startswith('UPDATE "maintenance_run"') and '"started_at" =' in changes:
         return "", "claiming"
-    if changes.startswith('UPDATE "maintenance_run" SET "heartbeat_at"'):
+    if " ".join(text.split()).startswith("UPDATE maintenance_run SET heartbeat_at"):
         return "heartbeat", ""
     return "", ""
