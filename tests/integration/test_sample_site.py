@@ -101,8 +101,12 @@ def spare_redis(site_valkey: EmbeddedValkey) -> Iterator[str]:
 # --- the truth itself -------------------------------------------------------------------------
 
 
+#: What the builder plants in servers: these stand in an access log, which `up` writes beside them.
+IN_SERVERS = set(FaultKind) - {FaultKind.ERROR_BURST, FaultKind.SLOW_ROUTE}
+
+
 def test_every_kind_of_fault_is_planted(site: Site) -> None:
-    assert {fault.kind for fault in site.truth.faults} == set(FaultKind)
+    assert {fault.kind for fault in site.truth.faults} == IN_SERVERS
     assert site.truth.unavailable == {}
 
 
@@ -579,7 +583,7 @@ def test_the_smallest_scale_still_holds_every_fault(
         steps[step] = (done, total)
 
     truth = build(make_database(), spare_redis, scale=0.02, seed=1, progress=remember)
-    assert {fault.kind for fault in truth.faults} == set(FaultKind)
+    assert {fault.kind for fault in truth.faults} == IN_SERVERS
     assert {"schema", "rows", "keys and indexes", "churn", "streams", "queues"} < steps.keys()
     assert all(done == total for done, total in steps.values())
 

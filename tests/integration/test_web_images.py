@@ -179,6 +179,9 @@ class StopAt:
         if phase == self._phase:
             raise Cancelled("Cancelled on request.")
 
+    def check(self) -> None:
+        """Hold the run: only the named phase ends it."""
+
 
 def test_another_attempt_repeats_nothing_and_reports_the_whole(media: Path) -> None:
     for n in range(12):
