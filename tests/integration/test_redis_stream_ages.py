@@ -17,7 +17,11 @@ from maintenance.redis.stream_options import TrimOptions
 from maintenance.redis.streams import trim_streams
 
 HOUR = 3600.0
-NOW = time.time()
+
+
+def hours_ago(hours: float) -> float:
+    """Return that moment in seconds since the epoch, by now and not by when the tests were collected."""
+    return time.time() - hours * HOUR
 
 
 def family(**given_: Any) -> StreamFamily:
@@ -68,7 +72,7 @@ def test_sets_trimmed_by_length_and_age_equal_a_plain_model(
     with redis.Redis.from_url(each_server) as client:
         client.flushall()
         scored = [
-            {m: int((NOW - age * HOUR) * factor) for m, age in members.items()} for members in sets
+            {m: int(hours_ago(age) * factor) for m, age in members.items()} for members in sets
         ]
         for number, members in enumerate(scored):
             client.zadd(f"s{number}", members)
@@ -96,7 +100,7 @@ def test_redis_streams_trimmed_by_length_and_age_equal_a_plain_model(
         for number, hours in enumerate(ages):
             for place, age in enumerate(sorted(hours, reverse=True)):
                 client.xadd(
-                    f"s{number}", {"a": age}, id=f"{int((NOW - age * HOUR) * 1000)}-{place + 1}"
+                    f"s{number}", {"a": age}, id=f"{int(hours_ago(age) * 1000)}-{place + 1}"
                 )
         trim(each_server, rule)
         for number, hours in enumerate(ages):
@@ -109,7 +113,7 @@ def test_redis_streams_trimmed_by_length_and_age_equal_a_plain_model(
 def test_many_old_members_go_in_steps(
     each_server: str, each_client: redis.Redis, kind: str
 ) -> None:
-    old, new = NOW - 48 * HOUR, NOW - HOUR
+    old, new = hours_ago(48), hours_ago(1)
     with each_client.pipeline(transaction=False) as pipeline:
         for number in range(3500):
             if kind == "zset":
@@ -131,7 +135,7 @@ def test_many_old_members_go_in_steps(
 
 
 def test_a_dry_run_counts_what_is_too_old(each_server: str, each_client: redis.Redis) -> None:
-    each_client.zadd("s1", {"old": NOW - 48 * HOUR, "new": NOW - HOUR})
+    each_client.zadd("s1", {"old": hours_ago(48), "new": hours_ago(1)})
     report = trim(each_server, family(), dry_run=True)
     assert each_client.zcard("s1") == 2
     assert report.findings[0].sentence == (
@@ -144,7 +148,7 @@ def test_a_score_that_is_no_time_is_never_too_old(
     each_server: str, each_client: redis.Redis
 ) -> None:
     each_client.zadd("s-counts", {"friend": 3, "stranger": 0})
-    each_client.zadd("s-seconds", {"status": NOW - 48 * HOUR})
+    each_client.zadd("s-seconds", {"status": hours_ago(48)})
     trim(each_server, family(score_unit="milliseconds"))
     assert each_client.zcard("s-counts") == 2
     assert each_client.zcard("s-seconds") == 1
@@ -163,7 +167,7 @@ def test_a_stream_whose_ids_are_no_times_is_left_and_named(
 def test_a_clock_that_is_wrong_removes_nothing_by_age(
     each_server: str, each_client: redis.Redis, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    each_client.zadd("s1", {str(n): NOW - (40 - n) * HOUR for n in range(8)})
+    each_client.zadd("s1", {str(n): hours_ago(40 - n) for n in range(8)})
     monkeypatch.setattr(streams, "CLOCKS_APART_SECONDS", -1.0)
     report = trim(each_server, family())
     assert each_client.zcard("s1") == 5
@@ -177,8 +181,8 @@ def test_the_rights_that_the_report_names_are_enough_and_the_clock_is_one_of_the
         "zset": family(pattern="z*"),
         "stream": family(pattern="x*", type="stream"),
     }
-    each_client.zadd("z1", {str(n): NOW - n * 10 * HOUR for n in range(8)})
-    each_client.xadd("x1", {"n": 1}, id=f"{int((NOW - 48 * HOUR) * 1000)}-0")
+    each_client.zadd("z1", {str(n): hours_ago(n * 10) for n in range(8)})
+    each_client.xadd("x1", {"n": 1}, id=f"{int((hours_ago(48)) * 1000)}-0")
     host = each_server.rpartition("@")[2]
     job = Job("main", RedisTarget(url=each_server), TrimOptions(dry_run=True))
     needed = trim_streams(job, rules).facts["needs_acl"]
