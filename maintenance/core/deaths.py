@@ -9,6 +9,7 @@ import logging
 from django.db import transaction
 
 from maintenance.core import ledger
+from maintenance.core.end_reports import stop_report
 from maintenance.core.findings import Finding, Severity
 from maintenance.core.foreign_tasks import is_foreign
 from maintenance.core.recording import record
@@ -42,7 +43,7 @@ def take_from_lost_worker(run: Run) -> bool:
 def _ended(run: Run, reason: str) -> ReportDocument | None:
     """End a run that is not given to another worker; ``None`` where it is."""
     if run.cancel_requested:
-        report = Report(f"{run.title} cancelled", f"Cancelled: {reason}")
+        report = stop_report(run, RunState.CANCELLED, reason)
         return ledger.finish(run, RunState.CANCELLED, report, reason)
     if is_foreign(run.task):
         return ledger.finish(run, RunState.FAILED, _abandoned(run, reason), reason)

@@ -13,8 +13,8 @@ from django.utils import timezone
 from maintenance.conf import configuration
 from maintenance.core import ledger
 from maintenance.core.deaths import take_from_lost_worker
+from maintenance.core.end_reports import failure_report, stop_report
 from maintenance.core.errors import LostLease, Skipped
-from maintenance.core.findings import Finding, Severity
 from maintenance.core.foreign_tasks import is_foreign
 from maintenance.core.ledger import Origin
 from maintenance.core.ledger_clock import ledger_now
@@ -95,8 +95,9 @@ def mend(
     wanting = {run.id: run for run in (*unsent, *runs_with_lost_messages(ledger_now()))}
     sent = send([run for run in wanting.values() if not _give_up_unknown(run)], may_send)
     for run, reason in sent.unsendable:
-        report = Report(f"{run.title} skipped", f"Skipped: {reason}")
-        _end_without_worker(run, RunState.SKIPPED, report, reason)
+        _end_without_worker(
+            run, RunState.SKIPPED, stop_report(run, RunState.SKIPPED, reason), reason
+        )
     return {"lost": len(lost), "republished": sent.count}
 
 
@@ -129,29 +130,3 @@ def _end_without_worker(run: Run, state: RunState, report: Report, reason: str) 
         return False
     record(run, document)
     return True
-
-
-def failure_report(run: Run, reason: str) -> Report:
-    """Return the report of a run that failed: the reason, and every attempt.
-
-    An attempt that was postponed has not failed, and does not count.
-    """
-    attempts = len(run.failures)
-    return Report(
-        title=f"{run.title} failed",
-        summary=f"Failed after {_attempts(attempts)}: {reason}",
-        findings=(
-            Finding(
-                code="run-failed",
-                severity=Severity.CRITICAL,
-                subject=run.target or "site",
-                sentence=reason,
-                evidence={"attempts": attempts, "failures": run.failures},
-                advice="Mend the cause, then run the task again.",
-            ),
-        ),
-    )
-
-
-def _attempts(count: int) -> str:
-    return "1 attempt" if count == 1 else f"{count} attempts"

@@ -11,10 +11,11 @@ from celery.exceptions import Ignore
 from django.utils import timezone
 
 from maintenance.core import ledger
+from maintenance.core.end_reports import stop_report
 from maintenance.core.errors import LostLease
 from maintenance.core.recording import record
 from maintenance.core.registry import task_named
-from maintenance.core.runner import RunFailed, execute, stop_report
+from maintenance.core.runner import RunFailed, execute
 from maintenance.models import Run, RunState
 
 

@@ -460,8 +460,8 @@ def request_cancel(run: Run, actor: str) -> ReportDocument | None:
         if current.state != RunState.QUEUED:
             return None
         reason = f"Cancelled by {actor} while it was queued."
-        title = f"{current.short_task.replace('_', ' ').capitalize()} cancelled"
-        return finish(current, RunState.CANCELLED, Report(title=title, summary=reason), reason)
+        report = Report(title=f"{current.title} cancelled", summary=reason)
+        return finish(current, RunState.CANCELLED, report, reason)
 
 
 def stored_document(run: Run) -> ReportDocument:

@@ -30,7 +30,8 @@ from maintenance.core.conditions import (
     require_good_time,
     require_leave,
 )
-from maintenance.core.dispatch import failure_report, revive
+from maintenance.core.dispatch import revive
+from maintenance.core.end_reports import failure_report, stop_report
 from maintenance.core.errors import Cancelled, LostLease, Postponed, Skipped
 from maintenance.core.failures import LEDGER_AWAY, is_transient
 from maintenance.core.history import LedgerHistory
@@ -329,12 +330,6 @@ def _stop(run: Run, stop: Skipped | Cancelled) -> dict[str, Any]:
     """End a run that did not do its work, or not all of it, for a good reason."""
     state = RunState.SKIPPED if isinstance(stop, Skipped) else RunState.CANCELLED
     return _end(run, state, stop_report(run, state, str(stop)), str(stop))
-
-
-def stop_report(run: Run, state: RunState, reason: str) -> Report:
-    """Return the report of a run that did not do its work, which is no failure."""
-    title = f"{run.title} {state.label}"
-    return Report(title=title, summary=f"{str(state.label).capitalize()}: {reason}")
 
 
 def _put_off(run: Run, wait: Postponed) -> dict[str, Any]:

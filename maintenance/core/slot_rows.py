@@ -13,7 +13,7 @@ from django.db.models import F
 from django_celery_beat.models import PeriodicTask
 
 from maintenance.conf import configuration
-from maintenance.core.dispatch import failure_report
+from maintenance.core.end_reports import failure_report, stop_report
 from maintenance.core.errors import MaintenanceError, Skipped
 from maintenance.core.findings import Finding, Severity
 from maintenance.core.foreign_tasks import is_foreign
@@ -290,7 +290,7 @@ def _end(run: Run, paused: set[str]) -> Report:
     if run.state == RunState.FAILED:
         report = failure_report(run, run.reason)
     else:
-        report = Report(f"{run.title} skipped", f"Skipped: {run.reason}")
+        report = stop_report(run, RunState.SKIPPED, run.reason)
         if run.schedule in paused:
             paused.discard(run.schedule)
             report = replace(report, findings=(_pause_finding(run),))

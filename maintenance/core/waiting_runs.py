@@ -5,9 +5,10 @@ from datetime import datetime
 from django.db.models import Exists, OuterRef, QuerySet
 
 from maintenance.core import ledger
+from maintenance.core.end_reports import stop_report
 from maintenance.core.errors import LostLease
 from maintenance.core.policies import WAITS_FOR
-from maintenance.core.reports import Report, ReportDocument
+from maintenance.core.reports import ReportDocument
 from maintenance.core.slot_rows import HOLD
 from maintenance.models import Run, RunState
 
@@ -55,7 +56,7 @@ def skip_overdue(now: datetime) -> list[tuple[Run, ReportDocument]]:
     ended: list[tuple[Run, ReportDocument]] = []
     for run in overdue[:_OVERDUE_PER_LOOK]:
         reason = ledger.overdue(run)
-        report = Report(f"{run.title} skipped", f"Skipped: {reason}")
+        report = stop_report(run, RunState.SKIPPED, reason)
         try:
             ended.append((run, ledger.finish(run, RunState.SKIPPED, report, reason)))
         except LostLease:  # a worker has just taken it
