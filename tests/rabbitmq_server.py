@@ -55,6 +55,8 @@ class _Running:
             "RABBITMQ_DIST_PORT": str(free_port()),
             # Erlang starts a port mapper that stays: this one is ours to end.
             "ERL_EPMD_PORT": str(free_port()),
+            # Its own port mapper may be stopped before it has noticed that the node is gone.
+            "ERL_EPMD_RELAXED_COMMAND_CHECK": "1",
         }
         self._home = home
 

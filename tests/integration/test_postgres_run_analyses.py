@@ -219,7 +219,7 @@ def test_a_database_that_is_dropped_under_an_analysis(
 
     monkeypatch.setattr(connection, "load_sql", load_and_drop)
     with pytest.raises(TargetUnavailable, match="cannot be reached"):
-        run(url)
+        run(url, IN_TURN)
 
 
 def test_a_right_that_is_taken_away_meanwhile(url: str) -> None:
