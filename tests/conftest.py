@@ -15,6 +15,7 @@ pytest_plugins = [
     "tests.celery_nodes",
     "tests.made_tasks",
     "tests.skips",
+    "tests.alone",
     "tests.sql_files",
     "pytester",
 ]

@@ -2,6 +2,7 @@
 
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -12,6 +13,8 @@ EVERY_SQL_FILE_OPTION = "--every-sql-file"
 FOLDER = Path(connection.__file__).parent / "sql"
 
 _ran: pytest.StashKey[set[str]] = pytest.StashKey()
+#: Under this name a process of several sends it to the one that started them.
+_SENT = "sql_files"
 _unused: pytest.StashKey[list[str]] = pytest.StashKey()
 
 
@@ -50,12 +53,22 @@ def files_not_run(ran: set[str], major: int) -> list[str]:
     )
 
 
+@pytest.hookimpl(optionalhook=True)
+def pytest_testnodedown(node: Any) -> None:
+    """Take over what one of several processes noted."""
+    node.config.stash.setdefault(_ran, set()).update(node.workeroutput.get(_SENT, ()))
+
+
 @pytest.hookimpl(trylast=True)
 def pytest_sessionfinish(session: pytest.Session) -> None:
     config = session.config
+    ran = config.stash.get(_ran, set())
+    if hasattr(config, "workeroutput"):  # one of several processes: the first one judges
+        config.workeroutput[_SENT] = sorted(ran)
+        return
     if not config.getoption(EVERY_SQL_FILE_OPTION):
         return
-    unused = files_not_run(config.stash.get(_ran, set()), locate_postgres().major)
+    unused = files_not_run(ran, locate_postgres().major)
     config.stash[_unused] = unused
     if unused:
         session.exitstatus = pytest.ExitCode.TESTS_FAILED

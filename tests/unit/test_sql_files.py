@@ -19,7 +19,7 @@ def test_a_run_that_passed_otherwise_fails_with_the_names(
     pytester: pytest.Pytester, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setenv("PYTHONPATH", str(ROOT))
-    monkeypatch.delenv("DJANGO_SETTINGS_MODULE", raising=False)
+    monkeypatch.setenv("PYTEST_DISABLE_PLUGIN_AUTOLOAD", "1")
     pytester.makepyfile(
         "from maintenance.postgres import connection\n\n"
         "def test_one():\n    connection.load_sql('in_recovery', 18)\n"
