@@ -41,6 +41,7 @@ _SECTIONS = {
     TargetKind.MEDIA: "media",
     TargetKind.SITE: "sites",
     TargetKind.LOG: "logs",
+    TargetKind.DEPLOYMENT: "deployments",
 }
 
 

@@ -7,6 +7,7 @@ environment and ``"file:/run/secrets/name"`` from a file, at the moment a connec
 
 from maintenance.conf.caches import CacheTarget, InvalidationRule
 from maintenance.conf.databases import Dangerous, DatabaseTarget, Pacing, ServerFacts
+from maintenance.conf.deployments import DeploymentTarget
 from maintenance.conf.logs import LogTarget
 from maintenance.conf.media import MediaReference, MediaTarget
 from maintenance.conf.pings import PingTarget
@@ -29,6 +30,7 @@ __all__ = [
     "Configuration",
     "Dangerous",
     "DatabaseTarget",
+    "DeploymentTarget",
     "HostTarget",
     "InvalidationRule",
     "LogTarget",

@@ -76,7 +76,8 @@ Dangerous = Literal[
 class DatabaseTarget(Section):
     """A PostgreSQL database to look after: a Django connection ``alias`` or a ``url``.
 
-    ``direct_url`` bypasses PgBouncer: maintenance needs sessions of its own. The time limits are
+    ``direct_url`` bypasses PgBouncer: maintenance needs sessions of its own. ``pgbouncer`` is the
+    address of its admin console, the database ``pgbouncer``, for a user of its ``stats_users``. The time limits are
     set on each connection, in seconds; 0 means none. ``replicas`` are its physical replicas: what
     they read is asked of them, because no server counts the scans of another.
     ``log_directory`` is where the server's log
@@ -89,6 +90,7 @@ class DatabaseTarget(Section):
     alias: str = ""
     url: Url | None = None
     direct_url: Url | None = None
+    pgbouncer: Url | None = None
     replicas: tuple[Url, ...] = ()
     connect_timeout_seconds: int = Field(default=10, gt=0)
     statement_timeout_seconds: float = Field(default=60, ge=0)
@@ -111,7 +113,7 @@ class DatabaseTarget(Section):
 
     def replica_targets(self) -> tuple["DatabaseTarget", ...]:
         """Return a target for each replica, with the limits of this one."""
-        own = {"alias": "", "direct_url": None, "replicas": ()}
+        own = {"alias": "", "direct_url": None, "pgbouncer": None, "replicas": ()}
         return tuple(self.model_copy(update={**own, "url": url}) for url in self.replicas)
 
     def connection_parameters(self) -> dict[str, Any]:

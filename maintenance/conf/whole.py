@@ -13,6 +13,7 @@ from pydantic import (
 
 from maintenance.conf.caches import CacheTarget
 from maintenance.conf.databases import DatabaseTarget
+from maintenance.conf.deployments import DeploymentTarget
 from maintenance.conf.logs import LogTarget
 from maintenance.conf.media import MediaTarget
 from maintenance.conf.pings import PingTarget
@@ -53,6 +54,7 @@ class Configuration(Section):
     media: Mapping[str, MediaTarget] = Field(default_factory=dict)
     sites: Mapping[str, SiteTarget] = Field(default_factory=dict)
     logs: Mapping[str, LogTarget] = Field(default_factory=dict)
+    deployments: Mapping[str, DeploymentTarget] = Field(default_factory=dict)
     pings: Mapping[str, PingTarget] = Field(default_factory=dict)
     hook_modules: tuple[str, ...] = ()  # imported at start; they register warmers and checks
     thresholds: Thresholds = Field(default_factory=Thresholds)
@@ -95,6 +97,22 @@ class Configuration(Section):
                     raise ValueError(
                         f'media.{name}.references names "{reference.database}", which is no database;'
                         f" {did_you_mean(reference.database, self.databases)}"
+                    )
+        return self
+
+    @model_validator(mode="after")
+    def _deployments_have_their_servers(self) -> Self:
+        for name, target in self.deployments.items():
+            if target.database and target.database not in self.databases:
+                raise ValueError(
+                    f'deployments.{name}.database names "{target.database}", which is no database;'
+                    f" {did_you_mean(target.database, self.databases)}"
+                )
+            for server in target.redis:
+                if server not in self.redis:
+                    raise ValueError(
+                        f'deployments.{name}.redis names "{server}", which is no Redis target;'
+                        f" {did_you_mean(server, self.redis)}"
                     )
         return self
 

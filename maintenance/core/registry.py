@@ -27,6 +27,7 @@ class TargetKind(StrEnum):
     MEDIA = "media"
     SITE = "site"
     LOG = "log"
+    DEPLOYMENT = "deployment"
     NONE = "none"
 
     def targets(self, configuration: Configuration) -> Mapping[str, Any]:
@@ -40,6 +41,7 @@ class TargetKind(StrEnum):
             TargetKind.MEDIA: configuration.media,
             TargetKind.SITE: configuration.sites,
             TargetKind.LOG: configuration.logs,
+            TargetKind.DEPLOYMENT: configuration.deployments,
             TargetKind.NONE: {"": None},
         }
         return sections[self]

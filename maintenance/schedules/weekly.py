@@ -14,5 +14,8 @@ WEEKLY: tuple[Schedule, ...] = (
     Schedule("review_database_growth", "15 4 * * 1", "Run database performance analysis"),
     Schedule("review_n_plus_one", "10 4 * * 1", "Check for N+1 queries in logs"),
     Schedule("review_static_files", "25 4 * * 1", "Static File Optimization"),
+    # Every week, not every month: a deploy that undoes a setting is noticed within days, a look at who
+    # waits for a connection is one moment, of which four say more, and all of it takes a few reads.
+    Schedule("review_server_configuration", "27 4 * * 1", "Infrastructure Tuning"),
     Schedule("check_disk_space", "20 4 * * 1", "Monitor disk space usage"),
 )

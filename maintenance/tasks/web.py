@@ -1,6 +1,6 @@
 """Tasks on the site's requests. Each says plainly what it would need to run."""
 
-from maintenance.conf import LogTarget, configuration
+from maintenance.conf import DeploymentTarget, LogTarget, configuration
 from maintenance.core.errors import Skipped
 from maintenance.core.job import Job
 from maintenance.core.options import NoOptions
@@ -27,6 +27,14 @@ def review_n_plus_one(job: Job[None, NoOptions]) -> Report:
 
     path = path_of_log(configuration().performance_log, (REQUEST_LOGGER, TASK_LOGGER))
     return n_plus_one.review_n_plus_one(job, path)
+
+
+@maintenance_task(queue="low", target=TargetKind.DEPLOYMENT)
+def review_server_configuration(job: Job[DeploymentTarget, NoOptions]) -> Report:
+    """Compare the configuration of database, pools, Redis, Nginx, Gunicorn and workers with what fits."""
+    from maintenance.deployment import review
+
+    return review.review_server_configuration(job, configuration())
 
 
 @maintenance_task(queue="low", target=TargetKind.NONE)

@@ -49,6 +49,7 @@ class FaultKind(StrEnum):
     QUEUE_TOO_DEEP = "queue_too_deep"
     ERROR_BURST = "error_burst"
     SLOW_ROUTE = "slow_route"
+    MISCONFIGURED_SERVER = "misconfigured_server"
 
 
 ANALYSED_BY: Final[Mapping[FaultKind, str]] = {
@@ -71,6 +72,7 @@ ANALYSED_BY: Final[Mapping[FaultKind, str]] = {
     FaultKind.QUEUE_TOO_DEEP: "check_queue_depths",
     FaultKind.ERROR_BURST: "review_error_rates",
     FaultKind.SLOW_ROUTE: "review_error_rates",
+    FaultKind.MISCONFIGURED_SERVER: "review_server_configuration",
     FaultKind.INVALID_INDEX: "check_data_integrity",
     FaultKind.NOT_VALIDATED_CONSTRAINT: "check_data_integrity",
     FaultKind.ORPHANED_ROW: "check_data_integrity",

@@ -13,6 +13,7 @@ from service.embedded.postgres import EmbeddedPostgres
 from service.embedded.server import EmbeddedServer
 from service.embedded.state import StateFolder
 from service.embedded.valkey import EmbeddedValkey
+from service.sample_site import server_configuration
 from service.up.errors import UpRefused
 
 if TYPE_CHECKING:
@@ -81,6 +82,7 @@ class Servers:
             values["SITE_DATABASE_URL"] = self.site_database_url
             values["SITE_REDIS_URL"] = self.site_redis_url
             values["SITE_ACCESS_LOG"] = str(self.site_access_log)
+            values |= {name: str(path) for name, path in server_configuration.FILES.items()}
         return values
 
     def named_urls(self) -> list[tuple[str, str]]:

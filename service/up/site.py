@@ -5,7 +5,7 @@ from datetime import date
 from pathlib import Path
 
 from maintenance.core.redaction import redact
-from service.sample_site import access_log
+from service.sample_site import access_log, server_configuration
 from service.sample_site.builder import build
 from service.sample_site.errors import SampleSiteError
 from service.sample_site.truth import Truth
@@ -50,8 +50,8 @@ def ensure_site(
     access_log.write(servers.site_access_log, day, truth.seed)
     truth = replace(
         truth,
-        faults=(*truth.faults, *access_log.faults(day)),
-        decoys=(*truth.decoys, *access_log.decoys()),
+        faults=(*truth.faults, *access_log.faults(day), *server_configuration.faults()),
+        decoys=(*truth.decoys, *access_log.decoys(), *server_configuration.decoys()),
     )
     truth.write(path)
     output.say(f"the sample site is built; {len(truth.faults)} planted faults are listed in {path}")

@@ -5,6 +5,7 @@ from maintenance.commands.crew import (
     cancel,
     list_tasks,
     proof,
+    recommend,
     reports,
     run_task,
     runs,
@@ -21,6 +22,7 @@ SUBCOMMANDS: tuple[Subcommand, ...] = (
     schedules.SUBCOMMAND,
     calendar.SUBCOMMAND,
     proof.SUBCOMMAND,
+    recommend.SUBCOMMAND,
 )
 
 __all__ = ["SUBCOMMANDS", "Subcommand"]

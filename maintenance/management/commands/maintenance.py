@@ -23,6 +23,7 @@ class Command(MaintenanceCommand):
         "maintenance schedules",
         "maintenance calendar --days 30",
         "maintenance proof --since 2026-01-01",
+        "maintenance recommend --for postgresql",
     )
 
     def add_own_arguments(self, parser: CommandParser) -> None:

@@ -6,10 +6,10 @@ begun at the same moment.
 """
 
 import os
-from collections.abc import Iterator
 from pathlib import Path
 
 from maintenance.conf import ServerFacts
+from maintenance.core.machine import cpu_count, memory_bytes
 from maintenance.postgres.settings.model import Machine
 
 #: Between the start of a process and the moment that the server stamps on its session.
@@ -38,8 +38,8 @@ def machine_of(
     if seen:
         origin = "this machine" if memory is None else origin
         dedicated = False if memory is None and dedicated is None else dedicated
-        memory = memory or _memory_bytes(backend_pid, root)
-        cpus = cpus or os.cpu_count()
+        memory = memory or memory_bytes(backend_pid, root)
+        cpus = cpus or cpu_count(backend_pid, root)
     return Machine(
         memory_bytes=memory,
         cpu_count=cpus,
@@ -68,29 +68,3 @@ def runs_here(
     started_at = booted_at + ticks / os.sysconf("SC_CLK_TCK")
     begun_together = abs(started_at - backend_started_at) <= SAME_START_SECONDS
     return command.startswith("postgres") and begun_together
-
-
-def _memory_bytes(pid: int, root: Path) -> int:
-    """Return the memory of the machine, or what the server's control group may use of it."""
-    lines = (root / "proc/meminfo").read_text().splitlines()
-    total = next(int(line.split()[1]) * 1024 for line in lines if line.startswith("MemTotal:"))
-    return min([total, *_group_limits(pid, root)])
-
-
-def _group_limits(pid: int, root: Path) -> Iterator[int]:
-    try:
-        entries = (root / f"proc/{pid}/cgroup").read_text().splitlines()
-    except OSError:
-        return
-    for entry in entries:
-        _, controllers, path = entry.split(":", 2)
-        if controllers not in {"", "memory"}:
-            continue
-        place, name = ("sys/fs/cgroup", "memory.max")
-        if controllers == "memory":
-            place, name = ("sys/fs/cgroup/memory", "memory.limit_in_bytes")
-        group = Path(path.lstrip("/"))
-        for folder in (group, *group.parents):
-            file = root / place / folder / name
-            if file.is_file() and (text := file.read_text().strip()).isdigit():
-                yield int(text)

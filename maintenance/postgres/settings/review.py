@@ -66,22 +66,34 @@ def review_database_settings(
     Checkpoints count since the previous report, if no file was loaded in between. Nothing is
     changed. Raises what :func:`connect` raises.
     """
-    with connect(job.target, purpose="settings") as conn:
+    look = look_at_settings(job.target, job.previous_state.get("checkpoints", {}))
+    report = settings_report(look.server, role=look.role, measured_at=look.measured_at)
+    state = {} if look.checkpoints is None else {"checkpoints": look.checkpoints.now.to_state()}
+    return replace(report, state=state)
+
+
+@dataclass(frozen=True, slots=True)
+class Look:
+    """What one session saw. ``role`` is ours, quoted; ``checkpoints`` is ``None`` on a standby."""
+
+    server: Server
+    role: str
+    measured_at: float
+    checkpoints: CheckpointReading | None
+
+
+def look_at_settings(target: DatabaseTarget, previous_checkpoints: Mapping[str, Any]) -> Look:
+    """Read settings, load and machine. Raises what :func:`connect` raises."""
+    with connect(target, purpose="settings") as conn:
         rows = query(conn, "server_settings")
         load = query(conn, "server_load")[0]
         counters = query(conn, "checkpoint_counters")[0]
         major, host = server_major(conn), conn.info.host
         # While the session stands: its process is what shows where the server runs.
-        machine = machine_of(
-            job.target.server, host, load["backend_pid"], load["backend_started_at"]
-        )
+        machine = machine_of(target.server, host, load["backend_pid"], load["backend_started_at"])
     settings = {row["name"]: setting_from_row(row) for row in rows}
     # A standby's checkpoints follow those of its primary.
-    reading = (
-        None
-        if counters["in_recovery"]
-        else read_checkpoints(counters, job.previous_state.get("checkpoints", {}))
-    )
+    reading = None if counters["in_recovery"] else read_checkpoints(counters, previous_checkpoints)
     server = Server(
         major=major,
         settings=settings,
@@ -91,9 +103,7 @@ def review_database_settings(
         service=service_of(settings),
         may_alter_system=settings_allow_alter(settings),
     )
-    report = settings_report(server, role=load["role"], measured_at=load["measured_at"])
-    state = {} if reading is None else {"checkpoints": reading.now.to_state()}
-    return replace(report, state=state)
+    return Look(server, load["role"], load["measured_at"], reading)
 
 
 def load_of(databases: int, reading: CheckpointReading | None, loaded_at: float) -> Load:

@@ -1,0 +1,1 @@
+"""Nginx and Gunicorn as they are set up, and as they should be."""
