@@ -38,6 +38,20 @@ class Sample:
 
 
 @dataclass(frozen=True, slots=True)
+class Plot:
+    """A number over time, for the renderings that can draw; the others have it in tables.
+
+    ``metric`` ends in its unit. ``points`` are (seconds since the epoch, value) in the order of
+    time. ``limit`` is where the number becomes a finding, ``None`` where there is no such line.
+    """
+
+    title: str
+    metric: str
+    points: tuple[tuple[float, float], ...]
+    limit: float | None = None
+
+
+@dataclass(frozen=True, slots=True)
 class FollowUp:
     """The same task on the same target again, with these ``options``, after ``delay_seconds``.
 
@@ -65,6 +79,7 @@ class Report:
     tables: tuple[Table, ...] = ()
     facts: Mapping[str, Any] = field(default_factory=dict)
     samples: tuple[Sample, ...] = ()
+    plots: tuple[Plot, ...] = ()
     state: Mapping[str, Any] = field(default_factory=dict)
     follow_up: FollowUp | None = None
 
@@ -74,7 +89,12 @@ class Report:
         return worst_severity(self.findings)
 
     def to_json(self) -> dict[str, Any]:
-        """Return plain JSON values, without ``state``."""
+        """Return plain JSON values, without ``state``; ``plots`` only where there are some."""
+        plots = [
+            {"title": p.title, "metric": p.metric, "points": [list(point) for point in p.points]}
+            | {"limit": p.limit}
+            for p in self.plots
+        ]
         return {
             "title": self.title,
             "summary": self.summary,
@@ -89,6 +109,7 @@ class Report:
             "samples": [
                 {"metric": s.metric, "value": s.value, "subject": s.subject} for s in self.samples
             ],
+            **({"plots": plots} if plots else {}),
         }
 
     @classmethod
@@ -105,6 +126,10 @@ class Report:
             ),
             facts=dict(body["facts"]),
             samples=tuple(Sample(**item) for item in body["samples"]),
+            plots=tuple(
+                Plot(p["title"], p["metric"], tuple((t, v) for t, v in p["points"]), p["limit"])
+                for p in body.get("plots", ())
+            ),
         )
 
 
@@ -123,6 +148,7 @@ def joined(title: str, reports: Sequence[Report]) -> Report:
         tables=tuple(table for report in reports for table in report.tables),
         facts=facts,
         samples=tuple(sample for report in reports for sample in report.samples),
+        plots=tuple(plot for report in reports for plot in report.plots),
         state=state,
     )
 

@@ -24,6 +24,7 @@ from maintenance.reports.formatting import (
     headings,
     is_identifier,
 )
+from maintenance.reports.plots import PlotContent, plot_contents
 from maintenance.reports.publication import Publication, label_of, tally
 
 #: Rows shown of a table, and findings and outcomes of a report. JSON and CSV hold all.
@@ -161,6 +162,7 @@ class Section:
     outcomes: tuple[OutcomeContent, ...]
     outcomes_left_out: str
     tables: tuple[TableContent, ...]
+    plots: tuple[PlotContent, ...]
 
 
 @dataclass(frozen=True, slots=True)
@@ -244,6 +246,7 @@ def _section(report: Report, target: str, seen: Counter[str]) -> Section:
         outcomes=tuple(_outcome(outcome) for outcome in report.outcomes[:ROW_LIMIT]),
         outcomes_left_out=_left_out(len(report.outcomes), "action"),
         tables=tuple(_table(table) for table in report.tables),
+        plots=plot_contents(report.plots),
     )
 
 

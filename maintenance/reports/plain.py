@@ -12,6 +12,7 @@ from uuid import UUID
 
 from maintenance.core.redaction import redact
 from maintenance.core.reports import Report, ReportDocument, RunFacts, Table
+from maintenance.runbooks.links import linked
 
 _SECRET_NAMES = ("password", "passwd", "pwd", "secret", "requirepass", "token")
 _REDACTED = "***"
@@ -77,10 +78,14 @@ def _is_secret(name: str) -> bool:
 
 
 def plain_report(report: Report) -> Report:
-    """Return the report with plain values and without secrets; its ``state`` is dropped."""
+    """Return the report with plain values and without secrets; its ``state`` is dropped.
+
+    Each finding that a runbook explains leads to it.
+    """
     tables = tuple(_plain_table(table) for table in report.tables)
     body = plain(replace(report, tables=()).to_json())
-    return replace(Report.from_json(body), tables=tables)
+    read = Report.from_json(body)
+    return replace(read, tables=tables, findings=tuple(linked(f) for f in read.findings))
 
 
 def plain_document(document: ReportDocument) -> ReportDocument:

@@ -14,5 +14,7 @@ DAILY: tuple[Schedule, ...] = (
     Schedule("invalidate_caches", "40 2 * * *", "Cache Invalidation"),
     Schedule("warm_caches", "0 7 * * *", "Implement caching"),
     Schedule("check_redis_memory", "15 6 * * *", "High Redis Memory"),
+    # Every hour: a leak shows within a day, and only by the course of its samples.
+    Schedule("check_process_memory", "25 * * * *", "Memory Leaks"),
     Schedule("prove_slots", "30 7 * * *", "Proof of slots"),
 )

@@ -9,11 +9,12 @@ from maintenance.core.task import maintenance_task
 
 
 @maintenance_task(queue="low", target=TargetKind.NONE)
-def run_performance_audit(job: Job[None, NoOptions]) -> Report:  # noqa: ARG001
+def run_performance_audit(job: Job[None, NoOptions]) -> Report:
     """Join every analysis into one report with the change since last month."""
-    raise Skipped(
-        "not configured: the joined report is not built yet; the analyses it joins ran on their own"
-    )
+    from maintenance.audit import run
+    from maintenance.conf import configuration
+
+    return run.run_performance_audit(job, configuration())
 
 
 @maintenance_task(queue="low", target=TargetKind.NONE)

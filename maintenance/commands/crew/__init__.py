@@ -3,6 +3,7 @@
 from maintenance.commands.crew import (
     calendar,
     cancel,
+    diagnose,
     list_tasks,
     proof,
     recommend,
@@ -23,6 +24,7 @@ SUBCOMMANDS: tuple[Subcommand, ...] = (
     calendar.SUBCOMMAND,
     proof.SUBCOMMAND,
     recommend.SUBCOMMAND,
+    diagnose.SUBCOMMAND,
 )
 
 __all__ = ["SUBCOMMANDS", "Subcommand"]

@@ -1,4 +1,4 @@
-"""``manage.py maintenance``: tasks, runs, reports and schedules at the terminal."""
+"""``manage.py maintenance``: tasks, runs, reports, schedules and runbooks at the terminal."""
 
 from typing import Any, ClassVar
 
@@ -12,7 +12,7 @@ from maintenance.commands.exit_codes import EXPLANATION, ExitCode
 class Command(MaintenanceCommand):
     """Hands over to the subcommand."""
 
-    help = "The maintenance crew at the terminal: its tasks, runs, reports and schedules."
+    help = "The maintenance crew at the terminal: its tasks, runs, reports, schedules and runbooks."
     examples: ClassVar = (
         "maintenance list",
         "maintenance run check_disk_space",
@@ -24,6 +24,7 @@ class Command(MaintenanceCommand):
         "maintenance calendar --days 30",
         "maintenance proof --since 2026-01-01",
         "maintenance recommend --for postgresql",
+        "maintenance diagnose slow-pages",
     )
 
     def add_own_arguments(self, parser: CommandParser) -> None:

@@ -1,0 +1,123 @@
+"""The reports that an audit joins, read from the ledger."""
+
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
+from datetime import datetime, timedelta
+
+from django.db.models import Q, QuerySet
+
+from maintenance.conf import Configuration
+from maintenance.core.ledger import run_facts
+from maintenance.core.registry import TaskSpec, all_tasks
+from maintenance.core.reports import Report, ReportDocument
+from maintenance.models import Run, RunState
+
+#: The audit itself, and what looks after the product's own records, which the audit's live part does.
+LEFT_OUT = frozenset({"run_performance_audit", "prove_slots", "trim_reports"})
+
+#: A report is compared with the newest one that is at least so old: a month ago, give or take the
+#: days by which months differ and a run that came late.
+EARLIER_DAYS = 25
+
+#: Ended runs whose report says something of their subject, or why there is none.
+_ENDED = (RunState.SUCCEEDED, RunState.FAILED, RunState.SKIPPED)
+
+
+@dataclass(frozen=True, slots=True)
+class Subject:
+    """One task on one target: what it said last, and about a month before.
+
+    ``state`` and ``reason`` are those of its last run, which need not be the one that ``now`` is of:
+    a run that failed or was skipped measured nothing. ``dangerous`` tasks have no report on a site
+    that does not allow them.
+    """
+
+    task: str
+    target: str
+    state: str
+    reason: str
+    now: ReportDocument | None
+    before: ReportDocument | None
+
+    @property
+    def name(self) -> str:
+        """How tables call it: ``report_table_bloat site``."""
+        return f"{self.task} {self.target}".strip()
+
+
+def audited_tasks() -> list[TaskSpec]:
+    """Return every task of ours whose report is a part of the audit."""
+    return [spec for spec in all_tasks() if spec.short_name not in LEFT_OUT]
+
+
+def read_subjects(configuration: Configuration, at: datetime) -> list[Subject]:
+    """Return a subject for each task and configured target, in the order of their names.
+
+    Three queries, whatever their number. Raises Django's ``DatabaseError``.
+    """
+    specs = audited_tasks()
+    names = [spec.name for spec in specs]
+    succeeded = Q(state=RunState.SUCCEEDED)
+    last = _newest(names, Q(state__in=_ENDED))
+    now = _newest(names, succeeded)
+    before = _newest(names, succeeded & Q(finished_at__lt=at - timedelta(days=EARLIER_DAYS)))
+    return [
+        _subject(spec, target, last, now, before)
+        for spec in specs
+        for target in spec.target_names(configuration)
+        if not _is_not_allowed(spec, (spec.name, target), now)
+    ]
+
+
+_Runs = Mapping[tuple[str, str], Run]
+
+
+def _is_not_allowed(spec: TaskSpec, key: tuple[str, str], now: _Runs) -> bool:
+    """Tell whether it is a task that is off until somebody allows it, and was never run."""
+    return spec.dangerous is not None and key not in now
+
+
+def _newest(names: list[str], wanted: Q) -> _Runs:
+    """Return the newest run of each task and target that has a report."""
+    found: QuerySet[Run] = (
+        Run.objects.filter(wanted, task__in=names, report__isnull=False)
+        .select_related("report")
+        .order_by("task", "target", "-finished_at")
+        .distinct("task", "target")
+    )
+    return {(run.task, run.target): run for run in found}
+
+
+def _subject(spec: TaskSpec, target: str, last: _Runs, now: _Runs, before: _Runs) -> Subject:
+    key = (spec.name, target)
+    ended, measured, earlier = last.get(key), now.get(key), before.get(key)
+    return Subject(
+        task=spec.short_name,
+        target=target,
+        state=ended.state if ended else "",
+        reason=ended.reason if ended else "",
+        now=_document(measured),
+        before=_document(earlier) if earlier != measured else None,
+    )
+
+
+def _document(run: Run | None) -> ReportDocument | None:
+    if run is None:
+        return None
+    return ReportDocument(run_facts(run), Report.from_json(run.report.body))
+
+
+def still_at_work(at: datetime, patience: timedelta) -> Iterator[str]:
+    """Yield the names of audited runs that were asked for lately and have not ended.
+
+    One that waits for longer than a minute (for a window, for a retry) is not waited for.
+    """
+    names = [spec.name for spec in audited_tasks()]
+    waiting = Run.objects.filter(
+        Q(available_at=None) | Q(available_at__lt=at + timedelta(minutes=1)),
+        task__in=names,
+        state__in=(RunState.QUEUED, RunState.RUNNING),
+        queued_at__gt=at - patience,
+    )
+    for run in waiting.order_by("task", "target"):
+        yield str(run)
