@@ -31,7 +31,7 @@ def mistake(*words: str) -> str:
         (["reports", "shw"], 'Unknown subcommand "shw". Did you mean "show"?'),
         (
             [],
-            "Name a subcommand: calendar, cancel, list, proof, recommend, reports, run, runs, schedules. See --help.",
+            "Name a subcommand: calendar, cancel, diagnose, list, proof, recommend, reports, run, runs, schedules. See --help.",
         ),
         (["reports"], "Name a subcommand: diff, list, show. See --help."),
         (["runs", "--stte", "x"], 'Unknown option "--stte". Did you mean "--state"?'),
