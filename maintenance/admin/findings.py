@@ -17,12 +17,13 @@ from django.utils.translation import gettext_lazy
 
 from maintenance.admin.base import HistoryAdmin
 from maintenance.admin.filters import Choices, CompactFilter, SeverityFilter, TargetFilter
-from maintenance.admin.latest_runs import RUNS_THAT_LOOKED, configured_pairs, latest_runs
+from maintenance.admin.latest_runs import latest_runs
 from maintenance.admin.rights import VIEW_RUN, holds
 from maintenance.admin.signs import severity_badge
 from maintenance.admin.wording import moment, task_words
 from maintenance.conf import configuration
 from maintenance.core.findings import Severity
+from maintenance.core.standings import RUNS_THAT_LOOKED, configured_pairs
 from maintenance.models import StoredFinding
 
 #: Severity as a number, because the words do not sort by weight.

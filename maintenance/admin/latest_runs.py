@@ -2,14 +2,8 @@
 
 from collections.abc import Iterable, Sequence
 
-from maintenance.conf import Configuration
-from maintenance.core.registry import all_tasks
+from maintenance.core.standings import Pair
 from maintenance.models import Run, RunState
-
-Pair = tuple[str, str]
-
-#: States of runs whose findings say how things are; a skipped or cancelled run has not looked.
-RUNS_THAT_LOOKED = (RunState.SUCCEEDED, RunState.FAILED)
 
 # PostgreSQL cannot skip along an index for DISTINCT ON: it would read every run ever made. One
 # probe of maintenance_run_history for each pair reads one row each. The pair is a range, not an
@@ -28,13 +22,6 @@ CROSS JOIN LATERAL (
     LIMIT 1
 ) AS run
 """
-
-
-def configured_pairs(configuration: Configuration) -> list[Pair]:
-    """Return every task's full name with each of its configured targets."""
-    return [
-        (spec.name, target) for spec in all_tasks() for target in spec.target_names(configuration)
-    ]
 
 
 def latest_runs(

@@ -27,7 +27,6 @@ from maintenance.admin.filters import (
     TaskFilter,
     TriggerFilter,
 )
-from maintenance.admin.latest_runs import RUNS_THAT_LOOKED
 from maintenance.admin.rights import (
     CANCEL_RUN,
     VIEW_RUN,
@@ -41,6 +40,7 @@ from maintenance.admin.signs import severity_badge, state_badge
 from maintenance.admin.wording import length, moment, task_words
 from maintenance.core import ledger
 from maintenance.core.recording import record
+from maintenance.core.standings import RUNS_THAT_LOOKED
 from maintenance.models import Run, RunState
 
 _SUMMARY_CHARACTERS = 140

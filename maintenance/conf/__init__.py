@@ -5,6 +5,7 @@ The same keys stand in a Django project's ``settings.MAINTENANCE`` and in the se
 environment and ``"file:/run/secrets/name"`` from a file, at the moment a connection is made.
 """
 
+from maintenance.conf.access import AccessTokens
 from maintenance.conf.caches import CacheTarget, InvalidationRule
 from maintenance.conf.databases import Dangerous, DatabaseTarget, Pacing, ServerFacts
 from maintenance.conf.deployments import DeploymentTarget
@@ -25,6 +26,7 @@ from maintenance.conf.whole import (
 )
 
 __all__ = [
+    "AccessTokens",
     "BrokerTarget",
     "CacheTarget",
     "Configuration",

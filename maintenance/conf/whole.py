@@ -11,6 +11,7 @@ from pydantic import (
     model_validator,
 )
 
+from maintenance.conf.access import AccessTokens
 from maintenance.conf.caches import CacheTarget
 from maintenance.conf.databases import DatabaseTarget
 from maintenance.conf.deployments import DeploymentTarget
@@ -59,6 +60,7 @@ class Configuration(Section):
     hook_modules: tuple[str, ...] = ()  # imported at start; they register warmers and checks
     thresholds: Thresholds = Field(default_factory=Thresholds)
     reports: ReportSettings = Field(default_factory=ReportSettings)
+    access: AccessTokens = Field(default_factory=AccessTokens)
     performance_log: str = ""  # what the query profiler writes; "": as this process logs itself
     timezone: Timezone = "UTC"
     flower_url: str = ""

@@ -1,0 +1,172 @@
+"""What the dashboard asks the ledger, in five queries whose cost does not grow with the history."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from datetime import datetime, timedelta
+from typing import Any
+
+from django.db import connection
+from django.db.models import Case, Count, F, IntegerField, Value, When, Window
+from django.db.models.functions import RowNumber
+
+from maintenance.admin.dashboard.key_metrics import STRETCHES, Series, Stretch
+from maintenance.core.findings import Severity
+from maintenance.core.liveness import LeaderFacts, Look, scheduler_report
+from maintenance.core.reports import Report
+from maintenance.models import Leader, Run, RunState, StoredFinding, StoredSample
+
+#: Runs at work and waiting that the page lists, each; the rest are counted.
+MOST_ACTIVE = 8
+#: Findings that the page lists, of different kinds.
+MOST_DECISIONS = 8
+
+_WORTH_A_DECISION = (Severity.CRITICAL.value, Severity.WARNING.value)
+
+# A range of maintenance_sample_series for each line; of each stretch what can be drawn.
+_STRETCHES = """
+SELECT wanted.number, sample.stretch, min(sample.value), max(sample.value),
+       (array_agg(sample.value ORDER BY sample.measured_at DESC))[1]
+FROM unnest(%s::int[], %s::text[], %s::text[], %s::text[], %s::float8[])
+    AS wanted (number, target, metric, subject, seconds)
+CROSS JOIN LATERAL (
+    SELECT value, measured_at, least(floor(
+        (1 - extract(epoch FROM %s - measured_at)::float8 / wanted.seconds) * %s
+    ), %s - 1)::int AS stretch
+    FROM {samples}
+    WHERE target = wanted.target AND metric = wanted.metric AND subject = wanted.subject
+      AND measured_at >= %s - make_interval(secs => wanted.seconds)
+) AS sample
+GROUP BY wanted.number, sample.stretch
+ORDER BY wanted.number, sample.stretch
+"""
+
+
+@dataclass(frozen=True, slots=True)
+class Decision:
+    """One finding that needs a person, for all of its kind: ``alike`` counts them, itself too."""
+
+    finding: StoredFinding
+    alike: int
+
+
+@dataclass(frozen=True, slots=True)
+class Active:
+    """Runs at work and runs that wait, the first of each, and how many there are."""
+
+    at_work: Sequence[Run]
+    waiting: Sequence[Run]
+    at_work_count: int
+    waiting_count: int
+
+
+def decisions(runs: Sequence[Any]) -> tuple[list[Decision], int]:
+    """Return what these runs found that needs a person, worst first, and how many there are in all.
+
+    Findings of one kind are one, so that a fault of many targets hides no other.
+    """
+    if not runs:
+        return [], 0
+    alike = [F("severity"), F("code")]
+    rank = Case(
+        When(severity=Severity.CRITICAL.value, then=Value(0)),
+        default=Value(1),
+        output_field=IntegerField(),
+    )
+    found = (
+        StoredFinding.objects.filter(run__in=runs, severity__in=_WORTH_A_DECISION)
+        .annotate(
+            place=Window(RowNumber(), partition_by=alike, order_by=["-found_at", "id"]),
+            alike=Window(Count("id"), partition_by=alike),
+            total=Window(Count("id")),
+        )
+        .filter(place=1)
+        .order_by(rank, "-found_at", "id")
+        .select_related("run")
+        .defer("evidence", "run__options", "run__failures")[:MOST_DECISIONS]
+    )
+    listed = list(found)
+    total = listed[0].__dict__["total"] if listed else 0
+    return [Decision(each, each.__dict__["alike"]) for each in listed], total
+
+
+def active(target: str) -> Active:
+    """Return what is at work and what waits, what may begin first on top."""
+    in_state = [F("state")]
+    runs = Run.objects.filter(state__in=(RunState.RUNNING, RunState.QUEUED))
+    if target:
+        runs = runs.filter(target=target)
+    found = list(
+        runs.annotate(
+            place=Window(
+                RowNumber(),
+                order_by=[F("available_at").asc(nulls_first=True), "queued_at"],
+                partition_by=in_state,
+            ),
+            of_state=Window(Count("id"), partition_by=in_state),
+        )
+        .filter(place__lte=MOST_ACTIVE)
+        .order_by("-state", "place")
+        .defer("options", "failures")
+    )
+    at_work = [run for run in found if run.state == RunState.RUNNING]
+    waiting = [run for run in found if run.state == RunState.QUEUED]
+    return Active(at_work, waiting, _count(at_work), _count(waiting))
+
+
+def _count(runs: Sequence[Run]) -> int:
+    return int(runs[0].__dict__["of_state"]) if runs else 0
+
+
+def ended_since(since: datetime, target: str) -> dict[str, int]:
+    """Count the runs that were asked for since then and have ended, by state."""
+    runs = Run.objects.filter(queued_at__gte=since)
+    if target:
+        runs = runs.filter(target=target)
+    counts = dict(runs.order_by().values_list("state").annotate(count=Count("id")))
+    return {
+        state: count
+        for state, count in counts.items()
+        if state not in {RunState.QUEUED, RunState.RUNNING}
+    }
+
+
+def stretches(lines: Sequence[Series], now: datetime) -> list[list[Stretch]]:
+    """Return the values of each line, in the order of ``lines``, from its beginning to now."""
+    found: list[list[Stretch]] = [[] for _ in lines]
+    if not lines:
+        return found
+    text = _STRETCHES.format(samples=connection.ops.quote_name(StoredSample._meta.db_table))
+    with connection.cursor() as cursor:
+        cursor.execute(
+            text,
+            [
+                list(range(len(lines))),
+                [line.target for line in lines],
+                [line.key_metric.metric for line in lines],
+                [line.subject for line in lines],
+                [line.span.total_seconds() for line in lines],
+                now,
+                STRETCHES,
+                STRETCHES,
+                now,
+            ],
+        )
+        for number, place, lowest, highest, last in cursor.fetchall():
+            found[number].append(Stretch(max(place, 0), lowest, highest, last))
+    return found
+
+
+def scheduler(now: datetime, enabled: int) -> Report:
+    """Judge the scheduler by its lease."""
+    leader = Leader.objects.order_by("-expires_at").first()
+    facts = (
+        LeaderFacts(leader.holder, leader.since, leader.expires_at, leader.ticked_at)
+        if leader is not None
+        else None
+    )
+    return scheduler_report(Look(now=now, enabled=enabled, leader=facts))
+
+
+def last_day(now: datetime) -> datetime:
+    """Return since when runs are counted."""
+    return now - timedelta(days=1)

@@ -1,0 +1,1 @@
+"""What other programs ask: metrics for Prometheus, and a small JSON API. Off without a token."""

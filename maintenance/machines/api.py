@@ -1,0 +1,228 @@
+"""A small JSON API: runs, their reports, current findings, and starting a run. See :mod:`.openapi`."""
+
+import json
+import uuid
+from collections.abc import Mapping, Sequence
+from datetime import datetime
+from typing import Any
+
+from django.core.exceptions import BadRequest
+from django.http import HttpRequest, HttpResponse, HttpResponseBase, JsonResponse
+from django.urls import reverse
+from django.utils.dateparse import parse_datetime
+from django.views.decorators.csrf import csrf_exempt
+from django.views.decorators.http import require_safe
+
+from maintenance.conf import configuration
+from maintenance.core import ledger
+from maintenance.core.dispatch import start_run
+from maintenance.core.errors import InvalidOptions, Skipped, UnknownName
+from maintenance.core.findings import Severity
+from maintenance.core.ledger import Origin
+from maintenance.core.registry import TaskSpec, task_named
+from maintenance.core.standings import configured_pairs, standings
+from maintenance.machines.openapi import document
+from maintenance.machines.tokens import refused, with_token
+from maintenance.models import Run, RunState, StoredFinding, StoredReport, Trigger
+from maintenance.reports.plain import plain, plain_document
+
+#: Rows of one answer, by default and at most; ``next`` leads to the others.
+USUAL_ROWS, MOST_ROWS = 50, 500
+#: A request to start a run is a name, a target and a few options.
+MOST_BODY_BYTES = 64 * 1024
+
+
+@csrf_exempt  # as with_token says
+def runs_view(request: HttpRequest) -> HttpResponseBase:
+    """List runs (GET), or start one (POST): each needs a token of its own."""
+    return _start(request) if request.method == "POST" else _list(request)
+
+
+@with_token("read", "run")
+@require_safe
+def run_view(_request: HttpRequest, run_id: uuid.UUID) -> HttpResponse:
+    """Show one run."""
+    run = Run.objects.filter(id=run_id).first()
+    return refused(404, f"No run has the id {run_id}.") if run is None else JsonResponse(_run(run))
+
+
+@with_token("read")
+@require_safe
+def report_view(_request: HttpRequest, run_id: uuid.UUID) -> HttpResponse:
+    """Show the report of one run, as its file has it."""
+    run = Run.objects.filter(id=run_id).first()
+    if run is None:
+        return refused(404, f"No run has the id {run_id}.")
+    try:
+        stored = ledger.stored_document(run)
+    except StoredReport.DoesNotExist:
+        return refused(404, f"The run {run_id} is {run.state} and has no report.")
+    except ValueError as error:  # written by another release
+        return refused(410, str(error))
+    return JsonResponse(plain_document(stored).to_json())
+
+
+@with_token("read")
+@require_safe
+def findings_view(request: HttpRequest) -> HttpResponse:
+    """List what is the case now: the findings of the newest run of each task and target."""
+    try:
+        limit = _limit(request)
+        severity = _one_of(request, "severity", list(Severity))
+    except BadRequest as error:
+        return refused(400, str(error))
+    target = request.GET.get("target", "")
+    pairs = [pair for pair in configured_pairs(configuration()) if target in {"", pair[1]}]
+    looked = [standing.run_id for standing in standings(pairs).values()]
+    found = StoredFinding.objects.filter(run__in=looked).select_related("run").order_by("-id")
+    if severity:
+        found = found.filter(severity=severity)
+    rows = list(found[: limit + 1])
+    return JsonResponse(
+        {"findings": [_finding(row) for row in rows[:limit]], "is_complete": len(rows) <= limit}
+    )
+
+
+@with_token("read", "run")
+@require_safe
+def openapi_view(request: HttpRequest) -> HttpResponse:
+    """Describe the API."""
+    root = reverse("maintenance:api-runs").removesuffix("runs/")
+    return JsonResponse(document(request.build_absolute_uri(root)))
+
+
+@with_token("read")
+@require_safe
+def _list(request: HttpRequest) -> HttpResponse:
+    try:
+        limit, before = _limit(request), _before(request)
+        state = _one_of(request, "state", RunState.values)
+        task = _task_name(request.GET.get("task", ""))
+    except (BadRequest, UnknownName) as error:
+        return refused(400, str(error))
+    wanted = {"task": task, "target": request.GET.get("target", ""), "state": state}
+    runs = Run.objects.filter(**{name: value for name, value in wanted.items() if value})
+    if before is not None:
+        runs = runs.filter(queued_at__lt=before)
+    rows = list(runs.order_by("-queued_at")[: limit + 1])
+    kept = rows[:limit]
+    following = kept[-1].queued_at.isoformat() if len(rows) > limit else None
+    return JsonResponse({"runs": [_run(run) for run in kept], "next_before": following})
+
+
+@with_token("run")
+def _start(request: HttpRequest) -> HttpResponse:
+    try:
+        task, target, options = _asked(request)
+        spec = task_named(task)
+        fault = _fault(spec, options)
+        if fault is not None:
+            return fault
+        spec.resolve_target(configuration(), target)
+        run = start_run(spec, target, options, Origin(trigger=Trigger.API, actor="api"))
+    except (BadRequest, UnknownName, InvalidOptions, Skipped) as error:
+        return refused(400, str(plain(str(error))))
+    answer = JsonResponse(_run(run), status=202)
+    answer.headers["Location"] = reverse("maintenance:api-run", args=[run.id])
+    return answer
+
+
+def _fault(spec: TaskSpec, options: Mapping[str, Any]) -> HttpResponse | None:
+    """Return what a program is refused that a person may do: it has nobody to confirm."""
+    if spec.dangerous is not None:
+        return refused(
+            403,
+            f"{spec.short_name} can harm a site: a person runs it, in the admin or by command.",
+        )
+    if spec.writes and spec.has_dry_run and not isinstance(options.get("dry_run"), bool):
+        return refused(
+            400, f'{spec.short_name} writes to its target: say "dry_run": true or false in options.'
+        )
+    return None
+
+
+def _asked(request: HttpRequest) -> tuple[str, str, dict[str, Any]]:
+    if int(request.headers.get("Content-Length") or 0) > MOST_BODY_BYTES:
+        raise BadRequest(f"A request has at most {MOST_BODY_BYTES} bytes.")
+    try:
+        body = json.loads(request.body)
+    except ValueError:
+        body = None
+    if not isinstance(body, dict):
+        raise BadRequest('Send a JSON object: {"task": "check_disk_space", "target": "local"}.')
+    unknown = body.keys() - {"task", "target", "options"}
+    if unknown:
+        raise BadRequest(f"Unknown: {', '.join(sorted(unknown))}. Known: task, target, options.")
+    task, target, options = body.get("task"), body.get("target", ""), body.get("options", {})
+    if not (isinstance(task, str) and isinstance(target, str) and isinstance(options, dict)):
+        raise BadRequest("task and target are text, options is an object; task has to be there.")
+    return task, target, options
+
+
+def _task_name(given: str) -> str:
+    return task_named(given).name if given else ""
+
+
+def _one_of(request: HttpRequest, name: str, known: Sequence[str]) -> str:
+    given = request.GET.get(name, "")
+    if given and given not in known:
+        raise BadRequest(f"{name} is one of {', '.join(known)}.")
+    return given
+
+
+def _limit(request: HttpRequest) -> int:
+    given = request.GET.get("limit", str(USUAL_ROWS))
+    if not (given.isascii() and given.isdecimal() and 0 < int(given[:9]) <= MOST_ROWS):
+        raise BadRequest(f"limit is a number from 1 to {MOST_ROWS}.")
+    return int(given)
+
+
+def _before(request: HttpRequest) -> datetime | None:
+    given = request.GET.get("before", "")
+    if not given:
+        return None
+    try:
+        moment = parse_datetime(given)
+    except ValueError:
+        moment = None
+    if moment is None or moment.tzinfo is None:
+        raise BadRequest("before is a time with its offset: 2026-11-23T14:05:00Z.")
+    return moment
+
+
+def _run(run: Run) -> dict[str, Any]:
+    body: dict[str, Any] = plain(
+        {
+            **ledger.run_facts(run).to_json(),
+            "task": run.short_task,
+            "queue": run.queue,
+            "severity": run.severity,
+            "summary": run.summary,
+            "phase": run.phase,
+            "progress_done": run.progress_done,
+            "progress_total": run.progress_total,
+            "progress_unit": run.progress_unit,
+            "available_at": run.available_at,
+        }
+    )
+    return body
+
+
+def _finding(finding: StoredFinding) -> dict[str, Any]:
+    body: dict[str, Any] = plain(
+        {
+            "fingerprint": finding.fingerprint,
+            "code": finding.code,
+            "severity": finding.severity,
+            "target": finding.target,
+            "subject": finding.subject,
+            "sentence": finding.sentence,
+            "advice": finding.advice,
+            "evidence": finding.evidence,
+            "measured": finding.measured,
+            "found_at": finding.found_at,
+            "run_id": finding.run_id,
+            "task": finding.run.short_task,
+        }
+    )
+    return body

@@ -1,0 +1,326 @@
+"""Metrics and API for programs: closed without a token, right with one, and never telling it."""
+
+import json
+import logging
+import uuid
+from collections.abc import Callable
+from datetime import timedelta
+from typing import Any
+
+import pytest
+from django.test import Client
+from prometheus_client.parser import text_string_to_metric_families
+
+from maintenance.conf import parse_configuration
+from maintenance.core.errors import ConfigurationError
+from maintenance.core.findings import Finding, Severity
+from maintenance.core.ledger_clock import ledger_now
+from maintenance.models import Leader, Run, RunState, StoredSample, Trigger
+from tests.ledger_rows import finished_run, queued_run, running_run, warning
+
+pytestmark = pytest.mark.django_db
+
+METRICS = "/maintenance/metrics"
+API = "/maintenance/api/v1/"
+TOKENS = {name: f"{name}-" + "0123456789abcdef" * 2 for name in ("metrics", "read", "run")}
+
+Ask = Callable[..., Any]
+
+
+@pytest.fixture
+def tokens(settings: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Three tokens, each in its variable."""
+    for name, token in TOKENS.items():
+        monkeypatch.setenv(f"TOKEN_{name.upper()}", token)
+    access = {name: f"env:TOKEN_{name.upper()}" for name in TOKENS}
+    settings.MAINTENANCE = {**settings.MAINTENANCE, "access": access}
+
+
+@pytest.fixture
+def ask() -> Ask:
+    """Ask with a token by name: ``ask("read", "runs/")``; a body is sent by POST."""
+    client = Client(enforce_csrf_checks=True)
+
+    def answer(token: str, path: str, body: Any = None, **query: str) -> Any:
+        url = path if path.startswith("/") else f"{API}{path}"
+        headers = {"authorization": f"Bearer {TOKENS.get(token, token)}"} if token else {}
+        if body is None:
+            return client.get(url, query, headers=headers)
+        return client.post(url, body, content_type="application/json", headers=headers)
+
+    return answer
+
+
+def scrape(ask: Ask) -> dict[str, dict[tuple[str, ...], float]]:
+    answer = ask("metrics", METRICS)
+    assert answer.status_code == 200
+    assert answer.headers["Content-Type"].startswith("text/plain; version=0.0.4")
+    return {
+        family.name: {tuple(s.labels.values()): s.value for s in family.samples}
+        for family in text_string_to_metric_families(answer.content.decode())
+    }
+
+
+# --- Who may ask -------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("path", [METRICS, f"{API}runs/", f"{API}findings/", f"{API}openapi.json"])
+def test_without_a_configured_token_there_is_no_such_page(ask: Ask, path: str) -> None:
+    assert ask("", path).status_code == 404
+    assert ask("read", path).status_code == 404
+
+
+@pytest.mark.parametrize(
+    ("path", "opened_by"),
+    [
+        (METRICS, {"metrics"}),
+        (f"{API}runs/", {"read"}),
+        (f"{API}findings/", {"read"}),
+        (f"{API}openapi.json", {"read", "run"}),
+    ],
+)
+def test_each_token_opens_what_it_is_for(
+    ask: Ask, tokens: None, path: str, opened_by: set[str]
+) -> None:
+    for name in TOKENS:
+        assert ask(name, path).status_code == (200 if name in opened_by else 401), name
+    closed = ask("", path)
+    assert closed.status_code == 401
+    assert closed.headers["WWW-Authenticate"].startswith("Bearer")
+    assert ask(f"{TOKENS['read']}x", path).status_code == 401
+    assert ask("ümlaut", path).status_code == 401
+
+
+def test_only_the_token_to_run_starts_anything(ask: Ask, tokens: None) -> None:
+    order = {"task": "check_disk_space", "target": "local"}
+
+    assert ask("", "runs/", order).status_code == 401
+    assert ask("read", "runs/", order).status_code == 401
+    assert not Run.objects.exists()
+
+
+@pytest.mark.parametrize("token", [None, "short", "0123456789 0123456789 with blanks"])
+def test_a_token_that_cannot_be_used_closes_the_page_and_is_never_said(
+    ask: Ask,
+    tokens: None,
+    monkeypatch: pytest.MonkeyPatch,
+    caplog: pytest.LogCaptureFixture,
+    token: str | None,
+) -> None:
+    if token is None:
+        monkeypatch.delenv("TOKEN_READ")
+    else:
+        monkeypatch.setenv("TOKEN_READ", token)
+    with caplog.at_level(logging.ERROR, "maintenance.machines"):
+        answer = ask(token or "", "runs/")
+
+    assert answer.status_code == 503
+    assert ("TOKEN_READ" if token is None else "access.read") in caplog.text
+    assert token is None or token not in caplog.text + answer.content.decode()
+
+
+def test_a_token_stands_nowhere_in_the_configuration() -> None:
+    secret = TOKENS["read"]
+    with pytest.raises(ConfigurationError, match=r"access\.read: must be a reference") as refusal:
+        parse_configuration({"access": {"read": secret}})
+    assert secret not in str(refusal.value)
+
+
+# --- Metrics -----------------------------------------------------------------------------------
+
+
+def test_metrics_say_what_ran_what_was_found_and_what_was_measured(ask: Ask, tokens: None) -> None:
+    finished_run(findings=[warning()], age=timedelta(days=3))
+    run = finished_run(findings=[warning(), Finding("x", Severity.CRITICAL, "/", "Full.")])
+    started = run.queued_at + timedelta(seconds=2)
+    Run.objects.filter(id=run.id).update(
+        scheduled_for=run.queued_at,
+        schedule="daily",
+        started_at=started,
+        finished_at=started + timedelta(seconds=5),
+    )
+    finished_run("review_activity", "default", state=RunState.FAILED, reason="away")
+    running_run("report_index_bloat", "default")
+    queued_run("trim_streams", "main")
+    now = ledger_now()
+    for metric, subject, value in (
+        ("disk_used_ratio", "/", 0.85),
+        ("disk_used_ratio", "/var", 0.2),
+    ):
+        StoredSample.objects.create(
+            run=run, target="local", metric=metric, subject=subject, value=value, measured_at=now
+        )
+    Leader.objects.create(
+        name="scheduler",
+        holder="b",
+        since=now,
+        expires_at=now,
+        ticked_at=now - timedelta(seconds=4),
+    )
+    found = scrape(ask)
+
+    assert found["maintenance_runs_last_day"] == {
+        ("check_disk_space", "succeeded"): 1,
+        ("review_activity", "failed"): 1,
+    }
+    assert found["maintenance_runs_last_day_duration_seconds"]["check_disk_space", "succeeded"] == 5
+    assert set(found["maintenance_slot_lateness_seconds"].values()) == {2.0}
+    assert sum(found["maintenance_runs_at_work"].values()) == 1
+    assert sum(found["maintenance_runs_waiting"].values()) == 1
+    assert found["maintenance_run_newest_success"] == {
+        ("check_disk_space", "local"): 1,
+        ("review_activity", "default"): 0,
+    }
+    findings = found["maintenance_findings"]
+    assert findings["local", "warning"] == 1, "those of the run before do not count any more"
+    assert findings["local", "critical"] == 1
+    assert found["maintenance_sample"] == {
+        ("disk_used_ratio", "local", "/"): 0.85,
+        ("disk_used_ratio", "local", "/var"): 0.2,
+    }
+    assert found["maintenance_samples_cut"] == {(): 0}
+    assert found["maintenance_scheduler_silent_seconds"][()] >= 4
+
+
+def test_metrics_of_an_empty_ledger_have_no_number_that_nobody_measured(
+    ask: Ask, tokens: None
+) -> None:
+    assert scrape(ask) == {"maintenance_samples_cut": {(): 0}}
+
+
+def test_more_samples_than_a_scrape_should_have_are_cut_and_say_so(
+    ask: Ask, tokens: None, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("maintenance.machines.metrics.MOST_SAMPLES", 3)
+    run, now = finished_run(), ledger_now()
+    StoredSample.objects.bulk_create(
+        StoredSample(run=run, target="local", metric="m", subject=s, value=1, measured_at=now)
+        for s in ("b", "a", "", "c")
+    )
+    found = scrape(ask)
+
+    assert set(found["maintenance_sample"]) == {("m", "local", s) for s in ("", "a", "b")}
+    assert found["maintenance_samples_cut"] == {(): 1}
+
+
+# --- Reading -----------------------------------------------------------------------------------
+
+
+def test_runs_are_listed_page_by_page_and_filtered(ask: Ask, tokens: None) -> None:
+    runs = [finished_run(age=timedelta(hours=n)) for n in range(5)]
+    other = queued_run("trim_streams", "main", age=timedelta(hours=9))
+
+    first = ask("read", "runs/", task="check_disk_space", limit="3").json()
+    assert [each["run_id"] for each in first["runs"]] == [str(run.id) for run in runs[:3]]
+    second = ask("read", "runs/", limit="3", before=first["next_before"]).json()
+    assert [each["run_id"] for each in second["runs"]] == [
+        str(run.id) for run in (*runs[3:], other)
+    ]
+    assert second["next_before"] is None
+    waiting = ask("read", "runs/", state="queued").json()["runs"]
+    assert [each["task"] for each in waiting] == ["trim_streams"]
+
+
+@pytest.mark.parametrize(
+    "query",
+    [{"limit": "0"}, {"limit": "x"}, {"limit": "501"}, {"state": "gone"}, {"before": "yesterday"},
+     {"before": "2026-02-30T00:00Z"}, {"before": "2026-11-23T00:00"}, {"task": "trim_streems"}],
+)  # fmt: skip
+def test_a_question_that_makes_no_sense_is_answered_with_a_sentence(
+    ask: Ask, tokens: None, query: dict[str, str]
+) -> None:
+    answer = ask("read", "runs/", **query)
+
+    assert answer.status_code == 400
+    assert answer.json()["error"].endswith((".", "?"))
+
+
+def test_a_report_is_given_without_secrets(ask: Ask, tokens: None) -> None:
+    run = finished_run(
+        summary="postgres://crew:hunter2@db/x does not answer.", findings=[warning()]
+    )
+
+    report = ask("read", f"runs/{run.id}/report/")
+    assert report.json()["report"]["findings"][0]["code"] == "disk-space"
+    shown = ask("read", f"runs/{run.id}/")
+    assert shown.json()["state"] == "succeeded"
+    assert "hunter2" not in (report.content + shown.content).decode()
+    assert "postgres://crew:***@db/x" in report.content.decode()
+
+
+def test_what_is_not_there_is_404(ask: Ask, tokens: None) -> None:
+    waiting = queued_run()
+    assert ask("read", f"runs/{uuid.uuid4()}/").status_code == 404
+    assert ask("read", f"runs/{uuid.uuid4()}/report/").status_code == 404
+    assert ask("read", f"runs/{waiting.id}/report/").status_code == 404
+
+
+def test_findings_are_those_of_the_newest_runs(ask: Ask, tokens: None) -> None:
+    finished_run(findings=[warning("/old")], age=timedelta(hours=1))
+    finished_run(findings=[warning("/var"), Finding("x", Severity.OK, "/", "Well.")])
+
+    found = ask("read", "findings/").json()
+    assert {each["subject"] for each in found["findings"]} == {"/var", "/"}
+    assert found["is_complete"] is True
+    only = ask("read", "findings/", severity="warning", target="local", limit="1").json()
+    assert [each["subject"] for each in only["findings"]] == ["/var"]
+    assert ask("read", "findings/", target="elsewhere").json()["findings"] == []
+    assert ask("read", "findings/", severity="bad").status_code == 400
+
+
+# --- Starting ----------------------------------------------------------------------------------
+
+
+def test_a_program_starts_a_run(ask: Ask, tokens: None) -> None:
+    answer = ask("run", "runs/", {"task": "check_disk_space", "target": "local"})
+
+    assert answer.status_code == 202
+    run = Run.objects.get()
+    assert answer.json()["run_id"] == str(run.id)
+    assert answer.headers["Location"] == f"{API}runs/{run.id}/"
+    assert (run.state, run.trigger, run.actor) == (RunState.QUEUED, Trigger.API, "api")
+    assert ask("run", f"runs/{run.id}/").status_code == 200
+
+
+@pytest.mark.parametrize(
+    ("order", "status", "words"),
+    [
+        ({"task": "check_disk_spice", "target": "local"}, 400, "did you mean"),
+        ({"task": "check_disk_space", "target": "lokal"}, 400, "did you mean"),
+        ({"task": "check_disk_space", "target": "local", "option": {}}, 400, "Unknown: option"),
+        (
+            {"task": "check_disk_space", "target": "local", "options": {"x": 1}},
+            400,
+            "Unknown option",
+        ),
+        ({"task": 7}, 400, "task and target are text"),
+        ([], 400, "Send a JSON object"),
+        ({"task": "trim_streams", "target": "main"}, 400, "dry_run"),
+        ({"task": "vacuum_full", "target": "default"}, 403, "a person runs it"),
+    ],
+)
+def test_what_cannot_be_started_is_refused_with_a_sentence(
+    ask: Ask, tokens: None, order: Any, status: int, words: str
+) -> None:
+    answer = ask("run", "runs/", order)
+
+    assert (answer.status_code, words.lower() in answer.json()["error"].lower()) == (status, True)
+    assert not Run.objects.exists()
+
+
+def test_a_body_that_is_no_json_or_too_long_is_refused(ask: Ask, tokens: None) -> None:
+    assert ask("run", "runs/", "{").status_code == 400
+    assert ask("run", "runs/", json.dumps({"task": "x" * 70_000})).status_code == 400
+
+
+def test_a_task_that_writes_is_started_where_its_dry_run_is_said(ask: Ask, tokens: None) -> None:
+    order = {"task": "trim_streams", "target": "main", "options": {"dry_run": True}}
+
+    assert ask("run", "runs/", order).status_code == 202
+    assert Run.objects.get().options == {"dry_run": True}
+
+
+def test_the_document_names_the_address_it_is_read_from(ask: Ask, tokens: None) -> None:
+    assert ask("read", "openapi.json").json()["servers"] == [
+        {"url": "http://testserver/maintenance/api/v1"}
+    ]
