@@ -33,6 +33,7 @@ from maintenance.redis.configuration import (
     redis_conf,
     situation_of,
 )
+from maintenance.redis.memory.limits import ROLE_WORDS
 from maintenance.web.server_configuration.gunicorn_review import gunicorn_conf
 from maintenance.web.server_configuration.nginx_file import NginxFacts, nginx_conf
 
@@ -212,7 +213,8 @@ class Adviser:
 
     def _roles(self, name: str) -> tuple[str, ...]:
         if self._wish.role:
-            return tuple(sorted({role.strip() for role in self._wish.role.split(",")}))
+            given = {role.strip() for role in self._wish.role.split(",")}
+            return tuple(sorted(require_known("role", role, ROLE_WORDS) for role in given))
         return self._configuration.roles_on(name) if name else ()
 
     def _nginx(self) -> ConfigurationFile:

@@ -80,12 +80,17 @@ def review_server_configuration(
         raise parts.errors[0]
     report = joined(f"Server configuration of {job.target_name}", parts.reports)
     serious = sum(f.severity.rank >= Severity.WARNING.rank for f in report.findings)
+    looked_at = len(parts.reports) - len(parts.errors)
+    parts_table = Table.of(
+        "Parts", [{"part": each.title, "what_was_seen": each.summary} for each in parts.reports]
+    )
     return replace(
         report,
         summary=(
-            f"{counted(len(parts.reports) - len(parts.errors), 'part')} looked at,"
-            f" {counted(serious, 'warning')}. {report.summary}"
+            f"{looked_at} of {counted(len(parts.reports), 'part')} of {job.target_name} looked at:"
+            f" {counted(serious, 'finding')} of weight."
         ),
+        tables=(parts_table, *report.tables),
         samples=(Sample("server_configuration_warnings_count", serious),),
         state=state,
     )

@@ -52,7 +52,9 @@ def diagnose(name: str, settings: WorkerSettings, machine: MachineFacts) -> Iter
     if settings.unknown:
         what = listed(sorted(settings.unknown))
         reasons = listed([f"{n} {why}" for n, why in sorted(settings.unknown.items())], limit=3)
-        yield unavailable("celery-settings", name, f"Celery's {what}", f"their values: {reasons}")
+        yield unavailable(
+            "celery-settings", f"Celery of {name}", f"Celery's {what}", f"their values: {reasons}"
+        )
     yield from _concurrency(name, settings, machine)
     yield from _delivery(name, settings)
     yield from _renewal(name, settings)
@@ -61,7 +63,7 @@ def diagnose(name: str, settings: WorkerSettings, machine: MachineFacts) -> Iter
 def _finding(
     code: str, severity: Severity, name: str, sentence: str, advice: str, **evidence: Any
 ) -> Finding:
-    return Finding(f"celery-{code}", severity, name, sentence, evidence, advice)
+    return Finding(f"celery-{code}", severity, f"Celery of {name}", sentence, evidence, advice)
 
 
 def _concurrency(name: str, settings: WorkerSettings, machine: MachineFacts) -> Iterator[Finding]:
@@ -69,7 +71,7 @@ def _concurrency(name: str, settings: WorkerSettings, machine: MachineFacts) -> 
     if at_once is not None and cpus is not None and at_once > CROWDED_PER_CPU * cpus:
         yield _finding(
             "crowded", Severity.WARNING, name,
-            f"Workers of {name} take {at_once} tasks at once on {counted(cpus, 'processor')}: each"
+            f"Celery's workers of {name} take {at_once} tasks at once on {counted(cpus, 'processor')}: each"
             " process has memory and a connection to the database, and they wait for one another.",
             f"Lower --concurrency: {CROWDED_PER_CPU * cpus} in all is plenty for tasks that wait.",
             concurrency=at_once, cpu_count=cpus,
@@ -82,7 +84,7 @@ def _delivery(name: str, settings: WorkerSettings) -> Iterator[Finding]:
     if late and visibility is not None and isinstance(limit, int | float) and limit >= visibility:
         yield _finding(
             "delivered-twice", Severity.WARNING, name,
-            f"A task of {name} may take {seconds_in_words(limit)}, and a Redis broker delivers it"
+            f"A Celery task of {name} may take {seconds_in_words(limit)}, and a Redis broker delivers it"
             f" again after {seconds_in_words(visibility)} without an acknowledgement: it is then done"
             " twice at once.",
             f"Set visibility_timeout in broker_transport_options to {int(limit * VISIBILITY_FACTOR)},"
@@ -92,7 +94,7 @@ def _delivery(name: str, settings: WorkerSettings) -> Iterator[Finding]:
     if late and limit is None and "task_time_limit" not in settings.unknown:
         yield _finding(
             "no-time-limit-late", Severity.INFO, name,
-            f"Tasks of {name} are acknowledged after their work and have no time limit: one that takes"
+            f"Celery tasks of {name} are acknowledged after their work and have no time limit: one that takes"
             " longer than the broker's visibility timeout is delivered again while it works.",
             "Set task_time_limit, below the visibility timeout.",
         )  # fmt: skip
@@ -100,7 +102,7 @@ def _delivery(name: str, settings: WorkerSettings) -> Iterator[Finding]:
     if late and isinstance(prefetch, int) and prefetch != 1:
         yield _finding(
             "prefetches", Severity.INFO, name,
-            f"Each process of {name} fetches"
+            f"Each process of Celery of {name} fetches"
             f" {counted(prefetch, 'message') if prefetch else 'any number of messages'} ahead: they"
             " wait behind a long task while other processes are idle.",
             "Set worker_prefetch_multiplier = 1.",
@@ -108,7 +110,7 @@ def _delivery(name: str, settings: WorkerSettings) -> Iterator[Finding]:
     if late is False:
         yield _finding(
             "acknowledged-early", Severity.INFO, name,
-            f"Tasks of {name} are acknowledged before their work: those of a killed worker are lost.",
+            f"Celery tasks of {name} are acknowledged before their work: those of a killed worker are lost.",
             "Set task_acks_late = True for tasks that may be done twice; it is each task's own choice.",
         )  # fmt: skip
 
@@ -122,14 +124,14 @@ def _renewal(name: str, settings: WorkerSettings) -> Iterator[Finding]:
             return
         yield _finding(
             "never-renewed", Severity.INFO, name,
-            f"Processes of {name}'s workers live for ever: what leaks in them grows until a restart.",
+            f"Processes of Celery's workers of {name} live for ever: what leaks in them grows until a restart.",
             f"Set worker_max_tasks_per_child = {MAX_TASKS_PER_CHILD}.",
         )  # fmt: skip
     limits = ("task_time_limit", "task_soft_time_limit")
     if all(setting in settings.known and not settings.known[setting] for setting in limits):
         yield _finding(
             "no-time-limit", Severity.INFO, name,
-            f"Tasks of {name} have no time limit: one that hangs keeps its process until a restart.",
+            f"Celery tasks of {name} have no time limit: one that hangs keeps its process until a restart.",
             "Set task_soft_time_limit and task_time_limit above what the longest task takes.",
         )  # fmt: skip
 

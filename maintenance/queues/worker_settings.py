@@ -41,6 +41,9 @@ _OLD_NAMES: Mapping[str, str] = {
 }
 _NAMESPACE = "celery_"
 _TRANSPORT = "broker_transport_options"
+_BROKER = "broker_url"
+#: RabbitMQ gives a message out again when its connection ends.
+_WITHOUT_VISIBILITY = ("amqp", "pyamqp")
 
 
 @dataclass(frozen=True, slots=True)
@@ -56,7 +59,7 @@ class RunningWorker:
 class WorkerSettings:
     """``known`` settings by name, defaults included, and why others are ``unknown``.
 
-    ``visibility_timeout_seconds`` is ``None`` where it cannot be read.
+    ``visibility_timeout_seconds`` is ``None`` where it cannot be read, and where the broker has none.
     """
 
     known: Mapping[str, Any]
@@ -107,7 +110,7 @@ def worker_settings(
     """Put settings together that were read by their names of today. Pure."""
     options = values.get(_TRANSPORT) or {}
     timeout: float | None = VISIBILITY_TIMEOUT_SECONDS
-    if _TRANSPORT in unknown:
+    if _TRANSPORT in unknown or str(values.get(_BROKER, "")).startswith(_WITHOUT_VISIBILITY):
         timeout = None
     elif isinstance(options, Mapping) and "visibility_timeout" in options:
         timeout = float(options["visibility_timeout"])
@@ -124,7 +127,7 @@ def worker_settings(
 def _setting(name: str) -> str:
     """Return the name of today: CELERY_TASK_ACKS_LATE of Django's settings is task_acks_late."""
     lower = name.lower()
-    known = {*DEFAULTS, _TRANSPORT}
+    known = {*DEFAULTS, _TRANSPORT, _BROKER}
     for candidate in (lower, lower.removeprefix(_NAMESPACE)):
         if candidate in known:
             return candidate

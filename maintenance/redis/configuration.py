@@ -36,6 +36,11 @@ _SETTINGS = ("maxmemory", "maxmemory-policy", "save", "appendonly")
 #: The rest is for a save or a rewrite of the append-only file, which copies what changes meanwhile
 #: (Redis documentation, "Redis administration").
 MAXMEMORY_RATIO = 0.75
+#: Of a machine that others share, as long as nobody says what they need: beside as much for a save,
+#: half is left for PostgreSQL, Gunicorn and workers.
+SHARED_RATIO = 0.25
+#: A limit that is a third higher than advised leaves little room, but some.
+TOLERATED_FACTOR = 4 / 3
 #: Below, the server would be full on the day it starts with the new value.
 ROOM_RATIO = 1.2
 
@@ -43,7 +48,7 @@ ROOM_RATIO = 1.2
 @dataclass(frozen=True, slots=True)
 class RedisSituation:
     """What advice follows from. ``memory_bytes`` is what the server may use, ``None`` if unknown;
-    ``shared`` says that other programs need half of it. ``used_bytes`` is 0 for a new server."""
+    ``shared`` says that other programs use it as well. ``used_bytes`` is 0 for a new server."""
 
     roles: tuple[str, ...]
     memory_bytes: int | None = None
@@ -52,11 +57,11 @@ class RedisSituation:
 
     @property
     def maxmemory_bytes(self) -> int | None:
-        """Three quarters of the memory in whole megabytes, ``None`` where that is not known."""
+        """The share of the memory that its data may have, in whole megabytes; ``None`` if unknown."""
         if self.memory_bytes is None:
             return None
-        usable = self.memory_bytes // 2 if self.shared else self.memory_bytes
-        return int(usable * MAXMEMORY_RATIO) // MB * MB
+        ratio = SHARED_RATIO if self.shared else MAXMEMORY_RATIO
+        return int(self.memory_bytes * ratio) // MB * MB
 
     @property
     def policy(self) -> str:
@@ -194,7 +199,7 @@ def _memory_verdict(deployed: int, advised: int | None, used: int) -> str:
         return "withheld: memory unknown"
     if advised < used * ROOM_RATIO:
         return "withheld: it uses more than that"
-    return "fits" if 0 < deployed <= advised / MAXMEMORY_RATIO else "change"
+    return "fits" if 0 < deployed <= advised * TOLERATED_FACTOR else "change"
 
 
 def redis_conf(situation: RedisSituation, about: str) -> ConfigurationFile:
@@ -213,18 +218,20 @@ def _memory(situation: RedisSituation) -> Iterator[Line]:
         yield withheld(
             "maxmemory",
             f"more memory than there is: {bytes_in_words(situation.used_bytes)} are in use, and"
-            f" {bytes_in_words(advised)} would be three quarters of what it may have",
+            f" {bytes_in_words(advised)} would be its share",
         )
     else:
-        share = (
-            "half of the machine's memory, which others share" if situation.shared else "its memory"
-        )
+        share = "Three quarters of its memory"
+        if situation.shared:
+            share = (
+                f"A quarter of {bytes_in_words(situation.memory_bytes or 0)}, since others share the"
+                " machine and nobody says what they need (--dedicated, memory_limit_bytes)"
+            )
         yield Line(
             f"maxmemory {size_text(advised)}",
-            f"Three quarters of {share}: a save or a rewrite of the append-only file copies what"
-            " changes meanwhile. Without a limit the operating system ends the server when memory"
-            " is full.",
-        )  # fmt: skip
+            f"{share}: a save or a rewrite of the append-only file copies what changes meanwhile."
+            " Without a limit the operating system ends the server when memory is full.",
+        )
 
 
 def _policy(situation: RedisSituation) -> Iterator[Line]:

@@ -13,7 +13,6 @@ from service.embedded.postgres import EmbeddedPostgres
 from service.embedded.server import EmbeddedServer
 from service.embedded.state import StateFolder
 from service.embedded.valkey import EmbeddedValkey
-from service.sample_site import server_configuration
 from service.up.errors import UpRefused
 
 if TYPE_CHECKING:
@@ -82,6 +81,8 @@ class Servers:
             values["SITE_DATABASE_URL"] = self.site_database_url
             values["SITE_REDIS_URL"] = self.site_redis_url
             values["SITE_ACCESS_LOG"] = str(self.site_access_log)
+            from service.sample_site import server_configuration  # noqa: PLC0415 - only with a site
+
             values |= {name: str(path) for name, path in server_configuration.FILES.items()}
         return values
 

@@ -20,10 +20,16 @@ import celery
 import psycopg2
 import pytest
 import redis
-from django.core.management import call_command
+from django.core.cache.backends.redis import RedisCache
+from django.core.management import CommandError, call_command
 
 from maintenance.conf import Configuration, parse_configuration
-from maintenance.core.errors import ConfigurationError, MissingRights, TargetUnavailable
+from maintenance.core.errors import (
+    ConfigurationError,
+    InvalidOptions,
+    MissingRights,
+    TargetUnavailable,
+)
 from maintenance.core.findings import Finding
 from maintenance.core.job import Job
 from maintenance.core.options import NoOptions
@@ -195,6 +201,26 @@ def test_redis_starts_with_the_lines_and_has_them(folder: Path, kind: str, role:
         else ("noeviction", "900 1 300 10 60 10000", "yes")
     )
     assert (found["maxmemory-policy"], found["save"], found["appendonly"]) == expected
+
+
+def test_the_guides_cache_settings_are_refused_and_the_corrected_ones_work(redis_url: str) -> None:
+    pool = {"max_connections": 50, "timeout": 20}
+    corrected = {"pool_class": "redis.BlockingConnectionPool", **pool}
+    cache = RedisCache(redis_url, {"OPTIONS": corrected})
+    cache.set("a", 1)
+    assert cache.get("a") == 1
+    used = cache._cache._get_connection_pool(write=True)
+    assert (type(used), used.max_connections, used.timeout) == (
+        redis.BlockingConnectionPool,
+        50,
+        20,
+    )
+    printed = {"pool_class": "redis.BlockingConnectionPool", "pool_class_kwargs": pool}
+    with pytest.raises(TypeError, match="pool_class_kwargs"):
+        RedisCache(redis_url, {"OPTIONS": printed}).get("a")
+    parser = {"parser_class": "redis.connection.HiredisParser", **printed}
+    with pytest.raises(ImportError, match="HiredisParser"):
+        RedisCache(redis_url, {"OPTIONS": parser}).get("a")
 
 
 # --- Gunicorn and Celery -------------------------------------------------------------------------
@@ -477,7 +503,8 @@ def test_pgbouncer_starts_with_the_file_and_is_looked_at_by_a_user_who_may_only_
     ]
     assert "pgbouncer-pools-too-large" not in codes
     again = review(configuration, report)
-    assert "since the last look" in again.summary
+    (seen,) = [row[1] for row in again.tables[0].rows if row[0] == "PgBouncer before site"]
+    assert "since the last look" in seen
     with closing(psycopg2.connect(console)) as denied:
         denied.autocommit = True
         with denied.cursor() as cursor, pytest.raises(psycopg2.Error, match="admin access needed"):
@@ -542,6 +569,10 @@ def test_both_commands_print_the_same_file(tmp_path: Path) -> None:
         printed.append(out.getvalue())
     assert printed[0] == printed[1]
     assert "maxmemory 768mb\n" in printed[0]
+    with pytest.raises(CommandError, match='Did you mean "cache"'):
+        call_command("recommend_configuration", "--for", "redis", "--role", "cashe")
+    with pytest.raises(InvalidOptions, match="give --role"):
+        recommended("redis", Wish(offline=True))
     file = tmp_path / "redis.conf"
     call_command("recommend_configuration", *words, "--output", str(file), stderr=StringIO())
     assert file.read_text() == printed[0]

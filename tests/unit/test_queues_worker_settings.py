@@ -51,6 +51,11 @@ def test_a_task_longer_than_the_visibility_timeout_is_done_twice(tmp_path):
     assert found(read(tmp_path, safe)) == {}
 
 
+def test_rabbitmq_has_no_visibility_timeout(tmp_path):
+    text = "broker_url = 'amqp://b'\ntask_acks_late = True\ntask_time_limit = 7200\n"
+    assert "celery-delivered-twice" not in found(read(tmp_path, text))
+
+
 def test_celerys_own_settings_are_named(tmp_path):
     assert found(read(tmp_path, "")).keys() == {
         "celery-acknowledged-early",

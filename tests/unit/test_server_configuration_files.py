@@ -112,7 +112,7 @@ def test_memory_is_withheld_where_it_is_unknown_or_already_used():
 def test_maxmemory_leaves_room_for_a_save(memory, shared):
     limit = RedisSituation(("cache",), memory, shared=shared).maxmemory_bytes
     assert limit is not None
-    assert limit <= memory * (0.375 if shared else 0.75)
+    assert limit <= memory * (0.25 if shared else 0.75)
 
 
 def look(settings: dict[str, str], **info: Any) -> RedisLook:

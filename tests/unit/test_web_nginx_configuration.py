@@ -110,7 +110,7 @@ def test_every_directive_of_the_guide_is_known(tmp_path, text):
         assert verdicts["proxy_cache"] == "see nginx-cache-for-logged-in"
         assert verdicts["least_conn"] == "not set"
     else:
-        assert verdicts["least_conn"] == "fits"
+        assert verdicts["least_conn"] == "set"
         assert verdicts["keepalive"] == "see nginx-keepalive-unused"
 
 

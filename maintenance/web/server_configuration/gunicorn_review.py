@@ -96,7 +96,7 @@ def diagnose(name: str, settings: GunicornSettings, machine: MachineFacts) -> It
     for setting, why in settings.unknown.items():
         yield unavailable(
             f"gunicorn-{setting.replace('_', '-')}",
-            name,
+            f"Gunicorn of {name}",
             f"Gunicorn's {setting}",
             f"its value: it {why}; gunicorn_process reads the command line of a running one",
         )
@@ -109,7 +109,7 @@ def diagnose(name: str, settings: GunicornSettings, machine: MachineFacts) -> It
 def _finding(
     code: str, severity: Severity, name: str, sentence: str, advice: str, **evidence: Any
 ) -> Finding:
-    return Finding(f"gunicorn-{code}", severity, name, sentence, evidence, advice)
+    return Finding(f"gunicorn-{code}", severity, f"Gunicorn of {name}", sentence, evidence, advice)
 
 
 def _workers(name: str, settings: GunicornSettings, machine: MachineFacts) -> Iterator[Finding]:
@@ -148,7 +148,7 @@ def _workers(name: str, settings: GunicornSettings, machine: MachineFacts) -> It
     if "workers" in settings.counts_cpus:
         yield _finding(
             "counts-cpus", Severity.INFO, name,
-            f"workers of {name} follow multiprocessing.cpu_count(), which counts the machine's"
+            f"Gunicorn's workers of {name} follow multiprocessing.cpu_count(), which counts the machine's"
             " processors and not those that a container may use: with 2 of 64 it starts 129.",
             "Write the number, where Gunicorn runs in a container with a limit.",
         )  # fmt: skip
@@ -159,13 +159,13 @@ def _renewal(name: str, settings: GunicornSettings) -> Iterator[Finding]:
     if most == 0:
         yield _finding(
             "never-renewed", Severity.INFO, name,
-            f"Workers of {name} live for ever: what leaks in them grows until somebody restarts them.",
+            f"Gunicorn's workers of {name} live for ever: what leaks in them grows until somebody restarts them.",
             f"Set max_requests = {MAX_REQUESTS} and max_requests_jitter = 50.",
         )  # fmt: skip
     elif isinstance(most, int) and isinstance(jitter, int) and jitter < most * JITTER_RATIO:
         yield _finding(
             "renewed-together", Severity.WARNING, name,
-            f"Workers of {name} end after {most:,} requests with a spread of {jitter:,}: balanced"
+            f"Gunicorn's workers of {name} end after {most:,} requests with a spread of {jitter:,}: balanced"
             " ones end at nearly the same time, and the site stands still while they start.",
             f"Set max_requests_jitter = {max(1, int(most * JITTER_RATIO))} or more.",
             max_requests=most, max_requests_jitter=jitter,
@@ -177,19 +177,19 @@ def _time_limits(name: str, settings: GunicornSettings) -> Iterator[Finding]:
     if timeout == 0:
         yield _finding(
             "never-ended", Severity.WARNING, name,
-            f"timeout of {name} is 0: a worker that hangs is never replaced.",
+            f"Gunicorn's timeout of {name} is 0: a worker that hangs is never replaced.",
             f"Set timeout = {TIMEOUT_SECONDS}.",
         )  # fmt: skip
     elif kind == "sync" and isinstance(timeout, int) and timeout > LONGEST_TIMEOUT_SECONDS:
         yield _finding(
             "ended-late", Severity.INFO, name,
-            f"A worker of {name} that hangs is missing for {timeout} s before it is replaced.",
+            f"A worker of Gunicorn of {name} that hangs is missing for {timeout} s before it is replaced.",
             f"Set timeout = {TIMEOUT_SECONDS}, and give long work to Celery.",
         )  # fmt: skip
     if kind == "gthread" and "timeout" in settings.written and timeout:
         yield _finding(
             "timeout-of-threads", Severity.INFO, name,
-            f"timeout = {timeout} of {name} ends no request: with threads it only notices a worker"
+            f"Gunicorn's timeout = {timeout} of {name} ends no request: with threads it only notices a worker"
             " whose main loop hangs.",
             "Limit slow requests where they wait: statement_timeout in PostgreSQL, time-outs of HTTP"
             " clients.",
@@ -208,7 +208,7 @@ def _start(name: str, settings: GunicornSettings) -> Iterator[Finding]:
     if preload is False and settings.known.get("workers", 1) != 1:
         yield _finding(
             "not-preloaded", Severity.INFO, name,
-            f"Each worker of {name} loads the application for itself, and shares no memory of it.",
+            f"Each of Gunicorn's workers of {name} loads the application for itself, and shares no memory of it.",
             "Set preload_app = True, if nothing opens a connection while the application is loaded.",
         )  # fmt: skip
 

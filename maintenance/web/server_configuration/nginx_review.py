@@ -41,6 +41,10 @@ GUIDE_DIRECTIVES: Mapping[str, str] = {
     "server": "weight=1",
     "keepalive": "32",
 }
+#: Which of them no rule looks at: that they are set is all that is said.
+_NOT_JUDGED = frozenset(
+    {"listen", "server_name", "gzip_proxied", "proxy_pass", "least_conn", "server"}
+)
 #: Shown in a table, no more of each.
 _LONGEST_VALUE = 120
 
@@ -143,7 +147,8 @@ def _guide_rows(
         found = configuration.all_named(name)
         values = list(dict.fromkeys(" ".join(each.arguments) for each in found if not each.block))
         text = "; ".join(values) or ("set" if found else None)
-        verdict = "fits" if found else "not set"
+        is_set = "set" if name in _NOT_JUDGED else "fits"
+        verdict = is_set if found else "not set"
         yield {
             "directive": name,
             "guide": printed,
