@@ -39,6 +39,7 @@ BENCHES = {
     "access-log": "bench.access_log",
     "images": "bench.images",
     "query-profiling": "bench.query_profiling",
+    "forecasts": "bench.forecasts",
 }
 
 

@@ -3,6 +3,6 @@
 Django's autodiscovery imports this package; the modules below register their pages.
 """
 
-from maintenance.admin import findings, policies, runs, schedules
+from maintenance.admin import findings, performance_targets, policies, runs, schedules
 
-__all__ = ["findings", "policies", "runs", "schedules"]
+__all__ = ["findings", "performance_targets", "policies", "runs", "schedules"]

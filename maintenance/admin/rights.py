@@ -23,6 +23,7 @@ RUN_DANGEROUS = "maintenance.run_dangerous_task"
 CANCEL_RUN = "maintenance.cancel_run"
 VIEW_RUN = "maintenance.view_run"
 VIEW_SCHEDULE = "maintenance.view_schedulerow"
+ACCEPT_TARGET = "maintenance.add_acceptedtarget"
 
 #: What was refused, and the permission as the admin's own lists name it.
 _REFUSALS = {
@@ -37,6 +38,10 @@ _REFUSALS = {
     ),
     CANCEL_RUN: (_("You may not cancel runs."), _("Can cancel runs")),
     VIEW_RUN: (_("You may not look at runs."), _("Can view run")),
+    ACCEPT_TARGET: (
+        _("You may not accept performance targets."),
+        _("Can add performance target"),
+    ),
     VIEW_SCHEDULE: (_("You may not look at schedules."), _("Can view schedule")),
 }
 

@@ -42,6 +42,7 @@ _SECTIONS = {
     TargetKind.SITE: "sites",
     TargetKind.LOG: "logs",
     TargetKind.DEPLOYMENT: "deployments",
+    TargetKind.LOAD_TEST: "load_test",
 }
 
 

@@ -59,6 +59,10 @@ def danger_words(kind: Dangerous | None) -> str:
             " keeps originals, this cannot be undone."
         ),
         "remove_media": _("It deletes media files that no row names. This cannot be undone."),
+        "load_test": _(
+            "It asks a site for its pages again and again: its visitors wait longer meanwhile, and a"
+            " site that does not bear it can stop answering."
+        ),
     }
     return words[kind]
 

@@ -6,6 +6,8 @@ from typing import Any, TypeVar
 from django.db import DatabaseError, InterfaceError
 
 from maintenance.commands.errors import explained
+from maintenance.conf import Configuration, configuration
+from maintenance.core.accepted_targets import configuration_in_force
 from maintenance.core.history import LedgerRuns
 from maintenance.core.job import YEAR_SECONDS, EarlierRuns, History, Job, Point
 from maintenance.core.redaction import redact
@@ -34,6 +36,10 @@ class ReachableRuns:
     def history(self, target_name: str) -> History:
         """Return the samples of a target."""
         return _ReachableHistory(self, self._runs.history(target_name))
+
+    def configuration(self) -> Configuration:
+        """Return the configuration with the accepted targets; as it is while the ledger is away."""
+        return self.read(configuration_in_force, configuration())
 
     def read(self, ask: Callable[[], T], nothing: T) -> T:
         """Ask the ledger, unless it was away before."""

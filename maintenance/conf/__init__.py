@@ -9,6 +9,7 @@ from maintenance.conf.access import AccessTokens
 from maintenance.conf.caches import CacheTarget, InvalidationRule
 from maintenance.conf.databases import Dangerous, DatabaseTarget, Pacing, ServerFacts
 from maintenance.conf.deployments import DeploymentTarget
+from maintenance.conf.load_test import LoadTestTarget
 from maintenance.conf.logs import LogTarget
 from maintenance.conf.media import MediaReference, MediaTarget
 from maintenance.conf.pings import PingTarget
@@ -35,6 +36,7 @@ __all__ = [
     "DeploymentTarget",
     "HostTarget",
     "InvalidationRule",
+    "LoadTestTarget",
     "LogTarget",
     "MediaReference",
     "MediaTarget",

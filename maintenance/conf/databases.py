@@ -70,6 +70,7 @@ Dangerous = Literal[
     "remove_streams",
     "rewrite_images",
     "remove_media",
+    "load_test",
 ]
 
 

@@ -15,6 +15,7 @@ from maintenance.conf.access import AccessTokens
 from maintenance.conf.caches import CacheTarget
 from maintenance.conf.databases import DatabaseTarget
 from maintenance.conf.deployments import DeploymentTarget
+from maintenance.conf.load_test import LoadTestTarget
 from maintenance.conf.logs import LogTarget
 from maintenance.conf.media import MediaTarget
 from maintenance.conf.pings import PingTarget
@@ -56,6 +57,7 @@ class Configuration(Section):
     sites: Mapping[str, SiteTarget] = Field(default_factory=dict)
     logs: Mapping[str, LogTarget] = Field(default_factory=dict)
     deployments: Mapping[str, DeploymentTarget] = Field(default_factory=dict)
+    load_test: Mapping[str, LoadTestTarget] = Field(default_factory=dict)
     pings: Mapping[str, PingTarget] = Field(default_factory=dict)
     hook_modules: tuple[str, ...] = ()  # imported at start; they register warmers and checks
     thresholds: Thresholds = Field(default_factory=Thresholds)
@@ -116,6 +118,16 @@ class Configuration(Section):
                         f'deployments.{name}.redis names "{server}", which is no Redis target;'
                         f" {did_you_mean(server, self.redis)}"
                     )
+        return self
+
+    @model_validator(mode="after")
+    def _load_tests_have_a_log(self) -> Self:
+        for name, target in self.load_test.items():
+            if target.log and target.log not in self.logs:
+                raise ValueError(
+                    f'load_test.{name}.log names "{target.log}", which is none of logs;'
+                    f" {did_you_mean(target.log, self.logs)}"
+                )
         return self
 
     @model_validator(mode="after")

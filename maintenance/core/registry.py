@@ -28,6 +28,7 @@ class TargetKind(StrEnum):
     SITE = "site"
     LOG = "log"
     DEPLOYMENT = "deployment"
+    LOAD_TEST = "load_test"
     NONE = "none"
 
     def targets(self, configuration: Configuration) -> Mapping[str, Any]:
@@ -42,6 +43,7 @@ class TargetKind(StrEnum):
             TargetKind.SITE: configuration.sites,
             TargetKind.LOG: configuration.logs,
             TargetKind.DEPLOYMENT: configuration.deployments,
+            TargetKind.LOAD_TEST: configuration.load_test,
             TargetKind.NONE: {"": None},
         }
         return sections[self]

@@ -24,11 +24,13 @@ from maintenance.models.schedules import (
     ScheduleVersion,
     SyncedSchedule,
 )
+from maintenance.models.targets import AcceptedTarget
 
 __all__ = [
     "LONG_WAIT",
     "SUBJECT_LENGTH",
     "TERMINAL_STATES",
+    "AcceptedTarget",
     "Blackout",
     "Leader",
     "Misfire",

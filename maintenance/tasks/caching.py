@@ -75,9 +75,10 @@ def flush_cache(job: Job[CacheTarget, DryRunOption]) -> Report:
 def review_cache_hit_ratios(job: Job[RedisTarget, NoOptions]) -> Report:
     """Compare the hit ratios of a server and its key prefixes with their target."""
     from maintenance.caching import ratios
+    from maintenance.core.accepted_targets import configuration_in_force
     from maintenance.core.history import LedgerHistory
 
-    configured = configuration()
+    configured = configuration_in_force()
     return ratios.review_cache_hit_ratios(
         job,
         configured.thresholds,

@@ -1,11 +1,19 @@
-"""Tasks that look a quarter ahead. Each says plainly what it would need to run."""
+"""Tasks that look a quarter ahead, on what earlier runs stored."""
 
-from maintenance.core.errors import Skipped
+from collections.abc import Iterable, Sequence
+
+from maintenance.core.daily import DailySeries
 from maintenance.core.job import Job
 from maintenance.core.options import NoOptions
 from maintenance.core.registry import TargetKind
 from maintenance.core.reports import Report
 from maintenance.core.task import maintenance_task
+
+
+def _series(targets: Sequence[str], metric: str) -> Iterable[DailySeries]:
+    from maintenance.core.daily_history import daily_series
+
+    return daily_series(targets, metric)
 
 
 @maintenance_task(queue="low", target=TargetKind.NONE)
@@ -18,24 +26,33 @@ def run_performance_audit(job: Job[None, NoOptions]) -> Report:
 
 
 @maintenance_task(queue="low", target=TargetKind.NONE)
-def review_capacity(job: Job[None, NoOptions]) -> Report:  # noqa: ARG001
-    """Forecast when disk, memory and connections reach their limits."""
-    raise Skipped(
-        "not configured: forecasts are not built yet; the samples they need are being recorded"
-    )
+def review_capacity(job: Job[None, NoOptions]) -> Report:
+    """Foretell when disks, memory, connections and IDs reach their limits."""
+    import time
+
+    from maintenance.capacity import review
+    from maintenance.core.accepted_targets import configuration_in_force
+
+    return review.review_capacity(job, configuration_in_force(), _series, time.time())
 
 
 @maintenance_task(queue="low", target=TargetKind.NONE)
-def assess_scaling(job: Job[None, NoOptions]) -> Report:  # noqa: ARG001
-    """Advise on scaling database, cache, workers and web with the evidence."""
-    raise Skipped(
-        "not configured: scaling advice is not built yet; the samples it needs are being recorded"
-    )
+def assess_scaling(job: Job[None, NoOptions]) -> Report:
+    """Say which of database, cache, workers and web to scale, and by which evidence."""
+    import time
+
+    from maintenance.capacity import scaling
+    from maintenance.core.accepted_targets import configuration_in_force
+
+    return scaling.assess_scaling(job, configuration_in_force(), _series, time.time())
 
 
 @maintenance_task(queue="low", target=TargetKind.NONE)
-def review_performance_targets(job: Job[None, NoOptions]) -> Report:  # noqa: ARG001
-    """Compare the targets with a quarter's reality and propose new ones."""
-    raise Skipped(
-        "not configured: the comparison is not built yet; change targets under `thresholds` by hand"
-    )
+def review_performance_targets(job: Job[None, NoOptions]) -> Report:
+    """Compare the targets with a quarter's reality, and propose others where they do not fit."""
+    import time
+
+    from maintenance.capacity import targets
+    from maintenance.core.accepted_targets import configuration_in_force
+
+    return targets.review_targets(job, configuration_in_force(), _series, time.time())

@@ -193,9 +193,18 @@ def review_slow_queries(job: Job[DatabaseTarget, SlowQueryOptions]) -> Report:
 @maintenance_task(queue="high", target=TargetKind.DATABASE)
 def review_activity(job: Job[DatabaseTarget, NoOptions]) -> Report:
     """Look at connections, long-running statements and who blocks whom."""
+    from maintenance.core.accepted_targets import configuration_in_force
     from maintenance.postgres.activity import review as activity
 
-    return activity.review_activity(job, configuration().thresholds)
+    return activity.review_activity(job, configuration_in_force().thresholds)
+
+
+@maintenance_task(queue="high", target=TargetKind.DATABASE)
+def sample_database_load(job: Job[DatabaseTarget, NoOptions]) -> Report:
+    """Note connections, size and age of a database, for forecasts."""
+    from maintenance.postgres.capacity import load
+
+    return load.sample_database_load(job)
 
 
 @maintenance_task(queue="low", target=TargetKind.DATABASE)
@@ -209,9 +218,10 @@ def review_database_server(job: Job[DatabaseTarget, NoOptions]) -> Report:
 @maintenance_task(queue="medium", target=TargetKind.DATABASE)
 def review_database_cache_hit_ratio(job: Job[DatabaseTarget, NoOptions]) -> Report:
     """Compare the database's buffer cache hit ratio with its target."""
+    from maintenance.core.accepted_targets import configuration_in_force
     from maintenance.postgres.capacity import cache_hit_ratio
 
-    return cache_hit_ratio.review_database_cache_hit_ratio(job, configuration().thresholds)
+    return cache_hit_ratio.review_database_cache_hit_ratio(job, configuration_in_force().thresholds)
 
 
 @maintenance_task(queue="low", target=TargetKind.DATABASE, rate_limit="30/m")

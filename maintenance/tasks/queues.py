@@ -11,6 +11,10 @@ from maintenance.core.task import maintenance_task
 @maintenance_task(queue="high", target=TargetKind.BROKER)
 def check_queue_depths(job: Job[BrokerTarget, NoOptions]) -> Report:
     """Count what waits in each queue, without running a worker on the site's broker."""
+    from dataclasses import replace
+
+    from maintenance.core.accepted_targets import configuration_in_force
     from maintenance.queues import depth
 
-    return depth.check_queue_depths(job)
+    target = configuration_in_force().brokers.get(job.target_name, job.target)
+    return depth.check_queue_depths(replace(job, target=target))

@@ -1,20 +1,21 @@
 """Tasks on the site's requests. Each says plainly what it would need to run."""
 
-from maintenance.conf import DeploymentTarget, LogTarget, configuration
-from maintenance.core.errors import Skipped
+from maintenance.conf import DeploymentTarget, LoadTestTarget, LogTarget, configuration
 from maintenance.core.job import Job
 from maintenance.core.options import NoOptions
 from maintenance.core.registry import TargetKind
 from maintenance.core.reports import Report
 from maintenance.core.task import maintenance_task
+from maintenance.web.load_test.options import LoadTestOptions
 
 
 @maintenance_task(queue="high", target=TargetKind.LOG)
 def review_error_rates(job: Job[LogTarget, NoOptions]) -> Report:
     """Compare response times and error rates in the access log with their targets."""
+    from maintenance.core.accepted_targets import configuration_in_force
     from maintenance.web import access_log
 
-    settings = configuration()
+    settings = configuration_in_force()
     return access_log.review_error_rates(job, settings.thresholds, settings.timezone)
 
 
@@ -37,9 +38,28 @@ def review_server_configuration(job: Job[DeploymentTarget, NoOptions]) -> Report
     return review.review_server_configuration(job, configuration())
 
 
-@maintenance_task(queue="low", target=TargetKind.NONE)
-def run_load_test(job: Job[None, NoOptions]) -> Report:  # noqa: ARG001
-    """Put a bounded load on an allowed host and compare it with the targets."""
-    raise Skipped(
-        "not configured: no host is on the load test's allow list; this release has no load test yet"
+@maintenance_task(
+    queue="low",
+    target=TargetKind.LOAD_TEST,
+    options=LoadTestOptions,
+    writes=True,
+    dangerous="load_test",
+    max_concurrent=1,
+    soft_time_limit_seconds=2400.0,
+)
+def run_load_test(job: Job[LoadTestTarget, LoadTestOptions]) -> Report:
+    """Put a bounded load on an allowed host and compare it with the targets and the last time."""
+    from maintenance.core.accepted_targets import configuration_in_force
+    from maintenance.core.history import LedgerHistory
+    from maintenance.web.access_log import ROUTE_REQUESTS_METRIC
+    from maintenance.web.load_test import run
+
+    routes = (
+        LedgerHistory(job.target.log).series_by_subject(
+            ROUTE_REQUESTS_METRIC, since_seconds=90 * 86_400
+        )
+        if job.target.log
+        else {}
     )
+    requests = {route: sum(point.value for point in points) for route, points in routes.items()}
+    return run.run_load_test(job, configuration_in_force().thresholds, requests)

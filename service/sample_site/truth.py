@@ -50,6 +50,11 @@ class FaultKind(StrEnum):
     ERROR_BURST = "error_burst"
     SLOW_ROUTE = "slow_route"
     MISCONFIGURED_SERVER = "misconfigured_server"
+    SLOW_UNDER_LOAD = "slow_under_load"
+    DISK_FILLS_UP = "disk_fills_up"
+    CONNECTIONS_RUN_OUT = "connections_run_out"
+    TOO_FEW_WORKERS = "too_few_workers"
+    LOOSE_TARGET = "loose_target"
 
 
 ANALYSED_BY: Final[Mapping[FaultKind, str]] = {
@@ -73,6 +78,11 @@ ANALYSED_BY: Final[Mapping[FaultKind, str]] = {
     FaultKind.ERROR_BURST: "review_error_rates",
     FaultKind.SLOW_ROUTE: "review_error_rates",
     FaultKind.MISCONFIGURED_SERVER: "review_server_configuration",
+    FaultKind.SLOW_UNDER_LOAD: "run_load_test",
+    FaultKind.DISK_FILLS_UP: "review_capacity",
+    FaultKind.CONNECTIONS_RUN_OUT: "review_capacity",
+    FaultKind.TOO_FEW_WORKERS: "assess_scaling",
+    FaultKind.LOOSE_TARGET: "review_performance_targets",
     FaultKind.INVALID_INDEX: "check_data_integrity",
     FaultKind.NOT_VALIDATED_CONSTRAINT: "check_data_integrity",
     FaultKind.ORPHANED_ROW: "check_data_integrity",

@@ -22,7 +22,7 @@ READY_TEXT = "is ready for work"
 UNSAID = ("worker: Hitting Ctrl+C", "worker: Cold shutdown")
 CHATTER = ("INFO celery.", READY_TEXT)
 
-BEAT, WEB, FLOWER = "beat", "web", "flower"
+BEAT, WEB, FLOWER, SITE = "beat", "web", "flower", "site"
 
 
 def worker_name(queue: str) -> str:
@@ -107,6 +107,11 @@ def flower(port: int, password: str, folder: Path) -> Program:
     )
 
 
+def sample_pages(port: int) -> Program:
+    """The pages of the sample site, for its load test."""
+    return Program(SITE, (sys.executable, "-m", "service.sample_site.pages", str(port)))
+
+
 def child_environment() -> dict[str, str]:
     """Return the environment of every program: ours, with output as it happens."""
     return {
@@ -121,4 +126,4 @@ def child_environment() -> dict[str, str]:
 
 def stop_order() -> list[list[str]]:
     """Return the names in the order of the end: first who sends work, then who does it."""
-    return [[BEAT], [worker_name(queue) for queue in WORKERS], [FLOWER], [WEB]]
+    return [[BEAT], [worker_name(queue) for queue in WORKERS], [FLOWER], [WEB], [SITE]]

@@ -9,6 +9,7 @@ import psycopg2
 import redis
 
 from maintenance.core.redaction import address_of, redact
+from service.embedded.ports import LOOPBACK, free_port
 from service.embedded.postgres import EmbeddedPostgres
 from service.embedded.server import EmbeddedServer
 from service.embedded.state import StateFolder
@@ -71,6 +72,7 @@ class Servers:
     site_database_url: str = ""
     site_redis_url: str = ""
     site_access_log: Path = Path()
+    site_port: int = 0
     embedded: list[EmbeddedServer] = field(default_factory=list)
     has_own_database: bool = False
 
@@ -84,6 +86,7 @@ class Servers:
             from service.sample_site import server_configuration  # noqa: PLC0415 - only with a site
 
             values |= {name: str(path) for name, path in server_configuration.FILES.items()}
+            values["SITE_PAGES_URL"] = f"http://{LOOPBACK}:{self.site_port}/"
         return values
 
     def named_urls(self) -> list[tuple[str, str]]:
@@ -119,6 +122,7 @@ def start_servers(state: StateFolder, supervisor: "Supervisor", with_site: bool)
     if with_site:
         servers.site_redis_url = _start_valkey(state, supervisor, servers, SITE_REDIS, "site")
         servers.site_access_log = state.path / SITE_ACCESS_LOG
+        servers.site_port = free_port()
     return servers
 
 

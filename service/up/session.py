@@ -145,6 +145,8 @@ class Session:
         from service.up.site import ensure_site  # noqa: PLC0415 - only where it is asked for
 
         ensure_site(state.path, servers, scale, self._output, anew=self._options.is_once)
+        self._start([programs.sample_pages(servers.site_port)])
+        self._supervisor.wait_until(lambda: is_listening(servers.site_port), READY_SECONDS)
 
     # --- until stopped -------------------------------------------------------------------------
 

@@ -1,11 +1,11 @@
 """The sample site under ``up``: built before the crew comes, its truth kept beside the data."""
 
 from dataclasses import replace
-from datetime import date
+from datetime import UTC, date, datetime
 from pathlib import Path
 
 from maintenance.core.redaction import redact
-from service.sample_site import access_log, server_configuration
+from service.sample_site import access_log, history, pages, server_configuration
 from service.sample_site.builder import build
 from service.sample_site.errors import SampleSiteError
 from service.sample_site.truth import Truth
@@ -48,10 +48,23 @@ def ensure_site(
         raise UpRefused(f"The sample site cannot be built: {redact(str(error))}") from None
     day = date.fromisoformat(truth.as_of)
     access_log.write(servers.site_access_log, day, truth.seed)
+    history.plant(datetime.now(UTC), truth.seed)
     truth = replace(
         truth,
-        faults=(*truth.faults, *access_log.faults(day), *server_configuration.faults()),
-        decoys=(*truth.decoys, *access_log.decoys(), *server_configuration.decoys()),
+        faults=(
+            *truth.faults,
+            *access_log.faults(day),
+            *server_configuration.faults(),
+            *history.faults(),
+            *pages.faults(),
+        ),
+        decoys=(
+            *truth.decoys,
+            *access_log.decoys(),
+            *server_configuration.decoys(),
+            *history.decoys(),
+            *pages.decoys(),
+        ),
     )
     truth.write(path)
     output.say(f"the sample site is built; {len(truth.faults)} planted faults are listed in {path}")

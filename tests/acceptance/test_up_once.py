@@ -48,8 +48,8 @@ def test_serious_findings_are_told_in_sentences(daily: UpProcess) -> None:
 
 
 def test_the_end_of_each_run_is_told_as_it_comes(daily: UpProcess) -> None:
-    assert "daily 1/13: " in daily.output
-    assert "daily 13/13: " in daily.output
+    assert "daily 1/15: " in daily.output
+    assert "daily 15/15: " in daily.output
     assert "trim_streams on site succeeded after" in daily.output
 
 
@@ -57,7 +57,7 @@ def test_every_report_lies_in_the_folder_that_is_named(daily: UpProcess) -> None
     reports = daily.state / "reports"
     assert f"the reports lie in {reports}" in daily.output
     written = list(reports.rglob("daily-*.json"))
-    assert len(written) == 13
+    assert len(written) == 15
     for path in written:
         assert json.loads(path.read_text())["run"]["trigger"] == "cli"
         assert path.with_suffix(".txt").exists()
@@ -66,7 +66,7 @@ def test_every_report_lies_in_the_folder_that_is_named(daily: UpProcess) -> None
 
 def test_each_run_left_one_line_in_the_run_log(daily: UpProcess) -> None:
     lines = (daily.state / "logs" / "runs.jsonl").read_text().splitlines()
-    assert len(lines) == 13
+    assert len(lines) == 15
     assert all(json.loads(line) for line in lines)
 
 

@@ -101,8 +101,17 @@ def spare_redis(site_valkey: EmbeddedValkey) -> Iterator[str]:
 # --- the truth itself -------------------------------------------------------------------------
 
 
-#: What the builder plants in servers: these stand in an access log, which `up` writes beside them.
-IN_SERVERS = set(FaultKind) - {FaultKind.ERROR_BURST, FaultKind.SLOW_ROUTE}
+#: What the builder plants in servers: these stand in what `up` writes beside them.
+IN_SERVERS = set(FaultKind) - {
+    FaultKind.ERROR_BURST,
+    FaultKind.SLOW_ROUTE,
+    FaultKind.SLOW_UNDER_LOAD,
+    FaultKind.DISK_FILLS_UP,
+    FaultKind.CONNECTIONS_RUN_OUT,
+    FaultKind.TOO_FEW_WORKERS,
+    FaultKind.LOOSE_TARGET,
+    FaultKind.MISCONFIGURED_SERVER,
+}
 
 
 def test_every_kind_of_fault_is_planted(site: Site) -> None:

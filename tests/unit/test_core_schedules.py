@@ -51,8 +51,9 @@ def test_the_checklists_are_those_of_the_guide() -> None:
     assert list(CHECKLISTS) == list(GUIDE)
 
 
-#: A few commands on a broker, or a look at processes, keep nobody from dumping a database.
-EVERY_HOUR = {"check_queue_depths", "check_process_memory"}
+#: A few commands on a broker, three short statements, or a look at processes keep nobody from dumping
+#: a database.
+EVERY_HOUR = {"check_queue_depths", "check_process_memory", "sample_database_load"}
 
 
 @pytest.mark.parametrize(("checklist", "schedule"), EVERY)

@@ -154,6 +154,7 @@ class TestPrograms:
             ["worker-high", "worker-medium", "worker-low"],
             ["flower"],
             ["web"],
+            ["site"],
         ]
 
     def test_a_worker_takes_from_its_queue_alone_and_stops_softly(self) -> None:

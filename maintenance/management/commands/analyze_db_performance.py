@@ -58,8 +58,8 @@ class Command(MaintenanceCommand):
         if options["exact"] and "bloat" not in names:
             raise InvalidOptions("--exact is for bloat: add bloat to --analysis, or leave it out.")
         databases = chosen_databases(configuration(), options["database"])
-        thresholds = configuration().thresholds
         earlier = ReachableRuns(self.note)
+        thresholds = earlier.configuration().thresholds
         answers: dict[str, tuple[Report, ...]] = dict.fromkeys(names, ())
         reports: list[Report] = []
         for target_name, target in databases.items():

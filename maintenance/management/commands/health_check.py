@@ -58,7 +58,8 @@ class Command(MaintenanceCommand):
         fail_on = arguments.fail_on(options)
         names = arguments.known_names("check", options["check"], list(CHECKS))
         databases = chosen_databases(configuration(), options["database"])
-        scope = Scope(configuration(), databases, ReachableRuns(self.note))
+        earlier = ReachableRuns(self.note)
+        scope = Scope(earlier.configuration(), databases, earlier)
         answers = run_checks(names, scope)
         reports = [report for found in answers.values() for report in found]
         if choice.format_name == "text" and options["verbosity"] < 2:
