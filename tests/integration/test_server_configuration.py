@@ -8,7 +8,7 @@ import subprocess
 import sys
 import threading
 from collections.abc import Callable, Iterator
-from contextlib import closing, contextmanager
+from contextlib import ExitStack, closing, contextmanager
 from http.client import HTTPConnection
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from io import StringIO
@@ -38,6 +38,7 @@ from maintenance.core.reports import Report
 from maintenance.deployment.recommend import Adviser, Wish
 from maintenance.deployment.review import review_server_configuration
 from maintenance.postgres.pgbouncer.console import look_at_console
+from maintenance.web.server_configuration.gunicorn_settings import read_gunicorn
 from service.embedded.account import server_account
 from service.embedded.binaries import locate_postgres, locate_valkey, reachable_postgres
 from service.embedded.ports import LOOPBACK, free_port
@@ -244,6 +245,43 @@ def test_gunicorn_accepts_the_file(tmp_path: Path) -> None:
     assert subprocess.run(command, capture_output=True, check=False, cwd=tmp_path).returncode != 0
 
 
+def test_a_gunicorn_that_runs_is_read_by_its_command_line_and_its_file(tmp_path: Path) -> None:
+    port, file = free_port(), tmp_path / "gunicorn.conf.py"
+    file.write_text(
+        "import os\nworkers = int(os.environ['WORKERS'])\nthreads = 2\nmax_requests = 500\n"
+        "control_socket_disable = True\n"
+    )
+    name = f"test-{secrets.token_hex(4)}"
+    command = [sys.executable, "-m", "gunicorn", "-c", file, "-w2", "--max-requests", "700"]
+    process = subprocess.Popen(
+        [
+            *command,
+            "--bind",
+            f"{LOOPBACK}:{port}",
+            "--name",
+            name,
+            "wsgiref.simple_server:demo_app",
+        ],
+        stderr=subprocess.DEVNULL,
+        env={**os.environ, "WORKERS": "2"},
+    )
+    try:
+        eventually(lambda: is_listening(port), 20, "gunicorn listens")
+        eventually(lambda: read_gunicorn("", name, 2).worker_bytes is not None, 20, "a worker runs")
+        settings = read_gunicorn("", name, 2)
+    finally:
+        process.terminate()
+        process.wait(20)
+    known = settings.known
+    assert (known["workers"], known["threads"], known["max_requests"]) == (2, 2, 700)
+    assert settings.connections == 4
+    assert settings.unknown == {}
+    assert 4 * 1024**2 < (settings.worker_bytes or 0) < GB
+    with pytest.raises(ConfigurationError, match="none does"):
+        read_gunicorn("", name, 2)
+    assert "workers" in read_gunicorn(str(file), "", 2).unknown
+
+
 def test_celery_takes_every_setting_of_the_file() -> None:
     values = dict(python_settings(recommended("celery"), None).values)
     app = celery.Celery("test", set_as_current=False)
@@ -446,13 +484,17 @@ reserve_pool_timeout = 5
 
 
 @pytest.mark.skipif(PGBOUNCER is None, reason="needs PgBouncer (apt-get install pgbouncer)")
-def test_the_guides_pgbouncer_listens_on_no_port(folder: Path) -> None:
+def test_the_guides_pgbouncer_listens_on_no_port_and_lets_nobody_in(folder: Path) -> None:
     port, file = free_port(), folder / "pgbouncer.ini"
     file.write_text(f"{GUIDE_INI}listen_port = {port}\nunix_socket_dir = {folder}\n")
     owned(file)
     socket = folder / f".s.PGSQL.{port}"
     with running(str(PGBOUNCER), "-q", file, until=socket.exists):
         assert not is_listening(port)
+        # Nor does it know anybody: there is no auth_file.
+        login = {"dbname": "bookwyrm", "user": "bookwyrm", "password": "password"}
+        with pytest.raises(psycopg2.OperationalError, match=r"authentication|no such user"):
+            psycopg2.connect(host=str(folder), port=port, **login)
 
 
 def found(report: Report) -> dict[str, Finding]:
@@ -509,6 +551,46 @@ def test_pgbouncer_starts_with_the_file_and_is_looked_at_by_a_user_who_may_only_
         denied.autocommit = True
         with denied.cursor() as cursor, pytest.raises(psycopg2.Error, match="admin access needed"):
             cursor.execute("RELOAD")
+
+
+def test_clients_that_wait_are_named(bounced: tuple[str, str, str]) -> None:
+    url, pooled, console = bounced
+    target = {"url": url, "pgbouncer": console}
+    configuration = parse_configuration(
+        {"databases": {"site": target}, "deployments": {"main": {"database": "site"}}}
+    )
+    most = look_at_console(console, 5).databases[0]
+    with ExitStack() as held:
+        for _ in range(most.pool_size):  # the reserve opens later
+            held.enter_context(closing(psycopg2.connect(pooled))).cursor().execute("SELECT 1")
+        waiting = threading.Thread(target=ask, args=(pooled, "SELECT 1"))
+        waiting.start()
+        eventually(
+            lambda: look_at_console(console, 5).pools[0].longest_wait_seconds > 1, 20, "it waits"
+        )
+        named = found(review(configuration))["pgbouncer-clients-wait"]
+    waiting.join(20)
+    assert named.evidence["clients_waiting"] == 1
+    assert named.evidence["servers_busy"] == most.pool_size
+
+
+def test_through_the_pooler_alone_its_settings_are_still_judged(
+    bounced: tuple[str, str, str],
+) -> None:
+    _, pooled, console = bounced
+    configuration = parse_configuration(
+        {
+            "databases": {"site": {"url": pooled, "pgbouncer": console}},
+            "deployments": {"main": {"database": "site"}},
+        }
+    )
+    codes = found(review(configuration))
+    assert "direct_url" in codes["configuration-unread"].sentence
+    assert not codes["pgbouncer-room"].measured
+    assert "pgbouncer-prepared-statements" in codes or look_at_console(console, 5).version >= (
+        1,
+        21,
+    )
 
 
 def test_who_may_not_look_and_what_is_no_console_are_said(bounced: tuple[str, str, str]) -> None:

@@ -4,6 +4,8 @@ import os
 from pathlib import Path
 
 import pytest
+from celery.bin.worker import worker
+from kombu import Queue
 
 from maintenance.core.findings import Finding
 from maintenance.core.machine import MachineFacts
@@ -54,6 +56,16 @@ def test_a_task_longer_than_the_visibility_timeout_is_done_twice(tmp_path):
 def test_rabbitmq_has_no_visibility_timeout(tmp_path):
     text = "broker_url = 'amqp://b'\ntask_acks_late = True\ntask_time_limit = 7200\n"
     assert "celery-delivered-twice" not in found(read(tmp_path, text))
+
+
+def test_the_guides_option_queue_and_the_priority_of_a_queue_do_not_exist():
+    options = {name for parameter in worker.params for name in parameter.opts}
+    assert "--queue" not in options
+    assert {"--queues", "--concurrency", "--pool"} <= options
+    queue = Queue("high", routing_key="high", priority=10)
+    assert not hasattr(queue, "priority")
+    assert queue.max_priority is None
+    assert queue.queue_arguments is None
 
 
 def test_celerys_own_settings_are_named(tmp_path):
