@@ -109,7 +109,7 @@ class Fire:
 
     # --- doing harm ---------------------------------------------------------------------------
 
-    def at(self, point: str, seconds: float = 30.0) -> tuple[Node, dict[str, Any]]:
+    def at(self, point: str, seconds: float = 60.0) -> tuple[Node, dict[str, Any]]:
         """Wait until a process stands at ``point``; return its node and who it is."""
         self.point = point
         self.stack.arm(point)

@@ -6,7 +6,7 @@ which attempts there were.
 
 import os
 import secrets
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from typing import Any
 
@@ -56,10 +56,16 @@ class Marks:
 
 
 @contextmanager
-def marks_of(target: DatabaseTarget, run: str, task: str, name: str) -> Iterator[Marks]:
-    """Open the session in which an execution works: one of the product's own."""
+def marks_of(
+    target: DatabaseTarget, run: str, task: str, name: str, check: Callable[[], None] = lambda: None
+) -> Iterator[Marks]:
+    """Open the session in which an execution works: one of the product's own.
+
+    ``check`` is asked before the first statement, as the product's tasks ask before theirs.
+    """
     with connect(target, purpose="mark", read_only=False) as conn:
         marks = Marks(conn, run, task, name)
+        check()
         marks.note("begin")
         yield marks
         marks.note("end")

@@ -2,6 +2,7 @@
 
 import os
 import signal
+from contextlib import AbstractContextManager
 from dataclasses import dataclass, replace
 from threading import Event
 from typing import Any
@@ -31,10 +32,16 @@ class MarkOptions:
     work_seconds: float = 0.2
 
 
+def _marks(
+    job: Job[Any, Any], database: DatabaseTarget, task: str
+) -> AbstractContextManager[Marks]:
+    return marks_of(database, job.run_id, task, job.target_name, job.progress.check)
+
+
 @maintenance_task(queue="medium", target=TargetKind.DATABASE, options=MarkOptions, writes=True)
 def leave_a_mark(job: Job[DatabaseTarget, MarkOptions]) -> Report:
     """Leave one mark on the target, once, whatever happens to the worker."""
-    with marks_of(job.target, job.run_id, "leave_a_mark", job.target_name) as marks:
+    with _marks(job, job.target, "leave_a_mark") as marks:
         reach("claimed", run=job.run_id)
         job.progress.update(0, 2, phase="working")
         # Not time.sleep, which libfaketime breaks where it leaves the steady clock alone.
@@ -62,7 +69,7 @@ def _mark(job: Job[DatabaseTarget, MarkOptions], marks: Marks) -> None:
 @maintenance_task(queue="low", target=TargetKind.DATABASE, options=VacuumOptions, writes=True)
 def vacuum_under_fire(job: Job[DatabaseTarget, VacuumOptions]) -> Report:
     """Vacuum as the product does, with marks around it."""
-    with marks_of(job.target, job.run_id, "vacuum_under_fire", job.target_name):
+    with _marks(job, job.target, "vacuum_under_fire"):
         return vacuum.vacuum_analyze(job, configuration().thresholds)
 
 
@@ -81,7 +88,7 @@ class _PointedProgress:
 def trim_under_fire(job: Job[RedisTarget, TrimOptions]) -> Report:
     """Trim as the product does, with marks around it and a point in each of its batches."""
     database = configuration().databases["library"]
-    with marks_of(database, job.run_id, "trim_under_fire", job.target_name):
+    with _marks(job, database, "trim_under_fire"):
         pointed = replace(job, progress=_PointedProgress(job.progress, "mid_trim"))
         return streams.trim_streams(pointed, families_on(configuration(), job.target_name))
 
@@ -89,6 +96,6 @@ def trim_under_fire(job: Job[RedisTarget, TrimOptions]) -> Report:
 @maintenance_task(queue="medium", target=TargetKind.DATABASE, writes=True)
 def kill_the_worker(job: Job[DatabaseTarget, Any]) -> Report:
     """Kill the worker that took it, whole, every time."""
-    with marks_of(job.target, job.run_id, "kill_the_worker", job.target_name):
+    with _marks(job, job.target, "kill_the_worker"):
         os.killpg(0, signal.SIGKILL)
     return Report("Survived", "This is never read.")

@@ -267,6 +267,7 @@ def _work(
 
 
 def _report_of(spec: TaskSpec, mark: RunMark, job: Job[Any, Any]) -> Report:
+    job.progress.check()  # the process may have been stopped since the claim
     with marked(mark):
         return spec.function(job)
 
