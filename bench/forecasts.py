@@ -95,7 +95,7 @@ def rows() -> list[dict[str, Any]]:
             "met": seconds < TIME_LIMIT_SECONDS,
         },
         {
-            "name": f"weekly means of the {AHEAD_WEEKS} weeks ahead that lie within the 90 % interval",
+            "name": f"weekly means of the {AHEAD_WEEKS} weeks ahead that lie within the interval",
             "value": 100 * statistics.fmean(covered),
             "unit": "%",
             "peer": "",
