@@ -11,7 +11,7 @@ foretell known weeks from those before them only (a rolling origin: Tashman, "Ou
 forecasting accuracy", 2000). Growth has to beat standing still by a tenth to be believed. The errors of
 the way that was chosen are printed, and they make the interval: nineteen of twenty lie within it, it
 widens with the root of the time as far as it was tried, and in proportion beyond. Of what comes it holds
-somewhat less, since the way was chosen by the same errors: 88 % in ``bench/forecasts.py``.
+somewhat less, since the way was chosen by the same errors: 87 % in ``bench/forecasts.py``.
 
 Pure and without a library: see ARCHITECTURE.md for why. A year of days takes about four milliseconds.
 """
