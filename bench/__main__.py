@@ -36,6 +36,7 @@ BENCHES = {
     "warming": "bench.warming",
     "repacking": "bench.repacking",
     "ledger": "bench.ledger",
+    "dashboard": "bench.dashboard",
     "access-log": "bench.access_log",
     "images": "bench.images",
     "query-profiling": "bench.query_profiling",

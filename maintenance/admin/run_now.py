@@ -1,5 +1,6 @@
 """Running a task by hand: choose it, set its options, confirm what writes, follow the run."""
 
+import uuid
 from typing import Any
 
 from django.http import HttpRequest, HttpResponse
@@ -15,7 +16,10 @@ from maintenance.admin.base import MaintenanceAdmin
 from maintenance.admin.option_fields import label_of
 from maintenance.admin.rights import (
     RUN_READING,
+    VIEW_RUN,
     Refused,
+    User,
+    holds,
     permission_to_run,
     require,
     runnable_tasks,
@@ -30,6 +34,7 @@ from maintenance.core.errors import MaintenanceError, UnknownName
 from maintenance.core.redaction import address_of
 from maintenance.core.registry import TargetKind, TaskSpec, task_named
 from maintenance.core.windows import closes_at, opens_at
+from maintenance.models import Run
 from maintenance.reports.formatting import format_value
 
 _SECTIONS = {
@@ -62,7 +67,8 @@ def run_task_view(request: HttpRequest, model_admin: MaintenanceAdmin) -> HttpRe
         spec,
         configuration(),
         target=request.GET.get("target", ""),
-        options=_options_of_schedule(request.GET.get("schedule", "")),
+        options=_options_of_schedule(request.GET.get("schedule", ""))
+        or _options_of_run(request.user, request.GET.get("run", ""), spec),
     )
     return _form_page(request, model_admin, spec, form)
 
@@ -163,6 +169,16 @@ def _options_of_schedule(key: str) -> dict[str, Any]:
     """Return the options of a schedule row, empty where there is no such row."""
     row = PeriodicTask.objects.filter(pk=key).first() if key.isdecimal() else None
     return arguments_of(row)[1] if row is not None else {}
+
+
+def _options_of_run(user: User, key: str, spec: TaskSpec) -> dict[str, Any]:
+    """Return what a run of the task was given, for one like it; empty for whoever may not look at runs."""
+    try:
+        run_id = uuid.UUID(key)
+    except ValueError:
+        return {}
+    run = Run.objects.filter(id=run_id, task=spec.name).first()
+    return dict(run.options) if run is not None and holds(user, VIEW_RUN) else {}
 
 
 def _what_is_to_be_done(spec: TaskSpec, form: TaskForm) -> list[tuple[str, SafeString | str]]:

@@ -24,7 +24,7 @@ from maintenance.machines.tokens import with_token
 from maintenance.models import Leader, Run, RunState, StoredFinding, StoredSample
 
 #: Values of one scrape: tables and routes have a series each, and Prometheus pays for every one.
-MOST_SAMPLES = 5000
+MOST_SAMPLES = 2000
 
 _DAY = timedelta(days=1)
 
@@ -45,6 +45,20 @@ SELECT count(*),
        )
 FROM {runs}
 WHERE queued_at >= %s AND scheduled_for IS NOT NULL AND started_at IS NOT NULL
+"""
+# Raw: thousands of runs are one array here, and as many parameters to be checked one by one elsewhere.
+_FINDINGS = """
+SELECT target, severity, count(*)
+FROM {findings}
+WHERE run_id = ANY (%s::uuid[]) AND measured
+GROUP BY target, severity
+"""
+_SAMPLES = """
+SELECT target, metric, subject, value
+FROM {samples}
+WHERE run_id = ANY (%s::uuid[])
+ORDER BY subject, target, metric, measured_at DESC
+LIMIT %s
 """
 _QUANTILES = ("0.5", "0.95", "0.99", "1")
 
@@ -72,8 +86,10 @@ def gauges() -> list[Gauge]:
 
 
 def _rows(text: str, parameters: Sequence[Any]) -> list[tuple[Any, ...]]:
+    tables = {"runs": Run, "findings": StoredFinding, "samples": StoredSample}
+    quoted = {n: connection.ops.quote_name(m._meta.db_table) for n, m in tables.items()}
     with connection.cursor() as cursor:
-        cursor.execute(text.format(runs=connection.ops.quote_name(Run._meta.db_table)), parameters)
+        cursor.execute(text.format(**quoted), parameters)
         return list(cursor.fetchall())
 
 
@@ -150,18 +166,19 @@ def _newest(newest: Iterable[Standing]) -> Iterator[Gauge]:
     )
 
 
-def _findings(newest: Iterable[Standing]) -> Iterator[Gauge]:
-    looked = {each.run_id: each.target for each in newest}
-    counts: Counter[tuple[str, str]] = Counter()
-    found = StoredFinding.objects.filter(run__in=list(looked), measured=True)
-    for target, severity in found.order_by().values_list("target", "severity"):
-        counts[target, severity] += 1
+def _findings(newest: Sequence[Standing]) -> Iterator[Gauge]:
+    looked = [str(each.run_id) for each in newest]
+    counts = {(target, severity): n for target, severity, n in _rows(_FINDINGS, [looked])}
+    targets = sorted({each.target for each in newest})
     yield Gauge(
         "maintenance_findings",
         "Findings of the newest runs, by target and severity.",
         tuple(
-            ({"target": target, "severity": severity.value}, counts[target, severity.value])
-            for target in sorted(set(looked.values()))
+            (
+                {"target": target, "severity": severity.value},
+                counts.get((target, severity.value), 0),
+            )
+            for target in targets
             for severity in Severity
         ),
     )
@@ -169,14 +186,8 @@ def _findings(newest: Iterable[Standing]) -> Iterator[Gauge]:
 
 def _samples(newest: Iterable[Standing]) -> Iterator[Gauge]:
     """Yield what the newest runs measured, those of a whole target before those of its parts."""
-    looked = [each.run_id for each in newest]
-    rows = (
-        StoredSample.objects.filter(run__in=looked)
-        .order_by("subject", "target", "metric", "-measured_at")
-        .values_list("target", "metric", "subject", "value")[: MOST_SAMPLES + 1]
-    )
+    found = _rows(_SAMPLES, [[str(each.run_id) for each in newest], MOST_SAMPLES + 1])
     values: dict[tuple[str, str, str], float] = {}
-    found = list(rows)
     for target, metric, subject, value in found[:MOST_SAMPLES]:
         values.setdefault((metric, target, subject), value)
     yield Gauge(

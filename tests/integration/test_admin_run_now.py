@@ -1,5 +1,6 @@
 """Running a task by hand from the admin."""
 
+import re
 from typing import Any
 
 import pytest
@@ -10,6 +11,7 @@ from django.test import Client
 
 from maintenance.models import Run, RunState, Trigger
 from tests.admin_clients import ClientFactory
+from tests.ledger_rows import finished_run
 
 RUN_NOW = "/admin/maintenance/run/run-now/"
 
@@ -83,6 +85,25 @@ def test_the_form_has_the_options_of_the_task_and_the_target_of_the_link(
     assert list(form.fields) == ["target", "option-families", "option-dry_run"]
     assert form.fields["target"].choices == [("main", "main")]
     assert form["target"].initial == "main"
+
+
+def test_a_failed_run_is_tried_again_with_what_it_was_given(
+    operator: Client, client_with: ClientFactory
+) -> None:
+    failed = finished_run("vacuum_analyze", "default", state=RunState.FAILED, reason="away")
+    Run.objects.filter(id=failed.id).update(options={"mode": "all", "tables": ["public.a"]})
+    page = operator.get(f"/admin/maintenance/run/{failed.id}/change/").content.decode()
+    [link] = re.findall(r'href="([^"]*run-now[^"]*)">Retry</a>', page)
+    link = link.replace("&amp;", "&")
+
+    form = operator.get(link).content.decode()
+    assert '<option value="all" selected>' in form
+    assert "public.a</textarea>" in form
+
+    stranger = client_with("run_writing_task", username="bob")
+    assert "public.a</textarea>" not in stranger.get(link).content.decode()
+    other = link.replace("vacuum_analyze", "trim_streams")
+    assert "public.a" not in operator.get(other).content.decode()
 
 
 def test_dry_run_is_ticked_for_a_task_that_writes(operator: Client) -> None:

@@ -101,14 +101,14 @@ def test_no_warning_hides_behind_a_failure_of_its_area() -> None:
 
 
 def test_what_has_not_looked_for_two_periods_is_not_called_healthy() -> None:
-    fresh = standing("check_disk_space", "local", age_days=13.9)
-    old = standing("check_disk_space", "local", age_days=14.1)
+    fresh = standing("report_table_bloat", "site", age_days=13.9)
+    old = standing("report_table_bloat", "site", age_days=14.1)
 
     assert (kind_of(fresh, NOW), kind_of(old, NOW)) == ("ok", "unavailable")
     [(kind, sentence)] = sentences(old)
     assert kind == "unavailable"
     assert sentence.replace("\xa0", " ") == (
-        "Disk space was looked at last 2 weeks ago, which is too long ago."
+        "Space in tables and indexes was looked at last 2 weeks ago, which is too long ago."
     )
 
 

@@ -2,6 +2,7 @@
 
 from collections.abc import Mapping
 from dataclasses import dataclass
+from functools import cache
 
 from django.utils.functional import Promise
 from django.utils.translation import gettext_lazy as _
@@ -14,7 +15,7 @@ from maintenance.schedules import CHECKLISTS
 PERIOD_DAYS = {"daily": 1, "weekly": 7, "monthly": 31, "quarterly": 92}
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True, slots=True, eq=False)  # there is one of each; a name is long to compare
 class Area:
     """One thing that is well or not, and the tasks that look after it. ``is_plural`` is grammar."""
 
@@ -82,6 +83,7 @@ LOOKS_EVERY_DAYS: Mapping[str, int] = {
 }
 
 
+@cache
 def area_of(task: str) -> Area:
     """Return what a task looks after; one that stands in no area is an area of its own."""
     known = _AREA_OF_TASK.get(task)

@@ -6,7 +6,7 @@ from datetime import datetime, timedelta
 from typing import Any
 
 from django.db import connection
-from django.db.models import Case, Count, F, IntegerField, Value, When, Window
+from django.db.models import Count, F, Window
 from django.db.models.functions import RowNumber
 
 from maintenance.admin.dashboard.key_metrics import STRETCHES, Series, Stretch
@@ -21,6 +21,22 @@ MOST_ACTIVE = 8
 MOST_DECISIONS = 8
 
 _WORTH_A_DECISION = (Severity.CRITICAL.value, Severity.WARNING.value)
+
+# Raw: hundreds of runs are one array here, and as many parameters to be checked one by one elsewhere.
+_DECISIONS = """
+SELECT found.*
+FROM (
+    SELECT id, run_id, fingerprint, code, severity, target, subject, sentence, advice, found_at,
+           row_number() OVER (PARTITION BY severity, code ORDER BY found_at DESC, id) AS place,
+           count(*) OVER (PARTITION BY severity, code) AS alike,
+           count(*) OVER () AS total
+    FROM {findings}
+    WHERE run_id = ANY (%s::uuid[]) AND severity = ANY (%s)
+) AS found
+WHERE place = 1
+ORDER BY severity = 'critical' DESC, found_at DESC, id
+LIMIT %s
+"""
 
 # A range of maintenance_sample_series for each line; of each stretch what can be drawn.
 _STRETCHES = """
@@ -64,27 +80,9 @@ def decisions(runs: Sequence[Any]) -> tuple[list[Decision], int]:
 
     Findings of one kind are one, so that a fault of many targets hides no other.
     """
-    if not runs:
-        return [], 0
-    alike = [F("severity"), F("code")]
-    rank = Case(
-        When(severity=Severity.CRITICAL.value, then=Value(0)),
-        default=Value(1),
-        output_field=IntegerField(),
-    )
-    found = (
-        StoredFinding.objects.filter(run__in=runs, severity__in=_WORTH_A_DECISION)
-        .annotate(
-            place=Window(RowNumber(), partition_by=alike, order_by=["-found_at", "id"]),
-            alike=Window(Count("id"), partition_by=alike),
-            total=Window(Count("id")),
-        )
-        .filter(place=1)
-        .order_by(rank, "-found_at", "id")
-        .select_related("run")
-        .defer("evidence", "run__options", "run__failures")[:MOST_DECISIONS]
-    )
-    listed = list(found)
+    text = _DECISIONS.format(findings=connection.ops.quote_name(StoredFinding._meta.db_table))
+    named = [str(run) for run in runs]
+    listed = list(StoredFinding.objects.raw(text, [named, list(_WORTH_A_DECISION), MOST_DECISIONS]))
     total = listed[0].__dict__["total"] if listed else 0
     return [Decision(each, each.__dict__["alike"]) for each in listed], total
 

@@ -1,10 +1,13 @@
-"""One tile for each target: how it stands, and its key metrics. Pure but for the series it is given."""
+"""One tile for each target: how it stands, and its key metrics. Pure: the series are given."""
 
 from collections import defaultdict
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from datetime import datetime
 from typing import Any
+
+from django.utils.html import format_html
+from django.utils.safestring import SafeString
 
 from maintenance.admin.dashboard.key_metrics import (
     Reading,
@@ -35,9 +38,10 @@ class TileHead:
 
 @dataclass(frozen=True, slots=True)
 class Line:
-    """One reading of a tile, with the run that measured it last."""
+    """One reading of a tile, with its picture and the run that measured it last."""
 
     reading: Reading
+    picture: SafeString
     run_id: Any
 
 
@@ -104,7 +108,33 @@ def tiles(
     for each, values in zip(series, stretches, strict=True):
         if values:
             run_id = runs.get((each.key_metric.task, each.target))
-            lines[each.target].append(Line(reading(each, values), run_id))
+            said = reading(each, values)
+            lines[each.target].append(Line(said, _drawn(said), run_id))
         else:
             unmeasured[each.target].append(each.label)
     return [Tile(head, tuple(lines[head.name]), tuple(unmeasured[head.name])) for head in heads]
+
+
+def _drawn(said: Reading) -> SafeString:
+    """Return the picture with its words; without a template, of which a page would render a hundred."""
+    picture = said.picture
+    limit = ""
+    if picture.limit_y is not None:
+        limit = format_html(
+            '<line class="maintenance-limit" x1="0" y1="{}" x2="{}" y2="{}"/>',
+            str(picture.limit_y),
+            str(picture.width),
+            str(picture.limit_y),
+        )
+    return format_html(
+        '<svg class="maintenance-sparkline" viewBox="0 0 {0} {1}" width="{0}" height="{1}"'
+        ' preserveAspectRatio="none" role="img" focusable="false" aria-label="{2}"><title>{2}</title>{3}'
+        '<polyline points="{4}"/><path class="maintenance-now" d="M{5} {6}h0"/></svg>',
+        str(picture.width),
+        str(picture.height),
+        said.in_words,
+        limit,
+        picture.points,
+        str(picture.last_x),
+        str(picture.last_y),
+    )
