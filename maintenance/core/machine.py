@@ -22,9 +22,13 @@ class MachineFacts:
 
 
 def this_machine() -> MachineFacts:
-    """Return what our own process may use."""
+    """Return what our own process may use; without a /proc its memory is not known."""
     pid = os.getpid()
-    return MachineFacts(memory_bytes(pid), cpu_count(pid), "this machine")
+    try:
+        memory = memory_bytes(pid)
+    except OSError:
+        memory = None
+    return MachineFacts(memory, cpu_count(pid), "this machine")
 
 
 def memory_bytes(pid: int, root: Path = ROOT) -> int:

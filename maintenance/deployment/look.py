@@ -50,7 +50,7 @@ def celery_of(deployment: DeploymentTarget, machine: MachineFacts) -> WorkerSett
         from celery import current_app  # noqa: PLC0415 - only where this project is the site
 
         conf = current_app.conf
-        names = ("worker_concurrency", "worker_prefetch_multiplier", "worker_max_tasks_per_child",
+        names = ("worker_concurrency", "worker_pool", "worker_prefetch_multiplier", "worker_max_tasks_per_child",
                  "worker_max_memory_per_child", "task_acks_late", "task_reject_on_worker_lost",
                  "task_time_limit", "task_soft_time_limit", "broker_transport_options", "broker_url")  # fmt: skip
         running = read_worker_settings("", deployment.celery_process, machine.cpu_count).workers

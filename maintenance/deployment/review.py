@@ -9,7 +9,7 @@ import redis
 
 from maintenance.conf import Configuration, DatabaseTarget, DeploymentTarget
 from maintenance.core.errors import MaintenanceError
-from maintenance.core.findings import Severity, unavailable
+from maintenance.core.findings import Finding, Severity
 from maintenance.core.job import Job
 from maintenance.core.machine import MachineFacts
 from maintenance.core.options import NoOptions
@@ -61,7 +61,13 @@ def _not_read(title: str, error: Exception) -> Report:
         str(error) if isinstance(error, MaintenanceError) else f"{type(error).__name__}: {error}"
     )
     reason = redact(" ".join(words.split())).rstrip(".")
-    finding = unavailable("configuration-unread", title, "its review", f"another look: {reason}")
+    finding = Finding(
+        code="configuration-unread",
+        severity=Severity.INFO,
+        subject=title,
+        sentence=f"unavailable: {title} could not be looked at: {reason}.",
+        measured=False,
+    )
     return Report(title=title, summary=f"{title} could not be looked at.", findings=(finding,))
 
 

@@ -68,7 +68,9 @@ def _finding(
 
 def _concurrency(name: str, settings: WorkerSettings, machine: MachineFacts) -> Iterator[Finding]:
     at_once, cpus = settings.concurrency(machine.cpu_count), machine.cpu_count
-    if at_once is not None and cpus is not None and at_once > CROWDED_PER_CPU * cpus:
+    if at_once is None or cpus is None or not settings.has_processes:
+        return
+    if at_once > CROWDED_PER_CPU * cpus:
         yield _finding(
             "crowded", Severity.WARNING, name,
             f"Celery's workers of {name} take {at_once} tasks at once on {counted(cpus, 'processor')}: each"

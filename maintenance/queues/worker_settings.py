@@ -13,6 +13,7 @@ from maintenance.core.python_settings import read_python_settings
 #: defaults"); ``visibility_timeout`` is that of kombu's Redis transport.
 DEFAULTS: Mapping[str, Any] = {
     "worker_concurrency": None,  # the number of processors
+    "worker_pool": "prefork",
     "worker_prefetch_multiplier": 4,
     "task_acks_late": False,
     "task_reject_on_worker_lost": False,
@@ -68,6 +69,13 @@ class WorkerSettings:
     workers: tuple[RunningWorker, ...] = ()
     origin: str = ""
 
+    @property
+    def has_processes(self) -> bool:
+        """Whether tasks at once are processes, and not threads or green ones, which mostly wait."""
+        usual = self.known.get("worker_pool")
+        pools = [worker.told.get("worker_pool", usual) for worker in self.workers] or [usual]
+        return all(pool in {"prefork", "solo", "processes"} for pool in pools)
+
     def concurrency(self, cpu_count: int | None) -> int | None:
         """Return how many tasks all workers that run work on at once; ``None`` if unknown.
 
@@ -76,7 +84,12 @@ class WorkerSettings:
         usual = self.known.get("worker_concurrency") or cpu_count
         if "worker_concurrency" in self.unknown:
             usual = None
-        each = [worker.told.get("worker_concurrency", usual) for worker in self.workers] or [usual]
+        each = [
+            1
+            if worker.told.get("worker_pool") == "solo"
+            else worker.told.get("worker_concurrency", usual)
+            for worker in self.workers
+        ] or [usual]
         numbers = [number for number in each if isinstance(number, int)]
         return sum(numbers) if len(numbers) == len(each) else None
 
@@ -139,12 +152,12 @@ def _setting(name: str) -> str:
 def _running(process: str) -> Iterator[RunningWorker]:
     programs = [p for p in programs_with("celery", process) if "worker" in p.arguments]
     for leader in leaders(programs):
-        told, queues, name = _command_line(leader.arguments)
+        told, queues, name = command_line(leader.arguments)
         yield RunningWorker(name or f"process {leader.pid}", queues, told)
 
 
-def _command_line(words: Sequence[str]) -> tuple[dict[str, Any], str, str]:
-    """Return settings, queues and node name of a command line."""
+def command_line(words: Sequence[str]) -> tuple[dict[str, Any], str, str]:
+    """Return settings, queues and node name of a command line; of an autoscaled pool its largest."""
     told: dict[str, Any] = {}
     texts = {"queues": "", "name": ""}
     for number, word in enumerate(words):
@@ -154,6 +167,10 @@ def _command_line(words: Sequence[str]) -> tuple[dict[str, Any], str, str]:
             texts["queues"] = text
         elif option in {"-n", "--hostname"}:
             texts["name"] = text
+        elif option in {"-P", "--pool"}:
+            told["worker_pool"] = text
+        elif option == "--autoscale" and text.partition(",")[0].isdigit():
+            told["worker_concurrency"] = int(text.partition(",")[0])
         elif option in _OPTIONS and text.isdigit():
             told[_OPTIONS[option]] = int(text)
         elif word.startswith("-c") and word[2:].isdigit():

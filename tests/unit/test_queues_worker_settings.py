@@ -14,6 +14,7 @@ from maintenance.queues.worker_review import celery_conf, review_workers
 from maintenance.queues.worker_settings import (
     RunningWorker,
     WorkerSettings,
+    command_line,
     read_worker_settings,
     worker_settings,
 )
@@ -90,6 +91,33 @@ def test_concurrency_is_that_of_all_workers_that_run():
     settings = worker_settings({}, {}, workers, "test")
     assert settings.concurrency(4) == 10
     assert settings.concurrency(None) is None
+
+
+@pytest.mark.parametrize(
+    ("words", "told"),
+    [
+        ("celery -A site worker -Q high,low -c4 -n w1", {"worker_concurrency": 4}),
+        (
+            "celery worker --concurrency=8 --max-tasks-per-child 50",
+            {"worker_concurrency": 8, "worker_max_tasks_per_child": 50},
+        ),
+        ("celery worker --autoscale=10,3", {"worker_concurrency": 10}),
+        (
+            "celery worker -P gevent --concurrency 500",
+            {"worker_concurrency": 500, "worker_pool": "gevent"},
+        ),
+        ("celery worker --concurrency many", {}),
+    ],
+)
+def test_a_command_line_is_read(words, told):
+    assert command_line(words.split())[0] == told
+
+
+def test_green_threads_are_no_crowd_and_a_solo_worker_takes_one_task():
+    green = RunningWorker("g", "", {"worker_concurrency": 500, "worker_pool": "gevent"})
+    assert "celery-crowded" not in found(worker_settings({}, {}, (green,), "test"))
+    solo = RunningWorker("s", "", {"worker_pool": "solo"})
+    assert worker_settings({}, {}, (solo,), "test").concurrency(8) == 1
 
 
 def test_too_many_at_once_are_named():

@@ -101,6 +101,10 @@ def test_what_depends_on_the_environment_is_withheld_and_counts_for_nothing(tmp_
     assert row["verdict"].startswith("unknown: it is read from the environment")
 
 
+def test_green_workers_open_as_many_connections_as_visitors_ask_for(tmp_path):
+    assert read(tmp_path, "workers = 4\nworker_class = 'gevent'").connections is None
+
+
 def test_a_command_line_goes_before_the_file():
     words = "gunicorn site.wsgi -w4 --threads=8 -k gthread --max-requests 500 --preload -t many"
     assert command_line(words.split()) == {

@@ -168,6 +168,18 @@ def test_settings_of_an_outer_level_hold_inside(tmp_path):
     }
 
 
+@pytest.mark.parametrize(
+    "location",
+    [
+        "location /events { proxy_pass http://b; gzip off; }",
+        'location /s/ { alias /srv/s/; add_header Cache-Control "no-store"; }',
+    ],
+)
+def test_what_somebody_has_decided_is_left_alone(tmp_path, location):
+    text = f"http {{ gzip on; gzip_vary on; gzip_types *; server {{ {location} }} }}"
+    assert codes(review(tmp_path, text)).isdisjoint({"nginx-gzip-off", "nginx-files-not-cached"})
+
+
 def test_included_files_are_read_and_missing_ones_are_named(tmp_path):
     (tmp_path / "site.conf").write_text(BALANCED)
     text = (

@@ -63,7 +63,13 @@ class GunicornSettings:
 
     @property
     def connections(self) -> int | None:
-        """How many threads work at once: each may hold a connection to the database."""
+        """How many threads work at once: each may hold a connection to the database.
+
+        ``None`` also where workers have no threads but green ones: how many of them there are
+        follows from the visitors.
+        """
+        if self.worker_class not in {"sync", "gthread"}:
+            return None
         workers, threads = self.known.get("workers"), self.known.get("threads")
         if not isinstance(workers, int) or not isinstance(threads, int):
             return None

@@ -37,7 +37,14 @@ def diagnose_delivery(servers: list[Scope], places: list[Place]) -> Iterator[Fin
 
 def _compression(server: Scope, places: list[Place]) -> Iterator[Finding]:
     name = name_of_server(server)
-    answering = [place.scope for place in places if place.proxied_to or place.serves_files]
+    answering = [
+        place.scope
+        for place in places
+        # Who turns it off in one location means it (secrets beside a visitor's words, event streams).
+        if (place.proxied_to or place.serves_files) and not place.scope.own("gzip")
+    ]
+    if not answering:
+        return
     off = [scope for scope in answering if scope.value("gzip", "off") != "on"]
     if off:
         everywhere = len(off) == len(answering)
@@ -139,8 +146,8 @@ def _kept_by_browsers(place: Place) -> Iterator[Finding]:
         for each in scope.effective("add_header")
         if len(each.arguments) > 1 and each.arguments[0].lower() == "cache-control"
     ]
-    if any("max-age" in value for value in values):
-        return
+    if any(word in value for value in values for word in ("max-age", "no-store", "no-cache")):
+        return  # somebody has decided
     expires = scope.effective("expires")
     text = " ".join(expires[-1].arguments).removeprefix("modified ") if expires else "off"
     seconds = seconds_of(text)
