@@ -22,6 +22,8 @@ import pytest
 import redis
 from django.core.cache.backends.redis import RedisCache
 from django.core.management import CommandError, call_command
+from django.db.utils import ConnectionHandler, DatabaseError
+from pytest_django import DjangoDbBlocker
 
 from maintenance.conf import Configuration, parse_configuration
 from maintenance.core.errors import (
@@ -551,6 +553,37 @@ def test_pgbouncer_starts_with_the_file_and_is_looked_at_by_a_user_who_may_only_
         denied.autocommit = True
         with denied.cursor() as cursor, pytest.raises(psycopg2.Error, match="admin access needed"):
             cursor.execute("RELOAD")
+
+
+def test_djangos_server_side_cursors_break_in_transaction_mode(
+    bounced: tuple[str, str, str], django_db_blocker: DjangoDbBlocker
+) -> None:
+    parts = urlsplit(bounced[1])
+    site = ConnectionHandler(
+        {
+            "default": {
+                "ENGINE": "django.db.backends.postgresql",
+                "NAME": parts.path[1:],
+                "USER": parts.username,
+                "PASSWORD": parts.password,
+                "HOST": parts.hostname,
+                "PORT": parts.port,
+            }
+        }
+    )["default"]
+    with (
+        django_db_blocker.unblock(),
+        closing(site),
+        closing(psycopg2.connect(bounced[1])) as other,
+    ):
+        # As iterator() of a queryset has it, without and with DISABLE_SERVER_SIDE_CURSORS.
+        there, here = site.chunked_cursor(), site.cursor()
+        for rows in (here, there):
+            rows.execute("SELECT generate_series(1, 500)")
+        other.cursor().execute("SELECT 1")  # takes the session that the cursor lies in
+        assert len(here.fetchmany(100)) == 100
+        with pytest.raises(DatabaseError, match=r"cursor .* does not exist"):
+            there.fetchmany(100)
 
 
 def test_clients_that_wait_are_named(bounced: tuple[str, str, str]) -> None:

@@ -43,7 +43,7 @@ def test_without_a_number_of_processors_what_counts_them_is_unknown():
         ("import os\nx = int(os.environ.get('X', 4))", "environment"),
         ("x = 1\nif debug:\n    x = 2", "condition"),
         ("for x in range(3):\n    x = 1", "block"),
-        ("y = f()\nx = y + 1", "follows y"),
+        ("y = f()\nx = y + 1", "follows y, which is computed (f())"),
         ("x = other", "not in this file"),
         ("x, y = 1, 2", "together"),
         ("x = 10 ** 9", "is computed"),
