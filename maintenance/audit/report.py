@@ -1,7 +1,7 @@
 """The audit as one report: targets, courses, what changed in a month, and what every subject said. Pure."""
 
 from collections import Counter
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, replace
 from datetime import datetime
 from typing import Any
@@ -59,14 +59,16 @@ def audit_report(
     compared = [_compared(subject) for subject in subjects]
     targets = list(target_rows(courses, configuration))
     missed = [row for row in targets if row["verdict"] == "missed"]
-    findings = (
-        *(_of_subject(f, one.subject) for one in compared for f in _serious(one)),
-        *(finding for report in live for finding in report.findings),
-        *_not_audited(compared, at),
+    findings = _once(
+        (
+            *(_of_subject(f, one.subject) for one in compared for f in _serious(one)),
+            *(finding for report in live for finding in report.findings),
+            *_not_audited(compared, at),
+        )
     )
     return Report(
         title=f"Performance audit, {at:%B %Y}",
-        summary=_summary(compared, live, targets, missed),
+        summary=_summary(compared, findings, targets, missed),
         findings=tuple(by_seriousness(findings)),
         tables=tuple(_tables(compared, live, courses, targets, configuration)),
         facts={
@@ -93,6 +95,11 @@ def _compared(subject: Subject) -> Compared:
 def _serious(one: Compared) -> Iterator[Finding]:
     if one.subject.now is not None:
         yield from (f for f in one.subject.now.report.findings if f.severity in _SERIOUS)
+
+
+def _once(findings: Iterable[Finding]) -> list[Finding]:
+    """Leave out what several tasks say of one subject: what the first of them says stays."""
+    return list({(f.code, f.subject): f for f in reversed([*findings])}.values())
 
 
 def _of_subject(finding: Finding, subject: Subject) -> Finding:
@@ -159,13 +166,11 @@ def _oldest_earlier(compared: Sequence[Compared]) -> str | None:
 
 def _summary(
     compared: Sequence[Compared],
-    live: Sequence[Report],
+    findings: Sequence[Finding],
     targets: Sequence[dict[str, Any]],
     missed: Sequence[dict[str, Any]],
 ) -> str:
-    severities = Counter(
-        finding.severity for one in compared for finding in _serious(one)
-    ) + Counter(f.severity for report in live for f in report.findings if f.severity in _SERIOUS)
+    severities = Counter(finding.severity for finding in findings)
     critical, warnings = severities[Severity.CRITICAL], severities[Severity.WARNING]
     now = (
         f"{counted(len(compared), 'subject')}: {critical} critical, {counted(warnings, 'warning')}"
@@ -230,12 +235,16 @@ def _subject_row(one: Compared) -> dict[str, Any]:
         "verdict": now.report.severity.value if now else None,
         "last_run": subject.state or "none yet",
         "measured_at": ended.isoformat(timespec="seconds") if ended else None,
-        "new": one.count(Fate.NEW),
-        "worse": one.count(Fate.WORSE),
-        "gone": one.count(Fate.FIXED),
+        "since_a_month_ago": _change_in_words(one),
         "says": now.report.summary if now else subject.reason,
-        "run": now.run.run_id if now else None,
     }
+
+
+def _change_in_words(one: Compared) -> str | None:
+    if not one.has_earlier:
+        return None
+    counts = ((one.count(fate), fate.value) for fate in _CHANGED)
+    return ", ".join(f"{count} {word}" for count, word in counts if count) or "no change"
 
 
 _CHANGED = (Fate.WORSE, Fate.NEW, Fate.BETTER, Fate.FIXED)

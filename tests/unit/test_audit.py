@@ -80,17 +80,27 @@ def test_what_changed_since_a_month_ago_is_told() -> None:
         ("fixed", "public.gone"),
     ]
     (row,) = rows(report, "Subjects")
-    assert (row["new"], row["worse"], row["gone"]) == (1, 1, 1)
+    assert row["since_a_month_ago"] == "1 worse, 1 new, 1 fixed"
     assert "1 critical, 0 warnings. Since a month ago 1 findings are new" in report.summary
     assert report.severity is Severity.CRITICAL
     assert [f.subject for f in report.findings] == ["site: public.a"]
+
+
+def test_what_two_tasks_say_of_one_subject_is_counted_once() -> None:
+    other = subject(document(BLOAT, task="check_data_integrity"), task="check_data_integrity")
+
+    report = audit([subject(document(BLOAT)), other])
+
+    assert [f.evidence["task"] for f in report.findings] == ["report_table_bloat"]
+    assert "0 critical, 1 warning." in report.summary
+    assert len(rows(report, "All findings, worst first")) == 2
 
 
 def test_without_an_earlier_report_nothing_is_called_new() -> None:
     report = audit([subject(document(BLOAT))])
 
     (row,) = rows(report, "Subjects")
-    assert (row["new"], row["worse"], row["gone"]) == (None, None, None)
+    assert row["since_a_month_ago"] is None
     (finding,) = rows(report, "All findings, worst first")
     assert finding["since_a_month_ago"] is None
     assert "There is no report of a month ago to compare with." in report.summary

@@ -1,5 +1,10 @@
 """Groups of processes by their command lines, and what their course says of a leak."""
 
+import subprocess
+import sys
+from pathlib import Path
+
+import psutil
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
@@ -8,7 +13,7 @@ from maintenance.core.findings import Severity
 from maintenance.core.job import Point
 from maintenance.host.memory.command_lines import Program, program_of
 from maintenance.host.memory.growth import growth_of
-from maintenance.host.memory.processes import Group, Machine, Process, max_requests_in, root_of
+from maintenance.host.memory.processes import Group, Machine, Process, _with_config, root_of
 from maintenance.host.memory.review import child_limit_kilobytes, diagnose
 
 MB = 1024**2
@@ -92,18 +97,29 @@ def test_a_process_belongs_to_the_highest_known_one_above_it() -> None:
 
 
 @pytest.mark.parametrize(
-    ("source", "number"),
+    ("source", "recycled"),
     [
-        ("max_requests = 1000\n", 1000),
-        ("max_requests = 10\nmax_requests = 20\n", 20),
-        ("max_requests = compute()\n", 0),
-        ("workers = 3\n", 0),
-        ("def (", 0),
-        ("a\x00b", 0),
+        ("max_requests = 1000\n", ("max_requests",)),
+        ("max_requests = compute()\n", ("max_requests",)),
+        ("max_requests = 0\n", ()),
+        ("workers = 3\n", ()),
+        ("def (", ()),
+        (None, ()),
     ],
 )
-def test_the_configuration_of_gunicorn_is_read_and_never_run(source: str, number: int) -> None:
-    assert max_requests_in(source) == number
+def test_the_configuration_of_gunicorn_is_read_and_never_run(
+    tmp_path: Path, source: str | None, recycled: tuple[str, ...]
+) -> None:
+    if source is not None:
+        (tmp_path / "gunicorn.conf.py").write_text(source)
+    with subprocess.Popen(
+        [sys.executable, "-c", "input()"], cwd=tmp_path, stdin=subprocess.PIPE
+    ) as process:
+        found = _with_config(Program("gunicorn", "a:b"), psutil.Process(process.pid))
+        assert process.stdin is not None
+        process.stdin.write(b"\n")
+
+    assert found.recycled_by == recycled
 
 
 # --- growth ---

@@ -9,19 +9,17 @@ Cost: two small reads of /proc a process, and for those of a group the kernel ad
 about a millisecond for each 100 MB.
 """
 
-import ast
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from maintenance.core.errors import ConfigurationError
+from maintenance.core.python_settings import read_python_settings
 from maintenance.host.memory.command_lines import Program, program_of
 
 if TYPE_CHECKING:
     import psutil
-
-#: A configuration of Gunicorn is a page of Python; a larger file is something else.
-MAXIMUM_CONFIG_BYTES = 64 * 1024
 
 
 @dataclass(frozen=True, slots=True)
@@ -169,28 +167,10 @@ def _with_config(program: Program, process: "psutil.Process") -> Program:
     if written.startswith("python:"):
         return program
     try:
-        path = Path(process.cwd()) / written
-        if path.stat().st_size > MAXIMUM_CONFIG_BYTES or not max_requests_in(path.read_text()):
-            return program
-    except (OSError, UnicodeDecodeError, psutil.Error):
+        settings = read_python_settings(Path(process.cwd()) / written, psutil.cpu_count())
+    except (OSError, ConfigurationError, psutil.Error):
+        return program
+    # What only running the file would tell may well be a limit: that there is none is not said.
+    if not settings.values.get("max_requests") and "max_requests" not in settings.unknown:
         return program
     return Program(program.kind, program.name, ("max_requests",), program.config)
-
-
-def max_requests_in(source: str) -> int:
-    """Return the number that a configuration of Gunicorn gives ``max_requests``, 0 without one.
-
-    It is read and never run.
-    """
-    try:
-        statements: Sequence[ast.stmt] = ast.parse(source).body
-    except (SyntaxError, ValueError):
-        return 0
-    found = 0
-    for statement in statements:
-        if not isinstance(statement, ast.Assign) or not isinstance(statement.value, ast.Constant):
-            continue
-        names = {target.id for target in statement.targets if isinstance(target, ast.Name)}
-        if "max_requests" in names and isinstance(statement.value.value, int):
-            found = statement.value.value
-    return found
