@@ -18,6 +18,7 @@ from maintenance.core.reports import Report
 from maintenance.core.wording import counted, percent
 from maintenance.postgres.checks import run_analyses
 from maintenance.postgres.connection import connect
+from maintenance.postgres.vacuum.statements import DATABASE_STATISTICS
 from maintenance.runbooks.model import Source
 
 #: The guide: "Database CPU > 80%".
@@ -107,7 +108,8 @@ def _analyses(sources: Sequence[Source], scope: Scope) -> dict[Source, tuple[Rep
 
 def _with_what_is_due(report: Report) -> Report:
     """Say as a finding what the plan of a vacuum holds: a diagnosis reads findings."""
-    due = [o.action.subject for o in report.outcomes if o.verdict is Verdict.PLANNED]
+    planned = (o.action for o in report.outcomes if o.verdict is Verdict.PLANNED)
+    due = [action.subject for action in planned if action.statement != DATABASE_STATISTICS]
     if not due:
         return report
     named = ", ".join(due[:NAMED_TABLES]) + (" and others" if len(due) > NAMED_TABLES else "")

@@ -20,9 +20,9 @@ def _series(targets: Sequence[str], metric: str) -> Iterable[DailySeries]:
 def run_performance_audit(job: Job[None, NoOptions]) -> Report:
     """Join every analysis into one report with the change since last month."""
     from maintenance.audit import run
-    from maintenance.conf import configuration
+    from maintenance.core.accepted_targets import configuration_in_force
 
-    return run.run_performance_audit(job, configuration())
+    return run.run_performance_audit(job, configuration_in_force())
 
 
 @maintenance_task(queue="low", target=TargetKind.NONE)

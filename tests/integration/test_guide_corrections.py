@@ -62,11 +62,6 @@ def test_a_queue_has_no_priority_and_ours_are_drained_in_order() -> None:
 
 # --- Django's cache ---------------------------------------------------------------------------
 
-PRINTED_OPTIONS = {
-    "parser_class": "redis.connection.HiredisParser",
-    "pool_class": "redis.BlockingConnectionPool",
-    "pool_class_kwargs": {"max_connections": 50, "timeout": 20},
-}
 CORRECTED_OPTIONS = {
     "pool_class": "redis.BlockingConnectionPool",
     "max_connections": 50,
@@ -78,26 +73,6 @@ def cache_with(url: str, options: dict[str, Any]) -> dict[str, Any]:
     """The guide's CACHES at another address."""
     backend = "django.core.cache.backends.redis.RedisCache"
     return {"default": {"BACKEND": backend, "LOCATION": url, "OPTIONS": options}}
-
-
-def test_hiredis_needs_no_parser_class(redis_url: str) -> None:
-    printed = override_settings(CACHES=cache_with(redis_url, PRINTED_OPTIONS))
-    with printed, pytest.raises(ImportError, match="HiredisParser"):
-        caches["default"].set("planted", 1)
-
-    with override_settings(CACHES=cache_with(redis_url, CORRECTED_OPTIONS)):
-        caches["default"].set("planted", 1)
-        assert caches["default"].get("planted") == 1
-        pool = caches["default"]._cache._get_connection_pool(write=True)
-        assert (pool.max_connections, pool.timeout) == (50, 20)
-        pool.disconnect()
-
-
-def test_options_of_the_pool_stand_beside_it(redis_url: str) -> None:
-    options = {name: value for name, value in PRINTED_OPTIONS.items() if name != "parser_class"}
-    printed = override_settings(CACHES=cache_with(redis_url, options))
-    with printed, pytest.raises(TypeError, match="pool_class_kwargs"):
-        caches["default"].set("planted", 1)
 
 
 # --- Python of the guide ----------------------------------------------------------------------

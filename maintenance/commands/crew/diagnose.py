@@ -26,9 +26,9 @@ def diagnose(command: MaintenanceCommand, options: dict[str, Any]) -> ExitCode:
     choice = OutputChoice.of(options)
     fail_on = arguments.fail_on(options)
     runbook = RUNBOOKS[require_known("runbook", options["runbook"], RUNBOOKS)]
-    settings = configuration()
-    databases = chosen_databases(settings, options["database"])
-    scope = Scope(settings, databases, ReachableRuns(command.note))
+    databases = chosen_databases(configuration(), options["database"])
+    earlier = ReachableRuns(command.note)
+    scope = Scope(earlier.configuration(), databases, earlier)
     answers = measure(runbook.sources, scope, command.note)
     report = walk(runbook, answers)
     command.publish(of_report(report), choice)
