@@ -38,7 +38,8 @@ class ConfigurationFile:
 
 def withheld(setting: str, needs: str) -> Line:
     """Say in place of a line that its value cannot be known, and what would tell it."""
-    return Line("", f"{setting} is withheld: it needs {needs}.")
+    verbs = "are withheld: they need" if " and " in setting else "is withheld: it needs"
+    return Line("", f"{setting} {verbs} {needs}.")
 
 
 def stays(setting: str, value: str, why: str) -> Line:

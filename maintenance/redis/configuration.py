@@ -195,7 +195,7 @@ def guide_rows(situation: RedisSituation, look: RedisLook) -> Iterator[dict[str,
 
 
 def _memory_verdict(deployed: int, advised: int | None, used: int) -> str:
-    if advised is None:
+    if not advised:
         return "withheld: memory unknown"
     if advised < used * ROOM_RATIO:
         return "withheld: it uses more than that"
@@ -210,7 +210,7 @@ def redis_conf(situation: RedisSituation, about: str) -> ConfigurationFile:
 
 def _memory(situation: RedisSituation) -> Iterator[Line]:
     advised = situation.maxmemory_bytes
-    if advised is None:
+    if not advised:  # 0 would be no limit at all
         yield withheld(
             "maxmemory", "the memory of its machine or container (memory_limit_bytes, --memory)"
         )

@@ -43,6 +43,14 @@ def mistake(*words: str) -> str:
             'Argument --limit: must be a whole number of 1 or more, got "few". See --help.',
         ),
         (
+            ["recommend", "--for", "apache"],
+            'Argument --for: must be one of postgresql, pgbouncer, redis, nginx, gunicorn, celery, got "apache". See --help.',
+        ),
+        (
+            ["recommend", "--for", "redis", "--memory", "lots"],
+            'Argument --memory: must be a size such as 4GB or 512MB, got "lots". See --help.',
+        ),
+        (
             ["run", "x", "--now", "--queue"],
             "Argument --queue: not allowed with argument --now. See --help.",
         ),

@@ -133,7 +133,7 @@ def test_our_own_file_leaves_nothing_to_say(tmp_path, longest):
     codes = found(read(tmp_path, file.text)).keys()
     assert codes == (set() if longest else {"celery-no-time-limit-late", "celery-no-time-limit"})
     if longest is None:
-        assert "visibility_timeout is withheld" in file.text
+        assert "visibility_timeout are withheld" in file.text
 
 
 def test_no_worker_is_found_that_does_not_run():

@@ -100,6 +100,10 @@ def test_the_policy_follows_the_role_and_what_must_stay_is_kept(roles, policy, i
     assert ('save ""' in lines) is not is_kept
 
 
+def test_no_limit_is_ever_advised():
+    assert "\nmaxmemory 0" not in redis_conf(RedisSituation(("cache",), 1024), "Test.").text
+
+
 def test_memory_is_withheld_where_it_is_unknown_or_already_used():
     unknown = redis_conf(RedisSituation(("cache",)), "Test.").text
     assert "maxmemory is withheld: it needs the memory" in unknown

@@ -2,6 +2,7 @@
 
 import argparse
 import re
+from collections.abc import Callable, Sequence
 from typing import Any
 
 from maintenance.commands.arguments import OutputChoice, not_negative, positive_int
@@ -44,6 +45,17 @@ def recommend(command: MaintenanceCommand, options: dict[str, Any]) -> ExitCode:
     return ExitCode.HEALTHY
 
 
+def _one_of(known: Sequence[str]) -> Callable[[str], str]:
+    """Return a ``type=`` that takes one of the known words."""
+
+    def read(text: str) -> str:
+        if text not in known:
+            raise argparse.ArgumentTypeError(f'must be one of {", ".join(known)}, got "{text}"')
+        return text
+
+    return read
+
+
 def size(text: str) -> int:
     """Read ``4GB``, ``512M`` or bytes, for ``type=``."""
     found = re.fullmatch(r"(\d+(?:\.\d+)?)\s*([KMGT]?)i?B?", text.strip(), re.IGNORECASE)
@@ -54,7 +66,13 @@ def size(text: str) -> int:
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Add the arguments, of the subcommand and of ``recommend_configuration``."""
-    parser.add_argument("--for", required=True, choices=KINDS, help="Which server's file to print.")
+    parser.add_argument(
+        "--for",
+        required=True,
+        type=_one_of(KINDS),
+        metavar="SERVER",
+        help=f"Whose file to print: {', '.join(KINDS)}.",
+    )
     parser.add_argument(
         "--deployment", metavar="NAME", help="Whose; default the only one of MAINTENANCE."
     )
@@ -66,7 +84,9 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     machine = parser.add_argument_group("the machine, where it is not this one")
     machine.add_argument("--memory", type=size, metavar="SIZE", help="Such as 4GB.")
     machine.add_argument("--cpus", type=positive_int, metavar="NUMBER", help="Processors.")
-    machine.add_argument("--storage", choices=("ssd", "hdd"), help="Kind of disks.")
+    machine.add_argument(
+        "--storage", type=_one_of(("ssd", "hdd")), metavar="KIND", help="Of its disks: ssd or hdd."
+    )
     machine.add_argument(
         "--dedicated", action="store_true", help="Nothing else needs its memory; default shared."
     )
