@@ -15,9 +15,14 @@ from maintenance.admin.base import AnyModelAdmin, MaintenanceAdmin
 from maintenance.admin.rights import ACCEPT_TARGET, explains_refusals, holds, require
 from maintenance.admin.signs import badge
 from maintenance.admin.wording import moment
-from maintenance.conf import configuration
+from maintenance.conf import Configuration, configuration
 from maintenance.core import ledger
-from maintenance.core.accepted_targets import accept, is_in_force
+from maintenance.core.accepted_targets import (
+    accept,
+    configuration_in_force,
+    configured_value,
+    is_in_force,
+)
 from maintenance.core.errors import UnknownName
 from maintenance.core.registry import task_named
 from maintenance.models import AcceptedTarget
@@ -104,14 +109,23 @@ class PerformanceTargetAdmin(MaintenanceAdmin):
 
 
 def open_proposals() -> list[Mapping[str, Any]]:
-    """Return the proposals of the newest review that nobody has accepted."""
+    """Return the proposals of the newest review whose targets have not changed since."""
     state = ledger.previous_state(task_named("review_performance_targets"), "")
-    accepted = {(row.setting, row.target): row.value for row in AcceptedTarget.objects.all()}
+    in_force = configuration_in_force()
     return [
         {**proposal, "value_as_text": str(proposal["value"])}
         for proposal in state.get("proposals", [])
-        if accepted.get((proposal["setting"], proposal["target"])) != proposal["value"]
+        if _still_holds(proposal, in_force)
     ]
+
+
+def _still_holds(proposal: Mapping[str, Any], in_force: Configuration) -> bool:
+    """Tell whether the target is still the one that the proposal was made for."""
+    try:
+        value = configured_value(in_force, proposal["setting"], proposal["target"])
+    except UnknownName:
+        return False
+    return float(value) == proposal["current"]
 
 
 def _names(proposal: Mapping[str, Any]) -> dict[str, str]:

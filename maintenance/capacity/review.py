@@ -204,7 +204,7 @@ def _withheld(
     for task in dict.fromkeys(metric.task for metric, _ in unmeasured):
         names = [f"{m.what} {target}" for m, target in unmeasured if m.task == task]
         finding = unavailable(
-            "capacity-unmeasured", task, f"the forecast of {listed(names)}", f"runs of {task}"
+            "capacity-unmeasured", task, f"the forecast of {listed(names)}", f"samples by {task}"
         )
         yield replace(finding, advice=f"Leave {task} on its schedule: each run adds a measurement.")
     short = [line for line in lines if isinstance(line.prospect, Withheld) and line.metric.is_core]

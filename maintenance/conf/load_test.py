@@ -18,9 +18,16 @@ def _a_host(text: str) -> str:
     raise ValueError(f'"{text}" is no host: write "staging.example.org" or "127.0.0.1:8000"')
 
 
+def is_page_path(text: str) -> bool:
+    """Tell whether a text is a path that can be asked for as it stands.
+
+    Two slashes begin the name of another host, and a browser leaves out what follows a "#".
+    """
+    return bool(re.fullmatch(r"/(?!/)[!-~]*", text)) and "#" not in text and "\\" not in text
+
+
 def _a_path(text: str) -> str:
-    # Two slashes begin the name of another host; a browser leaves out what follows a "#".
-    if re.fullmatch(r"/(?!/)[!-~]*", text) and "#" not in text and "\\" not in text:
+    if is_page_path(text):
         return text
     raise ValueError(f'"{text}" is no path of the site: write "/book/1?page=2"')
 

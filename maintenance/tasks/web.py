@@ -1,6 +1,7 @@
 """Tasks on the site's requests. Each says plainly what it would need to run."""
 
 from maintenance.conf import DeploymentTarget, LoadTestTarget, LogTarget, configuration
+from maintenance.core.backoff import RetryPolicy
 from maintenance.core.job import Job
 from maintenance.core.options import NoOptions
 from maintenance.core.registry import TargetKind
@@ -45,6 +46,7 @@ def review_server_configuration(job: Job[DeploymentTarget, NoOptions]) -> Report
     writes=True,
     dangerous="load_test",
     max_concurrent=1,
+    retry=RetryPolicy(max_attempts=1),  # a site that has just failed is not asked again
     soft_time_limit_seconds=2400.0,
 )
 def run_load_test(job: Job[LoadTestTarget, LoadTestOptions]) -> Report:

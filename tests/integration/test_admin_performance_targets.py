@@ -104,6 +104,11 @@ def test_only_what_is_still_proposed_is_accepted_and_never_by_a_link(keeper: Cli
     assert not AcceptedTarget.objects.exists()
 
 
+def test_a_proposal_for_a_target_that_has_changed_is_not_open(keeper: Client) -> None:
+    propose({**PROPOSAL, "current": 400.0}, {**PROPOSAL, "setting": "gone"})
+    assert "There is no open proposal" in keeper.get(PAGE).content.decode()
+
+
 def test_a_target_is_not_typed(keeper: Client) -> None:
     assert keeper.get(f"{PAGE}add/").status_code == 403
 

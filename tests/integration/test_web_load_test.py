@@ -1,5 +1,7 @@
 """Load tests of real servers by real Locust: what it reaches, where it ends, how quickly it stops."""
 
+import subprocess
+import sys
 import threading
 import time
 from collections.abc import Iterator
@@ -11,9 +13,13 @@ import pytest
 from maintenance.conf import LoadTestTarget, Thresholds
 from maintenance.core.errors import Cancelled, Skipped
 from maintenance.core.job import Job, SilentProgress
+from maintenance.core.plans import Action, Outcome, Verdict
 from maintenance.core.reports import Report
 from maintenance.web.load_test.options import LoadTestOptions
 from maintenance.web.load_test.run import run_load_test
+from tests.earlier_attempts import OfEarlierAttempt
+from tests.polling import eventually
+from tests.up_process import ROOT
 
 
 class Site(ThreadingHTTPServer):
@@ -199,6 +205,38 @@ def test_a_run_that_is_cancelled_leaves_no_load_behind(sites: tuple[Site, Site])
     ended = time.monotonic()
     time.sleep(0.3)  # the absence of requests cannot be waited for
     assert max(at for at, _ in site.asked) < ended + 0.05
+
+
+KILLED = """
+import sys
+from maintenance.conf import LoadTestTarget, Thresholds
+from maintenance.core.job import Job
+from maintenance.web.load_test.options import LoadTestOptions
+from maintenance.web.load_test.run import run_load_test
+target = LoadTestTarget.model_validate_json(sys.argv[1])
+run_load_test(Job("copy", target, LoadTestOptions()), Thresholds(), {})
+"""
+
+
+def test_the_load_ends_with_a_worker_that_is_killed(sites: tuple[Site, Site]) -> None:
+    site, _ = sites
+    target = job(site, {"/": 1}, duration_seconds=60).target.model_dump_json()
+    worker = subprocess.Popen([sys.executable, "-c", KILLED, target], cwd=ROOT)
+    eventually(lambda: len(site.asked) > 20, 30, "the load has begun")
+    worker.kill()
+    worker.wait()
+    killed = time.monotonic()
+    eventually(lambda: time.monotonic() - site.asked[-1][0] > 1, 10, "nobody asks any more")
+    assert site.asked[-1][0] - killed < 1
+
+
+def test_an_attempt_that_was_lost_under_load_is_not_repeated(sites: tuple[Site, Site]) -> None:
+    site, _ = sites
+    work = job(site, {"/": 1})
+    steps = OfEarlierAttempt(Outcome(Action("load test", "copy", "", ""), Verdict.PLANNED))
+    with pytest.raises(Skipped, match="is not repeated by itself"):
+        run(Job("copy", work.target, LoadTestOptions(), steps=steps))
+    assert len(site.asked) == 1  # the look before
 
 
 def test_a_site_that_is_down_is_skipped_with_the_reason(sites: tuple[Site, Site]) -> None:

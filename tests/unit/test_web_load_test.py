@@ -129,6 +129,9 @@ def test_without_pages_those_of_the_log_are_taken_that_stand_for_themselves_and_
         "/user/Delete": 9.0,
         "(other routes)": 5.0,
         "//evil.example/": 5.0,
+        "/a b": 5.0,
+        "/caf\u00e9": 5.0,
+        "/x\r\nHost: evil.example": 5.0,
     }
     pages = pages_of(target(log="x", pages={}), requests)
     assert [p.path for p in pages] == ["/", "/search"]
@@ -154,6 +157,11 @@ def test_a_plan_survives_its_way_to_the_generator(monkeypatch: pytest.MonkeyPatc
     plan = plan_of(target(headers={"Authorization": "env:STAGING_LOGIN"}), {})
     assert Plan.from_json(plan.to_json()) == plan
     assert plan.headers == {"Authorization": "Basic eDp5"}
+
+
+def test_a_login_stands_in_no_report() -> None:
+    with pytest.raises(ConfigurationError, match="give its login under headers"):
+        plan_of(target(url="http://ann:secret@127.0.0.1/"), {})
 
 
 # --- When it is enough ---------------------------------------------------------------------------
@@ -312,6 +320,7 @@ def test_the_pace_is_the_sites_where_less_came_than_was_planned() -> None:
 
 
 def test_a_dry_run_shows_pages_and_bounds() -> None:
-    found = planned_report("copy", plan_of(target(), {}))
+    found = planned_report("copy", plan_of(target(), {}), {"p95": 0.1})
+    assert found.state == {"p95": 0.1}
     assert found.outcomes[0].verdict == "planned"
     assert "at most 10 requests a second and 10,000 in all, for 60 s" in found.summary

@@ -6,6 +6,8 @@ from typing import Any
 from urllib.parse import urlsplit
 
 from maintenance.conf import LoadTestTarget
+from maintenance.conf.load_test import is_page_path
+from maintenance.core.errors import ConfigurationError
 from maintenance.web.routes import words_of
 
 #: Of the routes of a log: more pages say nothing more about a site.
@@ -73,9 +75,14 @@ def plan_of(target: LoadTestTarget, route_requests: Mapping[str, float]) -> Plan
     """Return the plan of a target; without pages where the log knows of none.
 
     ``route_requests`` says how often visitors asked for each route of the target's log. Raises
-    ``ConfigurationError`` for a secret that is missing.
+    ``ConfigurationError`` for a secret that is missing, and for a login in the URL.
     """
     parts = urlsplit(target.resolved_url())
+    if "@" in parts.netloc:
+        raise ConfigurationError(
+            "The URL of a load test stands in its report: give its login under headers"
+            ' (Authorization = "env:STAGING_LOGIN") and leave it out of the URL.'
+        )
     return Plan(
         base_url=f"{parts.scheme}://{parts.netloc}{parts.path.rstrip('/')}",
         allowed_hosts=target.allowed_hosts,
@@ -121,5 +128,6 @@ def route_of(path: str) -> str:
 
 def _may_be_asked_for(route: str) -> bool:
     """Tell whether a route is a page as it stands: no variable part, and nothing that acts."""
-    is_page = route.startswith("/") and not route.startswith("//") and "{" not in route
-    return is_page and not LEFT_ALONE & set(route.lower().split("/"))
+    return (
+        is_page_path(route) and "{" not in route and not LEFT_ALONE & set(route.lower().split("/"))
+    )

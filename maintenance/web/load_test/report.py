@@ -80,8 +80,8 @@ class Figures:
         return self.failed / self.requests if self.requests else 0.0
 
 
-def planned_report(name: str, plan: Plan) -> Report:
-    """Say what would be done."""
+def planned_report(name: str, plan: Plan, previous_state: Mapping[str, Any]) -> Report:
+    """Say what would be done; the figures of the last time stay for the next one."""
     outcomes = (
         Outcome(
             Action(
@@ -101,6 +101,7 @@ def planned_report(name: str, plan: Plan) -> Report:
             Table.of("Pages", [{"page": p.path, "share_ratio": p.share_ratio} for p in plan.pages]),
         ),
         facts=_bounds(plan),
+        state=previous_state,
     )
 
 

@@ -10,6 +10,7 @@ from urllib.parse import urlsplit
 from maintenance.conf import LoadTestTarget, Thresholds
 from maintenance.core.errors import Skipped
 from maintenance.core.job import Job
+from maintenance.core.plans import Action, Outcome, Verdict
 from maintenance.core.redaction import redact
 from maintenance.core.reports import Report
 from maintenance.web.load_test.fence import NotAllowed, require_allowed
@@ -17,6 +18,8 @@ from maintenance.web.load_test.options import LoadTestOptions
 from maintenance.web.load_test.plan import Page, Plan, plan_of
 from maintenance.web.load_test.process import generate
 from maintenance.web.load_test.report import LeftOut, LoadTestRun, planned_report, report_of
+
+_AGENT = "celery-maintenance (load test)"
 
 
 def run_load_test(
@@ -27,8 +30,8 @@ def run_load_test(
     """Put a bounded load on a site's own pages and compare it with the targets and the last time.
 
     ``route_requests`` are the requests of the last quarter by route, of the target's log. Raises
-    ``Skipped`` where the host is not allowed, no page is known, or Locust is missing, and
-    :class:`TargetUnavailable` where no page answers.
+    ``Skipped`` where the host is not allowed, no page is known or comes, or Locust is missing, and
+    :class:`TargetUnavailable` where the generator breaks.
     """
     plan = plan_of(job.target, route_requests)
     try:
@@ -44,7 +47,7 @@ def run_load_test(
             " pages with a fixed path yet; give `pages`, or wait for review_error_rates."
         )
     if job.options.dry_run:
-        return planned_report(job.target_name, plan)
+        return planned_report(job.target_name, plan, job.previous_state)
     if importlib.util.find_spec("locust") is None:
         raise Skipped("Locust is missing: pip install celery-maintenance[load-test].")
     good, left_out = looked_at(plan)
@@ -52,6 +55,7 @@ def run_load_test(
         reasons = "; ".join(f"{page.path}: {page.reason}" for page in left_out[:3])
         raise Skipped(f"no page of {plan.base_url} answers as a page should ({reasons}).")
     plan = replace(plan, pages=good)
+    _begin_once(job)
     result = generate(
         plan,
         lambda seconds, requests: job.progress.update(
@@ -59,6 +63,20 @@ def run_load_test(
         ),
     )
     return report_of(job, LoadTestRun(plan, result, left_out), thresholds, time.time())
+
+
+def _begin_once(job: Job[LoadTestTarget, LoadTestOptions]) -> None:
+    """Note that the load begins. Raises ``Skipped`` where an attempt that was lost had begun one.
+
+    Whatever ended that attempt may have been the load's doing.
+    """
+    action = Action("load test", job.target_name, "", "the load begins")
+    key = f"{action.kind} {action.subject}"
+    if key in job.steps.done():
+        raise Skipped(
+            "an earlier attempt was lost while it made load; a load test is not repeated by itself."
+        )
+    job.steps.record(key, Outcome(action, Verdict.PLANNED))
 
 
 def looked_at(plan: Plan) -> tuple[tuple[Page, ...], tuple[LeftOut, ...]]:
@@ -103,6 +121,3 @@ def _fault_of(plan: Plan, page: Page) -> str:
         return ""
     leads = f", to {redact(urlsplit(location).netloc or location)}" if location else ""
     return f"status {response.status}{leads}"
-
-
-_AGENT = "celery-maintenance (load test)"
