@@ -14,6 +14,7 @@ _VIEWER = (
     'maintenance.view_schedulerow',
     'maintenance.view_schedulepolicy',
     'maintenance.view_blackout',
+    'maintenance.view_acceptedtarget',
 )
 _OPERATOR = (
     *_VIEWER,
@@ -31,6 +32,8 @@ _ADMINISTRATOR = (
     'maintenance.add_schedulepolicy',
     'maintenance.change_schedulepolicy',
     'maintenance.delete_schedulepolicy',
+    'maintenance.add_acceptedtarget',
+    'maintenance.delete_acceptedtarget',
     'django_celery_beat.view_periodictask',
     'django_celery_beat.add_periodictask',
     'django_celery_beat.change_periodictask',

@@ -51,7 +51,14 @@ def test_a_role_may_what_it_says(log_in: LogIn, role: str, may: set[str]) -> Non
         return client.get(url).status_code
 
     assert "12 % of the disk are used." in client.get("/admin/maintenance/").content.decode()
-    for page in ("run", "storedfinding", "schedulerow", "schedulepolicy", "blackout"):
+    for page in (
+        "run",
+        "storedfinding",
+        "schedulerow",
+        "schedulepolicy",
+        "blackout",
+        "acceptedtarget",
+    ):
         assert status(f"/admin/maintenance/{page}/") == 200, page
     pages = {
         "read": f"{RUN_NOW}?task=check_disk_space",
