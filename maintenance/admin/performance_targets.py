@@ -125,7 +125,7 @@ def _still_holds(proposal: Mapping[str, Any], in_force: Configuration) -> bool:
         value = configured_value(in_force, proposal["setting"], proposal["target"])
     except UnknownName:
         return False
-    return float(value) == proposal["current"]
+    return float(value) == float(proposal["current"])
 
 
 def _names(proposal: Mapping[str, Any]) -> dict[str, str]:

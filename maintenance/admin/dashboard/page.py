@@ -37,7 +37,8 @@ from maintenance.admin.findings import place_in_report
 from maintenance.admin.rights import VIEW_RUN, VIEW_SCHEDULE, holds
 from maintenance.admin.run_page import phase_of_state
 from maintenance.admin.wording import length, relative, task_words
-from maintenance.conf import Configuration, configuration
+from maintenance.conf import Configuration
+from maintenance.core.accepted_targets import configuration_in_force
 from maintenance.core.findings import Severity
 from maintenance.core.ledger_clock import ledger_now
 from maintenance.core.registry import TargetKind, TaskSpec, all_tasks
@@ -66,7 +67,7 @@ def dashboard(request: HttpRequest) -> dict[str, Any]:
     """Return the context of the page; little of it for a person who may not look at runs."""
     if not holds(request.user, VIEW_RUN):
         return {"may_look": False}
-    parsed = configuration()
+    parsed = configuration_in_force()
     now = ledger_now()
     targets = targets_by_name(parsed)
     asked = request.GET.get("target", "")
