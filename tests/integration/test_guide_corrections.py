@@ -15,13 +15,10 @@ from typing import Any
 import psycopg2
 import psycopg2.errors
 import pytest
-from celery.bin.celery import celery as celery_command
-from click.testing import CliRunner
 from django.core.cache import caches
 from django.core.exceptions import FieldDoesNotExist
 from django.db import connection, transaction
 from django.test import override_settings
-from kombu import Queue
 from PIL import Image
 
 from maintenance.schedules import CHECKLISTS
@@ -35,29 +32,6 @@ from tests.testapp.models import Author, Book
 BASH = shutil.which("bash")
 #: Whatever the gain: what is written is what a test looks at.
 EAGER = Rules(4000, 4000, quality=85, minimum_saving_ratio=0, maximum_pixels=50_000_000)
-
-
-# --- Celery -----------------------------------------------------------------------------------
-
-
-def worker_accepts(option: str) -> Any:
-    """Give a worker's options to Celery's own parser; ``--help`` behind them starts nothing."""
-    return CliRunner().invoke(celery_command, ["worker", option, "--pool=prefork", "--help"])
-
-
-def test_a_worker_takes_queues_and_no_queue() -> None:
-    printed, corrected = worker_accepts("--queue=high"), worker_accepts("--queues=high")
-
-    assert printed.exit_code == 2
-    assert "No such option" in printed.output
-    assert corrected.exit_code == 0, corrected.output
-
-
-def test_a_queue_has_no_priority_and_ours_are_drained_in_order() -> None:
-    printed = Queue("high", routing_key="high", priority=10)
-
-    assert not hasattr(printed, "priority")  # taken, and forgotten
-    assert 10 not in printed.as_dict().values()
 
 
 # --- Django's cache ---------------------------------------------------------------------------
