@@ -182,9 +182,9 @@ METRICS: tuple[LimitedMetric, ...] = (
 
 
 def value_in_words(metric: str, value: float) -> str:
-    """Say a value by the unit that ends its metric's name."""
+    """Say a value by the unit that ends its metric's name; no share is more than all."""
     if metric.endswith("_ratio"):
-        return percent(max(0.0, value))
+        return percent(min(1.0, max(0.0, value)))
     if metric.endswith("_bytes"):
         return bytes_in_words(value)
     if metric.endswith("_seconds"):

@@ -337,7 +337,7 @@ def _bounds(plan: Plan) -> dict[str, Any]:
         "users": plan.users,
         "most_requests_per_second": plan.requests_per_second,
         "most_requests": plan.maximum_requests,
-        "most_seconds": plan.duration_seconds,
+        "planned_duration_seconds": plan.duration_seconds,
         "abort_error_ratio": plan.abort_error_ratio,
         "abort_p99_ms": plan.abort_p99_seconds * 1000,
     }
