@@ -16,7 +16,7 @@ from maintenance.core.findings import Finding, Severity
 from maintenance.core.pausing import pause
 from maintenance.core.reports import Report, Sample
 from maintenance.core.schedule_sync import sync_schedules
-from maintenance.models import Blackout, Leader, Run, RunState, StoredSample
+from maintenance.models import AcceptedTarget, Blackout, Leader, Run, RunState, StoredSample
 from tests.admin_clients import ClientFactory
 from tests.ledger_rows import WORKER, finished_run, queued_run, running_run, warning
 from tests.postgres_clients import ODD_NAME
@@ -143,6 +143,24 @@ def test_tiles_show_key_metrics_with_a_line_and_its_words(operator: Client, lead
     assert len(heights) == 4
     assert heights == sorted(heights), "a ratio that falls is a line that falls"
     assert "Not measured lately: active connections" in page
+
+
+def test_a_limit_that_a_person_accepted_is_the_limit(operator: Client, leading: None) -> None:
+    sampled_run(
+        "review_database_cache_hit_ratio", "default", Sample("database_cache_hit_ratio", 0.9)
+    )
+    assert "target: over 95.0 %" in text(operator)
+
+    AcceptedTarget.objects.create(
+        setting="database_cache_hit_ratio",
+        value=0.85,
+        replaces=0.95,
+        accepted_by="ann",
+        accepted_at=timezone.now(),
+    )
+    said = text(operator)
+    assert "target: over 85.0 %" in said
+    assert "misses its target" not in said
 
 
 def test_one_target_is_shown_alone(operator: Client, leading: None) -> None:
