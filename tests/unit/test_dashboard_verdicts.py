@@ -69,6 +69,16 @@ def test_the_worst_stands_on_top_and_names_its_targets() -> None:
     ]
 
 
+def test_what_concerns_the_site_as_a_whole_is_no_target_of_it() -> None:
+    found = sentences(
+        standing("review_capacity", "", severity="warning"),
+        standing("review_database_growth", "a"),
+        standing("review_database_growth", "b"),
+    )
+
+    assert found == [("warning", "Growth and capacity need attention.")]
+
+
 def test_many_targets_of_one_fault_are_three_by_name_and_a_count() -> None:
     faulty = [
         standing("check_queue_depths", f"broker {n}", severity="warning", age_days=n / 100)

@@ -41,7 +41,11 @@ AREAS: tuple[Area, ...] = (
         ("report_unused_indexes", "report_redundant_indexes", "report_missing_indexes"),
         is_plural=True,
     ),
-    Area(_("Database servers"), ("review_database_server", "review_database_settings"), True),
+    Area(
+        _("Database servers"),
+        ("review_database_server", "review_database_settings"),
+        is_plural=True,
+    ),
     Area(_("Database caching"), ("review_database_cache_hit_ratio",)),
     Area(
         _("Growth and capacity"),

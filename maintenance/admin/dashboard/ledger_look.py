@@ -115,9 +115,9 @@ def _count(runs: Sequence[Run]) -> int:
     return int(runs[0].__dict__["of_state"]) if runs else 0
 
 
-def ended_since(since: datetime, target: str) -> dict[str, int]:
-    """Count the runs that were asked for since then and have ended, by state."""
-    runs = Run.objects.filter(queued_at__gte=since)
+def ended_in_last_day(now: datetime, target: str) -> dict[str, int]:
+    """Count the runs that were asked for in 24 hours and have ended, by state."""
+    runs = Run.objects.filter(queued_at__gte=now - timedelta(days=1))
     if target:
         runs = runs.filter(target=target)
     counts = dict(runs.order_by().values_list("state").annotate(count=Count("id")))
@@ -163,8 +163,3 @@ def scheduler(now: datetime, enabled: int) -> Report:
         else None
     )
     return scheduler_report(Look(now=now, enabled=enabled, leader=facts))
-
-
-def last_day(now: datetime) -> datetime:
-    """Return since when runs are counted."""
-    return now - timedelta(days=1)

@@ -13,8 +13,7 @@ from maintenance.admin.dashboard.ledger_look import (
     Active,
     active,
     decisions,
-    ended_since,
-    last_day,
+    ended_in_last_day,
     scheduler,
     stretches,
 )
@@ -99,7 +98,7 @@ def dashboard(request: HttpRequest) -> dict[str, Any]:
         **_tiles(targets, target, standing, parsed, now),
         **_decisions(standing),
         "ran": _ran(found.values(), now),
-        "last_day": _last_day(ended_since(last_day(now), target)),
+        "last_day": _last_day(ended_in_last_day(now, target)),
     }
 
 

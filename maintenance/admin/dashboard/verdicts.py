@@ -111,7 +111,7 @@ def _is_unconfigured(standing: Standing, specs: Mapping[str, TaskSpec]) -> bool:
 def verdicts(
     standings: Iterable[Standing], specs: Mapping[str, TaskSpec], now: datetime
 ) -> list[Verdict]:
-    """Return a verdict for each area, worst first; those of one kind stay in the order of the areas.
+    """Return a verdict for each area, worst first; those of one kind stay in the order of ``standings``.
 
     What nobody has looked at yet is one sentence, and so is what has nothing to look at, at the end.
     """
@@ -155,8 +155,9 @@ def _verdict(area: Area, group: Sequence[Standing], now: datetime) -> Verdict:
     worst = min(by_kind, key=KINDS.index)
     sentence = _sentence(area, worst, by_kind[worst], now)
     targets = {each.target for each in group if each.target}
+    concerned = {each.target for each in by_kind[worst] if each.target}
     if len(targets) > 1:
-        sentence += _on_targets(len({each.target for each in by_kind[worst]}), len(targets))
+        sentence += _on_targets(len(concerned), len(targets)) if concerned else ""
         if worst == "ok":
             return Verdict(worst, f"{sentence}.")
     # What is less bad is said, too, where it needs somebody: no warning hides behind a failure.
@@ -183,14 +184,7 @@ def _sentence(area: Area, kind: str, concerned: Sequence[Standing], now: datetim
     if kind == "critical":
         return ngettext("%(area)s needs somebody now", "%(area)s need somebody now", count) % words
     if kind == "failed":
-        return (
-            ngettext(
-                "%(area)s could not be looked at: the last run failed",
-                "%(area)s could not be looked at: the last run failed",
-                count,
-            )
-            % words
-        )
+        return _("%(area)s could not be looked at: the last run failed") % words
     if kind == "warning":
         return ngettext("%(area)s needs attention", "%(area)s need attention", count) % words
     if kind == "info":
