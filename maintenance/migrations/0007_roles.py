@@ -29,8 +29,6 @@ _OPERATOR = (
 _ADMINISTRATOR = (
     *_OPERATOR,
     'maintenance.run_dangerous_task',
-    'maintenance.add_acceptedtarget',
-    'maintenance.delete_acceptedtarget',
     'maintenance.add_schedulepolicy',
     'maintenance.change_schedulepolicy',
     'maintenance.delete_schedulepolicy',
