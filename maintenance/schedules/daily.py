@@ -17,7 +17,7 @@ DAILY: tuple[Schedule, ...] = (
     # Every hour: a leak shows within a day, and only by the course of its samples.
     Schedule("check_process_memory", "25 * * * *", "Memory Leaks"),
     # Disks fill on any day, and forecasts need every day of the week.
-    Schedule("check_disk_space", "50 6 * * *", "Monitor disk space usage"),
+    Schedule("check_disk_space", "50 6 * * *", "Capacity planning review"),
     # Connections are as many as visitors: a look once a week, at night, would see none of them.
     Schedule("sample_database_load", "35 * * * *", "Capacity planning review"),
     Schedule("prove_slots", "30 7 * * *", "Proof of slots"),
