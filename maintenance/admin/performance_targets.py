@@ -36,7 +36,6 @@ class PerformanceTargetAdmin(MaintenanceAdmin):
 
     list_display = ("setting", "target", "value", "replaces", "state", "accepted", "accepted_by")
     list_display_links = None
-    search_fields = ("setting", "target")
     change_list_template = "admin/maintenance/acceptedtarget/change_list.html"
 
     def has_change_permission(self, request: HttpRequest, obj: Any = None) -> bool:  # noqa: ARG002
