@@ -142,6 +142,13 @@ def test_a_process_that_warms_up_and_then_stays_does_not_grow() -> None:
     assert growth_of(course(*(100 + 10 * n for n in range(6)), *([160.0] * 18))) is None
 
 
+def test_a_newer_half_that_only_wavers_is_no_growth() -> None:
+    growing = [100 + 10 * n for n in range(12)]
+    wavering = [220 + 1.5 * n + (8 if n % 2 else -8) for n in range(12)]
+
+    assert growth_of(course(*growing, *wavering)) is None
+
+
 def test_a_restart_begins_the_course_anew() -> None:
     leaking = [100 + 10 * n for n in range(20)]
 
