@@ -31,6 +31,13 @@ _TEMPLATES: str = _RENDERS_A_NODE.co_filename
 #: Frames of a stack that are looked at: deeper ones belong to a server or a recursion.
 MAXIMUM_DEPTH = 400
 
+#: Statements that are remembered with where they came from, and the longest: 4 MB at the most.
+REMEMBERED_STATEMENTS = 2000
+REMEMBERED_TEXT = 2000
+
+# Frames above the first one that is looked at, and what the one runs that the line is of.
+_found_at: dict[str, tuple[int, CodeType]] = {}
+
 # Names of files by whether application code is in them: as many as the process has modules.
 _foreign: set[str] = set()
 _own: set[str] = set()
@@ -56,26 +63,53 @@ def is_application(file: str) -> bool:
     return found
 
 
-def call_site(frame: FrameType | None) -> CallSite:
-    """Return the innermost application line at or above ``frame``.
+def call_site(statement: str, depth: int) -> CallSite:
+    """Return the innermost application line that sent ``statement``, from ``depth`` callers up.
 
-    Called for every query: of most frames one look-up in a set is enough.
+    Called for every query, which mostly comes the same way as the last time: the frame is looked at
+    first that was found for this statement then. Where it runs the code that it ran then, Django's
+    frames below it are taken to be the same ones; only a statement that also comes from a function of
+    the site's in their place, so that the stack is as deep, would be found at that function's caller.
     """
+    known = _found_at.get(statement)
+    if known is not None:
+        above, code = known
+        try:
+            frame = sys._getframe(depth + 1 + above)
+        except ValueError:  # the stack is not as deep this time
+            frame = None
+        if frame is not None and frame.f_code is code:
+            found = _site_of(frame)
+            if found is not None:
+                return found
+    return _innermost(statement, sys._getframe(depth + 1))
+
+
+def _innermost(statement: str, frame: FrameType | None) -> CallSite:
+    """Look at one frame after the other, and note where the line was found."""
     foreign = _foreign
-    depth = MAXIMUM_DEPTH
-    while frame is not None and depth:
-        code = frame.f_code
-        file = code.co_filename
-        if file not in foreign:
-            if is_application(file):
-                return file, frame.f_lineno
-            if code is _RENDERS_A_NODE:
-                found = _template_line(frame)
-                if found is not None:
-                    return found
+    above = 0
+    while frame is not None and above < MAXIMUM_DEPTH:
+        # Of most frames one look-up in a set is enough.
+        if frame.f_code.co_filename not in foreign:
+            found = _site_of(frame)
+            if found is not None:
+                if len(statement) <= REMEMBERED_TEXT:
+                    if len(_found_at) >= REMEMBERED_STATEMENTS:
+                        _found_at.clear()
+                    _found_at[statement] = above, frame.f_code
+                return found
         frame = frame.f_back
-        depth -= 1
+        above += 1
     return NOWHERE
+
+
+def _site_of(frame: FrameType) -> CallSite | None:
+    """Return the line of application code or of its template that a frame is at, if it is at one."""
+    code = frame.f_code
+    if code is _RENDERS_A_NODE:
+        return _template_line(frame)
+    return (code.co_filename, frame.f_lineno) if is_application(code.co_filename) else None
 
 
 def _template_line(frame: FrameType) -> CallSite | None:

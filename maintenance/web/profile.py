@@ -28,6 +28,9 @@ from maintenance.web.statements import MAXIMUM_TEXT, SAVEPOINTS, shape
 #: their shape, which takes some 30 microseconds each, up to as many again.
 MAXIMUM_GROUPS = 300
 
+#: From QueryProfile.add() up to who sent the query: itself, and the wrapper that calls it.
+_FRAMES_OF_OURS = 2
+
 Execute = Callable[[Any, Any, bool, dict[str, Any]], Any]
 
 
@@ -75,8 +78,7 @@ class QueryProfile:
     def add(self, statement: Any, seconds: float, context: dict[str, Any], *, failed: bool) -> None:
         """Count one call, which was asked for by the caller's caller."""
         text = statement if type(statement) is str else _text_of(statement)
-        frame = sys._getframe(2)
-        file, line = call_site(frame)
+        file, line = call_site(text, _FRAMES_OF_OURS)
         if not line and self._task is not None:
             file, line = awaiting_site(self._task)
         with self._lock:
@@ -101,7 +103,7 @@ class QueryProfile:
                     group.most_rows = rows
             # The first call of a statement is mostly its only one, and not worth a second look.
             if group.calls == 2:
-                group.lookup = lookup_of(frame)
+                group.lookup = lookup_of(sys._getframe(_FRAMES_OF_OURS))
 
     def _new_group(self, text: str, site: CallSite, context: dict[str, Any]) -> QueryGroup | None:
         """Return the group of a statement that was not met as it is; ``None`` without room."""
