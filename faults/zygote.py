@@ -11,6 +11,8 @@ import json
 import os
 import signal
 import sys
+import threading
+import time
 from pathlib import Path
 from typing import Any, NoReturn
 
@@ -84,6 +86,15 @@ def _start_anew_with_clock(order: dict[str, Any]) -> None:
     os.execve(sys.executable, command, {**os.environ, **clock})
 
 
+def _sleep_by_a_lock() -> None:
+    """Let ``time.sleep`` wait in another way: libfaketime now and then has the system refuse its own."""
+
+    def sleep(seconds: Any, /) -> None:
+        threading.Event().wait(seconds)
+
+    time.sleep = sleep
+
+
 def _redirect(log: str) -> None:
     null, output = (
         os.open(os.devnull, os.O_RDONLY),
@@ -120,6 +131,7 @@ def _point_to_servers() -> None:
 
 if __name__ == "__main__":
     if len(sys.argv) > 1:
+        _sleep_by_a_lock()
         django.setup()
         work(json.loads(sys.argv[1]))
     main()
