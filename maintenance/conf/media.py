@@ -5,7 +5,8 @@ from typing import Self
 from pydantic import Field, model_validator
 
 from maintenance.conf.databases import Dangerous, MaintenanceWindow
-from maintenance.conf.values import Ratio, Section
+from maintenance.conf.values import Ratio, Section, resolve_secret
+from maintenance.core.errors import ConfigurationError
 
 
 class MediaReference(Section):
@@ -17,6 +18,8 @@ class MediaReference(Section):
 
 class MediaTarget(Section):
     """A place of media files: a ``path`` on this machine, or a ``storage`` of ``settings.STORAGES``.
+
+    ``path`` may be a reference (``"env:SITE_MEDIA"``), which :meth:`resolved` follows.
 
     Images larger than ``maximum_width`` x ``maximum_height`` pixels are made to fit; what is written
     is smaller by ``minimum_saving_ratio`` or is not written. Files of more than
@@ -54,8 +57,8 @@ class MediaTarget(Section):
     def _one_source(self) -> Self:
         if bool(self.path) == bool(self.storage):
             raise ValueError('give either "path" or "storage" (of settings.STORAGES)')
-        if self.path and not self.path.startswith("/"):
-            raise ValueError('"path" must be absolute')
+        if self.path and not self.path.startswith(("/", "env:")):
+            raise ValueError('"path" must be absolute, or a reference "env:NAME"')
         return self
 
     @model_validator(mode="after")
@@ -66,3 +69,12 @@ class MediaTarget(Section):
                 '"originals" must be a folder inside of the place, such as "originals"'
             )
         return self
+
+    def resolved(self) -> Self:
+        """Return the target with the folder that it refers to. Raises ``ConfigurationError``."""
+        path = resolve_secret(self.path)
+        if path and not path.startswith("/"):
+            raise ConfigurationError(
+                f'{self.path} holds "{path}", which is no absolute path: write the whole path there.'
+            )
+        return self.model_copy(update={"path": path})

@@ -4,13 +4,16 @@ from typing import Annotated, Self
 
 from pydantic import AfterValidator, Field, model_validator
 
-from maintenance.conf.values import Section
+from maintenance.conf.values import Section, resolve_secret
+from maintenance.core.errors import ConfigurationError
 
 
 def _over_http(text: str) -> str:
+    if text.startswith("env:"):
+        return text
     if text.startswith(("https://", "http://")):
         return text
-    raise ValueError('must be a URL ("https://...")')
+    raise ValueError('must be a URL ("https://...") or a reference "env:NAME"')
 
 
 def _over_http_or_path(text: str) -> str:
@@ -19,6 +22,8 @@ def _over_http_or_path(text: str) -> str:
 
 class SiteTarget(Section):
     """A site as a visitor sees it: the ``url`` of a page, and where its static files are.
+
+    ``url`` may be a reference (``"env:SITE_URL"``), which :meth:`resolved` follows.
 
     ``static_url`` may be a path of the site or a URL, of a CDN for one. ``static_root`` is the folder
     that ``collectstatic`` fills, where this machine has it. ``own`` says that the site is this very
@@ -42,3 +47,12 @@ class SiteTarget(Section):
         if not self.static_url.endswith("/"):
             raise ValueError('"static_url" must end in a slash, as in Django')
         return self
+
+    def resolved(self) -> Self:
+        """Return the target with the URL that it refers to. Raises ``ConfigurationError``."""
+        url = resolve_secret(self.url)
+        if not url.startswith(("https://", "http://")):
+            raise ConfigurationError(
+                f'{self.url} holds "{url}", which is no URL of a site: write "https://..." there.'
+            )
+        return self.model_copy(update={"url": url})

@@ -1,6 +1,8 @@
 """Tasks on media files and on static files, as visitors get them."""
 
 from collections.abc import Callable, Iterator
+from dataclasses import replace
+from typing import TypeVar
 
 from maintenance.conf import MediaTarget, SiteTarget, configuration
 from maintenance.core.errors import Skipped
@@ -10,6 +12,9 @@ from maintenance.core.registry import TargetKind
 from maintenance.core.reports import Report
 from maintenance.core.task import maintenance_task
 from maintenance.web.images.options import OptimizeOptions
+
+TargetT = TypeVar("TargetT", MediaTarget, SiteTarget)
+OptionsT = TypeVar("OptionsT")
 
 
 @maintenance_task(
@@ -24,7 +29,7 @@ def optimize_images(job: Job[MediaTarget, OptimizeOptions]) -> Report:
     """Make images smaller that can be, and name those that are damaged or dangerous to decode."""
     from maintenance.web.images import run
 
-    return run.optimize_images(job)
+    return run.optimize_images(_resolved(job))
 
 
 @maintenance_task(queue="low", target=TargetKind.MEDIA)
@@ -32,7 +37,7 @@ def report_orphaned_media(job: Job[MediaTarget, NoOptions]) -> Report:
     """Name media files that no row names, and rows whose file is not there."""
     from maintenance.web.images import orphans
 
-    return orphans.report_orphaned_media(job, _names_of(job.target))
+    return orphans.report_orphaned_media(_resolved(job), _names_of(job.target.resolved()))
 
 
 @maintenance_task(
@@ -47,7 +52,12 @@ def remove_orphaned_media(job: Job[MediaTarget, DryRunOption]) -> Report:
     """Delete media files that no row names; cannot be undone."""
     from maintenance.web.images import orphans
 
-    return orphans.remove_orphaned_media(job, _names_of(job.target))
+    return orphans.remove_orphaned_media(_resolved(job), _names_of(job.target.resolved()))
+
+
+def _resolved(job: Job[TargetT, OptionsT]) -> Job[TargetT, OptionsT]:
+    """Return the job with the address that its target refers to."""
+    return replace(job, target=job.target.resolved())
 
 
 def _names_of(target: MediaTarget) -> Callable[[], Iterator[str]]:
@@ -74,4 +84,4 @@ def review_static_files(job: Job[SiteTarget, NoOptions]) -> Report:
     """Fetch static files as a visitor does: compressed, cached, fresh, and reachable."""
     from maintenance.web.static import review
 
-    return review.review_static_files(job)
+    return review.review_static_files(_resolved(job))

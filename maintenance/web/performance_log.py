@@ -14,6 +14,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, BinaryIO
 
+from maintenance.conf import resolve_secret
 from maintenance.core.errors import MissingRights, Skipped
 
 #: One run reads no more; the profiler writes as much in a day where every process is at its limit.
@@ -201,10 +202,11 @@ def _parsed(line: bytes, reading: LogReading) -> dict[str, Any] | None:
 def path_of_log(configured: str, logger_names: tuple[str, ...]) -> str:
     """Return the path as configured, or of the file that this process logs to itself.
 
-    Raises :class:`Skipped` where there is neither.
+    Raises :class:`Skipped` where there is neither, and ``ConfigurationError`` for a reference
+    (``"env:NAME"``) to what is not there.
     """
     if configured:
-        return configured
+        return resolve_secret(configured)
     for name in logger_names:
         for handler in logging.getLogger(name).handlers:
             path = getattr(handler, "baseFilename", "")

@@ -1,6 +1,7 @@
-"""The site's web pages: a few that are quick, one that waits for somebody else.
+"""The site's web pages: a few that are quick, one that waits for somebody else, and their styles.
 
-``python -m service.sample_site.pages PORT`` serves them on the loopback interface, for load tests.
+``python -m service.sample_site.pages PORT`` serves them on the loopback interface, for load tests and
+for the review of static files.
 """
 
 import sys
@@ -18,6 +19,13 @@ MOVED_PAGE: Final = "/partner"
 MOVED_TO: Final = "https://library.example.org/"
 QUICK_PAGES: Final = ("/", "/search", "/book/1")
 
+#: Every page names it; it goes out as it is, and nobody may keep it.
+STYLES_PATH: Final = "/static/site.css"
+STYLES: Final = b"".join(
+    b".shelf-%d { margin: 0 auto; padding: 1rem; color: #333333; }\n" % number
+    for number in range(400)
+)
+
 
 class Pages(BaseHTTPRequestHandler):
     """Answers GET."""
@@ -33,8 +41,11 @@ class Pages(BaseHTTPRequestHandler):
             return
         if path == SLOW_PAGE:
             time.sleep(SLOW_SECONDS)
+        if path == STYLES_PATH:
+            self._answer(200, STYLES, **{"Content-Type": "text/css", "Cache-Control": "no-store"})
+            return
         known = path in QUICK_PAGES or path == SLOW_PAGE
-        self._answer(200 if known else 404, f"<h1>Library</h1><p>{len(path)}</p>".encode())
+        self._answer(200 if known else 404, _page(path))
 
     def _answer(self, status: int, body: bytes, **headers: str) -> None:
         self.send_response(status)
@@ -48,6 +59,11 @@ class Pages(BaseHTTPRequestHandler):
         """Say nothing: the terminal belongs to the crew."""
 
 
+def _page(path: str) -> bytes:
+    head = f'<!doctype html><link rel="stylesheet" href="{STYLES_PATH}"><title>Library</title>'
+    return f"{head}<h1>Library</h1><p>{len(path)}</p>".encode()
+
+
 class PageServer(ThreadingHTTPServer):
     """One thread a visitor; a visitor who goes away in the middle is no error."""
 
@@ -58,13 +74,24 @@ class PageServer(ThreadingHTTPServer):
 
 
 def faults() -> tuple[Fault, ...]:
-    """Return what the pages show under load."""
+    """Return what the pages show, alone and under load."""
     return (
         Fault(
             FaultKind.SLOW_UNDER_LOAD,
             SLOW_PAGE,
             "It asks another service for each visitor, and waits.",
             expected={"p50_at_least_ms": SLOW_SECONDS * 1000},
+        ),
+        Fault(
+            FaultKind.CARELESS_STATIC_FILES,
+            "static-uncompressed",
+            "The style sheet goes out as it is.",
+            expected={"bytes": len(STYLES)},
+        ),
+        Fault(
+            FaultKind.CARELESS_STATIC_FILES,
+            "static-not-cached",
+            "Every visitor fetches the style sheet with every page.",
         ),
     )
 

@@ -55,6 +55,11 @@ class FaultKind(StrEnum):
     CONNECTIONS_RUN_OUT = "connections_run_out"
     TOO_FEW_WORKERS = "too_few_workers"
     LOOSE_TARGET = "loose_target"
+    OVERSIZED_IMAGE = "oversized_image"
+    HARMFUL_IMAGE = "harmful_image"
+    ORPHANED_FILE = "orphaned_file"
+    REPEATED_QUERY = "repeated_query"
+    CARELESS_STATIC_FILES = "careless_static_files"
 
 
 ANALYSED_BY: Final[Mapping[FaultKind, str]] = {
@@ -83,6 +88,11 @@ ANALYSED_BY: Final[Mapping[FaultKind, str]] = {
     FaultKind.CONNECTIONS_RUN_OUT: "review_capacity",
     FaultKind.TOO_FEW_WORKERS: "assess_scaling",
     FaultKind.LOOSE_TARGET: "review_performance_targets",
+    FaultKind.OVERSIZED_IMAGE: "optimize_images",
+    FaultKind.HARMFUL_IMAGE: "optimize_images",
+    FaultKind.ORPHANED_FILE: "report_orphaned_media",
+    FaultKind.REPEATED_QUERY: "review_n_plus_one",
+    FaultKind.CARELESS_STATIC_FILES: "review_static_files",
     FaultKind.INVALID_INDEX: "check_data_integrity",
     FaultKind.NOT_VALIDATED_CONSTRAINT: "check_data_integrity",
     FaultKind.ORPHANED_ROW: "check_data_integrity",
@@ -96,7 +106,8 @@ class Fault:
     """One planted fault.
 
     `subject` is what a report must name: `public.table`, `public.table.index`,
-    `public.table.column`, a Redis key, a key pattern, or a route. Sizes are bytes, ratios 0 to 1.
+    `public.table.column`, a Redis key, a key pattern, a route, a file, a line of code, or the code of
+    a finding where the thing has no name of its own. Sizes are bytes, ratios 0 to 1.
     """
 
     kind: FaultKind

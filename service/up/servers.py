@@ -20,6 +20,8 @@ if TYPE_CHECKING:
     from service.up.supervisor import Supervisor
 
 SITE_ACCESS_LOG = "sample-site-access.log"
+SITE_PERFORMANCE_LOG = "sample-site-performance.log"
+SITE_MEDIA = "sample-site-media"
 LEDGER_DATABASE = "maintenance"
 SITE_DATABASE = "library"
 POSTGRES, BROKER, SITE_REDIS = "postgres", "valkey", "valkey-site"
@@ -72,6 +74,8 @@ class Servers:
     site_database_url: str = ""
     site_redis_url: str = ""
     site_access_log: Path = Path()
+    site_performance_log: Path = Path()
+    site_media: Path = Path()
     site_port: int = 0
     embedded: list[EmbeddedServer] = field(default_factory=list)
     has_own_database: bool = False
@@ -83,6 +87,8 @@ class Servers:
             values["SITE_DATABASE_URL"] = self.site_database_url
             values["SITE_REDIS_URL"] = self.site_redis_url
             values["SITE_ACCESS_LOG"] = str(self.site_access_log)
+            values["SITE_PERFORMANCE_LOG"] = str(self.site_performance_log)
+            values["SITE_MEDIA"] = str(self.site_media)
             from service.sample_site import server_configuration  # noqa: PLC0415 - only with a site
 
             values |= {name: str(path) for name, path in server_configuration.FILES.items()}
@@ -122,6 +128,8 @@ def start_servers(state: StateFolder, supervisor: "Supervisor", with_site: bool)
     if with_site:
         servers.site_redis_url = _start_valkey(state, supervisor, servers, SITE_REDIS, "site")
         servers.site_access_log = state.path / SITE_ACCESS_LOG
+        servers.site_performance_log = state.path / SITE_PERFORMANCE_LOG
+        servers.site_media = state.path / SITE_MEDIA
         servers.site_port = free_port()
     return servers
 

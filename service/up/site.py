@@ -5,7 +5,14 @@ from datetime import UTC, date, datetime
 from pathlib import Path
 
 from maintenance.core.redaction import redact
-from service.sample_site import access_log, history, pages, server_configuration
+from service.sample_site import (
+    access_log,
+    history,
+    media,
+    pages,
+    performance_log,
+    server_configuration,
+)
 from service.sample_site.builder import build
 from service.sample_site.errors import SampleSiteError
 from service.sample_site.truth import Truth
@@ -48,7 +55,11 @@ def ensure_site(
         raise UpRefused(f"The sample site cannot be built: {redact(str(error))}") from None
     day = date.fromisoformat(truth.as_of)
     access_log.write(servers.site_access_log, day, truth.seed)
-    history.plant(datetime.now(UTC), truth.seed)
+    now = datetime.now(UTC)
+    history.plant(now, truth.seed)
+    performance_log.write(servers.site_performance_log, now, truth.seed)
+    covers = media.names_in_use(servers.site_database_url)
+    media.write(servers.site_media, covers, now, truth.seed)
     truth = replace(
         truth,
         faults=(
@@ -57,6 +68,8 @@ def ensure_site(
             *server_configuration.faults(),
             *history.faults(),
             *pages.faults(),
+            *performance_log.faults(),
+            *media.faults(covers),
         ),
         decoys=(
             *truth.decoys,
@@ -64,6 +77,8 @@ def ensure_site(
             *server_configuration.decoys(),
             *history.decoys(),
             *pages.decoys(),
+            *performance_log.decoys(),
+            *media.decoys(covers),
         ),
     )
     truth.write(path)

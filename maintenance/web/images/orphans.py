@@ -233,6 +233,7 @@ def _report(name: str, target: MediaTarget, look: Look, outcomes: tuple[Outcome,
 
 def _findings(name: str, target: MediaTarget, look: Look) -> Iterator[Finding]:
     if look.orphan_count:
+        names = [printable(file.name) for file in _largest(look)]
         doubtful = look.share_ratio > target.orphan_share_limit_ratio
         doubt = (
             " That is so many that a query may have forgotten something: check references first."
@@ -246,12 +247,14 @@ def _findings(name: str, target: MediaTarget, look: Look) -> Iterator[Finding]:
             sentence=(
                 f"{counted(look.orphan_count, 'file')}, {bytes_in_words(look.orphan_bytes)} or"
                 f" {percent(look.share_ratio)} of those that could be judged,"
-                f" {'is' if look.orphan_count == 1 else 'are'} named by no row.{doubt}"
+                f" {'is' if look.orphan_count == 1 else 'are'} named by no row, the largest first:"
+                f" {listed(names, 3)}.{doubt}"
             ),
             evidence={
                 "orphans": look.orphan_count,
                 "orphans_bytes": look.orphan_bytes,
                 "share_ratio": look.share_ratio,
+                "names": names,
             },
             advice=(
                 "Look through the list; what is in use otherwise belongs into orphan_exceptions."
@@ -274,8 +277,12 @@ def _findings(name: str, target: MediaTarget, look: Look) -> Iterator[Finding]:
         )
 
 
+def _largest(look: Look) -> list[MediaFile]:
+    return sorted(look.orphans, key=lambda file: (-file.size_bytes, file.name))[:NAMES_SHOWN]
+
+
 def _tables(look: Look) -> Iterator[Table]:
-    largest = sorted(look.orphans, key=lambda file: (-file.size_bytes, file.name))[:NAMES_SHOWN]
+    largest = _largest(look)
     if largest:
         yield Table.of(
             "Largest files that no row names",
