@@ -51,7 +51,8 @@ COMPARISONS: Mapping[str, tuple[Mapping[str, Any], Sequence[str]]] = {
     ),
     "without the unique key": (
         {"without": "unique key"},
-        ("leader stopped: recording", "leader stopped: published", "beat killed: published") * 4,
+        ("schedules restored from before", "leader stopped: recording", "beat killed: published")
+        * 4,
     ),
     "without the fence": (
         {"without": "fence"},

@@ -188,6 +188,27 @@ def _edit(fire: Fire) -> None:
             time.sleep(fire.random.uniform(3.0, 4.0))
 
 
+def _set_cursors_back(fire: Fire) -> None:
+    """Let the table of schedules be as it was ten seconds ago, as after a restore of it alone."""
+    from django.db.models import F
+    from django_celery_beat.models import PeriodicTask
+
+    from maintenance.models import Run
+
+    fire.point = "schedule.set_back"
+    names = [f"marks on {target}" for target in ("library", "archive", "museum")]
+    before = Run.objects.filter(schedule__in=names).count()
+    fire.fault_at = time.time()
+    PeriodicTask.objects.filter(name__in=names).update(
+        last_run_at=F("last_run_at") - timedelta(seconds=10)
+    )
+    eventually(
+        lambda: Run.objects.filter(schedule__in=names).count() >= before + len(names),
+        30,
+        "slots are settled again",
+    )
+
+
 def _no_backlog(fire: Fire) -> bool:
     return bool(fire.notes["backlog"] <= 1)
 
@@ -219,4 +240,5 @@ KINDS = (
     Kind("task renamed", CHANGED, _rename, ("I1", "I4"), _renaming_is_told),
     *(_migrate_at(point) for point in ("worker.claimed", "beat.published")),
     Kind("schedule edited", EDITED, _edit, ("I1", "I2", "I3")),
+    Kind("schedules restored from before", EDITED, _set_cursors_back, ("I1", "I2", "I3")),
 )

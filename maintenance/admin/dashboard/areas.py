@@ -49,7 +49,12 @@ AREAS: tuple[Area, ...] = (
     Area(_("Database caching"), ("review_database_cache_hit_ratio",)),
     Area(
         _("Growth and capacity"),
-        ("review_database_growth", "review_capacity", "assess_scaling"),
+        (
+            "review_database_growth",
+            "sample_database_load",
+            "review_capacity",
+            "assess_scaling",
+        ),
         is_plural=True,
     ),
     Area(
