@@ -20,6 +20,13 @@ RUN_NOW = "/admin/maintenance/run/run-now/"
 LogIn = Callable[[str], Client]
 
 
+@pytest.fixture(autouse=True)
+def roles(db: None) -> None:
+    """Tests that truncate all tables take away what the migration made."""
+    with connection.schema_editor() as editor:
+        ROLES._make_roles(apps, editor)
+
+
 @pytest.fixture
 def log_in() -> LogIn:
     """Log in a member of staff who is in one group and has nothing else."""

@@ -59,7 +59,8 @@ class Site:
             ("SITE_ACCESS_LOG", str(log)),
         ):
             text = text.replace(f"env:{name}", value)
-        self.settings = {**tomllib.loads(text), "hook_modules": []}
+        # The log of the profiler is another source, which this site does not have.
+        self.settings = {**tomllib.loads(text), "hook_modules": [], "performance_log": ""}
         self.database_url = database_url
         self.redis_url = redis_url
 

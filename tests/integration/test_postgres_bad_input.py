@@ -15,6 +15,7 @@ import pytest
 
 import maintenance.tasks.postgres  # noqa: F401 - registers the tasks
 from maintenance.conf import DatabaseTarget, Thresholds, configuration
+from maintenance.core import accepted_targets
 from maintenance.core.errors import MaintenanceError, MissingRights, Skipped, TargetUnavailable
 from maintenance.core.job import Job
 from maintenance.core.registry import TargetKind, TaskSpec, all_tasks
@@ -36,6 +37,12 @@ THRESHOLDS = Thresholds(minimum_bloat_bytes=64 * 1024)
 IMPATIENT_SECONDS = 0.001
 
 TASKS = [spec for spec in all_tasks() if spec.target_kind is TargetKind.DATABASE]
+
+
+@pytest.fixture(autouse=True)
+def no_accepted_targets(monkeypatch: pytest.MonkeyPatch) -> None:
+    """There is no ledger here, in which somebody could have accepted a target."""
+    monkeypatch.setattr(accepted_targets, "configuration_in_force", configuration)
 
 
 def analyze(target: DatabaseTarget, name: str) -> Report:

@@ -111,6 +111,11 @@ IN_SERVERS = set(FaultKind) - {
     FaultKind.TOO_FEW_WORKERS,
     FaultKind.LOOSE_TARGET,
     FaultKind.MISCONFIGURED_SERVER,
+    FaultKind.OVERSIZED_IMAGE,
+    FaultKind.HARMFUL_IMAGE,
+    FaultKind.ORPHANED_FILE,
+    FaultKind.REPEATED_QUERY,
+    FaultKind.CARELESS_STATIC_FILES,
 }
 
 
