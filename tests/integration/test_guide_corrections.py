@@ -122,13 +122,14 @@ def test_only_and_defer_fetch_what_they_say_and_refuse_fields_of_others() -> Non
 
 
 def test_the_printed_logging_is_a_valid_configuration(tmp_path: Path) -> None:
+    as_printed = {"version": 1, "disable_existing_loggers": False}
     handler = {"level": "INFO", "class": "logging.FileHandler"}
     missing = {**handler, "filename": str(tmp_path / "missing" / "performance.log")}
     made = {**handler, "filename": str(tmp_path / "performance.log"), "delay": True}
 
     with pytest.raises(ValueError, match="performance"):
-        logging.config.dictConfig({"version": 1, "handlers": {"performance": missing}})
-    logging.config.dictConfig({"version": 1, "handlers": {"performance": made}})
+        logging.config.dictConfig({**as_printed, "handlers": {"performance": missing}})
+    logging.config.dictConfig({**as_printed, "handlers": {"performance": made}})
 
 
 # --- SQL of the guide -------------------------------------------------------------------------
