@@ -8,7 +8,7 @@ import psycopg2
 
 from faults.clocks import ASLEEP
 from faults.fire import Fire, Kind
-from faults.stack import WORKERS, eventually
+from faults.stack import BEATS, WORKERS, eventually
 
 DOUBLED = "duplicate delivery (visibility timeout < run time)"
 POISON = "poison task (dies every time)"
@@ -189,7 +189,7 @@ def _edit(fire: Fire) -> None:
 
 
 def _set_cursors_back(fire: Fire) -> None:
-    """Let the table of schedules be as it was ten seconds ago, as after a restore of it alone."""
+    """Let beats find the table of schedules as it was ten seconds ago, as after a restore of it alone."""
     from django.db.models import F
     from django_celery_beat.models import PeriodicTask
 
@@ -197,11 +197,14 @@ def _set_cursors_back(fire: Fire) -> None:
 
     fire.point = "schedule.set_back"
     names = [f"marks on {target}" for target in ("library", "archive", "museum")]
+    for name in BEATS:
+        fire.kill(fire.stack.nodes[name])
     before = Run.objects.filter(schedule__in=names).count()
-    fire.fault_at = time.time()
     PeriodicTask.objects.filter(name__in=names).update(
         last_run_at=F("last_run_at") - timedelta(seconds=10)
     )
+    fire.fault_at = time.time()
+    fire.stack.heal()
     eventually(
         lambda: Run.objects.filter(schedule__in=names).count() >= before + len(names),
         30,
