@@ -5,15 +5,9 @@ browser of somebody whose permissions come from a group does, and as Prometheus 
 at every hour, all else about every day, for more than a year.
 """
 
-import json
-import os
-import subprocess
-import sys
-import tempfile
-from pathlib import Path
 from typing import Any
 
-from bench.server import postgres_server
+from bench.own_ledger import figures_of
 
 RUNS = 1_000_000
 PAGES = 30
@@ -75,30 +69,15 @@ def rows() -> list[dict[str, Any]]:
 
 def measure() -> dict[str, Any]:
     """Return the figures by name."""
-    with (
-        postgres_server() as server,
-        tempfile.TemporaryDirectory(prefix="bench-dashboard-") as state,
-    ):
-        server.ensure_database("ledger")
-        environment = {
-            **os.environ,
-            "DJANGO_SETTINGS_MODULE": "service.settings",
-            "DATABASE_URL": server.url("ledger"),
-            "MAINTENANCE_STATE": state,
-            "MAINTENANCE_CONFIG": str(_configuration(Path(state))),
-            "BENCH_TOKEN": "0123456789abcdef" * 2,
-        }
-        done = subprocess.run(
-            [sys.executable, "-m", "bench.dashboard_process", str(RUNS), str(PAGES)],
-            env=environment,
-            stdout=subprocess.PIPE,
-            check=True,
-        )
-    figures: dict[str, Any] = json.loads(done.stdout.splitlines()[-1])
-    return figures
+    return figures_of(
+        "bench.dashboard_process",
+        *(RUNS, PAGES),
+        configuration=_configuration(),
+        environment={"BENCH_TOKEN": "0123456789abcdef" * 2},
+    )
 
 
-def _configuration(folder: Path) -> Path:
+def _configuration() -> str:
     bodies = {
         "databases": 'url = "postgres://db.example/site"',
         "redis": 'url = "redis://cache.example/0"\nrole = "cache"',
@@ -113,9 +92,7 @@ def _configuration(folder: Path) -> Path:
         for number in range(count)
     ]
     access = '[access]\nmetrics = "env:BENCH_TOKEN"\nread = "env:BENCH_TOKEN"\n'
-    path = folder / "maintenance.toml"
-    path.write_text("\n".join([access, *sections]))
-    return path
+    return "\n".join([access, *sections])
 
 
 def _row(name: str, value: float, unit: str, limit: float, peer: str = "") -> dict[str, Any]:

@@ -4,9 +4,7 @@ import json
 import logging
 import os
 import re
-import statistics
 import sys
-import time
 from pathlib import Path
 from typing import Any
 
@@ -144,6 +142,8 @@ def _ask(pages: int) -> dict[str, Any]:
     from django.contrib.staticfiles import finders
     from django.test import Client
 
+    from bench.timed_pages import timed
+
     group = Group.objects.create(name="bench")
     group.permissions.set(Permission.objects.filter(content_type__app_label="maintenance"))
     person = User.objects.create_user("bench", is_staff=True)
@@ -161,34 +161,11 @@ def _ask(pages: int) -> dict[str, Any]:
     found = [path for path in map(finders.find, files) if isinstance(path, str)]
     weights = [Path(path).stat().st_size for path in found]
     return {
-        "all": _timed(browser, "/admin/maintenance/", pages),
-        "one": _timed(browser, "/admin/maintenance/?target=brokers_3", pages),
-        "metrics": _timed(program, "/metrics", pages),
-        "api": _timed(program, "/api/v1/runs/", pages),
+        "all": timed(browser, "/admin/maintenance/", pages),
+        "one": timed(browser, "/admin/maintenance/?target=brokers_3", pages),
+        "metrics": timed(program, "/metrics", pages),
+        "api": timed(program, "/api/v1/runs/", pages),
         "static_kb": sum(weights) / 1000,
-    }
-
-
-def _timed(client: Any, url: str, pages: int) -> dict[str, float]:
-    from django.db import connection
-    from django.test.utils import CaptureQueriesContext
-
-    seconds = []
-    for _ in range(pages + 3):
-        begin = time.perf_counter()
-        answer = client.get(url)
-        seconds.append(time.perf_counter() - begin)
-        if answer.status_code != 200:
-            raise RuntimeError(f"{url} answered {answer.status_code}.")
-    with CaptureQueriesContext(connection) as queries:
-        client.get(url)
-    for query in queries:
-        print(f"{float(query['time']) * 1000:8.1f} ms  {query['sql'][:150]!r}", file=sys.stderr)
-    return {
-        "ms": statistics.median(seconds[3:]) * 1000,
-        "queries": len(queries),
-        "query_ms": sum(float(query["time"]) for query in queries) * 1000,
-        "kb": len(answer.content) / 1000,
     }
 
 

@@ -6,15 +6,9 @@ tenth of them older than the retention, each with its report, and the list's fir
 a browser does. Last, the retention deletes the tenth, while another process goes on with runs.
 """
 
-import json
-import os
-import subprocess
-import sys
-import tempfile
-from pathlib import Path
 from typing import Any
 
-from bench.server import postgres_server
+from bench.own_ledger import figures_of
 
 RUNS = 500
 PAST_RUNS = 1_000_000
@@ -68,33 +62,12 @@ def rows() -> list[dict[str, Any]]:
 
 def measure(runs: int, past_runs: int, old_runs: int, pages: int) -> dict[str, Any]:
     """Return the figures by name."""
-    with (
-        postgres_server(**DURABLE) as server,
-        tempfile.TemporaryDirectory(prefix="bench-ledger-") as state,
-    ):
-        server.ensure_database("ledger")
-        environment = {
-            **os.environ,
-            "DJANGO_SETTINGS_MODULE": "service.settings",
-            "DATABASE_URL": server.url("ledger"),
-            "MAINTENANCE_STATE": state,
-            "MAINTENANCE_CONFIG": str(_configuration(Path(state))),
-        }
-        numbers = map(str, (runs, past_runs, old_runs, pages))
-        done = subprocess.run(
-            [sys.executable, "-m", "bench.ledger_process", *numbers],
-            env=environment,
-            stdout=subprocess.PIPE,
-            check=True,
-        )
-    figures: dict[str, Any] = json.loads(done.stdout.splitlines()[-1])
-    return figures
-
-
-def _configuration(folder: Path) -> Path:
-    path = folder / "maintenance.toml"
-    path.write_text('[databases.site]\nalias = "default"\n')
-    return path
+    return figures_of(
+        "bench.ledger_process",
+        *(runs, past_runs, old_runs, pages),
+        configuration='[databases.site]\nalias = "default"\n',
+        settings=DURABLE,
+    )
 
 
 def _row(name: str, value: float, unit: str, limit: float, peer: str = "") -> dict[str, Any]:

@@ -122,31 +122,16 @@ def _fill(past_runs: int, old_runs: int) -> None:
 def _list(pages: int) -> dict[str, float]:
     """Ask for the list's first page as a person's browser does."""
     from django.contrib.auth import get_user_model
-    from django.db import connection
     from django.test import Client
-    from django.test.utils import CaptureQueriesContext
     from django.urls import reverse
+
+    from bench.timed_pages import timed
 
     person = get_user_model().objects.create_superuser("bench", "bench@example.org", "bench")
     client = Client(headers={"host": "localhost"})
     client.force_login(person)
-    url = reverse("admin:maintenance_run_changelist")
-    seconds = []
-    for _ in range(pages + 3):
-        begin = time.perf_counter()
-        answer = client.get(url)
-        seconds.append(time.perf_counter() - begin)
-        if answer.status_code != 200:
-            raise RuntimeError(f"The list answered {answer.status_code}.")
-    with CaptureQueriesContext(connection) as queries:
-        client.get(url)
-    for query in queries:
-        print(f"{float(query['time']) * 1000:8.1f} ms  {query['sql'][:150]}", file=sys.stderr)
-    return {
-        "page_ms": statistics.median(seconds[3:]) * 1000,
-        "page_queries": len(queries),
-        "page_query_ms": sum(float(query["time"]) for query in queries) * 1000,
-    }
+    page = timed(client, reverse("admin:maintenance_run_changelist"), pages)
+    return {f"page_{name}": page[name] for name in ("ms", "queries", "query_ms")}
 
 
 def _retention(old_runs: int) -> dict[str, Any]:

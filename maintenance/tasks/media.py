@@ -37,7 +37,8 @@ def report_orphaned_media(job: Job[MediaTarget, NoOptions]) -> Report:
     """Name media files that no row names, and rows whose file is not there."""
     from maintenance.web.images import orphans
 
-    return orphans.report_orphaned_media(_resolved(job), _names_of(job.target.resolved()))
+    job = _resolved(job)
+    return orphans.report_orphaned_media(job, _names_of(job.target))
 
 
 @maintenance_task(
@@ -52,7 +53,8 @@ def remove_orphaned_media(job: Job[MediaTarget, DryRunOption]) -> Report:
     """Delete media files that no row names; cannot be undone."""
     from maintenance.web.images import orphans
 
-    return orphans.remove_orphaned_media(_resolved(job), _names_of(job.target.resolved()))
+    job = _resolved(job)
+    return orphans.remove_orphaned_media(job, _names_of(job.target))
 
 
 def _resolved(job: Job[TargetT, OptionsT]) -> Job[TargetT, OptionsT]:
