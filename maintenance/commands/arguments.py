@@ -27,7 +27,7 @@ class OutputChoice:
     @classmethod
     def of(cls, options: dict[str, Any]) -> "OutputChoice":
         """Check what was given. Raises ``UnknownName`` and ``InvalidOptions``."""
-        format_name = renderer(options["format"]).name
+        format_name = "json" if options.get("json") else renderer(options["format"]).name
         given = options["output"]
         if given in {None, "-"}:
             return cls(format_name, None)
@@ -44,16 +44,22 @@ class OutputChoice:
 
 
 def add_output_arguments(parser: argparse.ArgumentParser) -> None:
-    """Add ``--format`` and ``--output``."""
+    """Add ``--format``, ``--json`` and ``--output``."""
     parser.add_argument(
         "--format",
         default="text",
         metavar="FORMAT",
         help=f"{', '.join(FORMATS)}; default text. JSON is one document, alone on standard output.",
     )
+    add_json_argument(parser)
     parser.add_argument(
         "--output", metavar="FILE", help="Write the report to FILE instead of standard output."
     )
+
+
+def add_json_argument(parser: argparse.ArgumentParser) -> None:
+    """Add ``--json``."""
+    parser.add_argument("--json", action="store_true", help="The same as --format json.")
 
 
 def add_fail_on_argument(parser: argparse.ArgumentParser) -> None:

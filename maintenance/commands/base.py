@@ -14,7 +14,7 @@ from django.core.management.base import (
     DjangoHelpFormatter,
     SystemCheckError,
 )
-from django.core.management.color import Style
+from django.core.management.color import Style, no_style
 
 from maintenance.commands import usage
 from maintenance.commands.arguments import OutputChoice
@@ -43,6 +43,13 @@ class MaintenanceCommand(BaseCommand, ABC):
     examples: ClassVar[Sequence[str]] = ()
     _forced_colour = False
 
+    def __init__(self, *args: Any, **options: Any) -> None:
+        """Leave colours out where the environment has ``NO_COLOR`` (no-color.org)."""
+        super().__init__(*args, **options)
+        if os.environ.get("NO_COLOR"):
+            self.style = no_style()
+            self.stderr.style_func = None
+
     def add_own_arguments(self, parser: CommandParser) -> None:
         """Add the command's arguments."""
 
@@ -62,7 +69,7 @@ class MaintenanceCommand(BaseCommand, ABC):
         """Add the command's arguments; see :meth:`add_own_arguments`."""
         # The parser then raises a mistake instead of burying its sentence under the usage text.
         parser.called_from_command_line = False
-        self._parser = parser
+        self.parser = parser
         self.add_own_arguments(parser)
 
     def run_from_argv(self, argv: list[str]) -> None:
@@ -70,7 +77,7 @@ class MaintenanceCommand(BaseCommand, ABC):
         try:
             super().run_from_argv(argv)
         except CommandError as mistake:  # from the parser: the rest is caught where it happens
-            self._refuse(usage.sentence(self._parser, str(mistake)))
+            self._refuse(usage.sentence(self.parser, str(mistake)))
         except BrokenPipeError:
             # The reader (head, less) has seen enough. Python would complain once more at exit.
             os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
@@ -107,7 +114,7 @@ class MaintenanceCommand(BaseCommand, ABC):
 
     def publish(self, publication: Publication, choice: OutputChoice) -> None:
         """Print or save a publication; what a file got is said on standard error."""
-        emit(publication, choice, self.stdout, self._colours)
+        emit(publication, choice, self.stdout, self.colours)
         if choice.path is not None:
             self.note(f"{publication.summary} Written to {choice.path}.")
 
@@ -125,7 +132,7 @@ class MaintenanceCommand(BaseCommand, ABC):
         self, render: Callable[[int], str], summary: str, choice: OutputChoice
     ) -> None:
         """Print or save text that ``render`` makes for a width in cells."""
-        emit_text(render, choice, self.stdout, self._colours)
+        emit_text(render, choice, self.stdout, self.colours)
         if choice.path is not None:
             self.note(f"{summary} Written to {choice.path}.")
 
@@ -143,7 +150,8 @@ class MaintenanceCommand(BaseCommand, ABC):
             self.publish(listing.publication(), choice)
 
     @property
-    def _colours(self) -> Style | None:
+    def colours(self) -> Style | None:
+        """The style of verdicts, ``None`` where colour is unwanted."""
         # Django decides on colour by the process's output; this one may go elsewhere.
         return self.style if self._forced_colour or self.stdout.isatty() else None
 

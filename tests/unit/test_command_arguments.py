@@ -9,6 +9,8 @@ from django.core.management.base import CommandError, CommandParser
 
 from maintenance.commands import arguments, usage
 from maintenance.commands.arguments import OutputChoice
+from maintenance.commands.completion import places
+from maintenance.commands.crew import SUBCOMMANDS
 from maintenance.commands.errors import explained
 from maintenance.core.errors import InvalidOptions, TargetUnavailable, UnknownName
 from maintenance.core.findings import Severity
@@ -31,7 +33,7 @@ def mistake(*words: str) -> str:
         (["reports", "shw"], 'Unknown subcommand "shw". Did you mean "show"?'),
         (
             [],
-            "Name a subcommand: calendar, cancel, diagnose, list, proof, recommend, reports, run, runs, schedules. See --help.",
+            f"Name a subcommand: {', '.join(sorted(each.name for each in SUBCOMMANDS))}. See --help.",
         ),
         (["reports"], "Name a subcommand: diff, list, show. See --help."),
         (["runs", "--stte", "x"], 'Unknown option "--stte". Did you mean "--state"?'),
@@ -123,3 +125,21 @@ def test_the_suggestion_knows_the_options_of_every_level() -> None:
     assert usage.sentence(parser, "Error: unrecognized arguments: --distan") == (
         'Unknown option "--distan". Did you mean "--distant"?'
     )
+
+
+def test_every_subcommand_prints_json_and_only_the_completion_has_none() -> None:
+    found = places(Command().create_parser("manage.py", "maintenance"), {}, ())
+    leaves = [place for place in found if place.path and place.path != ("reports",)]
+
+    without = {place.path for place in leaves if "--json" not in place.options}
+
+    assert without == {("completion",)}
+
+
+def test_colours_stay_away_where_the_environment_asks_for_that(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setenv("NO_COLOR", "")  # empty means nothing: no-color.org
+    assert Command(force_color=True).style.ERROR("x") != "x"
+    monkeypatch.setenv("NO_COLOR", "1")
+    assert Command(force_color=True).style.ERROR("x") == "x"

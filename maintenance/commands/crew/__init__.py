@@ -3,6 +3,7 @@
 from maintenance.commands.crew import (
     calendar,
     cancel,
+    completion,
     diagnose,
     list_tasks,
     proof,
@@ -11,20 +12,25 @@ from maintenance.commands.crew import (
     run_task,
     runs,
     schedules,
+    tail,
 )
 from maintenance.commands.crew.subcommand import Subcommand
 
 SUBCOMMANDS: tuple[Subcommand, ...] = (
     list_tasks.SUBCOMMAND,
     run_task.SUBCOMMAND,
+    run_task.PLAN,
     runs.SUBCOMMAND,
     cancel.SUBCOMMAND,
+    tail.SUBCOMMAND,
+    reports.REPORT,
     reports.SUBCOMMAND,
     schedules.SUBCOMMAND,
     calendar.SUBCOMMAND,
     proof.SUBCOMMAND,
     recommend.SUBCOMMAND,
     diagnose.SUBCOMMAND,
+    completion.SUBCOMMAND,
 )
 
 __all__ = ["SUBCOMMANDS", "Subcommand"]

@@ -1,11 +1,13 @@
 """``maintenance cancel``: end a run that waits, and stop one that is at work."""
 
 import argparse
+import json
 from typing import Any
 
 from maintenance.commands.base import MaintenanceCommand
 from maintenance.commands.crew.find_runs import run_named
 from maintenance.commands.crew.person import person_at_the_terminal
+from maintenance.commands.crew.runs import run_row
 from maintenance.commands.crew.subcommand import Subcommand
 from maintenance.commands.crew.watching import StillGoing, watch
 from maintenance.commands.exit_codes import ExitCode
@@ -20,8 +22,9 @@ PATIENCE_SECONDS = 10.0
 def cancel(command: MaintenanceCommand, options: dict[str, Any]) -> ExitCode:
     """Ask the run to stop, wait for that, and print how it ended."""
     run = run_named(options["run"])
+    as_json = options["json"]
     if run.is_finished:
-        command.stdout.write(f"{run} ({run.id}) has ended already: {run.state}.")
+        _tell(command, run, f"{run} ({run.id}) has ended already: {run.state}.", as_json)
         return ExitCode.HEALTHY
     document = ledger.request_cancel(run, person_at_the_terminal())
     if document is not None:
@@ -29,10 +32,16 @@ def cancel(command: MaintenanceCommand, options: dict[str, Any]) -> ExitCode:
     try:
         run = watch(run, command.stderr.write, PATIENCE_SECONDS)
     except StillGoing:
-        command.stdout.write(_still_there(Run.objects.get(id=run.id)))
+        run = Run.objects.get(id=run.id)
+        _tell(command, run, _still_there(run), as_json)
         return ExitCode.NOT_MEASURED
-    command.stdout.write(f"{run} ({run.id}) is {run.state}. {run.reason}".strip())
+    _tell(command, run, f"{run} ({run.id}) is {run.state}. {run.reason}".strip(), as_json)
     return ExitCode.HEALTHY if run.state == RunState.CANCELLED else ExitCode.FINDINGS
+
+
+def _tell(command: MaintenanceCommand, run: Run, sentence: str, as_json: bool) -> None:
+    row = {**run_row(run), "verdict": sentence}
+    command.stdout.write(json.dumps(row, ensure_ascii=False) if as_json else sentence)
 
 
 def _still_there(run: Run) -> str:
@@ -46,6 +55,7 @@ def _add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "run", metavar="RUN", help="Its id, or the first characters; see: maintenance runs"
     )
+    parser.add_argument("--json", action="store_true", help="The run as one JSON object.")
 
 
 SUBCOMMAND = Subcommand(

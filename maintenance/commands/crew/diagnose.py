@@ -21,8 +21,6 @@ from maintenance.runbooks.walk import walk
 
 def diagnose(command: MaintenanceCommand, options: dict[str, Any]) -> ExitCode:
     """Walk one runbook and print it; the exit code is its verdict."""
-    if options["json"]:
-        options = {**options, "format": "json"}
     choice = OutputChoice.of(options)
     fail_on = arguments.fail_on(options)
     runbook = RUNBOOKS[require_known("runbook", options["runbook"], RUNBOOKS)]
@@ -40,7 +38,6 @@ def diagnose(command: MaintenanceCommand, options: dict[str, Any]) -> ExitCode:
 def _add_arguments(parser: argparse.ArgumentParser) -> None:
     names = "; ".join(f"{book.name}: {book.title.lower()}" for book in RUNBOOKS.values())
     parser.add_argument("runbook", metavar="SYMPTOM", help=f"{names}.")
-    parser.add_argument("--json", action="store_true", help="The same as --format json.")
     arguments.add_database_argument(parser)
     arguments.add_fail_on_argument(parser)
     arguments.add_output_arguments(parser)

@@ -37,11 +37,12 @@ def runs_of(task: str | None, target: str | None) -> QuerySet[Run]:
     if task is not None:
         found = found.filter(task=task_named(task).name)
     if target is not None:
-        found = found.filter(target=_known_target(target))
+        found = found.filter(target=known_target(target))
     return found
 
 
-def _known_target(target: str) -> str:
+def known_target(target: str) -> str:
+    """Return the name of a target that is configured, or has a history. Raises ``UnknownName``."""
     if Run.objects.filter(target=target).exists():
         return target
     config = configuration()

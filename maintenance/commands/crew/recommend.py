@@ -1,6 +1,7 @@
 """``maintenance recommend``: a configuration file for this machine and load, each line with its reason."""
 
 import argparse
+import json
 import re
 from collections.abc import Callable, Sequence
 from typing import Any
@@ -41,7 +42,8 @@ def recommend(command: MaintenanceCommand, options: dict[str, Any]) -> ExitCode:
         backends=options["backend"] or (),
     )
     file = Adviser(configuration(), wish).file_for(options["for"])
-    command.publish_body(file.text, f"{file.name} is written.", choice)
+    body = json.dumps({"name": file.name, "text": file.text}) if options["json"] else file.text
+    command.publish_body(body, f"{file.name} is written.", choice)
     return ExitCode.HEALTHY
 
 
@@ -103,6 +105,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     site.add_argument("--static-root", default="", metavar="FOLDER")
     site.add_argument("--media-root", default="", metavar="FOLDER")
     site.add_argument("--backend", action="append", metavar="HOST:PORT", help="May be repeated.")
+    parser.add_argument("--json", action="store_true", help="As JSON, with the name of the file.")
     parser.add_argument("--output", metavar="FILE", help="Write to FILE, not to standard output.")
 
 

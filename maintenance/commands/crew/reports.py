@@ -13,7 +13,9 @@ from maintenance.commands.crew.runs import add_filters, run_item, run_row
 from maintenance.commands.crew.subcommand import Subcommand
 from maintenance.commands.exit_codes import EXPLANATION, ExitCode, of_reports, of_run
 from maintenance.commands.listing import Listing
+from maintenance.core.errors import UnknownName
 from maintenance.core.reports import Report, Table
+from maintenance.models import Run
 from maintenance.reports.diff import Fate, ReportDiff, compare
 from maintenance.reports.diff_text import render_diff, verdict
 from maintenance.reports.formatting import counted
@@ -42,6 +44,19 @@ def show_report(command: MaintenanceCommand, options: dict[str, Any]) -> ExitCod
     here = in_timezone(document, timezone.get_current_timezone())
     command.publish(of_document(here), choice)
     return of_run(document.run.state, document.report, fail_on)
+
+
+def show_newest_or_named(command: MaintenanceCommand, options: dict[str, Any]) -> ExitCode:
+    """Print the report of a run, of the newest one that has a report where none is named.
+
+    Raises ``UnknownName`` where no run has left one.
+    """
+    if options["run"] is None:
+        newest = Run.objects.filter(report__isnull=False).order_by("-finished_at").first()
+        if newest is None:
+            raise UnknownName("There is no report yet. Make one: python manage.py maintenance run")
+        options = {**options, "run": str(newest.id)}
+    return show_report(command, options)
 
 
 def diff_reports(command: MaintenanceCommand, options: dict[str, Any]) -> ExitCode:
@@ -112,14 +127,24 @@ def _add_arguments(parser: argparse.ArgumentParser) -> None:
 
     show = add("show", "One report.")
     show.add_argument("run", metavar="RUN", help=_NAMING)
-    arguments.add_fail_on_argument(show)
-    arguments.add_output_arguments(show)
+    _add_verdict_arguments(show)
 
     diff = add("diff", "What changed between two reports of one task.")
     diff.add_argument("old", metavar="OLD", help=_NAMING)
     diff.add_argument("new", metavar="NEW", help=_NAMING)
-    arguments.add_fail_on_argument(diff)
-    arguments.add_output_arguments(diff)
+    _add_verdict_arguments(diff)
+
+
+def _add_report_arguments(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument(
+        "run", nargs="?", metavar="RUN", help=f"{_NAMING} Default: the newest report."
+    )
+    _add_verdict_arguments(parser)
+
+
+def _add_verdict_arguments(parser: argparse.ArgumentParser) -> None:
+    arguments.add_fail_on_argument(parser)
+    arguments.add_output_arguments(parser)
 
 
 _ACTIONS = {"list": list_reports, "show": show_report, "diff": diff_reports}
@@ -131,4 +156,10 @@ def _run(command: MaintenanceCommand, options: dict[str, Any]) -> ExitCode:
 
 SUBCOMMAND = Subcommand(
     "reports", "List, show and compare what runs had to say.", _add_arguments, _run
+)
+REPORT = Subcommand(
+    "report",
+    "What a run had to say, by default the newest.",
+    _add_report_arguments,
+    show_newest_or_named,
 )

@@ -48,7 +48,8 @@ def run_task(command: MaintenanceCommand, options: dict[str, Any]) -> ExitCode:
                 " broker is back."
             )
         if options["no_wait"]:
-            command.stdout.write(str(run.id))
+            as_json = choice.format_name == "json"
+            command.stdout.write(json.dumps({"run_id": str(run.id)}) if as_json else str(run.id))
             return ExitCode.HEALTHY
     try:
         run = watch(run, command.note, options["timeout"])
@@ -88,7 +89,8 @@ def _task_options(spec: TaskSpec, pairs: Sequence[str], *, dry_run: bool) -> dic
     if dry_run:
         if not spec.has_dry_run:
             raise InvalidOptions(
-                f"{spec.short_name} has no dry run: it changes nothing. Leave out --dry-run."
+                f"{spec.short_name} has no dry run: it changes nothing."
+                f" Just run it: python manage.py maintenance run {spec.short_name}"
             )
         given["dry_run"] = True
     parsed = parse_options(spec.options_type, given)
@@ -121,7 +123,7 @@ def _value(text: str) -> Any:
     return text
 
 
-def _add_arguments(parser: argparse.ArgumentParser) -> None:
+def _add_task_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("task", metavar="TASK", help="See: python manage.py maintenance list")
     parser.add_argument(
         "--target", metavar="TARGET", help="Needed where the task has more than one target."
@@ -132,12 +134,20 @@ def _add_arguments(parser: argparse.ArgumentParser) -> None:
         metavar="NAME=VALUE",
         help="An option of the task; may be given again. Lists and mappings are JSON.",
     )
+
+
+def _add_arguments(parser: argparse.ArgumentParser) -> None:
+    _add_task_arguments(parser)
     parser.add_argument(
         "--dry-run", action="store_true", help="Stop after the plan; change nothing."
     )
     parser.add_argument(
         "--yes", action="store_true", help="Run what can harm a site; needed for such a task only."
     )
+    _add_waiting_arguments(parser)
+
+
+def _add_waiting_arguments(parser: argparse.ArgumentParser) -> None:
     where = parser.add_mutually_exclusive_group()
     where.add_argument(
         "--now", action="store_true", help="Work in this process, without broker or worker."
@@ -158,6 +168,22 @@ def _add_arguments(parser: argparse.ArgumentParser) -> None:
     arguments.add_output_arguments(parser)
 
 
+def _add_plan_arguments(parser: argparse.ArgumentParser) -> None:
+    _add_task_arguments(parser)
+    _add_waiting_arguments(parser)
+
+
+def show_plan(command: MaintenanceCommand, options: dict[str, Any]) -> ExitCode:
+    """Run a task up to its plan and print that; nothing is changed."""
+    return run_task(command, {**options, "dry_run": True, "yes": False})
+
+
 SUBCOMMAND = Subcommand(
     "run", "Run one task by hand and print its report.", _add_arguments, run_task
+)
+PLAN = Subcommand(
+    "plan",
+    "Show what a task would do: its dry run, which changes nothing.",
+    _add_plan_arguments,
+    show_plan,
 )

@@ -16,10 +16,11 @@ class Command(MaintenanceCommand):
     examples: ClassVar = (
         "maintenance list",
         "maintenance run check_disk_space",
-        "maintenance run vacuum_analyze --target default --dry-run",
+        "maintenance plan vacuum_analyze --target default",
         "maintenance runs --state failed",
         "maintenance cancel 3f9a12c4",
-        "maintenance reports show latest:report_table_bloat",
+        "maintenance tail --severity info",
+        "maintenance report latest:report_table_bloat",
         "maintenance schedules",
         "maintenance calendar --days 30",
         "maintenance proof --since 2026-01-01",
