@@ -110,10 +110,13 @@ class Fire:
     # --- doing harm ---------------------------------------------------------------------------
 
     def at(self, point: str, seconds: float = 60.0) -> tuple[Node, dict[str, Any]]:
-        """Wait until a process stands at ``point``; return its node and who it is."""
+        """Wait until a process stands at ``point``; return its node and who it is.
+
+        A node that ends meanwhile is started again, as whatever supervises it would.
+        """
         self.point = point
         self.stack.arm(point)
-        hit = self.stack.hit(point, seconds)
+        hit = self.stack.hit(point, seconds, meanwhile=self._start_dead_nodes)
         self.fault_at = time.time()
         return self.stack.node_of(hit["group"]), hit
 
@@ -149,10 +152,13 @@ class Fire:
         while (waits_for := self._unsettled(due_by)) is not None:
             if time.monotonic() > give_up_at:
                 raise TimeoutError(f"not settled after {self.give_up_seconds:g} s: {waits_for}")
-            for node in self.stack.dead_nodes():
-                self.stack.start(node.name)
+            self._start_dead_nodes()
             time.sleep(LOOK_SECONDS)
         return time.time() - healed_at
+
+    def _start_dead_nodes(self) -> None:
+        for node in self.stack.dead_nodes():
+            self.stack.start(node.name)
 
     def _unsettled(self, due_by: datetime) -> str | None:
         """Return what has not ended of what was due by then; ``None`` where everything has."""

@@ -250,10 +250,17 @@ class Stack:
         """Order the next process that comes to ``point`` (``worker.claimed``) to stop there."""
         (self.points / f"{point}.order").touch()
 
-    def hit(self, point: str, seconds: float = 30.0) -> dict[str, Any]:
-        """Wait until a process stands at ``point``; return who it is."""
+    def hit(
+        self, point: str, seconds: float, meanwhile: Callable[[], None] = lambda: None
+    ) -> dict[str, Any]:
+        """Wait until a process stands at ``point``, calling ``meanwhile`` in between; return who it is."""
         path = self.points / f"{point}.hit"
-        eventually(path.exists, seconds, f"a process reaches {point}")
+
+        def is_there() -> bool:
+            meanwhile()
+            return path.exists()
+
+        eventually(is_there, seconds, f"a process reaches {point}")
         found: dict[str, Any] = json.loads(path.read_text())
         return found
 

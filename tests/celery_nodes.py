@@ -84,6 +84,9 @@ def celery_setup_app(
     from tests.testapp.celery import app
 
     app.finalize()
+    # For threads of web servers, too: whoever asked for Celery's current application before this one was
+    # imported has made one of Celery's own the default.
+    app.set_default()
 
     for name, value in testapp_environment.items():
         monkeypatch.setenv(name, value)
