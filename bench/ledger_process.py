@@ -65,7 +65,7 @@ def main(runs: int, past_runs: int, old_runs: int, pages: int) -> dict[str, Any]
 
 def _one_run(number: int) -> tuple[float, float, float]:
     """Do what the ledger does for a run; return the milliseconds of claim, heartbeat and finish."""
-    from maintenance.core import ledger
+    from maintenance.core import claims, ledger
     from maintenance.core.findings import Finding, Severity
     from maintenance.core.ledger import Origin
     from maintenance.core.registry import task_named
@@ -77,7 +77,7 @@ def _one_run(number: int) -> tuple[float, float, float]:
     report = Report("Bloat", "In order.", (finding,), samples=(Sample("bloat_ratio", 0.1, "a"),))
     run = ledger.create_run(spec, f"target {number % 7}", {}, Origin(Trigger.BEAT))
     moments = [time.perf_counter()]
-    run = ledger.claim(run.id, spec, run.target, {}, "worker@host")
+    run = claims.claim(run.id, spec, run.target, {}, "worker@host")
     moments.append(time.perf_counter())
     ledger.heartbeat(run, phase="public.status", progress_done=1, progress_total=20)
     moments.append(time.perf_counter())

@@ -3,7 +3,7 @@
 from collections.abc import Iterable
 from datetime import timedelta
 
-from maintenance.core import ledger
+from maintenance.core import claims, ledger
 from maintenance.core.findings import Finding, Severity
 from maintenance.core.ledger import Origin
 from maintenance.core.registry import task_named
@@ -34,7 +34,7 @@ def queued_run(
 def running_run(task: str = "check_disk_space", target: str = "local") -> Run:
     """Write a run that a worker has claimed."""
     run = queued_run(task, target)
-    return ledger.claim(run.id, task_named(task), target, {}, WORKER)
+    return claims.claim(run.id, task_named(task), target, {}, WORKER)
 
 
 def finished_run(
@@ -51,7 +51,7 @@ def finished_run(
 ) -> Run:
     """Write a run with its report."""
     waiting = queued_run(task, target, actor=actor, checklist=checklist, age=age)
-    run = ledger.claim(waiting.id, task_named(task), target, {}, WORKER)
+    run = claims.claim(waiting.id, task_named(task), target, {}, WORKER)
     report = Report(title="Report", summary=summary, findings=tuple(findings))
     ledger.finish(run, state, report, reason)
     run.refresh_from_db()

@@ -93,7 +93,7 @@ def _points_of(sql: str) -> tuple[str, str]:
     """Return the point before and the one after a statement; empty where there is none."""
     text = sql.lstrip()
     changes, _where, _condition = text.partition(" WHERE ")
-    return _of_beat(text, changes) if _role == "beat" else _of_worker(text, changes)
+    return _of_beat(text, changes) if _role == "beat" else _of_worker(text)
 
 
 def _of_beat(text: str, changes: str) -> tuple[str, str]:
@@ -106,11 +106,13 @@ def _of_beat(text: str, changes: str) -> tuple[str, str]:
     return "", ""
 
 
-def _of_worker(text: str, changes: str) -> tuple[str, str]:
-    if text.startswith('INSERT INTO "maintenance_storedreport"'):
+def _of_worker(text: str) -> tuple[str, str]:
+    if not text.startswith("UPDATE maintenance_run"):
+        return "", ""
+    if " finished_at = pg_catalog" in text:  # the run has ended, its report is not there yet
         return "", "report_half_written"
-    if changes.startswith('UPDATE "maintenance_run"') and '"started_at" =' in changes:
-        return "", "claiming"
-    if " ".join(text.split()).startswith("UPDATE maintenance_run SET heartbeat_at"):
+    if " started_at = pg_catalog" in text:
+        return "claiming", ""
+    if text.split(maxsplit=4)[3] == "heartbeat_at":
         return "heartbeat", ""
     return "", ""

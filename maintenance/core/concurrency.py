@@ -21,6 +21,11 @@ SHORTEST_WAIT_SECONDS = 2.0
 LONGEST_WAIT_SECONDS = 60.0
 
 
+def has_a_cap(spec: TaskSpec, target: str) -> bool:
+    """Tell whether runs have to be counted before one of ``spec`` on ``target`` may start."""
+    return spec.max_concurrent is not None or _limit_of_target(spec, target) is not None
+
+
 def reason_to_wait(run: Run, spec: TaskSpec) -> str:
     """Say which cap is used up by runs at work; empty where the run may start.
 

@@ -14,7 +14,7 @@ from celery.exceptions import Ignore, Reject, Retry
 from django.db import connection, transaction
 from django.db.models.functions import Now
 
-from maintenance.core import ledger, pings
+from maintenance.core import claims, ledger, pings
 from maintenance.core.errors import Cancelled, LostLease
 from maintenance.core.failures import LEDGER_AWAY
 from maintenance.core.findings import Finding, Severity
@@ -41,7 +41,7 @@ def execute_once(task: "Task[Any, Any]", work: Callable[[], Any]) -> Any:
     except LEDGER_AWAY:
         connection.close()
         raise task.retry(countdown=LEDGER_AWAY_SECONDS, max_retries=None) from None
-    except ledger.NotClaimed as answer:
+    except claims.NotClaimed as answer:
         logger.info("Message for run %s does nothing: %s", task.request.id, answer)
         raise Ignore from None
     if run is None:  # its row is gone: kept for no longer, or never written
@@ -65,7 +65,7 @@ def execute_once(task: "Task[Any, Any]", work: Callable[[], Any]) -> Any:
 
 @transaction.atomic
 def _claim(run_id: uuid.UUID, worker: str) -> Run | None:
-    """Make a run ``running``. Raises :class:`~maintenance.core.ledger.NotClaimed`.
+    """Make a run ``running``. Raises :class:`~maintenance.core.claims.NotClaimed`.
 
     A run whose worker was lost is claimed again: its broker has delivered it again, as its site wants.
     """
@@ -75,15 +75,15 @@ def _claim(run_id: uuid.UUID, worker: str) -> Run | None:
     now = run.ledger_now
     if run.state == RunState.RUNNING:
         if ledger.lease_is_alive(run, now):
-            raise ledger.NotClaimed(f"{run.worker} is at it")
+            raise claims.NotClaimed(f"{run.worker} is at it")
         ledger.note_death(run)
     elif run.state == RunState.FAILED and 0 < run.deaths < ledger.MOST_DEATHS:
         StoredReport.objects.filter(run=run).delete()
         StoredFinding.objects.filter(run=run).delete()
     elif run.state not in (RunState.QUEUED, RunState.SENT):
-        raise ledger.NotClaimed(run.state)
+        raise claims.NotClaimed(run.state)
     if run.deaths >= ledger.MOST_DEATHS:
-        raise ledger.NotClaimed(f"{run.deaths} workers were lost at it")
+        raise claims.NotClaimed(f"{run.deaths} workers were lost at it")
     run.state, run.attempt, run.worker = RunState.RUNNING, run.attempt + 1, worker
     run.started_at = run.heartbeat_at = now
     run.finished_at = run.available_at = None

@@ -34,7 +34,7 @@ class _Request:
 
 
 class _Terminal:
-    """The carrier of a run that nobody delivered: see :class:`maintenance.core.runner.Carrier`."""
+    """The carrier of a run that nobody delivered: see :class:`maintenance.core.progress.Carrier`."""
 
     def __init__(self, run: Run) -> None:
         self.request = _Request(str(run.id), f"{os.getpid()}@{gethostname()}")

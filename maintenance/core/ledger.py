@@ -5,32 +5,28 @@ A run is written as ``queued`` before its message is sent. A worker claims it: t
 is the fence: a worker whose attempt is not the row's any more can change nothing.
 """
 
+import json
 import uuid
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from datetime import datetime, timedelta
 from typing import Any
 
-from django.db import IntegrityError, connection, transaction
+from django.db import connection, transaction
 from django.db.models import Q
-from django.db.models.functions import Now
 from django.utils import timezone
 
-from maintenance.core.concurrency import reason_to_wait
 from maintenance.core.errors import Cancelled, LostLease
 from maintenance.core.ledger_clock import ledger_now
 from maintenance.core.redaction import redact
 from maintenance.core.registry import TaskSpec
 from maintenance.core.report_rows import store_report
 from maintenance.core.reports import FollowUp, Report, ReportDocument, RunFacts
-from maintenance.core.steps import forget_steps, stored_steps
+from maintenance.core.steps import stored_steps
 from maintenance.models import (
     TERMINAL_STATES,
-    Misfire,
-    OverlapPolicy,
     Run,
     RunState,
-    SchedulePolicy,
     StoredReport,
     Trigger,
 )
@@ -94,145 +90,6 @@ def _new_run_fields(
         "actor": origin.actor,
         "queued_at": ledger_now(),
     }
-
-
-class NotClaimed(Exception):
-    """The message needs no work: its run is finished, held by another worker, or not due yet."""
-
-
-class HolderLost(Exception):
-    """The lease of the run's worker has run out, and the run is not to be claimed by another one."""
-
-    def __init__(self, run: Run) -> None:
-        super().__init__(str(run.id))
-        self.run = run
-
-
-class TooLate(Exception):
-    """The run did not start before its deadline."""
-
-    def __init__(self, run: Run) -> None:
-        super().__init__(str(run.id))
-        self.run = run
-
-
-class Overlap(Exception):
-    """Another run of the same task on the same target is at work."""
-
-    def __init__(self, run: Run, other: Run) -> None:
-        super().__init__(str(other.id))
-        self.run = run
-        self.other = other
-
-
-class Waits(Exception):
-    """Runs of others are at work beside which this one may not begin; ``reason`` says which."""
-
-    def __init__(self, run: Run, reason: str) -> None:
-        super().__init__(reason)
-        self.run = run
-        self.reason = reason
-
-
-_CLAIMED_FIELDS = (
-    "state",
-    "attempt",
-    "worker",
-    "resource",
-    "started_at",
-    "heartbeat_at",
-    "finished_at",
-    "available_at",
-    "reason",
-    "phase",
-    "progress_done",
-    "progress_total",
-    "failures",
-    "deaths",
-)
-
-
-def claim(
-    run_id: uuid.UUID, spec: TaskSpec, target: str, options: Mapping[str, Any], worker: str
-) -> Run:
-    """Make a run ``running`` for ``worker`` and count an attempt.
-
-    A message sent by application code has no row yet: it is written here. A run whose lease has run
-    out is taken over, which counts a death. Raises :class:`NotClaimed` for a message that must do
-    nothing, :class:`Overlap` where another run holds the same task and target, :class:`TooLate` for a
-    run that has not started before its deadline, :class:`Waits` where another task holds what this one
-    needs or as many runs are at work as may be, and :class:`HolderLost` where the run ends because its
-    worker was lost.
-    """
-    try:
-        try:
-            return _claim(run_id, spec, options, worker)
-        except Run.DoesNotExist:
-            admit(run_id, spec, target, options)
-            return _claim(run_id, spec, options, worker)
-    except IntegrityError:  # of the index that lets one run of a resource and target be running
-        run = Run.objects.get(id=run_id)
-        at_work = Run.objects.filter(target=run.target, state=RunState.RUNNING)
-        other = at_work.filter(resource=spec.resource_of(options)).first()
-        if other is not None:
-            raise _in_the_way(run, other) from None
-    forget_message(run_id)
-    raise NotClaimed("the other run has just ended")
-
-
-@transaction.atomic
-def _claim(run_id: uuid.UUID, spec: TaskSpec, options: Mapping[str, Any], worker: str) -> Run:
-    run = Run.objects.select_for_update().annotate(ledger_now=Now()).get(id=run_id)
-    now: datetime = run.ledger_now
-    if run.is_finished or (run.state == RunState.RUNNING and lease_is_alive(run, now)):
-        raise NotClaimed(run.state)
-    if run.available_at and run.available_at > now + timedelta(seconds=1):
-        raise NotClaimed("not due before " + run.available_at.isoformat())
-    if run.attempt == 0 and run.deadline_at is not None and run.deadline_at < now:
-        raise TooLate(run)
-    if run.state == RunState.RUNNING:
-        if run.cancel_requested or run.deaths + 1 >= MOST_DEATHS:
-            raise HolderLost(run)
-        note_death(run)
-    reason = reason_to_wait(run, spec)
-    if reason:
-        raise Waits(run, reason)
-    run.state = RunState.RUNNING
-    run.attempt += 1
-    run.worker = worker
-    run.resource = spec.resource_of(options)
-    run.started_at = run.heartbeat_at = now
-    run.finished_at = run.available_at = None
-    run.reason = run.phase = ""
-    run.progress_done, run.progress_total = 0, None
-    run.save(update_fields=_CLAIMED_FIELDS)
-    return run
-
-
-def overdue(run: Run) -> str:
-    """Say that a run has not started before its deadline."""
-    assert run.deadline_at is not None
-    return (
-        f"it had to start by {run.deadline_at:%Y-%m-%d %H:%M:%S %Z}, and no worker took it by then"
-    )
-
-
-def _in_the_way(run: Run, other: Run) -> Overlap | Waits:
-    if other.task == run.task and not _may_wait_for_its_like(run):
-        return Overlap(run, other)
-    reason = (
-        f"{other.short_task} ({other.id}) has the {run.resource} of {run.target or 'the site'} to"
-        f" itself since {other.started_at:%Y-%m-%d %H:%M:%S %Z}"
-    )
-    return Waits(run, reason)
-
-
-def _may_wait_for_its_like(run: Run) -> bool:
-    """Tell whether the schedule of a run wants it to run all the same, later."""
-    willing = Q(overlap__in=[OverlapPolicy.QUEUE_ONE, OverlapPolicy.ALLOW]) | Q(
-        misfire=Misfire.EACH
-    )
-    return SchedulePolicy.objects.filter(willing, row__name=run.schedule).exists()
 
 
 def admit(run_id: uuid.UUID, spec: TaskSpec, target: str, options: Mapping[str, Any]) -> None:
@@ -334,27 +191,37 @@ def finish(run: Run, state: RunState, report: Report, reason: str = "") -> Repor
     """
     reason = redact(reason)
     with transaction.atomic():
-        held = Run.objects.filter(id=run.id, attempt=run.attempt).exclude(state__in=TERMINAL_STATES)
-        if not held.update(
-            state=state,
-            reason=reason,
-            finished_at=Now(),
-            severity=report.severity.value,
-            summary=redact(report.summary),
-            failures=run.failures,
-            deaths=run.deaths,
-        ):
-            raise LostLease(f"Run {run.id} was ended by somebody else; this report is dropped.")
-        run.refresh_from_db()
+        _write_end(run, state, report, reason)
         if state != RunState.SUCCEEDED and not report.outcomes:
             report = replace(report, outcomes=tuple(stored_steps(run).values()))
-        forget_steps(run)
         document = ReportDocument(run_facts(run), report)
         now = run.finished_at or ledger_now()
         store_report(run, document, now)
         if state == RunState.SUCCEEDED and report.follow_up is not None:
             _queue_follow_up(run, report.follow_up, now)
     return document
+
+
+_END = """
+UPDATE maintenance_run SET
+    state = %s, reason = %s, finished_at = pg_catalog.statement_timestamp(), severity = %s, summary = %s,
+    failures = %s, deaths = %s
+WHERE id = %s AND attempt = %s AND state <> ALL (%s)
+RETURNING *
+"""
+
+
+def _write_end(run: Run, state: RunState, report: Report, reason: str) -> None:
+    """End the row, and read it anew into ``run``. Raises ``LostLease``."""
+    values = [state.value, reason, report.severity.value, redact(report.summary)]
+    fence = [run.id, run.attempt, [str(ended) for ended in TERMINAL_STATES]]
+    ended = next(
+        iter(Run.objects.raw(_END, [*values, json.dumps(run.failures), run.deaths, *fence])), None
+    )
+    if ended is None:
+        raise LostLease(f"Run {run.id} was ended by somebody else; this report is dropped.")
+    for field in Run._meta.concrete_fields:
+        setattr(run, field.attname, getattr(ended, field.attname))
 
 
 def _queue_follow_up(run: Run, follow_up: FollowUp, now: datetime) -> None:

@@ -1,40 +1,65 @@
 """A report as rows of the ledger: the whole of it, and what lists and series ask for."""
 
+import json
 from collections.abc import Iterable
 from datetime import datetime
+from typing import Any
+
+from django.db import connection
 
 from maintenance.core.findings import Finding
 from maintenance.core.reports import SCHEMA_VERSION, Report, ReportDocument
-from maintenance.models import SUBJECT_LENGTH, Run, StoredFinding, StoredReport, StoredSample
+from maintenance.models import SUBJECT_LENGTH, Run, StoredFinding, StoredReport
+
+# One statement, because each is a round trip, and most runs write a few rows only.
+_STORE = """
+WITH forgotten AS (
+    DELETE FROM maintenance_runstep WHERE run_id = %(run)s
+), report AS (
+    INSERT INTO maintenance_storedreport (run_id, schema_version, body, state, files, created_at)
+    VALUES (%(run)s, %(schema_version)s, %(body)s, %(state)s, '[]', %(now)s)
+), findings AS (
+    INSERT INTO maintenance_storedfinding (
+        run_id, fingerprint, code, severity, target, subject, sentence, advice, evidence, measured, found_at
+    )
+    SELECT %(run)s, fingerprint, code, severity, %(target)s, subject, sentence, advice, evidence, measured,
+        %(now)s
+    FROM pg_catalog.jsonb_to_recordset(%(findings)s) AS finding (
+        fingerprint text, code text, severity text, subject text, sentence text, advice text,
+        evidence jsonb, measured boolean
+    )
+)
+INSERT INTO maintenance_storedsample (run_id, target, metric, subject, value, measured_at)
+SELECT %(run)s, %(target)s, metric, subject, value, %(now)s
+FROM ROWS FROM (
+    pg_catalog.unnest(%(metrics)s::text[]), pg_catalog.unnest(%(subjects)s::text[]),
+    pg_catalog.unnest(%(values)s::float8[])
+) AS sample (metric, subject, value)
+"""
 
 
 def store_report(run: Run, document: ReportDocument, now: datetime) -> None:
-    """Write the rows of one report: itself, its findings, its samples."""
+    """Write the rows of one report: itself, its findings, its samples; delete the run's steps.
+
+    A report holds what came of the steps. One round trip, whatever the report holds.
+    """
     report = document.report
-    StoredReport.objects.create(
-        run=run,
-        schema_version=SCHEMA_VERSION,
-        body=report.to_json(),
-        state=dict(report.state),
-        created_at=now,
-    )
-    StoredFinding.objects.bulk_create(
-        (_finding_row(run, finding, now) for finding in report.findings), batch_size=500
-    )
-    StoredSample.objects.bulk_create(
-        (
-            StoredSample(
-                run=run,
-                target=run.target,
-                metric=sample.metric,
-                subject=sample.subject[:SUBJECT_LENGTH],
-                value=sample.value,
-                measured_at=now,
-            )
-            for sample in report.samples
-        ),
-        batch_size=1000,
-    )
+    with connection.cursor() as cursor:
+        cursor.execute(
+            _STORE,
+            {
+                "run": run.id,
+                "target": run.target,
+                "now": now,
+                "schema_version": SCHEMA_VERSION,
+                "body": json.dumps(report.to_json()),
+                "state": json.dumps(dict(report.state)),
+                "findings": json.dumps([_finding_fields(run, one) for one in report.findings]),
+                "metrics": [sample.metric for sample in report.samples],
+                "subjects": [sample.subject[:SUBJECT_LENGTH] for sample in report.samples],
+                "values": [sample.value for sample in report.samples],
+            },
+        )
 
 
 def store_short_reports(ended: Iterable[tuple[Run, Report]], now: datetime) -> None:
@@ -56,16 +81,18 @@ def store_short_reports(ended: Iterable[tuple[Run, Report]], now: datetime) -> N
 
 
 def _finding_row(run: Run, finding: Finding, now: datetime) -> StoredFinding:
-    return StoredFinding(
-        run=run,
-        fingerprint=finding.fingerprint(run.target),
-        code=finding.code,
-        severity=finding.severity.value,
-        target=run.target,
-        subject=finding.subject[:SUBJECT_LENGTH],
-        sentence=finding.sentence,
-        advice=finding.advice,
-        evidence=dict(finding.evidence),
-        measured=finding.measured,
-        found_at=now,
-    )
+    fields = _finding_fields(run, finding)
+    return StoredFinding(run=run, target=run.target, found_at=now, **fields)
+
+
+def _finding_fields(run: Run, finding: Finding) -> dict[str, Any]:
+    return {
+        "fingerprint": finding.fingerprint(run.target),
+        "code": finding.code,
+        "severity": finding.severity.value,
+        "subject": finding.subject[:SUBJECT_LENGTH],
+        "sentence": finding.sentence,
+        "advice": finding.advice,
+        "evidence": dict(finding.evidence),
+        "measured": finding.measured,
+    }

@@ -7,9 +7,9 @@ from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import replace
 from traceback import format_exc
-from typing import Any, Protocol, TypeVar
+from typing import Any, TypeVar
 
-from celery.exceptions import BackendError, Ignore, Reject, SoftTimeLimitExceeded
+from celery.exceptions import Ignore, Reject, SoftTimeLimitExceeded
 from django.db import (
     DatabaseError,
     DataError,
@@ -18,11 +18,9 @@ from django.db import (
     connection,
 )
 from django.utils import timezone
-from kombu.exceptions import OperationalError as BrokerError
-from redis.exceptions import RedisError
 
 from maintenance.conf import configuration
-from maintenance.core import ledger, pings
+from maintenance.core import claims, ledger, pings
 from maintenance.core.concurrency import wait_seconds
 from maintenance.core.conditions import (
     like_that_waits,
@@ -39,6 +37,7 @@ from maintenance.core.job import Job
 from maintenance.core.lease import Lease, kept, steady_seconds
 from maintenance.core.limits import reserve_start
 from maintenance.core.options import parse_options
+from maintenance.core.progress import Carrier, LedgerProgress, show
 from maintenance.core.recording import record, run_logger
 from maintenance.core.redaction import redact
 from maintenance.core.registry import TaskSpec
@@ -51,8 +50,6 @@ from maintenance.reports.plain import plain, plain_report
 
 logger = logging.getLogger("maintenance.runner")
 
-#: Progress is written at most this often: a person cannot read faster, a table can be vacuumed so.
-PROGRESS_SECONDS = 0.5
 #: A wait up to this long is a delayed message, which a worker holds in memory. A longer one is a
 #: time on the run's row, from which it is sent when due: it survives restarts and fills no worker.
 LONGEST_HELD_SECONDS = 60.0
@@ -65,11 +62,11 @@ SHORTEST_POSTPONEMENT_SECONDS = 1.0
 
 #: Why a run is not claimed.
 NOT_NOW = (
-    ledger.NotClaimed,
-    ledger.HolderLost,
-    ledger.Overlap,
-    ledger.TooLate,
-    ledger.Waits,
+    claims.NotClaimed,
+    claims.HolderLost,
+    claims.Overlap,
+    claims.TooLate,
+    claims.Waits,
 )
 
 T = TypeVar("T")
@@ -77,57 +74,6 @@ T = TypeVar("T")
 
 class RunFailed(Exception):
     """A run failed for good. Carries the redacted reason, so that no secret reaches a traceback."""
-
-
-class Carrier(Protocol):
-    """What brings a run into a process: a Celery task, or a command that works without a broker."""
-
-    @property
-    def request(self) -> Any:
-        """Something with ``id``, the run's id, and ``hostname``, the worker's name."""
-
-    def update_state(self, *, state: str, meta: dict[str, Any]) -> None:
-        """Show progress to whoever watches the carrier."""
-
-    def retry(
-        self, *, exc: Exception | None = None, countdown: float, max_retries: int | None
-    ) -> Exception:
-        """Return, or raise, what makes the run come again after ``countdown`` seconds."""
-
-
-class LedgerProgress:
-    """Progress that is stored on the run's row and as Celery's PROGRESS state, under its lease."""
-
-    def __init__(self, lease: Lease, task: Carrier) -> None:
-        self._lease = lease
-        self._task = task
-        self._written_at = -PROGRESS_SECONDS
-
-    def update(
-        self, done: int, total: int | None = None, *, phase: str = "", unit: str = ""
-    ) -> None:
-        """Store how far the run is; see :class:`maintenance.core.job.Progress`."""
-        self.check()
-        now = time.monotonic()
-        if now - self._written_at < PROGRESS_SECONDS and done != total:
-            return
-        self._written_at = now
-        _show(self._task, "PROGRESS", {"phase": phase, "done": done, "total": total, "unit": unit})
-        self._lease.renew(
-            phase=phase[:200], progress_done=done, progress_total=total, progress_unit=unit
-        )
-
-    def check(self) -> None:
-        """Raise unless the run is certainly ours, and nobody asked it to stop."""
-        self._lease.check()
-
-
-def _show(task: Carrier, state: str, meta: dict[str, Any]) -> None:
-    """Store a state in Celery's result backend, for watching only: its outage costs nothing."""
-    try:
-        task.update_state(state=state, meta=meta)
-    except (BackendError, BrokerError, RedisError, OSError) as error:
-        logger.warning("Progress could not be shown in Celery: %s", redact(str(error)))
 
 
 def execute(
@@ -139,7 +85,7 @@ def execute(
     again later, and :class:`RunFailed` where it failed for good.
     """
     ended = _execute(task, spec, target, options)
-    _show(task, "SUCCESS", ended)  # the last word after PROGRESS; Celery stores failures itself
+    show(task, "SUCCESS", ended)  # the last word after PROGRESS; Celery stores failures itself
     return ended
 
 
@@ -150,7 +96,7 @@ def _execute(
     try:
         _wait_for_rate_limit(task, spec, run_id, target, options)
         asked_at = steady_seconds()
-        run = ledger.claim(run_id, spec, target, options, task.request.hostname or "")
+        run = claims.claim(run_id, spec, target, options, task.request.hostname or "")
     except LEDGER_AWAY as error:
         # The message may be all there is of this run: it must not end here.
         logger.warning("Run %s waits for the ledger: %s", run_id, redact(str(error)))
@@ -164,11 +110,11 @@ def _execute(
 
 def _without_work(run_id: uuid.UUID, answer: Exception) -> dict[str, Any]:
     """End the message of a run that is not claimed, and the run where that is its end."""
-    if isinstance(answer, ledger.Overlap | ledger.TooLate):
+    if isinstance(answer, claims.Overlap | claims.TooLate):
         return _skip(answer)
-    if isinstance(answer, ledger.Waits):
+    if isinstance(answer, claims.Waits):
         return _wait_for_others(answer)
-    if isinstance(answer, ledger.HolderLost):
+    if isinstance(answer, claims.HolderLost):
         revive(answer.run)
     else:
         logger.info("Message for run %s does nothing: %s", run_id, answer)
@@ -298,9 +244,9 @@ def _checked(spec: TaskSpec, report: Report, *, is_dry_run: bool) -> Report:
     return replace(plain_report(report), state=plain(report.state), follow_up=follow_up)
 
 
-def _skip(refusal: ledger.Overlap | ledger.TooLate) -> dict[str, Any]:
+def _skip(refusal: claims.Overlap | claims.TooLate) -> dict[str, Any]:
     run = refusal.run
-    reason = ledger.overdue(run) if isinstance(refusal, ledger.TooLate) else _overlap(refusal.other)
+    reason = claims.overdue(run) if isinstance(refusal, claims.TooLate) else _overlap(refusal.other)
     return _end(run, RunState.SKIPPED, stop_report(run, RunState.SKIPPED, reason), reason)
 
 
@@ -311,7 +257,7 @@ def _overlap(other: Run) -> str:
     )
 
 
-def _wait_for_others(wait: ledger.Waits) -> dict[str, Any]:
+def _wait_for_others(wait: claims.Waits) -> dict[str, Any]:
     """Let the run come again, unless its like waits already and no person asked for this one.
 
     Its time stands on its row: no worker holds a message for it meanwhile.

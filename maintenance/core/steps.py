@@ -149,8 +149,3 @@ def stored_steps(run: Run) -> dict[str, Outcome]:
     """Return the steps of a run, those of earlier attempts first."""
     rows = RunStep.objects.filter(run=run).order_by("id").values_list("key", "outcome")
     return {key: Outcome.from_json(outcome) for key, outcome in rows}
-
-
-def forget_steps(run: Run) -> None:
-    """Delete the steps of a run that has ended: its report holds what came of them."""
-    RunStep.objects.filter(run=run).delete()

@@ -4,7 +4,7 @@ from datetime import datetime
 
 from django.db.models import Exists, OuterRef, QuerySet
 
-from maintenance.core import ledger
+from maintenance.core import claims, ledger
 from maintenance.core.end_reports import stop_report
 from maintenance.core.errors import LostLease
 from maintenance.core.policies import WAITS_FOR
@@ -55,7 +55,7 @@ def skip_overdue(now: datetime) -> list[tuple[Run, ReportDocument]]:
     overdue = Run.objects.filter(state=RunState.QUEUED, attempt=0, deadline_at__lt=now)
     ended: list[tuple[Run, ReportDocument]] = []
     for run in overdue[:_OVERDUE_PER_LOOK]:
-        reason = ledger.overdue(run)
+        reason = claims.overdue(run)
         report = stop_report(run, RunState.SKIPPED, reason)
         try:
             ended.append((run, ledger.finish(run, RunState.SKIPPED, report, reason)))

@@ -48,11 +48,11 @@ def text(client: Client, query: str = "") -> str:
 
 
 def sampled_run(task: str, target: str, *samples: Sample, days: float = 0.01) -> Run:
-    from maintenance.core import ledger
+    from maintenance.core import claims, ledger
     from maintenance.core.registry import task_named
 
     waiting = queued_run(task, target, age=timedelta(days=days))
-    run = ledger.claim(waiting.id, task_named(task), target, {}, WORKER)
+    run = claims.claim(waiting.id, task_named(task), target, {}, WORKER)
     ledger.finish(run, RunState.SUCCEEDED, Report("R", "Measured.", samples=samples))
     StoredSample.objects.filter(run=run).update(measured_at=waiting.queued_at)
     return run

@@ -9,7 +9,7 @@ import pytest
 from django.db import connection
 from django.utils import timezone
 
-from maintenance.core import ledger
+from maintenance.core import claims, ledger
 from maintenance.core.concurrency import LONGEST_WAIT_SECONDS, wait_seconds
 from maintenance.core.errors import ConfigurationError
 from maintenance.core.in_process import work_here
@@ -48,28 +48,28 @@ def works(task_that: TaskFactory, name: str, **fields: Any) -> TaskSpec:
 
 def claim(spec: TaskSpec, target: str = "site", origin: Origin = SCHEDULED) -> Run:
     run = ledger.create_run(spec, target, {}, origin)
-    return ledger.claim(run.id, spec, target, {}, "one@host")
+    return claims.claim(run.id, spec, target, {}, "one@host")
 
 
 def end(run: Run) -> None:
     ledger.finish(run, RunState.SUCCEEDED, Report("Work", "Done."))
 
 
-def together(claims: list[Callable[[], Run]]) -> int:
+def together(calls: list[Callable[[], Run]]) -> int:
     """Call all at the same moment, each over a connection of its own; return how many succeeded."""
-    barrier = threading.Barrier(len(claims))
+    barrier = threading.Barrier(len(calls))
     won: list[Run] = []
 
     def body(one: Callable[[], Run]) -> None:
         barrier.wait()
         try:
             won.append(one())
-        except (ledger.Waits, ledger.Overlap, ledger.NotClaimed):
+        except (claims.Waits, claims.Overlap, claims.NotClaimed):
             pass
         finally:
             connection.close()
 
-    threads = [threading.Thread(target=body, args=(one,)) for one in claims]
+    threads = [threading.Thread(target=body, args=(one,)) for one in calls]
     for thread in threads:
         thread.start()
     for thread in threads:
@@ -86,7 +86,7 @@ def test_no_more_runs_of_a_task_are_at_work_than_its_cap_however_many_come_toget
     for number, run in enumerate(runs):
         Run.objects.filter(id=run.id).update(target=f"target {number}")
 
-    won = together([lambda r=r: ledger.claim(r.id, spec, "", {}, "w") for r in runs])
+    won = together([lambda r=r: claims.claim(r.id, spec, "", {}, "w") for r in runs])
 
     assert won == 3
     assert Run.objects.filter(state=RunState.RUNNING).count() == 3
@@ -106,7 +106,7 @@ def test_a_target_of_another_kind_with_the_same_name_has_a_cap_of_its_own(
         claim(works(task_that, f"work_{number}"))
 
     claim(works(task_that, "elsewhere", target_kind=TargetKind.REDIS))
-    with pytest.raises(ledger.Waits, match="2 runs are at work on database site, which is its"):
+    with pytest.raises(claims.Waits, match="2 runs are at work on database site, which is its"):
         claim(works(task_that, "one_more"))
 
 
@@ -152,10 +152,10 @@ def test_another_task_that_shares_the_resource_waits_and_the_same_task_is_skippe
     two = works(task_that, "two", shared_resource="tables", writes=True)
     holder = claim(one)
 
-    with pytest.raises(ledger.Overlap):
+    with pytest.raises(claims.Overlap):
         claim(one)
     with pytest.raises(
-        ledger.Waits, match=rf"one \({holder.id}\) has the tables of site to itself"
+        claims.Waits, match=rf"one \({holder.id}\) has the tables of site to itself"
     ):
         claim(two)
     claim(two, "other")
@@ -172,7 +172,7 @@ def test_dry_runs_stand_in_nobodys_way(task_that: TaskFactory) -> None:
     dry = ledger.create_run(two, "site", {"dry_run": True}, BY_HAND)
 
     assert dry.resource == "maintenance.two"
-    assert ledger.claim(dry.id, two, "site", {"dry_run": True}, "w").state == RunState.RUNNING
+    assert claims.claim(dry.id, two, "site", {"dry_run": True}, "w").state == RunState.RUNNING
 
 
 def test_of_scheduled_runs_of_the_same_work_one_waits_and_a_person_may_add_his(

@@ -13,7 +13,7 @@ from celery import Celery
 from django.db import IntegrityError, transaction
 from django.utils import timezone
 
-from maintenance.core import dispatch, ledger
+from maintenance.core import claims, dispatch, ledger
 from maintenance.core.errors import InvalidOptions, UnknownName
 from maintenance.core.ledger import LEASE_SECONDS, Origin
 from maintenance.core.registry import task_named
@@ -52,7 +52,7 @@ def silence(run: Run, **changes: Any) -> None:
 
 
 def claimed(run: Run) -> Run:
-    return ledger.claim(run.id, task_named(run.task), run.target, run.options, "gone@host")
+    return claims.claim(run.id, task_named(run.task), run.target, run.options, "gone@host")
 
 
 # --- Sending ---

@@ -14,7 +14,7 @@ from django.utils import timezone
 
 from maintenance.commands.earlier import ReachableRuns, job_after
 from maintenance.conf import DatabaseTarget, Thresholds
-from maintenance.core import ledger, registry
+from maintenance.core import claims, ledger, registry
 from maintenance.core.history import LedgerHistory, LedgerRuns
 from maintenance.core.in_process import work_here
 from maintenance.core.job import POINTS_PER_SERIES, Job, NoEarlierRuns
@@ -35,7 +35,7 @@ TASK = "report_table_bloat"
 def finished_run(report: Report, task: str = TASK, target: str = "site") -> Run:
     """Write a run that ended with this report."""
     waiting = ledger.create_run(task_named(task), target, {}, Origin(Trigger.CLI))
-    run = ledger.claim(waiting.id, task_named(task), target, {}, "worker@crew")
+    run = claims.claim(waiting.id, task_named(task), target, {}, "worker@crew")
     ledger.finish(run, RunState.SUCCEEDED, report)
     return run
 

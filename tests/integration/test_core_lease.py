@@ -10,7 +10,7 @@ import pytest
 from django.db import connection
 from django.utils import timezone
 
-from maintenance.core import ledger
+from maintenance.core import claims, ledger
 from maintenance.core.errors import Cancelled, LeaseUnknown, LostLease
 from maintenance.core.in_process import work_here
 from maintenance.core.lease import LAST_START_RATIO, TRUSTED_RATIO, Lease, steady_seconds
@@ -32,7 +32,7 @@ BY_HAND = Origin(Trigger.CLI, actor="crew")
 def run() -> Run:
     spec = task_named("note_low")
     run = ledger.create_run(spec, "", {}, BY_HAND)
-    return ledger.claim(run.id, spec, "", {}, "one@host")
+    return claims.claim(run.id, spec, "", {}, "one@host")
 
 
 def taken_over(run: Run) -> None:

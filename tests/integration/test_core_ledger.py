@@ -11,17 +11,11 @@ from django.db import IntegrityError, connection
 from django.utils import timezone
 from django_celery_beat.models import IntervalSchedule, PeriodicTask
 
-from maintenance.core import ledger
+from maintenance.core import claims, ledger
+from maintenance.core.claims import NotClaimed, Overlap, TooLate, Waits
 from maintenance.core.errors import LostLease
 from maintenance.core.findings import Finding, Severity
-from maintenance.core.ledger import (
-    LEASE_SECONDS,
-    NotClaimed,
-    Origin,
-    Overlap,
-    TooLate,
-    Waits,
-)
+from maintenance.core.ledger import LEASE_SECONDS, Origin
 from maintenance.core.registry import TaskSpec, task_named
 from maintenance.core.reports import Report, Sample, Table
 from maintenance.models import (
@@ -64,7 +58,7 @@ def queued(spec: TaskSpec, target: str = "default", **changes: Any) -> Run:
 
 
 def claimed(spec: TaskSpec, run: Run, worker: str = "one@host") -> Run:
-    return ledger.claim(run.id, spec, run.target, run.options, worker)
+    return claims.claim(run.id, spec, run.target, run.options, worker)
 
 
 def silence(run: Run) -> None:
@@ -159,7 +153,7 @@ def test_a_run_is_not_started_before_its_time(spec: TaskSpec) -> None:
 def test_a_message_of_application_code_gets_its_row_when_it_is_claimed(spec: TaskSpec) -> None:
     run_id = uuid.uuid4()
 
-    ledger.claim(run_id, spec, "default", {"limit": 3}, "one@host")
+    claims.claim(run_id, spec, "default", {"limit": 3}, "one@host")
 
     run = Run.objects.get(id=run_id)
     assert (run.trigger, run.options, run.state) == (Trigger.API, {"limit": 3}, RunState.RUNNING)
@@ -307,7 +301,7 @@ def test_a_silent_run_that_is_to_end_is_not_claimed_anew(
     silence(run)
     Run.objects.filter(id=run.id).update(**changes)
 
-    with pytest.raises(ledger.HolderLost):
+    with pytest.raises(claims.HolderLost):
         claimed(spec, run, "new@host")
 
     stored = Run.objects.get(id=run.id)

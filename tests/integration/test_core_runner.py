@@ -12,7 +12,7 @@ import pytest
 from django.db import connection
 from django.utils import timezone
 
-from maintenance.core import ledger
+from maintenance.core import claims, ledger
 from maintenance.core.dispatch import record_run
 from maintenance.core.findings import Finding, Severity
 from maintenance.core.in_process import work_here
@@ -259,8 +259,8 @@ def test_a_worker_that_lost_its_run_stops_and_leaves_the_end_to_the_other(tmp_pa
     def taken_over() -> bool:
         Run.objects.filter(id=run.id).update(heartbeat_at=long_ago)
         try:
-            ledger.claim(run.id, task_named("wait_at_gate"), "", run.options, "other@host")
-        except ledger.NotClaimed:  # the first worker's heartbeat came between the two statements
+            claims.claim(run.id, task_named("wait_at_gate"), "", run.options, "other@host")
+        except claims.NotClaimed:  # the first worker's heartbeat came between the two statements
             return False
         return True
 
@@ -325,7 +325,7 @@ def test_an_interrupted_run_is_cancelled_so_that_no_worker_takes_it_up(
 
 def test_a_run_that_another_worker_holds_is_left_to_it() -> None:
     run = queued("note_low")
-    ledger.claim(run.id, task_named("note_low"), "", {}, "other@host")
+    claims.claim(run.id, task_named("note_low"), "", {}, "other@host")
 
     left = work_here(run)
 

@@ -17,7 +17,7 @@ from django_celery_beat.models import (
     PeriodicTasks,
 )
 
-from maintenance.core import ledger
+from maintenance.core import claims, ledger
 from maintenance.core.findings import Severity
 from maintenance.core.pausing import resume
 from maintenance.core.registry import task_named
@@ -445,7 +445,7 @@ def test_one_run_is_queued_behind_another_and_sent_when_that_has_ended(
 
     look(beat)
     assert broker.llen("maintenance:high") == 1, "the first one has not ended"
-    claimed = ledger.claim(first.id, task_named("note_high"), "", {"number": 3}, "w")
+    claimed = claims.claim(first.id, task_named("note_high"), "", {"number": 3}, "w")
     ledger.finish(claimed, RunState.SUCCEEDED, Report("t", "done"))
     look(beat)
 

@@ -14,7 +14,7 @@ from django.db import connection
 from django.utils import timezone
 from psycopg2 import sql
 
-from maintenance.core import ledger
+from maintenance.core import claims, ledger
 from maintenance.core.dispatch import mend
 from maintenance.core.errors import Cancelled, LostLease, Postponed, Skipped, TargetUnavailable
 from maintenance.core.in_process import work_here
@@ -51,7 +51,7 @@ def run(task_that: TaskFactory) -> Run:
         raise AssertionError
 
     spec = task_that(vacuum_tables)
-    return ledger.claim(queued(spec).id, spec, "", {}, "one@host")
+    return claims.claim(queued(spec).id, spec, "", {}, "one@host")
 
 
 @pytest.fixture
@@ -262,7 +262,7 @@ def test_a_run_whose_process_died_goes_on_elsewhere_and_has_its_number(
         return Report("Vacuum", ", ".join(job.steps.done()))
 
     spec = task_that(vacuum_rest)
-    run = ledger.claim(queued(spec).id, spec, "", {}, "gone@host")
+    run = claims.claim(queued(spec).id, spec, "", {}, "gone@host")
     gone = LedgerSteps(run, LEASE_SECONDS)
     gone.record("public.a", vacuumed("public.a", seconds=1.0))
     eventually(lambda: stored() == ["public.a"], 5, "the step is stored before the death")

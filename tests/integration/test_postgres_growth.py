@@ -9,7 +9,7 @@ from django.utils import timezone
 from psycopg2 import sql
 
 from maintenance.conf import DatabaseTarget, Thresholds
-from maintenance.core import ledger
+from maintenance.core import claims, ledger
 from maintenance.core.findings import Finding, Severity
 from maintenance.core.history import LedgerRuns
 from maintenance.core.job import Job
@@ -265,7 +265,7 @@ def test_numbers_that_cannot_be_measured_leave_the_sizes_standing(url: str) -> N
 def test_what_earlier_runs_stored_gives_dates_at_the_terminal(numbered: str) -> None:
     first = review_database_growth(job(numbered), Thresholds())
     task = task_named("review_database_growth")
-    run = ledger.claim(
+    run = claims.claim(
         ledger.create_run(task, "site", {}, Origin(Trigger.CLI)).id, task, "site", {}, "worker@crew"
     )
     ledger.finish(run, RunState.SUCCEEDED, first)
