@@ -19,7 +19,7 @@ LOCK_SERVER := $(BIN)/uv pip compile - --no-deps --universal --python-version 3.
 	--generate-hashes --no-emit-index-url --no-header --no-annotate --quiet --upgrade
 
 .DEFAULT_GOAL := help
-.PHONY: help run demo test test-matrix faults check bench lock clean
+.PHONY: help run demo test test-matrix faults check docs bench lock clean
 
 help: ## Show this list
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-11s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -42,13 +42,17 @@ test-matrix: $(DEVELOPMENT) ## Run the tests of PostgreSQL on 14, 15, 16, 17 and
 faults: $(DEVELOPMENT) ## Kill, stop and cut off what runs, a thousand times, and count what it broke
 	@$(BIN)/python -m faults $(ARGS)
 
-check: $(DEVELOPMENT) ## Check style, types, imports, migrations and production settings
+check: docs $(DEVELOPMENT) ## Check style, types, imports, migrations, documentation and production settings
 	@$(BIN)/ruff check .
 	@$(BIN)/ruff format --check .
 	@$(BIN)/mypy
 	@$(BIN)/lint-imports
 	@$(BIN)/python -W ignore::RuntimeWarning manage.py makemigrations --check --dry-run
 	@DJANGO_SETTINGS_MODULE=service.production $(BIN)/python manage.py check --deploy --fail-level WARNING
+
+# A warning fails it: no link is dead, and no page is left out.
+docs: $(DEVELOPMENT) ## Build the documentation into docs/_build/html
+	@$(BIN)/python -m sphinx --fail-on-warning --nitpicky --keep-going --quiet --jobs auto docs docs/_build/html
 
 bench: $(DEVELOPMENT) ## Measure speed and memory against their limits
 	@$(BIN)/python -m bench $(ARGS)
@@ -62,7 +66,7 @@ lock: $(DEVELOPMENT) ## Resolve requirements/*.txt anew from pyproject.toml
 	done
 
 clean: ## Remove the virtual environment and caches; state folders stay
-	rm -rf $(VENV) build dist *.egg-info .mypy_cache .ruff_cache .pytest_cache .hypothesis .import_linter_cache
+	rm -rf $(VENV) build dist docs/_build docs/reference *.egg-info .mypy_cache .ruff_cache .pytest_cache .hypothesis .import_linter_cache
 	find . -name __pycache__ -type d -prune -exec rm -rf {} +
 
 $(BIN)/python:
