@@ -3,7 +3,6 @@
 from collections.abc import Iterable
 from dataclasses import dataclass
 from datetime import datetime
-from typing import Any
 
 from django.db import connection
 
@@ -25,7 +24,7 @@ MOST_SUMMARY_CHARACTERS = 400
 # equation: with equations the planner may walk the index of queued_at backwards instead, through
 # the whole history for a pair that has no run.
 _STANDINGS = """
-SELECT run.task, run.target, run.id, run.state, run.severity,
+SELECT run.task, run.target, run.id::text, run.state, run.severity,
        coalesce(run.finished_at, run.queued_at), left(run.summary, %s)
 FROM unnest(%s::text[], %s::text[]) AS pair (task, target)
 CROSS JOIN LATERAL (
@@ -46,7 +45,7 @@ class Standing:
 
     task: str
     target: str
-    run_id: Any = None
+    run_id: str | None = None
     state: str = ""
     severity: str = ""
     finished_at: datetime | None = None

@@ -6,6 +6,8 @@ from datetime import datetime
 from typing import Any
 
 from django.http import HttpRequest
+from django.utils.html import format_html_join
+from django.utils.safestring import SafeString, mark_safe
 from django.utils.translation import gettext as _
 
 from maintenance.admin.dashboard.coming import Coming, Outlook, outlook
@@ -83,7 +85,7 @@ def dashboard(request: HttpRequest) -> dict[str, Any]:
         "now": now,
         "target": target,
         "unknown_target": asked if asked and not target else "",
-        "choices": _choices(targets),
+        "choices": _choices(targets, target),
         "scheduler": crew,
         "scheduler_kind": crew.severity.value,
         "active": _active(busy, now),
@@ -109,12 +111,27 @@ def _pairs(parsed: Configuration, target: str) -> Iterable[tuple[TaskSpec, str]]
                 yield spec, name
 
 
-def _choices(targets: dict[str, tuple[TargetKind, ...]]) -> list[tuple[str, list[str]]]:
-    """Return the targets by kind; one of several kinds stands where it is found first."""
+def _choices(targets: dict[str, tuple[TargetKind, ...]], chosen: str) -> SafeString:
+    """Return the targets by kind as options, without a template: hundreds would be most of its work.
+
+    One of several kinds stands where it is found first.
+    """
     found: dict[str, list[str]] = {}
     for name, kinds in sorted(targets.items()):
         found.setdefault(_kind_words(kinds[0]), []).append(name)
-    return sorted(found.items())
+    return format_html_join(
+        "\n",
+        '<optgroup label="{}">{}</optgroup>',
+        ((kind, _options(names, chosen)) for kind, names in sorted(found.items())),
+    )
+
+
+def _options(names: Iterable[str], chosen: str) -> SafeString:
+    return format_html_join(
+        "",
+        "<option{}>{}</option>",
+        ((mark_safe(" selected") if name == chosen else "", name) for name in names),
+    )
 
 
 def _verdicts(
