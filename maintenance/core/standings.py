@@ -3,6 +3,7 @@
 from collections.abc import Iterable
 from dataclasses import dataclass
 from datetime import datetime
+from typing import Any
 
 from django.db import connection
 
@@ -45,7 +46,7 @@ class Standing:
 
     task: str
     target: str
-    run_id: str | None = None
+    run_id: Any = None
     state: str = ""
     severity: str = ""
     finished_at: datetime | None = None
