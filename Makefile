@@ -30,9 +30,9 @@ run: $(SERVICE) ## Start the whole service in this terminal; Ctrl-C ends it
 demo: $(SERVICE) ## Build a sample site with planted faults, run all checklists on it, compare
 	@$(BIN)/python manage.py up --sample-site --once daily weekly monthly quarterly $(ARGS)
 
-# Pure ones side by side, a process for each processor: make test ARGS="-n logical tests/unit"
+# A process for each processor. Some tests, in this process: make test ARGS="-n 0 tests/unit -k bloat"
 test: $(DEVELOPMENT) ## Run all tests
-	@$(BIN)/python -m pytest $(ARGS)
+	@$(BIN)/python -m pytest -n logical --maxprocesses 8 $(ARGS)
 
 # One major, some tests: make test-matrix ARGS="--major 14 -k bloat"
 test-matrix: $(DEVELOPMENT) ## Run the tests of PostgreSQL on 14, 15, 16, 17 and 18
