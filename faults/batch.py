@@ -12,7 +12,8 @@ from pathlib import Path
 import django
 
 from faults.fire import Fire, Kind
-from faults.stack import Stack, Variant, eventually
+from faults.stack import Stack, Variant
+from faults.waiting import eventually
 
 READY_SECONDS = 90.0
 #: The work must have been seen to go on before anything is hurt.

@@ -6,7 +6,8 @@ from datetime import UTC, date, datetime, timedelta
 from zoneinfo import ZoneInfo
 
 from faults.fire import Fire, Kind
-from faults.stack import BEATS, WORKERS, eventually
+from faults.stack import BEATS, WORKERS
+from faults.waiting import eventually
 from faults.zygote import FAKETIME
 
 CLOCKS = "clock +-1 h, both DST edges, timezone edited"

@@ -35,6 +35,26 @@ COMPARISONS: Mapping[str, tuple[Mapping[str, Any], Sequence[str]]] = {
             "worker killed: before_ack",
         ),
     ),
+    "on RabbitMQ": (
+        {"broker": "rabbitmq"},
+        (
+            "beat killed: before_publish",
+            "beat killed: published",
+            "beat killed: recording",
+            "both beats killed: recording",
+            "leader stopped: published",
+            "worker killed: received",
+            "worker killed: claimed",
+            "worker killed: mid_sql",
+            "worker killed: report_half_written",
+            "worker killed: before_ack",
+            "pool process killed: claimed",
+            "worker stopped: claimed",
+            "worker cut from broker: claimed",
+            "database killed: worker.claimed",
+        )
+        * 2,
+    ),
     "django-celery-beat alone": (
         {"scheduler": STOCK_SCHEDULER},
         (

@@ -11,7 +11,8 @@ import psycopg2
 import redis
 
 from faults.fire import Fire, Kind
-from faults.stack import WORKERS, eventually, is_alive
+from faults.stack import WORKERS, is_alive
+from faults.waiting import eventually
 
 BROKER = "broker restart / FLUSHALL / failover losing 1 s"
 DATABASE = "PostgreSQL restart, read-only, connections exhausted"

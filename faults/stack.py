@@ -1,4 +1,4 @@
-"""The running stack under fire: PostgreSQL, Valkey, two beats and three workers, each on lines of its own."""
+"""The running stack under fire: PostgreSQL, a broker, two beats and three workers, each on lines of its own."""
 
 import json
 import os
@@ -17,6 +17,8 @@ from typing import Any, Self
 import psycopg2
 
 from faults.proxy import Line, Proxies, Proxy
+from faults.rabbitmq import RabbitMQ
+from faults.waiting import eventually
 from service.embedded.leash import leashed
 from service.embedded.ports import LOOPBACK
 from service.embedded.postgres import EmbeddedPostgres
@@ -27,7 +29,6 @@ STOCK_SCHEDULER = "django_celery_beat.schedulers:DatabaseScheduler"
 OUR_SCHEDULER = "maintenance.core.scheduler:LedgerScheduler"
 BEATS = ("beat-a", "beat-b")
 WORKERS = ("worker-a", "worker-b", "worker-c")
-POLL_SECONDS = 0.01
 
 
 @dataclass(frozen=True, slots=True)
@@ -38,6 +39,7 @@ class Variant:
     times: str = "scaled"
     visibility_seconds: int = 4 * 3600
     without: str = ""  # one of faults.site.without.GUARDS
+    broker: str = "redis"  # or "rabbitmq"; results and streams lie in Valkey all the same
 
     @property
     def is_stock(self) -> bool:
@@ -67,16 +69,6 @@ class Node:
         return self.name.partition("-")[0]
 
 
-def eventually(condition: Callable[[], Any], seconds: float, what: str) -> Any:
-    """Return what ``condition`` returns once it is true. Raises ``TimeoutError``."""
-    give_up_at = time.monotonic() + seconds
-    while not (found := condition()):
-        if time.monotonic() > give_up_at:
-            raise TimeoutError(f"Not within {seconds:g} s: {what}")
-        time.sleep(POLL_SECONDS)
-    return found
-
-
 def is_alive(pid: int) -> bool:
     """Whether a process exists and is no zombie."""
     try:
@@ -104,6 +96,7 @@ class Stack:
             settings={"fsync": "off", "client_connection_check_interval": "0"},
         )
         self.valkey = EmbeddedValkey(folder / "valkey", self._password)
+        self.rabbitmq = RabbitMQ(folder / "rabbitmq") if variant.broker == "rabbitmq" else None
         self.proxies = Proxies()
         self.nodes: dict[str, Node] = {}
         #: Those that run unless a fault takes them away. Two stock beats send everything twice.
@@ -113,15 +106,16 @@ class Stack:
     def __enter__(self) -> Self:
         self.postgres.start()
         self.valkey.start()
+        if self.rabbitmq is not None:
+            self.rabbitmq.start()
+        broker_port = self.valkey.port if self.rabbitmq is None else self.rabbitmq.port
         for name in ("ledger", "target"):
             self.postgres.ensure_database(name)
         self.nodes = {
-            name: Node(
-                name, self.proxies.add(self.postgres.port), self.proxies.add(self.valkey.port)
-            )
+            name: Node(name, self.proxies.add(self.postgres.port), self.proxies.add(broker_port))
             for name in (*BEATS, *WORKERS)
         }
-        os.environ.update(self.environment(self.postgres.port, self.valkey.port))
+        os.environ.update(self.environment(self.postgres.port, broker_port))
         return self
 
     def __exit__(
@@ -134,6 +128,8 @@ class Stack:
             self._zygote.kill()  # its forks die with it
             self._zygote.wait()
         self.proxies.stop()
+        if self.rabbitmq is not None:
+            self.rabbitmq.stop()
         self.valkey.stop()
         self.postgres.stop()
 
@@ -144,9 +140,11 @@ class Stack:
             "DJANGO_SETTINGS_MODULE": "faults.site.settings",
             "FAULTS_PASSWORD": self._password,
             "FAULTS_POSTGRES_PORT": str(postgres_port),
-            "FAULTS_BROKER_URL": self.valkey.url().replace(
-                f":{self.valkey.port}/", f":{broker_port}/"
-            ),
+            "FAULTS_BROKER_URL": self._broker_url(broker_port),
+            # A Redis broker has the results as well, on the same line.
+            "FAULTS_RESULTS_URL": self.valkey.url()
+            if self.rabbitmq
+            else self._broker_url(broker_port),
             "FAULTS_TARGET_URL": target,
             "FAULTS_STREAMS_URL": self.valkey.url(1),
             "FAULTS_REPORTS": str(self.reports),
@@ -156,6 +154,11 @@ class Stack:
             "FAULTS_VISIBILITY_SECONDS": str(self.variant.visibility_seconds),
             "FAULTS_WITHOUT": self.variant.without,
         }
+
+    def _broker_url(self, port: int) -> str:
+        if self.rabbitmq is not None:
+            return self.rabbitmq.url(port)
+        return self.valkey.url().replace(f":{self.valkey.port}/", f":{port}/")
 
     def start_zygote(self) -> None:
         """Start the process that all others are forked from."""

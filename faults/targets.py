@@ -8,7 +8,8 @@ import psycopg2
 
 from faults.clocks import ASLEEP
 from faults.fire import Fire, Kind
-from faults.stack import BEATS, WORKERS, eventually
+from faults.stack import BEATS, WORKERS
+from faults.waiting import eventually
 
 DOUBLED = "duplicate delivery (visibility timeout < run time)"
 POISON = "poison task (dies every time)"

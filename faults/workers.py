@@ -8,7 +8,7 @@ import redis
 
 from faults.fire import Fire, Kind
 from faults.proxy import Line
-from faults.stack import eventually
+from faults.waiting import eventually
 
 KILLED = "worker SIGKILL or OOM in mid VACUUM, in mid trim, and at every other point"
 CUT = "worker cut from broker / from database"

@@ -117,15 +117,19 @@ def _point_to_servers() -> None:
     settings.DATABASES["default"]["PORT"] = port
     connections.settings["default"]["PORT"] = port
     broker = os.environ["FAULTS_BROKER_URL"]
+    results = os.environ["FAULTS_RESULTS_URL"]
     app.conf.update(
         broker_url=broker,
         broker_read_url=broker,
         broker_write_url=broker,
-        result_backend=broker,
+        result_backend=results,
         beat_scheduler=os.environ["FAULTS_SCHEDULER"],
     )
-    options = app.conf.broker_transport_options
-    options["visibility_timeout"] = int(os.environ["FAULTS_VISIBILITY_SECONDS"])
+    if not broker.startswith("redis:"):
+        app.conf.broker_transport_options = {"connect_timeout": 2}
+    else:
+        options = app.conf.broker_transport_options
+        options["visibility_timeout"] = int(os.environ["FAULTS_VISIBILITY_SECONDS"])
     configuration.cache_clear()
 
 

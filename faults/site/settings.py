@@ -86,7 +86,7 @@ CELERY = {
 }
 del CELERY["os"]
 CELERY["broker_url"] = os.environ.get("FAULTS_BROKER_URL", "")
-CELERY["result_backend"] = CELERY["broker_url"]
+CELERY["result_backend"] = os.environ.get("FAULTS_RESULTS_URL", "")
 CELERY["broker_transport_options"] = {
     **celeryconfig.broker_transport_options,
     "visibility_timeout": int(os.environ.get("FAULTS_VISIBILITY_SECONDS", "14400")),
