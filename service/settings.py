@@ -8,10 +8,12 @@ from urllib.parse import parse_qsl, unquote, urlsplit
 from service import configuration
 from service.embedded.state import default_path
 from service.runtime import adopt_runtime, project_root
+from service.secret_files import adopt_secret_files
 
 BASE_DIR = project_root()
 STATE_DIR = default_path()
 adopt_runtime(STATE_DIR)
+adopt_secret_files()
 
 
 def _list(name: str, default: str) -> list[str]:

@@ -17,6 +17,7 @@ from django.db import DatabaseError, InterfaceError, connection
 from django_celery_beat.schedulers import DatabaseScheduler
 
 from maintenance.core import ledger
+from maintenance.core.alive_file import touch_alive_file
 from maintenance.core.beat_entries import write_entries
 from maintenance.core.dispatch import mend
 from maintenance.core.leadership import Leadership, NotLeading
@@ -80,6 +81,7 @@ class LedgerScheduler(DatabaseScheduler):  # type: ignore[misc]  # the library h
 
     def tick(self, *args: Any, **kwargs: Any) -> float:  # noqa: ARG002 - the library's signature
         """Do what is due; return how many seconds nothing is."""
+        touch_alive_file()
         try:
             return self._tick()
         except NotLeading as lost:

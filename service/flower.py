@@ -1,0 +1,22 @@
+"""Flower's Celery application: the broker's settings alone. Django would take half its memory again.
+
+The login is ``admin`` with the password in FLOWER_PASSWORD, or in the file that FLOWER_PASSWORD_FILE names.
+"""
+
+import os
+
+from celery import Celery
+
+from maintenance.core.errors import ConfigurationError
+from service.secret_files import adopt_secret_files
+
+adopt_secret_files()
+if not os.environ.get("FLOWER_BASIC_AUTH"):  # which Flower itself reads
+    if not os.environ.get("FLOWER_PASSWORD"):
+        raise ConfigurationError(
+            "Flower does not start without a login: set FLOWER_PASSWORD_FILE or FLOWER_PASSWORD."
+        )
+    os.environ["FLOWER_BASIC_AUTH"] = f"admin:{os.environ['FLOWER_PASSWORD']}"
+
+app = Celery("service")
+app.config_from_object("celeryconfig")
