@@ -76,6 +76,11 @@ def _prepare(stack: Stack, wanted: Sequence[Kind]) -> None:
         site_rows.write_lines(site_rows.LINES[need])
     stack.start_zygote()
     stack.start(*stack.names)
+    wait_for_work(stack)
+
+
+def wait_for_work(stack: Stack) -> None:
+    """Wait until some runs have had their effect. Raises ``TimeoutError``."""
     count = "SELECT count(*) FROM marks WHERE kind = 'effect'"
     eventually(
         lambda: stack.ask("target", count)[0][0] >= READY_EFFECTS, READY_SECONDS, "work goes on"

@@ -273,3 +273,4 @@ KINDS = (
         told("worker", "in the ledger only"),
     ),
 )
+BY_NAME = {kind.name: kind for kind in KINDS}

@@ -66,9 +66,20 @@ WALL = (
     Line("hourly", "maintenance.leave_a_mark", "gallery", 0, crontab="0 * * * *"),
     Line("daily", "maintenance.leave_a_mark", "theatre", 0, crontab="30 2 * * *"),
 )
+#: What a soak runs: five runs a second, and the retention of what they leave.
+SOAK = (
+    *(
+        Line(f"soak {target}", "maintenance.leave_a_mark", target, 1, {"work_seconds": 0.02})
+        for target in ("library", "archive", "museum", "gallery", "theatre")
+    ),
+    VACUUM,
+    TRIM,
+    Line("retention", "maintenance.trim_reports", "", 5, {}, "low"),
+)
 LINES = {"marks": MARKS, "slow marks": SLOW_MARKS, "vacuum": (VACUUM,), "trim": (TRIM,)}
 LINES["plain marks"] = PLAIN_MARKS
 LINES["wall"] = WALL
+LINES["soak"] = SOAK
 OURS = frozenset(line.name for lines in LINES.values() for line in lines)
 
 

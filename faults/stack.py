@@ -40,6 +40,8 @@ class Variant:
     visibility_seconds: int = 4 * 3600
     without: str = ""  # one of faults.site.without.GUARDS
     broker: str = "redis"  # or "rabbitmq"; results and streams lie in Valkey all the same
+    recycles: bool = True  # pool processes, as in production
+    day_seconds: float = 0.0  # what a day of the retention is; 0: a day
 
     @property
     def is_stock(self) -> bool:
@@ -153,6 +155,8 @@ class Stack:
             "FAULTS_SCHEDULER": self.variant.scheduler,
             "FAULTS_VISIBILITY_SECONDS": str(self.variant.visibility_seconds),
             "FAULTS_WITHOUT": self.variant.without,
+            "FAULTS_RECYCLES": "yes" if self.variant.recycles else "no",
+            "FAULTS_DAY_SECONDS": str(self.variant.day_seconds or ""),
         }
 
     def _broker_url(self, port: int) -> str:

@@ -11,9 +11,13 @@ from pathlib import Path
 from statistics import median
 from typing import Any
 
+from faults import soak_figures
+
 ROOT = Path(__file__).resolve().parent.parent
 DOCUMENT = ROOT / "docs" / "reliability.md"
 RAW = ROOT / "docs" / "reliability.json"
+#: What ``make soak`` measured.
+SOAK = ROOT / "docs" / "soak.json"
 #: What is promised and on what it rests, written by hand; the tables take the place of its marks.
 TEXT = Path(__file__).with_name("reliability.md")
 
@@ -82,7 +86,7 @@ def keep(groups: Mapping[str, Sequence[Result]], seed: int, minutes: float) -> N
     kept = _kept()
     for name, results in groups.items():
         kept[name] = {
-            "taken": _taken(len(results), seed, minutes),
+            "taken": taken(f"{len(results):,} faults", seed, minutes),
             "results": [{key: result[key] for key in KEPT} for result in results],
         }
     lines_of = [
@@ -112,6 +116,7 @@ def write() -> None:
         "kinds": as_markdown(HEAD, lines(results, "kind")),
         "points": as_markdown(("point", "times"), points(results)),
         "violations": "\n".join(violations(results)),
+        "soak": soak_figures.section(json.loads(SOAK.read_text()) if SOAK.exists() else {}),
         "others": as_markdown(HEAD, others),
         "others taken": "\n".join(f"- {name}: {group['taken']}" for name, group in kept.items()),
     }
@@ -121,7 +126,8 @@ def write() -> None:
     DOCUMENT.write_text(text)
 
 
-def _taken(number: int, seed: int, minutes: float) -> str:
+def taken(what: str, seed: int, minutes: float) -> str:
+    """Say what was measured for how long, when, of which commit, on what machine."""
     memory_gib = os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES") / 1024**3
     described = subprocess.run(
         ["git", "describe", "--always", "--dirty=+"],
@@ -131,7 +137,7 @@ def _taken(number: int, seed: int, minutes: float) -> str:
         check=False,
     )
     return (
-        f"{number:,} faults of seed {seed} in {minutes:.0f} minutes, taken"
+        f"{what} of seed {seed} in {minutes:.0f} minutes, taken"
         f" {datetime.now(UTC):%Y-%m-%d %H:%M} UTC at commit {described.stdout.strip() or 'unknown'}"
         f" on {os.cpu_count()} cores, {memory_gib:.0f} GiB, {platform.system()}"
         f" {platform.machine()}, Python {platform.python_version()}, load {os.getloadavg()[2]:.0f}."

@@ -73,6 +73,7 @@ MAINTENANCE = {
         name: {"url": "env:FAULTS_TARGET_URL"}
         for name in ("library", "archive", "museum", "gallery", "theatre")
     },
+    "reports": {"retention_days": 1 if os.environ.get("FAULTS_DAY_SECONDS") else 400},
     "redis": {"main": {"url": "env:FAULTS_STREAMS_URL", "role": "streams"}},
     "streams": {
         "home": {"redis": "main", "pattern": "home:*", "max_length": 10, "keys_per_batch": 50}
@@ -94,6 +95,8 @@ CELERY["broker_transport_options"] = {
     "socket_timeout": 3,
     "socket_connect_timeout": 2,
 }
+if os.environ.get("FAULTS_RECYCLES") == "no":
+    CELERY["worker_max_tasks_per_child"] = None
 CELERY["beat_max_loop_interval"] = 0.25
 CELERY["beat_scheduler"] = os.environ.get("FAULTS_SCHEDULER", celeryconfig.beat_scheduler)
 CELERY["broker_connection_retry_on_startup"] = True

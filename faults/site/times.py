@@ -6,6 +6,7 @@ module holds one of these names.
 """
 
 import os
+from datetime import timedelta
 from importlib import import_module
 
 #: Everything that waits for a death or for a lost message, in seconds, by module of maintenance.core:
@@ -25,11 +26,17 @@ SCALED = {
 
 def scale() -> None:
     """Set the times of this process. Raises ``LookupError`` for one that its module has no more."""
+    if day_seconds := os.environ.get("FAULTS_DAY_SECONDS"):
+        _set("retention", "DAY", timedelta(seconds=float(day_seconds)))
     if os.environ.get("FAULTS_TIMES") != "scaled":
         return
     for name, times in SCALED.items():
-        module = import_module(f"maintenance.core.{name}")
         for constant, seconds in times.items():
-            if not hasattr(module, constant):
-                raise LookupError(f"{module.__name__} has no {constant} any more.")
-            setattr(module, constant, seconds)
+            _set(name, constant, seconds)
+
+
+def _set(name: str, constant: str, value: float | timedelta) -> None:
+    module = import_module(f"maintenance.core.{name}")
+    if not hasattr(module, constant):
+        raise LookupError(f"{module.__name__} has no {constant} any more.")
+    setattr(module, constant, value)

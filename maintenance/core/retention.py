@@ -16,6 +16,8 @@ from maintenance.core.reports import Report
 from maintenance.models import TERMINAL_STATES, Run, StoredReport
 from maintenance.reports.log_store import configured_store
 
+#: What ``reports.retention_days`` counts in. Not a literal, so that a soak can have shorter ones.
+DAY = timedelta(days=1)
 #: Rows deleted in one transaction: short enough that no run waits for the lock.
 ROWS_PER_BATCH = 1000
 
@@ -78,7 +80,7 @@ def trim_reports(job: Job[None, RetentionOptions]) -> Report:
     Work grows with the number of rows deleted and of pairs of task and target, not with what stays.
     """
     days = configuration().reports.retention_days
-    oldest = timezone.now() - timedelta(days=days)
+    oldest = timezone.now() - days * DAY
     old_runs = _old_runs(oldest)
     total = old_runs.count()
     action = Action(
