@@ -19,7 +19,7 @@ LOCK_SERVER := $(BIN)/uv pip compile - --no-deps --universal --python-version 3.
 	--generate-hashes --no-emit-index-url --no-header --no-annotate --quiet --upgrade
 
 .DEFAULT_GOAL := help
-.PHONY: help run demo test test-matrix faults check docs bench lock secrets deployment-files pin-images clean
+.PHONY: help run demo test test-matrix faults soak check docs messages bench lock secrets deployment-files pin-images clean
 
 help: ## Show this list
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-16s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -42,6 +42,10 @@ test-matrix: $(DEVELOPMENT) ## Run the tests of PostgreSQL on 14, 15, 16, 17 and
 faults: $(DEVELOPMENT) ## Kill, stop and cut off what runs, a thousand times, and count what it broke
 	@$(BIN)/python -m faults $(ARGS)
 
+# Shorter: make soak ARGS="--minutes 5"
+soak: $(DEVELOPMENT) ## Let the stack work for an hour with faults, and see whether anything grows
+	@$(BIN)/python -m faults.soak $(ARGS)
+
 check: docs $(DEVELOPMENT) ## Check style, types, imports, migrations, documentation and production settings
 	@$(BIN)/ruff check .
 	@$(BIN)/ruff format --check .
@@ -53,6 +57,9 @@ check: docs $(DEVELOPMENT) ## Check style, types, imports, migrations, documenta
 # A warning fails it: no link is dead, and no page is left out.
 docs: $(DEVELOPMENT) ## Build the documentation into docs/_build/html
 	@$(BIN)/python -m sphinx --fail-on-warning --nitpicky --keep-going --quiet --jobs auto docs docs/_build/html
+
+messages: $(DEVELOPMENT) ## Bring the translations up to what is marked, and compile them
+	@$(BIN)/python -m translations
 
 bench: $(DEVELOPMENT) ## Measure speed and memory against their limits
 	@$(BIN)/python -m bench $(ARGS)

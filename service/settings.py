@@ -99,7 +99,8 @@ DATABASES = {
 }
 CACHES = {"default": {"BACKEND": "django.core.cache.backends.locmem.LocMemCache"}}
 
-LANGUAGE_CODE = "en"
+# Of the admin; what is found and reported is English in every language.
+LANGUAGE_CODE = os.environ.get("MAINTENANCE_LANGUAGE") or "en"
 TIME_ZONE = os.environ.get("MAINTENANCE_TIMEZONE", "UTC")
 USE_TZ = True
 

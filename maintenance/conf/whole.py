@@ -66,6 +66,7 @@ class Configuration(Section):
     performance_log: str = ""  # what the query profiler writes; "": as this process logs itself
     timezone: Timezone = "UTC"
     flower_url: str = ""
+    tracing: bool = False  # spans for OpenTelemetry: needs the extra otel
 
     @model_validator(mode="after")
     def _streams_have_a_server(self) -> Self:

@@ -42,6 +42,9 @@ class _Terminal:
     def update_state(self, *, state: str, meta: dict[str, Any]) -> None:
         """Do nothing: whoever watches reads the run's row."""
 
+    def send_event(self, type_: str, retry: bool = True, **fields: Any) -> None:
+        """Do nothing: there may be no broker."""
+
     def retry(
         self,
         *,

@@ -45,6 +45,7 @@ from maintenance.core.reports import Report
 from maintenance.core.run_marks import RunMark, marked
 from maintenance.core.sessions import Interruption, end_expired_sessions
 from maintenance.core.steps import LedgerSteps
+from maintenance.core.tracing import traced_run
 from maintenance.models import Run, RunState
 from maintenance.reports.plain import plain, plain_report
 
@@ -105,7 +106,10 @@ def _execute(
     except NOT_NOW as answer:
         return _without_work(run_id, answer)
     pings.run_started(ledger.run_facts(run))
-    return _attempt(task, spec, run, options, Lease(run, asked_at))
+    with traced_run(run, task.request) as trace:
+        ended = _attempt(task, spec, run, options, Lease(run, asked_at))
+        trace.ended(ended)
+    return ended
 
 
 def _without_work(run_id: uuid.UUID, answer: Exception) -> dict[str, Any]:

@@ -18,6 +18,7 @@ from redis.exceptions import RedisError
 
 from maintenance.core.foreign_tasks import ForeignMessage, is_foreign, read_messages
 from maintenance.core.redaction import redact
+from maintenance.core.tracing import traced_message
 from maintenance.core.watched_tasks import is_watched
 from maintenance.models import Run, RunState
 
@@ -107,7 +108,10 @@ def _send_one(run: Run, message: ForeignMessage | None, producer: Any) -> None:
     if task is None:
         raise ValueError(f"this process knows no task {run.task}")
     arguments = {"target": run.target, "options": run.options}
-    task.apply_async(kwargs=arguments, queue=run.queue, **options)
+    with traced_message(run) as headers:
+        if headers:
+            options["headers"] = headers
+        task.apply_async(kwargs=arguments, queue=run.queue, **options)
 
 
 def _note(runs: Sequence[Run]) -> None:

@@ -19,6 +19,7 @@ from django.utils import timezone
 from maintenance.core.errors import LostLease
 from maintenance.core.plans import Outcome
 from maintenance.core.redaction import redact
+from maintenance.core.tracing import current_trace
 from maintenance.models import Run, RunState, RunStep
 from maintenance.reports.plain import plain
 
@@ -50,6 +51,7 @@ class LedgerSteps:
         self._away_since: float | None = None
         self._failure: Exception | None = None
         self._writer: threading.Thread | None = None
+        self._trace = current_trace()
 
     def done(self) -> Mapping[str, Outcome]:
         """Return what earlier attempts of this run have done, in the order in which they did it."""
@@ -64,6 +66,7 @@ class LedgerSteps:
         if self._failure is not None:
             raise self._failure
         body = plain(outcome.to_json())
+        self._trace.step(key, outcome)
         with self._lock:
             self._unwritten[key] = body
             if self._writer is None:

@@ -12,6 +12,7 @@ WORKERS: Mapping[str, int] = {"high": 4, "medium": 2, "low": 1}
 #: Above celeryconfig's worker_soft_shutdown_timeout (30 s), which the worker itself keeps.
 WORKER_PATIENCE_SECONDS = 40.0
 FLOWER_USER = "admin"
+ROOT = Path(__file__).resolve().parents[2]
 APP = ("-A", "service.celery")
 
 #: What service.celery logs when a worker takes messages and when beat has begun.
@@ -81,10 +82,11 @@ def web(port: int) -> Program:
     )
 
 
-def flower(port: int, password: str, folder: Path) -> Program:
+def flower(port: int, password: str, folder: Path, web_port: int) -> Program:
     """Flower behind a login; its memory of past tasks survives in ``folder``.
 
-    The login is handed over in the environment, which other users cannot read.
+    The login is handed over in the environment, which other users cannot read. Columns, and the link from
+    a task to its run in the admin, stand in flowerconfig.py.
     """
     folder.mkdir(mode=0o700, exist_ok=True)
     return Program(
@@ -98,11 +100,13 @@ def flower(port: int, password: str, folder: Path) -> Program:
             f"--db={folder / 'flower.db'}",
             "--state_save_interval=5000",  # ms; by default a killed Flower has forgotten all
             "--logging=warning",
+            f"--conf={ROOT / 'flowerconfig.py'}",
         ),
         # Flower learns of tasks from the workers: without Django it takes half the memory.
         environment={
             "FLOWER_BASIC_AUTH": f"{FLOWER_USER}:{password}",
             "DJANGO_SETTINGS_MODULE": "",
+            "MAINTENANCE_ADMIN_URL": f"http://127.0.0.1:{web_port}/admin/",
         },
     )
 

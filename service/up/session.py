@@ -131,7 +131,10 @@ class Session:
             [
                 programs.web(self._web_port),
                 programs.flower(
-                    self._flower_port, state.secrets.flower_password, state.path / "flower"
+                    self._flower_port,
+                    state.secrets.flower_password,
+                    state.path / "flower",
+                    self._web_port,
                 ),
             ]
         )

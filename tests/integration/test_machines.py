@@ -11,11 +11,16 @@ import pytest
 from django.test import Client
 from prometheus_client.parser import text_string_to_metric_families
 
+from maintenance.commands.health.registry import CHECKS
 from maintenance.conf import parse_configuration
 from maintenance.core.errors import ConfigurationError
 from maintenance.core.findings import Finding, Severity
 from maintenance.core.ledger_clock import ledger_now
+from maintenance.core.reports import Report
+from maintenance.machines import health
+from maintenance.machines.health import WORKING, answers, said
 from maintenance.models import Leader, Run, RunState, StoredSample, Trigger
+from tests.command_line import DOWN, PASSWORD
 from tests.ledger_rows import finished_run, queued_run, running_run, warning
 
 pytestmark = pytest.mark.django_db
@@ -324,3 +329,67 @@ def test_the_document_names_the_address_it_is_read_from(ask: Ask, tokens: None) 
     assert ask("read", "openapi.json").json()["servers"] == [
         {"url": "http://testserver/maintenance/api/v1"}
     ]
+
+
+# --- Health checks -----------------------------------------------------------------------------
+
+HEALTH = "/maintenance/health/checks/"
+
+
+@pytest.fixture(autouse=True)
+def asked_anew() -> None:
+    """Let no test see the answers of another one."""
+    answers.forget()
+
+
+def test_health_checks_answer_as_django_health_check_does(ask: Ask, tokens: None) -> None:
+    assert ask("", HEALTH).status_code == 401
+    assert ask("run", HEALTH).status_code == 401
+
+    one = ask("read", f"{HEALTH}database/")
+
+    assert (one.status_code, one.json()) == (200, {"database": WORKING})
+    wrong = ask("read", f"{HEALTH}databse/")
+    assert wrong.status_code == 404
+    assert 'Did you mean "database"?' in wrong.json()["error"]
+
+
+def test_all_checks_are_answered_and_one_that_is_critical_makes_it_500(
+    ask: Ask, tokens: None, settings: Any
+) -> None:
+    down = {"gone": {"url": DOWN}}
+    settings.MAINTENANCE = {**settings.MAINTENANCE, "databases": down}
+
+    answer = ask("read", HEALTH)
+
+    assert answer.status_code == 500
+    assert set(answer.json()) == set(CHECKS)
+    assert answer.json()["database"].startswith("critical: unavailable: ")
+    assert PASSWORD not in answer.content.decode()
+    assert answer.headers["Cache-Control"].startswith("max-age=0, no-cache, no-store")
+
+
+def test_a_warning_is_said_and_is_no_failure() -> None:
+    assert said([Report("Disk", "", findings=(warning(),))]) == "warning: The disk is 85 % full."
+    assert said([Report("Disk", "All is well.")]) == WORKING
+
+
+def test_who_may_view_runs_needs_no_token(client_with: Any) -> None:
+    assert client_with("view_run").get(f"{HEALTH}disk/").status_code in {200, 500}
+    assert client_with("cancel_run", username="bob").get(f"{HEALTH}disk/").status_code == 404
+
+
+def test_one_look_serves_all_who_ask_within_ten_seconds(
+    ask: Ask, tokens: None, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    looks: list[str] = []
+
+    def look(name: str) -> list[Report]:
+        looks.append(name)
+        return []
+
+    monkeypatch.setattr(health, "_measured", look)
+    for _number in range(3):
+        assert ask("read", f"{HEALTH}disk/").json() == {"disk": WORKING}
+
+    assert looks == ["disk"]

@@ -97,4 +97,5 @@ MAINTENANCE = {
     },
     "redis": {"main": {"url": "env:TESTAPP_REDIS_URL", "role": "streams"}},
     "streams": {"home": {"redis": "main", "pattern": "*-home", "max_length": 10}},
+    "tracing": "TESTAPP_SPANS" in os.environ,
 }

@@ -164,9 +164,10 @@ class TestPrograms:
         assert program.environment["REMAP_SIGTERM"] == "SIGQUIT"
 
     def test_the_login_of_flower_is_in_its_environment_alone(self, tmp_path: Path) -> None:
-        program = flower(5555, "pa55", tmp_path / "flower")
+        program = flower(5555, "pa55", tmp_path / "flower", 8000)
         assert "pa55" not in " ".join(program.command)
         assert program.environment["FLOWER_BASIC_AUTH"] == "admin:pa55"
+        assert program.environment["MAINTENANCE_ADMIN_URL"] == "http://127.0.0.1:8000/admin/"
         assert "FLOWER_BASIC_AUTH" not in child_environment()
 
 
