@@ -19,7 +19,7 @@ LOCK_SERVER := $(BIN)/uv pip compile - --no-deps --universal --python-version 3.
 	--generate-hashes --no-emit-index-url --no-header --no-annotate --quiet --upgrade
 
 .DEFAULT_GOAL := help
-.PHONY: help run demo test test-matrix faults soak check docs messages bench lock secrets deployment-files pin-images clean
+.PHONY: help run demo test test-matrix test-django faults soak check docs messages bench lock secrets deployment-files pin-images clean
 
 help: ## Show this list
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-16s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -37,6 +37,10 @@ test: $(DEVELOPMENT) ## Run all tests
 # One major, some tests: make test-matrix ARGS="--major 14 -k bloat"
 test-matrix: $(DEVELOPMENT) ## Run the tests of PostgreSQL on 14, 15, 16, 17 and 18
 	@$(BIN)/python -m tests.postgres_matrix $(ARGS)
+
+# Django's newest wants a newer Python than the oldest that works here; the lock has both.
+test-django: ## Run all tests on the newest Django, with PYTHON=python3.13 or what you name
+	@$(MAKE) test VENV=.venv/newest-django PYTHON=$(if $(filter python3,$(PYTHON)),python3.13,$(PYTHON))
 
 # Fewer, or some: make faults ARGS="--faults 100 --only worker"
 faults: $(DEVELOPMENT) ## Kill, stop and cut off what runs, a thousand times, and count what it broke

@@ -9,17 +9,28 @@ import os
 from kombu import Exchange, Queue
 
 # --- Broker ------------------------------------------------------------------------------------
+# Redis or Valkey, also by sentinels (sentinel://...;sentinel://...) and RabbitMQ (amqp://): see
+# docs/scale_out.md.
 broker_url = os.environ.get("CELERY_BROKER_URL") or os.environ.get("REDIS_URL", "")
+_broker_is_rabbitmq = broker_url.startswith("amqp")
 
 # Progress of running tasks, for Flower and other watchers; results and reports lie in the ledger.
-result_backend = broker_url
+# RabbitMQ keeps none: where there is no Redis beside it, there is no progress to watch.
+result_backend = (os.environ.get("REDIS_URL") or None) if _broker_is_rabbitmq else broker_url
 task_ignore_result = True
 
-broker_transport_options = {
-    # A message not acknowledged in this time is delivered again. It is longer than the longest
-    # hard time limit (3 h and a minute), because an expiry in mid-run starts a second copy: 5
-    # starts of one 35 s task were counted with 8 s. The ledger stops such copies all the same.
-    "visibility_timeout": 4 * 3600,
+# A message not acknowledged in this time is delivered again. It is longer than the longest hard time
+# limit (3 h and a minute), because an expiry in mid-run starts a second copy: 5 starts of one 35 s
+# task were counted with 8 s. The ledger stops such copies all the same.
+_HELD_SECONDS = 4 * 3600
+
+# Who is asked for the primary by which name, and the sentinels' own password.
+_sentinel_options = {
+    "master_name": os.environ.get("CELERY_BROKER_SENTINEL_NAME", "mymaster"),
+    "sentinel_kwargs": {"password": os.environ.get("CELERY_BROKER_SENTINEL_PASSWORD") or None},
+}
+_redis_options = {
+    "visibility_timeout": _HELD_SECONDS,
     # Look for expired messages every 10 s; by default it takes about 100 s longer.
     "unacked_restore_interval": 10,
     "unacked_restore_throttle": 1,
@@ -30,9 +41,14 @@ broker_transport_options = {
     "socket_connect_timeout": 5,
     # Several products can share one server without seeing each other's queues.
     "global_keyprefix": "maintenance:",
+    **(_sentinel_options if broker_url.startswith("sentinel") else {}),
 }
+# Without it RabbitMQ takes messages that it then cannot keep, and says nothing.
+_rabbitmq_options = {"confirm_publish": True}
+broker_transport_options = _rabbitmq_options if _broker_is_rabbitmq else _redis_options
 result_backend_transport_options = {
     "global_keyprefix": "maintenance:",
+    **(_sentinel_options if broker_url.startswith("sentinel") else {}),
     # Progress is for watching: when the backend is away, work goes on at once without it.
     "retry_policy": {"max_retries": 1, "interval_start": 0, "interval_max": 0.2},
 }
@@ -47,8 +63,19 @@ worker_cancel_long_running_tasks_on_connection_loss = False
 # --- Queues ------------------------------------------------------------------------------------
 # Durable by default in kombu: declared queues survive a broker restart.
 _exchange = Exchange("maintenance", type="direct", durable=True)
+# On RabbitMQ, quorum queues: a copy on most servers of the cluster before a message counts as taken.
+# Its own limit to how long a worker may hold a message (30 min by default) is that of Redis here; a
+# RabbitMQ before 3.12 has it as consumer_timeout in its configuration.
+_queue_arguments = {"x-queue-type": "quorum", "x-consumer-timeout": _HELD_SECONDS * 1000}
 task_queues = tuple(
-    Queue(name, _exchange, routing_key=name, durable=True) for name in ("high", "medium", "low")
+    Queue(
+        name,
+        _exchange,
+        routing_key=name,
+        durable=True,
+        queue_arguments=_queue_arguments if _broker_is_rabbitmq else None,
+    )
+    for name in ("high", "medium", "low")
 )
 task_default_queue = "medium"
 task_default_exchange = "maintenance"

@@ -41,6 +41,7 @@ BENCHES = {
     "images": "bench.images",
     "query-profiling": "bench.query_profiling",
     "forecasts": "bench.forecasts",
+    "many-targets": "bench.many_targets",
 }
 
 

@@ -15,6 +15,7 @@ def write_secrets(folder: Path) -> list[Path]:
     Nobody but the owner passes the folder. In it, files may be read by all: a container sees them one by
     one, under a user of its own, which is not this one.
     """
+    folder.parent.mkdir(parents=True, exist_ok=True)
     folder.mkdir(mode=0o700, exist_ok=True)
     written = []
     for secret in SECRETS:

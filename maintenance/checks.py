@@ -3,8 +3,10 @@
 from collections.abc import Iterator, Sequence
 from typing import Any
 
+from django.apps import apps
 from django.conf import settings
 from django.core import checks
+from django.db import DEFAULT_DB_ALIAS, router
 
 from maintenance.caching.querysets import InvalidatingQuerySet
 from maintenance.caching.signals import rules
@@ -35,6 +37,7 @@ def check_configuration(
     return [
         *_unknown_aliases(parsed),
         *_ledger_engine(),
+        *_ledger_alias(),
         *_report_storage(parsed),
         *_media_storages(parsed),
         *_stream_classes(parsed),
@@ -70,6 +73,32 @@ def _ledger_engine() -> list[checks.CheckMessage]:
             f"The ledger needs PostgreSQL, but the default database uses {engine}.",
             hint="Its locks rest on partial unique indexes and row locks of PostgreSQL.",
             id="maintenance.E003",
+        )
+    ]
+
+
+def _ledger_alias() -> list[checks.CheckMessage]:
+    """Refuse a router that leads models of the ledger away from the default database.
+
+    A slot, its run and the cursor of its schedule are written in one transaction of that database.
+    """
+    labels = ("maintenance", "django_celery_beat")
+    led = {
+        alias
+        for label in labels
+        for model in apps.get_app_config(label).get_models()
+        for alias in (router.db_for_read(model), router.db_for_write(model))
+        if alias != DEFAULT_DB_ALIAS
+    }
+    if not led:
+        return []
+    return [
+        checks.Error(
+            f"DATABASE_ROUTERS lead models of {' and '.join(labels)} to {', '.join(sorted(led))}: the"
+            f' ledger is one database, the alias "{DEFAULT_DB_ALIAS}".',
+            hint="Let the router leave these two applications alone, or run the crew as a service,"
+            " with a database of its own.",
+            id="maintenance.E009",
         )
     ]
 

@@ -8,6 +8,8 @@ from typing import Any
 
 from maintenance.core.errors import ConfigurationError
 
+QUEUES = ["high", "medium", "low"]
+
 
 def load(path: Path | None, environment: Mapping[str, str] = os.environ) -> dict[str, Any]:
     """Return the ``MAINTENANCE`` mapping.
@@ -36,11 +38,13 @@ def _default(environment: Mapping[str, str]) -> dict[str, Any]:
         "brokers": {},
         "caches": {},
     }
-    if environment.get("REDIS_URL"):
+    if environment.get("CELERY_BROKER_URL", "").startswith("amqp"):
+        mapping["brokers"]["own"] = {"url": "env:CELERY_BROKER_URL", "queues": QUEUES}
+    elif environment.get("REDIS_URL"):
         mapping["redis"]["own"] = {"url": "env:REDIS_URL", "role": "broker"}
         mapping["brokers"]["own"] = {
             "url": "env:REDIS_URL",
-            "queues": ["high", "medium", "low"],
+            "queues": QUEUES,
             "key_prefix": "maintenance:",
         }
     if environment.get("SITE_DATABASE_URL"):

@@ -8,7 +8,7 @@ from django.db.backends.base.schema import BaseDatabaseSchemaEditor
 
 def _name_resources(apps: Apps, schema_editor: BaseDatabaseSchemaEditor) -> None:
     """Let runs under way keep what they hold: until now that was their task."""
-    runs = apps.get_model('maintenance', 'Run').objects
+    runs = apps.get_model('maintenance', 'Run').objects.using(schema_editor.connection.alias)
     runs.filter(state__in=['queued', 'running']).update(resource=models.F('task'))
 
 
