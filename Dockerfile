@@ -8,10 +8,10 @@ WORKDIR /opt/maintenance
 COPY requirements/container.txt requirements.txt
 RUN python -m venv .venv \
     && .venv/bin/pip install --no-cache-dir --disable-pip-version-check --require-hashes -r requirements.txt
-COPY manage.py celeryconfig.py ./
+COPY manage.py celeryconfig.py flowerconfig.py ./
 COPY maintenance maintenance
 COPY service service
-RUN .venv/bin/python -m compileall -q manage.py celeryconfig.py maintenance service
+RUN .venv/bin/python -m compileall -q manage.py celeryconfig.py flowerconfig.py maintenance service
 
 FROM base
 # A number, so that "must not run as root" can be checked; nobody logs in as it.
