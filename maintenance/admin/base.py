@@ -6,7 +6,7 @@ from django.contrib import admin
 from django.core.paginator import Paginator
 from django.db.models import QuerySet
 from django.http import HttpRequest, HttpResponse
-from django.utils.functional import cached_property
+from django.utils.functional import Promise, cached_property
 from django.utils.text import capfirst
 
 from maintenance.admin.rights import explains_refusals
@@ -51,6 +51,8 @@ class MaintenanceAdmin(AnyModelAdmin):
     show_facets = admin.ShowFacets.NEVER
     empty_value_display = NO_VALUE
     paginator = BoundedPaginator
+    #: What a list without rows says in their place.
+    when_empty: str | Promise = ""
 
     class Media:
         css: ClassVar = {"all": ["maintenance/admin.css"]}

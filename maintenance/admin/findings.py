@@ -88,6 +88,7 @@ class FindingAdmin(HistoryAdmin):
     ordering = (SEVERITY_RANK.desc(), Lower("target"), Lower("code"), Lower("subject"))
     search_fields = ("code", "subject", "sentence")
     search_help_text = gettext_lazy("Search in code, subject and sentence")
+    when_empty = gettext_lazy("No run has found anything yet.")
 
     def get_ordering(self, request: HttpRequest) -> Any:
         """Put the worst first among the current ones; history is by time, which has an index."""

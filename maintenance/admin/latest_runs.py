@@ -1,6 +1,11 @@
-"""The newest run of each task on each target, in one query however long the history is."""
+"""The newest runs of each task on each target, in one query however long the history is."""
 
+import uuid
 from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+from datetime import datetime
+
+from django.db import connection
 
 from maintenance.core.standings import Pair
 from maintenance.models import Run, RunState
@@ -22,6 +27,45 @@ CROSS JOIN LATERAL (
     LIMIT 1
 ) AS run
 """
+
+# The same with a few rows a pair, and with the columns alone that a row of marks needs.
+_RECENT_OF_EACH_PAIR = """
+SELECT pair.task, pair.target, run.id, run.state, run.severity,
+       coalesce(run.finished_at, run.started_at, run.queued_at)
+FROM unnest(%s::text[], %s::text[]) AS pair (task, target)
+CROSS JOIN LATERAL (
+    SELECT * FROM maintenance_run
+    WHERE (task, target) >= (pair.task, pair.target)
+      AND (task, target) <= (pair.task, pair.target)
+    ORDER BY task, target, queued_at DESC
+    LIMIT %s
+) AS run
+ORDER BY pair.task, pair.target, run.queued_at DESC
+"""
+
+
+@dataclass(frozen=True, slots=True)
+class PastRun:
+    """What a list says of an earlier run: ``at`` is when it ended, or where it is otherwise."""
+
+    id: uuid.UUID
+    state: str
+    severity: str
+    at: datetime
+
+
+def recent_runs(pairs: Iterable[Pair], count: int) -> dict[Pair, list[PastRun]]:
+    """Return up to ``count`` runs of each (task, target) that has any, the newest first."""
+    found: dict[Pair, list[PastRun]] = {}
+    wanted = sorted(set(pairs))
+    if not wanted:
+        return found
+    tasks, targets = zip(*wanted, strict=True)
+    with connection.cursor() as cursor:
+        cursor.execute(_RECENT_OF_EACH_PAIR, [list(tasks), list(targets), count])
+        for task, target, key, state, severity, at in cursor.fetchall():
+            found.setdefault((task, target), []).append(PastRun(key, state, severity, at))
+    return found
 
 
 def latest_runs(

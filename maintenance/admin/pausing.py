@@ -14,6 +14,7 @@ from django_celery_beat.models import PeriodicTask
 
 from maintenance.admin.base import MaintenanceAdmin
 from maintenance.core.pausing import pause, resume
+from maintenance.models import SchedulePolicy
 
 
 class PauseForm(forms.Form):
@@ -54,6 +55,19 @@ def pause_selected_view(
         "action_checkbox_name": ACTION_CHECKBOX_NAME,
     }
     return TemplateResponse(request, "admin/maintenance/schedulerow/confirm_pause.html", context)
+
+
+def resume_page(
+    request: HttpRequest, model_admin: MaintenanceAdmin, row: PeriodicTask
+) -> HttpResponse:
+    """Ask whether a schedule is to run again, with who paused it, when and why."""
+    context = {
+        **model_admin.page_context(request),
+        "title": _("Resume “%(schedule)s”?") % {"schedule": row.name},
+        "row": row,
+        "policy": SchedulePolicy.objects.filter(row_id=row.pk).first(),
+    }
+    return TemplateResponse(request, "admin/maintenance/schedulerow/confirm_resume.html", context)
 
 
 def resume_selected(

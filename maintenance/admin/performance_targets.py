@@ -36,6 +36,7 @@ class PerformanceTargetAdmin(MaintenanceAdmin):
 
     list_display = ("setting", "target", "value", "replaces", "state", "accepted", "accepted_by")
     list_display_links = None
+    when_empty = gettext_lazy("The targets of the configuration are in force.")
     change_list_template = "admin/maintenance/acceptedtarget/change_list.html"
 
     def has_change_permission(self, request: HttpRequest, obj: Any = None) -> bool:  # noqa: ARG002

@@ -72,6 +72,10 @@ class SchedulePolicyAdmin(EditedAdmin):
     list_select_related = ("row",)
     search_fields = ("row__name", "row__task")
     ordering = ("row__name",)
+    when_empty = gettext_lazy(
+        "No schedule has a policy of its own, and the defaults hold: of missed slots the last one runs,"
+        " late, and a slot is skipped while the run before lasts."
+    )
     raw_id_fields = ("row",)
     actions = ("pause", "resume")
     readonly_fields = ("paused_at", "paused_by", "pause_reason")
@@ -190,6 +194,7 @@ class BlackoutAdmin(EditedAdmin):
     list_display = ("reason", "state", "from_moment", "until_moment", "on_target")
     list_filter = (TimeFilter,)
     search_fields = ("reason",)
+    when_empty = gettext_lazy("There is no blackout: schedules start whenever they are due.")
     ordering = ("-starts_at",)
 
     @admin.display(description=gettext_lazy("state"))

@@ -23,6 +23,7 @@ RUN_DANGEROUS = "maintenance.run_dangerous_task"
 CANCEL_RUN = "maintenance.cancel_run"
 VIEW_RUN = "maintenance.view_run"
 VIEW_SCHEDULE = "maintenance.view_schedulerow"
+CHANGE_SCHEDULE = "maintenance.change_schedulerow"
 ACCEPT_TARGET = "maintenance.add_acceptedtarget"
 
 #: What was refused, and the permission as the admin's own lists name it.
@@ -42,6 +43,7 @@ _REFUSALS = {
         _("You may not accept performance targets."),
         _("Can add performance target"),
     ),
+    CHANGE_SCHEDULE: (_("You may not pause or resume schedules."), _("Can change schedule")),
     VIEW_SCHEDULE: (_("You may not look at schedules."), _("Can view schedule")),
 }
 

@@ -14,6 +14,7 @@ from django_celery_beat.models import PeriodicTask
 
 from maintenance.admin.base import MaintenanceAdmin
 from maintenance.admin.option_fields import label_of
+from maintenance.admin.plan_offer import plan_shown
 from maintenance.admin.rights import (
     RUN_READING,
     VIEW_RUN,
@@ -78,12 +79,16 @@ def _answer(request: HttpRequest, model_admin: MaintenanceAdmin, spec: TaskSpec)
     if "change" in request.POST or not form.is_valid():
         return _form_page(request, model_admin, spec, form)
     try:
-        if form.changes_something:
+        options = form.options
+        if "plan_first" in request.POST and spec.has_dry_run:
+            options = {**options, "dry_run": True}
+        elif form.changes_something:
             target = spec.resolve_target(configuration(), form.target)
             require_leave(spec, form.target, target)
             if not _is_confirmed(request, spec):
                 return _confirmation(request, model_admin, spec, form)
-        run = start_by_hand(request, model_admin, spec, form.target, form.options)
+        plan = plan_shown(request.POST.get("plan", ""), spec, form.target)
+        run = start_by_hand(request, model_admin, spec, form.target, options, plan=plan)
     except MaintenanceError as error:
         form.add_error(None, str(error))
         return _form_page(request, model_admin, spec, form)
@@ -161,6 +166,7 @@ def _confirmation(
         "facts": _what_is_to_be_done(spec, form),
         "danger": danger_words(spec.dangerous),
         "is_unticked": "confirmed" in request.POST,
+        "plan": request.POST.get("plan", ""),
     }
     return TemplateResponse(request, "admin/maintenance/run/confirm_task.html", context)
 

@@ -5,14 +5,14 @@ from typing import Any
 from urllib.parse import quote
 
 from django.http import HttpRequest
-from django.template.loader import render_to_string
 from django.utils import timezone
 from django.utils.dateparse import parse_datetime
-from django.utils.html import format_html, strip_tags
+from django.utils.html import format_html
 from django.utils.safestring import SafeString
 from django.utils.translation import gettext as _
 
 from maintenance.admin.option_fields import label_of
+from maintenance.admin.plan_offer import plan_offer
 from maintenance.admin.rights import User, holds, may_cancel, permission_to_run
 from maintenance.admin.wording import moment, task_words
 from maintenance.conf import configuration
@@ -22,12 +22,8 @@ from maintenance.core.registry import task_named
 from maintenance.models import Run, RunState, StoredReport
 from maintenance.reports import html
 from maintenance.reports.formats import FORMATS
-from maintenance.reports.formatting import (
-    format_count,
-    format_ratio,
-    format_seconds,
-    format_value,
-)
+from maintenance.reports.formatting import format_ratio, format_seconds, format_value
+from maintenance.reports.progress import amount_in_words, pace_in_words, share_done
 from maintenance.reports.publication import in_timezone, of_document
 
 
@@ -41,6 +37,7 @@ def page_context(request: HttpRequest, run: Run) -> dict[str, Any]:
         "may_run_again": _may_run(request.user, run),
         "previous_run": previous,
         "next_run": following,
+        "plan_offer": plan_offer(run, following, request.user),
         "flower_task_url": flower_task_url(run),
         "formats": list(FORMATS),
         "facts": facts(run),
@@ -116,22 +113,19 @@ def _report_context(run: Run) -> dict[str, Any]:
 def progress_context(run: Run) -> dict[str, Any]:
     """Return how far a run is, in words and as numbers for a progress bar."""
     now = timezone.now()
-    ratio = _ratio(run)
+    done, total, is_queued = run.progress_done, run.progress_total, run.state == RunState.QUEUED
+    ratio = None if is_queued else share_done(done, total)
     return {
         "run": run,
+        "task": task_words(run.task),
         "phase": run.phase or phase_of_state(run),
         "known_total": ratio is not None,
         "percent": "" if ratio is None else format_ratio(ratio),
-        "amount": _amount(run),
+        "amount": "" if is_queued else amount_in_words(done, total, run.progress_unit),
+        "pace": pace_in_words(run.pace, run.progress_unit),
         "lasted": _lasted(run, now),
         "stale": _is_stale(run, now),
     }
-
-
-def _ratio(run: Run) -> float | None:
-    if run.state != RunState.RUNNING or not run.progress_total:
-        return None
-    return min(run.progress_done / run.progress_total, 1.0)
 
 
 def phase_of_state(run: Run) -> SafeString | str:
@@ -145,16 +139,6 @@ def phase_of_state(run: Run) -> SafeString | str:
     return _("waiting for a worker")
 
 
-def _amount(run: Run) -> str:
-    if run.state != RunState.RUNNING or not (run.progress_total or run.progress_done):
-        return ""
-    done = format_count(run.progress_done)
-    if run.progress_total is None:
-        return f"{done} {run.progress_unit}".strip()
-    words = _("%(done)s of %(total)s") % {"done": done, "total": format_count(run.progress_total)}
-    return f"{words} {run.progress_unit}".strip()
-
-
 def _lasted(run: Run, now: datetime) -> str:
     since = run.started_at if run.state == RunState.RUNNING else run.queued_at
     return format_seconds(max(round((now - (since or now)).total_seconds()), 0))
@@ -165,15 +149,3 @@ def _is_stale(run: Run, now: datetime) -> bool:
     if run.state != RunState.RUNNING or run.heartbeat_at is None:
         return False
     return (now - run.heartbeat_at).total_seconds() > ledger.LEASE_SECONDS
-
-
-def progress_answer(run: Run) -> dict[str, Any]:
-    """Return what the page's script asks for every two seconds."""
-    if run.is_finished:
-        return {"finished": True}
-    context = progress_context(run)
-    return {
-        "finished": False,
-        "html": render_to_string("admin/maintenance/run/progress.html", context),
-        "announcement": strip_tags(str(context["phase"])),
-    }

@@ -4,18 +4,18 @@ import uuid
 from typing import Any
 
 from django.contrib import admin, messages
+from django.contrib.admin.views.main import ChangeList
 from django.db.models import QuerySet
 from django.http import Http404, HttpRequest, HttpResponse, JsonResponse
 from django.shortcuts import redirect
 from django.template.response import TemplateResponse
 from django.urls import URLPattern, path
-from django.utils import timezone
 from django.utils.html import format_html
 from django.utils.safestring import SafeString
-from django.utils.text import Truncator
 from django.utils.translation import gettext as _
 from django.utils.translation import gettext_lazy
 
+from maintenance.admin import live
 from maintenance.admin.base import HistoryAdmin
 from maintenance.admin.downloads import download
 from maintenance.admin.filters import (
@@ -31,19 +31,29 @@ from maintenance.admin.rights import (
     CANCEL_RUN,
     VIEW_RUN,
     explains_refusals,
+    may_cancel,
     require,
     runnable_tasks,
 )
 from maintenance.admin.run_now import run_task_view
-from maintenance.admin.run_page import facts, page_context, phase_of_state, progress_answer
-from maintenance.admin.signs import severity_badge, state_badge
-from maintenance.admin.wording import length, moment, task_words
+from maintenance.admin.run_page import facts, page_context
+from maintenance.admin.signs import state_badge
+from maintenance.admin.wording import asked_by, moment, on_target, task_words
 from maintenance.core import ledger
 from maintenance.core.recording import record
-from maintenance.core.standings import RUNS_THAT_LOOKED
 from maintenance.models import Run, RunState
 
-_SUMMARY_CHARACTERS = 140
+
+class RunList(ChangeList):
+    """Tells each row whether the person may cancel its run."""
+
+    def get_results(self, request: HttpRequest) -> None:
+        """Note it on every run of the page."""
+        super().get_results(request)
+        runs: list[Run] = list(self.result_list)
+        for run in runs:
+            run.__dict__["may_be_cancelled"] = may_cancel(request.user, run)
+        self.result_list = runs
 
 
 @admin.register(Run)
@@ -53,13 +63,12 @@ class RunAdmin(HistoryAdmin):
     list_display = (
         "state_with_sign",
         "worst_finding",
-        "task_in_words",
-        "target",
+        "what",
         "short_summary",
         "queued",
         "took",
     )
-    list_display_links = ("task_in_words",)
+    list_display_links = ("what",)
     list_filter = (
         AskedForFilter,
         RunStateFilter,
@@ -73,7 +82,14 @@ class RunAdmin(HistoryAdmin):
     search_help_text = gettext_lazy("Search in task, target, person, summary and reason, or by id")
     ordering = ("-queued_at",)
     list_per_page = 50
+    when_empty = gettext_lazy(
+        "Nothing has run yet. Runs stand here as soon as a schedule is due, or somebody runs a task."
+    )
     change_list_template = "admin/maintenance/run/change_list.html"
+
+    def get_changelist(self, request: HttpRequest, **kwargs: Any) -> type[ChangeList]:  # noqa: ARG002
+        """Use the list that knows what the person may cancel."""
+        return RunList
 
     def get_queryset(self, request: HttpRequest) -> QuerySet[Run]:
         """Leave the long columns to the page of one run."""
@@ -97,6 +113,7 @@ class RunAdmin(HistoryAdmin):
 
         return [
             page("run-now/", self.run_now_view, "maintenance_run_run_now"),
+            page("progress/", self.list_progress_view, "maintenance_run_list_progress"),
             page("<uuid:run_id>/progress/", self.progress_view, "maintenance_run_progress"),
             page("<uuid:run_id>/cancel/", self.cancel_view, "maintenance_run_cancel"),
             page(
@@ -111,13 +128,18 @@ class RunAdmin(HistoryAdmin):
 
     @admin.display(description=gettext_lazy("state"), ordering="state")
     def state_with_sign(self, run: Run) -> SafeString:
-        """Return the state as a word with its sign."""
-        return state_badge(run.state)
+        """Return the state as a word with its sign, and the way to cancel what has not ended."""
+        may = run.__dict__.get("may_be_cancelled", False)
+        return format_html(
+            "{}{}",
+            live.part(run, "state", state_badge(run.state)),
+            live.part(run, "cancel", live.cancel_link(run, may=may)),
+        )
 
     @admin.display(description=gettext_lazy("task"), ordering="task")
-    def task_in_words(self, run: Run) -> str:
-        """Return the task as a phrase."""
-        return task_words(run.task)
+    def what(self, run: Run) -> SafeString | str:
+        """Return the task as a phrase, and what it runs on."""
+        return on_target(task_words(run.task), run.target)
 
     @admin.display(description=gettext_lazy("asked for"), ordering="queued_at")
     def queued(self, run: Run) -> SafeString:
@@ -125,32 +147,23 @@ class RunAdmin(HistoryAdmin):
         return format_html(
             '{}<span class="maintenance-under">{}</span>',
             moment(run.queued_at),
-            ", ".join(filter(None, (run.get_trigger_display(), run.actor or run.checklist))),
+            asked_by(run),
         )
 
     @admin.display(description=gettext_lazy("took"))
     def took(self, run: Run) -> SafeString | str:
         """Return the duration; of a running run, how long it has been at work."""
-        if run.state == RunState.RUNNING and run.started_at:
-            return format_html(
-                '{}<span class="maintenance-under">{}</span>',
-                length(timezone.now() - run.started_at),
-                _("so far"),
-            )
-        return length(run.duration)
+        return live.part(run, "took", live.took(run))
 
     @admin.display(description=gettext_lazy("worst finding"), ordering="severity")
     def worst_finding(self, run: Run) -> SafeString | str:
         """Return the worst severity among the findings of a run that has looked."""
-        looked = run.state in RUNS_THAT_LOOKED and run.severity
-        return severity_badge(run.severity) if looked else ""
+        return live.part(run, "worst", live.worst_finding(run))
 
     @admin.display(description=gettext_lazy("summary"))
     def short_summary(self, run: Run) -> SafeString | str:
-        """Return the verdict, cut at a length that keeps the row low; or what the run waits for."""
-        if run.is_postponed:
-            return phase_of_state(run)
-        return Truncator(run.summary or run.phase).chars(_SUMMARY_CHARACTERS)
+        """Return the verdict; of a run that has not ended, how far it is or what it waits for."""
+        return live.part(run, "summary", live.summary(run))
 
     # --- Pages ---------------------------------------------------------------------------------
 
@@ -159,7 +172,12 @@ class RunAdmin(HistoryAdmin):
     ) -> HttpResponse:
         """Show the list, with the way to run a task for whoever may."""
         context = {"may_run_tasks": bool(runnable_tasks(request.user)), **(extra_context or {})}
-        return super().changelist_view(request, context)
+        answer = super().changelist_view(request, context)
+        if isinstance(answer, TemplateResponse) and answer.context_data:
+            shown = answer.context_data.get("cl")  # a refusal shows none
+            rows = shown.result_list if shown else ()
+            answer.context_data["is_live"] = any(not run.is_finished for run in rows)
+        return answer
 
     @explains_refusals
     def change_view(
@@ -190,9 +208,16 @@ class RunAdmin(HistoryAdmin):
 
     @explains_refusals
     def progress_view(self, request: HttpRequest, run_id: uuid.UUID) -> HttpResponse:
-        """Answer the page's script."""
+        """Answer the script of a run's page."""
         require(request.user, VIEW_RUN)
-        return JsonResponse(progress_answer(self._run(run_id)))
+        return JsonResponse(live.page_answer(self._run(run_id)))
+
+    @explains_refusals
+    def list_progress_view(self, request: HttpRequest) -> HttpResponse:
+        """Answer the script of pages that list runs."""
+        require(request.user, VIEW_RUN)
+        runs = live.asked_runs(request.GET.getlist("run"))
+        return JsonResponse(live.list_answer(runs, request.user))
 
     @explains_refusals
     def report_view(

@@ -1,7 +1,5 @@
 """The list of schedules: what runs when, what came of it last, pause, resume and run now."""
 
-from dataclasses import dataclass
-from datetime import datetime
 from typing import Any
 
 from django.contrib import admin
@@ -10,33 +8,38 @@ from django.db.models import Case, IntegerField, Q, QuerySet, Value, When
 from django.http import Http404, HttpRequest, HttpResponse
 from django.shortcuts import redirect
 from django.template.loader import render_to_string
-from django.urls import URLPattern, path, reverse
-from django.utils import timezone
+from django.urls import URLPattern, path
 from django.utils.safestring import SafeString
 from django.utils.translation import gettext as _
 from django.utils.translation import gettext_lazy
-from django_celery_beat.models import PeriodicTask
 
 from maintenance.admin.base import MaintenanceAdmin
 from maintenance.admin.calendar_page import calendar_file, calendar_view
 from maintenance.admin.filters import Choices, CompactFilter, TaskFilter
-from maintenance.admin.latest_runs import latest_runs
-from maintenance.admin.pausing import pause_selected_view, resume_selected
-from maintenance.admin.rights import VIEW_SCHEDULE, explains_refusals, require, runnable_tasks
+from maintenance.admin.pausing import pause_selected_view, resume_page, resume_selected
+from maintenance.admin.rights import (
+    CHANGE_SCHEDULE,
+    VIEW_SCHEDULE,
+    explains_refusals,
+    require,
+    runnable_tasks,
+)
 from maintenance.admin.run_selected import run_selected_view
-from maintenance.admin.schedule_row import Timing, arguments_of, checklist_of, timing_of
-from maintenance.admin.signs import outcome_badge
+from maintenance.admin.schedule_facts import (
+    EDIT_PAGE,
+    RowFacts,
+    ScheduleList,
+    may_edit_periodic_tasks,
+)
+from maintenance.admin.schedule_row import checklist_of
+from maintenance.admin.signs import badge, outcome, outcome_word
 from maintenance.admin.wording import moment, relative, task_words
-from maintenance.conf import configuration
 from maintenance.core.findings import Severity
 from maintenance.core.liveness_look import leader_report
 from maintenance.core.registry import PREFIX
-from maintenance.core.schedule_sync import NAME_PREFIX, Difference, differences
-from maintenance.models import Run, SchedulePolicy, ScheduleRow
+from maintenance.core.schedule_sync import NAME_PREFIX
+from maintenance.models import ScheduleRow
 from maintenance.schedules import CHECKLISTS
-
-#: The page of django-celery-beat's own admin, which a project may have unregistered.
-EDIT_PAGE = "admin:django_celery_beat_periodictask_change"
 
 #: Daily before weekly before monthly, and an operator's own rows last.
 _CHECKLIST_RANK = Case(
@@ -47,98 +50,6 @@ _CHECKLIST_RANK = Case(
     default=Value(len(CHECKLISTS)),
     output_field=IntegerField(),
 )
-
-
-@dataclass(frozen=True, slots=True)
-class RowFacts:
-    """All that a line of the list shows and the row itself does not hold."""
-
-    target: str
-    timing: Timing
-    last_run: Run | None
-    edits: tuple[Difference, ...]
-    policy: SchedulePolicy | None
-    may_run: bool
-    edit_url: str
-    policy_url: str
-    now: datetime
-
-    @property
-    def is_paused(self) -> bool:
-        """Whether its slots are skipped until somebody resumes it."""
-        return self.policy is not None and self.policy.paused_at is not None
-
-
-class ScheduleList(ChangeList):
-    """Gathers the facts of all rows of a page at once: one query each, however many rows."""
-
-    def get_results(self, request: HttpRequest) -> None:
-        """Attach :class:`RowFacts` to every row of the page."""
-        super().get_results(request)
-        rows: list[ScheduleRow] = list(self.result_list)
-        pairs = {row.pk: (str(row.task), arguments_of(row)[0]) for row in rows}
-        newest = latest_runs(pairs.values())
-        edits = _edits()
-        runnable = {spec.name for spec in runnable_tasks(request.user)}
-        may_edit = may_edit_periodic_tasks(self.model_admin.admin_site, request)
-        policies = PolicyPages(self.model_admin.admin_site, request)
-        now = timezone.now()
-        for row in rows:
-            row.__dict__["facts"] = RowFacts(
-                target=pairs[row.pk][1],
-                timing=timing_of(row, now),
-                last_run=newest.get(pairs[row.pk]),
-                edits=tuple(edits.get(str(row.name), ())),
-                policy=policy_of(row),
-                may_run=row.task in runnable,
-                edit_url=reverse(EDIT_PAGE, args=[row.pk]) if may_edit else "",
-                policy_url=policies.of(row),
-                now=now,
-            )
-        self.result_list = rows
-
-
-def policy_of(row: PeriodicTask) -> SchedulePolicy | None:
-    """Return the policy of a row that has one of its own."""
-    policy: SchedulePolicy | None = getattr(row, "maintenance_policy", None)
-    return policy
-
-
-class PolicyPages:
-    """Where a person of this request looks at the policy of a row, or gives it one."""
-
-    def __init__(self, site: admin.AdminSite, request: HttpRequest) -> None:
-        self._may_view = self._may_add = False
-        if site.is_registered(SchedulePolicy):
-            pages = site.get_model_admin(SchedulePolicy)
-            self._may_view = pages.has_view_or_change_permission(request)
-            self._may_add = pages.has_add_permission(request)
-
-    def of(self, row: ScheduleRow) -> str:
-        """Return the address, empty where there is nothing to see or do."""
-        if policy_of(row) is not None:
-            if not self._may_view:
-                return ""
-            return reverse("admin:maintenance_schedulepolicy_change", args=[row.pk])
-        if not self._may_add:
-            return ""
-        return f"{reverse('admin:maintenance_schedulepolicy_add')}?row={row.pk}"
-
-
-def may_edit_periodic_tasks(site: admin.AdminSite, request: HttpRequest) -> bool:
-    """Tell whether django-celery-beat's own page is there and open to the person."""
-    if not site.is_registered(PeriodicTask):
-        return False
-    return site.get_model_admin(PeriodicTask).has_change_permission(request)
-
-
-def _edits() -> dict[str, list[Difference]]:
-    """Return what operators changed, by row. Whether a row is paused has its own column."""
-    found: dict[str, list[Difference]] = {}
-    for difference in differences(configuration()):
-        if difference.field not in {"enabled", "row"}:
-            found.setdefault(difference.schedule, []).append(difference)
-    return found
 
 
 class ScheduleChecklistFilter(CompactFilter):
@@ -190,7 +101,7 @@ class StateFilter(CompactFilter):
 class ScheduleAdmin(MaintenanceAdmin):
     """Rows are written by ``sync_schedules``; editing one is django-celery-beat's own page."""
 
-    list_display = ("what", "state", "target", "rhythm", "next_run", "last_run", "run_now")
+    list_display = ("what", "state", "rhythm", "next_run", "last_run", "run_now")
     list_display_links = None
     list_filter = (ScheduleChecklistFilter, StateFilter, TaskFilter)
     list_select_related = ("crontab", "interval", "solar", "clocked", "maintenance_policy")
@@ -199,6 +110,9 @@ class ScheduleAdmin(MaintenanceAdmin):
     search_fields = ("name", "task", "description")
     search_help_text = gettext_lazy("Search in name, task and description")
     actions = ("pause", "resume", "run_selected")
+    when_empty = gettext_lazy(
+        "There are no schedules yet: python manage.py sync_schedules writes those of the checklists."
+    )
     change_list_template = "admin/maintenance/schedulerow/change_list.html"
 
     def get_changelist(self, request: HttpRequest, **kwargs: Any) -> type[ChangeList]:  # noqa: ARG002
@@ -227,8 +141,35 @@ class ScheduleAdmin(MaintenanceAdmin):
                 view(self.calendar_file_view),
                 name="maintenance_schedulerow_calendar_file",
             ),
+            path("<int:key>/pause/", view(self.pause_view), name="maintenance_schedulerow_pause"),
+            path(
+                "<int:key>/resume/", view(self.resume_view), name="maintenance_schedulerow_resume"
+            ),
             *super().get_urls(),
         ]
+
+    @explains_refusals
+    def pause_view(self, request: HttpRequest, key: int) -> HttpResponse:
+        """Pause one schedule, once there is a reason."""
+        row = self._row_to_change(request, key)
+        answer = pause_selected_view(request, self, [row], [row.pk])
+        return answer or redirect("admin:maintenance_schedulerow_changelist")
+
+    @explains_refusals
+    def resume_view(self, request: HttpRequest, key: int) -> HttpResponse:
+        """Ask whether one schedule is to run again; on POST, let it."""
+        row = self._row_to_change(request, key)
+        if request.method != "POST":
+            return resume_page(request, self, row)
+        resume_selected(request, self, [row])
+        return redirect("admin:maintenance_schedulerow_changelist")
+
+    def _row_to_change(self, request: HttpRequest, key: int) -> ScheduleRow:
+        require(request.user, CHANGE_SCHEDULE)
+        row: ScheduleRow | None = self.get_queryset(request).filter(pk=key).first()
+        if row is None:
+            raise Http404(_("There is no such schedule."))
+        return row
 
     @explains_refusals
     def calendar_view(self, request: HttpRequest) -> HttpResponse:
@@ -287,11 +228,6 @@ class ScheduleAdmin(MaintenanceAdmin):
         """Return whether the schedule is on; of a paused one, who paused it and why."""
         return _cell("state", row)
 
-    @admin.display(description=gettext_lazy("target"))
-    def target(self, row: ScheduleRow) -> str:
-        """Return the target's name."""
-        return _facts(row).target
-
     @admin.display(description=gettext_lazy("when"))
     def rhythm(self, row: ScheduleRow) -> SafeString:
         """Return the cron in words, with what an operator changed."""
@@ -299,7 +235,7 @@ class ScheduleAdmin(MaintenanceAdmin):
 
     @admin.display(description=gettext_lazy("next run"))
     def next_run(self, row: ScheduleRow) -> SafeString:
-        """Return when it is due, in the row's timezone and from now."""
+        """Return when it is due, in the row's timezone and from now, and the runs after that."""
         facts = _facts(row)
         due = facts.timing.next_due
         return _cell(
@@ -307,22 +243,27 @@ class ScheduleAdmin(MaintenanceAdmin):
             row,
             when=moment(due, facts.timing.zone) if due else "",
             distance=relative(due, facts.now) if due else "",
+            coming=[
+                (moment(each.begins_at or each.due_at, facts.timing.zone), each)
+                for each in facts.coming
+            ],
             overdue=facts.timing.is_overdue(facts.now),
         )
 
-    @admin.display(description=gettext_lazy("last run"))
+    @admin.display(description=gettext_lazy("last runs"))
     def last_run(self, row: ScheduleRow) -> SafeString:
-        """Return what came of the last run of the same task on the same target."""
+        """Return what came of the last runs of the same task on the same target."""
         facts = _facts(row)
         run = facts.last_run
         if run is None:
             return _cell("last_run", row)
+        kind = outcome(run.state, run.severity)
         return _cell(
             "last_run",
             row,
             run=run,
-            outcome=outcome_badge(run),
-            distance=relative(run.finished_at or run.started_at or run.queued_at, facts.now),
+            outcome=badge(kind, outcome_word(kind)),
+            distance=relative(run.at, facts.now),
         )
 
     @admin.display(description=gettext_lazy("by hand"))

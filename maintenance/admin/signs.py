@@ -5,7 +5,7 @@ from django.utils.functional import Promise
 from django.utils.safestring import SafeString
 from django.utils.translation import gettext as _
 
-from maintenance.models import Run, RunState, SeverityChoice
+from maintenance.models import RunState, SeverityChoice
 
 
 def badge(kind: str, word: str | Promise) -> SafeString:
@@ -14,6 +14,11 @@ def badge(kind: str, word: str | Promise) -> SafeString:
     ``kind`` is a severity, the state of a run, ``unavailable``, ``on``, ``paused`` or ``off``.
     """
     return render_to_string("admin/maintenance/badge.html", {"kind": kind, "word": word})
+
+
+def sign(kind: str) -> SafeString:
+    """Return the sign of ``kind`` alone, for where the word stands elsewhere."""
+    return render_to_string("admin/maintenance/sign.html", {"kind": kind})
 
 
 def state_badge(state: str) -> SafeString:
@@ -28,8 +33,13 @@ def severity_badge(severity: str, *, measured: bool = True) -> SafeString:
     return badge(severity, SeverityChoice(severity).label)
 
 
-def outcome_badge(run: Run) -> SafeString:
-    """Return one badge for a run as a whole: its worst finding if it succeeded, else its state."""
-    if run.state == RunState.SUCCEEDED and run.severity:
-        return severity_badge(run.severity)
-    return state_badge(run.state)
+def outcome(state: str, severity: str) -> str:
+    """Return the kind of a run as a whole: its worst finding if it succeeded, else its state."""
+    return severity if state == "succeeded" and severity else state
+
+
+def outcome_word(kind: str) -> str:
+    """Return the word of what :func:`outcome` returns."""
+    if kind in SeverityChoice.values:
+        return str(SeverityChoice(kind).label)
+    return str(RunState(kind).label)

@@ -21,8 +21,10 @@ def start_by_hand(
     spec: TaskSpec,
     target: str,
     options: Mapping[str, Any],
+    *,
+    plan: str = "",
 ) -> Run:
-    """Start a run for the person behind ``request``.
+    """Start a run for the person behind ``request``, who may have seen the ``plan`` of a dry run.
 
     The message is sent when the row and the log entry are committed. Where the broker does not
     take it, the person is told that the run waits. Raises what :func:`start_run` raises.
@@ -30,7 +32,7 @@ def start_by_hand(
     with transaction.atomic():
         origin = Origin(trigger=Trigger.ADMIN, actor=request.user.get_username())
         run = start_run(spec, target, options, origin)
-        model_admin.log_addition(request, run, _log_message(options))
+        model_admin.log_addition(request, run, _log_message(options, plan))
     run.refresh_from_db(fields=["published_at", "state"])
     if run.published_at is None:
         messages.warning(
@@ -41,8 +43,8 @@ def start_by_hand(
     return run
 
 
-def _log_message(options: Mapping[str, Any]) -> str:
-    if not options:
-        return "Run by hand."
+def _log_message(options: Mapping[str, Any], plan: str) -> str:
     listed = ", ".join(f"{name}={value!r}" for name, value in options.items())
-    return f"Run by hand with {listed}."
+    given = f" with {listed}" if listed else ""
+    seen = f", after the plan of run {plan}" if plan else ""
+    return f"Run by hand{given}{seen}."

@@ -11,6 +11,7 @@ from django.utils.translation import gettext as _
 
 from maintenance.conf import Dangerous
 from maintenance.core.registry import PREFIX
+from maintenance.models import Run
 from maintenance.reports.formatting import NO_VALUE, format_seconds
 
 #: Parts of task names that are written otherwise in a sentence.
@@ -65,6 +66,21 @@ def danger_words(kind: Dangerous | None) -> str:
         ),
     }
     return words[kind]
+
+
+def on_target(words: str, target: str) -> SafeString | str:
+    """Return the first line of a list's row, with the target in a quieter one under it."""
+    if not target:
+        return words
+    under = _("on %(target)s") % {"target": target}
+    return format_html('{}<span class="maintenance-under">{}</span>', words, under)
+
+
+def asked_by(run: Run) -> str:
+    """Return who or what asked for a run: ``ann, admin``, ``schedule, daily``."""
+    return ", ".join(
+        filter(None, (run.actor, run.get_trigger_display(), run.checklist if not run.actor else ""))
+    )
 
 
 def moment(when: datetime | None, zone: tzinfo | None = None) -> SafeString | str:

@@ -4,6 +4,7 @@ from collections import defaultdict
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, field, replace
 from datetime import datetime, timedelta
+from itertools import islice
 from typing import Protocol
 
 from maintenance.core.cron import Cron
@@ -101,6 +102,13 @@ def appointments(
         for appointment in _Course(plan, closures).follow(since, until, outage)
     ]
     return sorted(found, key=lambda a: (a.begins_at or a.due_at, a.due_at, a.plan.name))
+
+
+def next_appointments(
+    plan: Planned, since: datetime, until: datetime, count: int, closures: Sequence[Closure] = ()
+) -> list[Appointment]:
+    """Return the next ``count`` slots of one schedule after ``since``, fewer where ``until`` comes first."""
+    return list(islice(_Course(plan, closures).follow(since, until, None), count))
 
 
 class _Course:

@@ -76,6 +76,8 @@ _CLAIMED_FIELDS = (
     "phase",
     "progress_done",
     "progress_total",
+    "progress_since",
+    "progress_from",
     "failures",
     "deaths",
 )
@@ -136,7 +138,7 @@ UPDATE maintenance_run SET
     state = %(running)s, attempt = attempt + 1, worker = %(worker)s, resource = %(resource)s,
     started_at = pg_catalog.statement_timestamp(), heartbeat_at = pg_catalog.statement_timestamp(),
     finished_at = NULL, available_at = NULL, reason = '', phase = '', progress_done = 0,
-    progress_total = NULL
+    progress_total = NULL, progress_since = NULL, progress_from = NULL
 WHERE id = %(id)s AND target = %(target)s AND state = %(queued)s
   AND (
     available_at IS NULL OR available_at <= pg_catalog.statement_timestamp() + interval '1 second'
@@ -178,6 +180,7 @@ def _claim_looking(
     run.finished_at = run.available_at = None
     run.reason = run.phase = ""
     run.progress_done, run.progress_total = 0, None
+    run.progress_since = run.progress_from = None
     run.save(update_fields=_CLAIMED_FIELDS)
     return run
 

@@ -118,13 +118,15 @@ RETURNING cancel_requested
 """
 
 
-def heartbeat(run: Run, **progress: Any) -> bool:
+def heartbeat(run: Run, *, counts_anew: bool = False, **progress: Any) -> bool:
     """Renew the lease and store ``progress`` fields; return whether a cancel was requested.
 
-    Raises ``LostLease`` where this attempt does not hold the run any more.
+    ``counts_anew`` says that a count of progress begins with these fields. Raises ``LostLease`` where this attempt does not hold the run any more.
     """
     # One statement for both: Django's update() returns no columns.
     columns = "".join(f", {connection.ops.quote_name(name)} = %s" for name in progress)
+    if counts_anew:  # by the same clock as the heartbeat
+        columns += ", progress_since = pg_catalog.statement_timestamp()"
     with connection.cursor() as cursor:
         cursor.execute(
             _HEARTBEAT.format(columns=columns),

@@ -1,6 +1,6 @@
 """The schedules that stand in the database, as the calendar reads them."""
 
-from collections.abc import Collection, Iterator
+from collections.abc import Collection, Iterable, Iterator
 from datetime import datetime, timedelta
 from itertools import islice
 
@@ -51,16 +51,28 @@ def planned_schedules(configuration: Configuration) -> Iterator[Planned]:
 
     Costs two queries. A row whose task or due times are not known any more is left out.
     """
-    now = timezone.now()
     rows = PeriodicTask.objects.filter(enabled=True).select_related(*_KINDS).order_by("name")
-    definitions = [(row.name, defined(row, row.last_run_at or now, None)) for row in rows]
-    usual = _usual_seconds({(each.task, each.target) for _name, each in definitions})
-    for name, definition in definitions:
+    for _row, plan in planned_rows(rows, configuration):
+        yield plan
+
+
+def planned_rows(
+    rows: Iterable[PeriodicTask], configuration: Configuration
+) -> Iterator[tuple[PeriodicTask, Planned]]:
+    """Yield those of ``rows`` whose task and due times are known, as :func:`planned_schedules`.
+
+    Costs one query; ``rows`` come with their kinds of schedule and their policy.
+    """
+    now = timezone.now()
+    definitions = [(row, defined(row, row.last_run_at or now, None)) for row in rows]
+    usual = _usual_seconds({(each.task, each.target) for _row, each in definitions})
+    for row, definition in definitions:
         seconds = usual.get((definition.task, definition.target))
         try:
-            yield _planned(name, definition, seconds, configuration)
+            plan = _planned(row.name, definition, seconds, configuration)
         except UNREADABLE:  # its runs, or its fault, say so
             continue
+        yield row, plan
 
 
 def is_frequent(plan: Planned, since: datetime) -> bool:

@@ -9,8 +9,10 @@ from kombu.exceptions import OperationalError as BrokerError
 from redis.exceptions import RedisError
 
 from maintenance.core.lease import Lease
+from maintenance.core.pace import Pace, pace
 from maintenance.core.redaction import redact
 from maintenance.core.tracing import current_trace
+from maintenance.reports.progress import pace_in_words
 
 logger = logging.getLogger("maintenance.runner")
 
@@ -40,6 +42,29 @@ class Carrier(Protocol):
         """Return, or raise, what makes the run come again after ``countdown`` seconds."""
 
 
+class _Count:
+    """One stretch of progress: as long as the same things are counted, and their number rises."""
+
+    def __init__(self) -> None:
+        self.began_with = 0
+        self._began_at: float | None = None
+        self._last = 0, ""
+
+    def begins(self, done: int, unit: str) -> bool:
+        """Note what is done; tell whether another count has begun with it."""
+        last_done, last_unit = self._last
+        self._last = done, unit
+        if self._began_at is not None and unit == last_unit and done >= last_done:
+            return False
+        self.began_with, self._began_at = done, time.monotonic()
+        return True
+
+    @property
+    def elapsed_seconds(self) -> float:
+        """Seconds since it began."""
+        return 0.0 if self._began_at is None else time.monotonic() - self._began_at
+
+
 class LedgerProgress:
     """Progress that is stored on the run's row and as Celery's PROGRESS state, under its lease."""
 
@@ -47,6 +72,7 @@ class LedgerProgress:
         self._lease = lease
         self._task = task
         self._written_at = -PROGRESS_SECONDS
+        self._count = _Count()
         self._trace = current_trace()
         self._events_from = 0.0  # by the monotonic clock
 
@@ -60,10 +86,29 @@ class LedgerProgress:
         if now - self._written_at < PROGRESS_SECONDS and done != total:
             return
         self._written_at = now
-        show(self._task, "PROGRESS", {"phase": phase, "done": done, "total": total, "unit": unit})
-        self._send_event(now, words_of(done, total, phase=phase, unit=unit))
+        begun = (
+            {"counts_anew": True, "progress_from": done} if self._count.begins(done, unit) else {}
+        )
+        reached = pace(done, total, self._count.began_with, self._count.elapsed_seconds)
+        show(
+            self._task,
+            "PROGRESS",
+            {
+                "phase": phase,
+                "done": done,
+                "total": total,
+                "unit": unit,
+                "per_second": reached and reached.per_second,
+                "seconds_left": reached and reached.seconds_left,
+            },
+        )
+        self._send_event(now, words_of(done, total, phase=phase, unit=unit, reached=reached))
         self._lease.renew(
-            phase=phase[:200], progress_done=done, progress_total=total, progress_unit=unit
+            phase=phase[:200],
+            progress_done=done,
+            progress_total=total,
+            progress_unit=unit,
+            **begun,
         )
 
     def _send_event(self, now: float, words: str) -> None:
@@ -92,8 +137,11 @@ def show(task: Carrier, state: str, meta: dict[str, Any]) -> None:
         logger.warning("Progress could not be shown in Celery: %s", redact(str(error)))
 
 
-def words_of(done: int, total: int | None, *, phase: str, unit: str) -> str:
-    """Return progress in words: ``vacuuming, 35 of 81 tables (43 %)``."""
+def words_of(
+    done: int, total: int | None, *, phase: str, unit: str, reached: Pace | None = None
+) -> str:
+    """Return progress in words: ``vacuuming, 35 of 81 tables (43 %), 12 tables/min``."""
     amount = f"{done:,} of {total:,} {unit}".rstrip() if total else f"{done:,} {unit}".rstrip()
     share = f" ({done / total:.0%})".replace("%", " %") if total else ""
-    return ", ".join(word for word in (redact(phase), amount + share) if word)
+    words = (redact(phase), amount + share, pace_in_words(reached, unit))
+    return ", ".join(word for word in words if word)

@@ -191,6 +191,7 @@ def _before(request: HttpRequest) -> datetime | None:
 
 
 def _run(run: Run) -> dict[str, Any]:
+    pace = run.pace
     body: dict[str, Any] = plain(
         {
             **ledger.run_facts(run).to_json(),
@@ -202,6 +203,8 @@ def _run(run: Run) -> dict[str, Any]:
             "progress_done": run.progress_done,
             "progress_total": run.progress_total,
             "progress_unit": run.progress_unit,
+            "progress_per_second": pace and pace.per_second,
+            "seconds_left": pace and pace.seconds_left,
             "available_at": run.available_at,
         }
     )

@@ -44,6 +44,8 @@ _SCHEMAS: Schema = {
             "progress_done": {"type": "integer"},
             "progress_total": _nullable("integer"),
             "progress_unit": _TEXT,
+            "progress_per_second": _nullable("number"),
+            "seconds_left": _nullable("number"),
             "available_at": _NO_TIME_YET,
             "queued_at": _TIME,
             "started_at": _NO_TIME_YET,

@@ -10,6 +10,7 @@ from django.utils import timezone
 from django.utils.translation import gettext_lazy as _
 
 from maintenance.core.findings import Severity
+from maintenance.core.pace import Pace, pace
 
 #: A subject longer than this is cut: three quoted identifiers of 63 bytes each always fit.
 SUBJECT_LENGTH = 500
@@ -114,6 +115,18 @@ class Run(models.Model):
     progress_done = models.BigIntegerField(_("done"), default=0)
     progress_total = models.BigIntegerField(_("of"), null=True, blank=True)
     progress_unit = models.CharField(_("unit"), max_length=50, blank=True)
+    progress_since = models.DateTimeField(
+        _("counted since"),
+        null=True,
+        blank=True,
+        help_text=_("Where the count of what is done began: its rate is told from there."),
+    )
+    progress_from = models.BigIntegerField(
+        _("counted from"),
+        null=True,
+        blank=True,
+        help_text=_("What was done already when the count began."),
+    )
 
     severity = models.CharField(
         _("worst finding"), max_length=10, choices=SeverityChoice.choices, blank=True
@@ -195,6 +208,18 @@ class Run(models.Model):
         if self.started_at is None or self.finished_at is None:
             return None
         return self.finished_at - self.started_at
+
+    @property
+    def pace(self) -> Pace | None:
+        """How quickly it gets on; ``None`` while that cannot be told.
+
+        Both moments are the ledger's. The heartbeat goes on while a long statement lasts, so that the
+        rate falls meanwhile, and stands still when the worker does.
+        """
+        if self.state != RunState.RUNNING or self.progress_since is None or not self.heartbeat_at:
+            return None
+        elapsed = (self.heartbeat_at - self.progress_since).total_seconds()
+        return pace(self.progress_done, self.progress_total, self.progress_from or 0, elapsed)
 
 
 class RunStep(models.Model):

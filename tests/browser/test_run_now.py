@@ -129,13 +129,65 @@ def test_nobody_asks_for_progress_while_nobody_looks(
     look_away(page, hidden=True)
     asked.clear()  # the page may have asked once before
     page.wait_for_timeout(3_000)  # longer than the period of two seconds: an absence has no event
-    assert [url for url in asked if url.endswith("/progress/")] == []
+    assert [url for url in asked if "/progress/" in url] == []
 
     look_away(page, hidden=False)
     make_worker()
     gate.touch()
     expect(page.locator(".maintenance-report")).to_contain_text("Passed the gate")
-    assert any(url.endswith("/progress/") for url in asked)
+    assert any("/progress/" in url for url in asked)
+
+
+def test_a_server_that_does_not_answer_is_asked_less_and_less_and_said(
+    open_page: OpenPage, make_worker: WorkerFactory, tmp_path: Path
+) -> None:
+    page = open_page()
+    gate = tmp_path / "gate"
+    page.goto("/admin/maintenance/run/run-now/?task=wait_at_gate")
+    page.get_by_label("Gate").fill(str(gate))
+    page.get_by_role("button", name="Run now").click()
+    page.get_by_role("button", name="Yes, run it for real").click()
+    note = page.locator("[data-live-note]")
+    expect(note).to_have_text("Refreshes by itself.")
+
+    page.route("**/progress/?*", lambda route: route.fulfill(status=200, body="no JSON"))
+    for seconds in (4, 8):
+        expect(note).to_have_text(f"The server does not answer; the next try is in {seconds} s.")
+    page.evaluate("window.dispatchEvent(new Event('blur'))")
+    page.unroute("**/progress/?*")
+    page.evaluate("window.dispatchEvent(new Event('focus'))")  # asks at once
+    expect(note).to_have_text("Refreshes by itself.")
+
+    make_worker()
+    gate.touch()
+    expect(page.locator(".maintenance-report")).to_contain_text("Passed the gate")
+
+
+def test_the_list_follows_its_runs_to_their_end(
+    open_page: OpenPage, make_worker: WorkerFactory, tmp_path: Path
+) -> None:
+    gate = tmp_path / "gate"
+    page = open_page()
+    page.goto("/admin/maintenance/run/run-now/?task=wait_at_gate")
+    page.get_by_label("Gate").fill(str(gate))
+    page.get_by_role("button", name="Run now").click()
+    page.get_by_role("button", name="Yes, run it for real").click()
+    page.goto("/admin/maintenance/run/")
+    row = page.get_by_role("row", name="Wait at gate")
+    expect(row).to_contain_text("waiting for a worker")
+    page.evaluate("window.stillTheSamePage = true")
+    row.get_by_role("link", name="Cancel").focus()
+
+    make_worker()
+    expect(row.get_by_role("progressbar")).to_be_visible()
+    expect(row).to_contain_text("running")
+    assert page.evaluate("document.activeElement.textContent") == "Cancel", "the focus stays"
+    gate.touch()
+    expect(row).to_contain_text("Passed the gate")
+    expect(row).to_contain_text("succeeded")
+    expect(row.get_by_role("link", name="Cancel")).to_have_count(0)
+    expect(page.locator("[data-live-note]")).to_have_text("Nothing here is at work any more.")
+    assert page.evaluate("window.stillTheSamePage") is True
 
 
 def look_away(page: Page, *, hidden: bool) -> None:

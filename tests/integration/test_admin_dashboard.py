@@ -202,7 +202,8 @@ def test_what_runs_waits_and_why(operator: Client, leading: None) -> None:
     )
     said = text(operator)
 
-    assert "public.book · 25.0 %" in said
+    assert "public.book" in said
+    assert "3 of 12 (25.0 %)" in said
     assert ": another run has the database to itself" in said
 
 

@@ -1,6 +1,8 @@
 """Running a task by hand from the admin."""
 
 import re
+from datetime import timedelta
+from html import unescape
 from typing import Any
 
 import pytest
@@ -8,12 +10,18 @@ import redis
 from celery import Celery
 from django.contrib.admin.models import LogEntry
 from django.test import Client
+from django.utils import timezone
 
 from maintenance.models import Run, RunState, Trigger
 from tests.admin_clients import ClientFactory
 from tests.ledger_rows import finished_run
 
 RUN_NOW = "/admin/maintenance/run/run-now/"
+TRIM = {"target": "main"}
+
+
+def page(run: Run) -> str:
+    return f"/admin/maintenance/run/{run.id}/change/"
 
 
 @pytest.fixture(autouse=True)
@@ -199,6 +207,78 @@ def test_the_way_back_from_the_confirmation_keeps_what_was_entered(operator: Cli
     assert answer.context["form"]["option-families"].value() == "home"
     assert "Run now" in answer.content.decode()
     assert not Run.objects.exists()
+
+
+# --- From the plan to the run ---
+
+
+def planned_run(**options: Any) -> Run:
+    """Write a dry run of trim_streams that has shown its plan."""
+    run = finished_run("trim_streams", "main", summary="8 members would be removed.")
+    run.options = {"dry_run": True, **options}
+    run.save(update_fields=["options"])
+    return run
+
+
+def fields_of_offer(text: str) -> dict[str, str]:
+    """Return what the form beside a plan sends."""
+    form = text.partition("maintenance-offer")[2].partition("</form>")[0]
+    return dict(re.findall(r'type="hidden" name="([^"]+)" value="([^"]*)"', form))
+
+
+def test_writing_can_be_preceded_by_its_plan(operator: Client, celery_setup_app: Celery) -> None:
+    text = operator.post(f"{RUN_NOW}?task=trim_streams", TRIM).content.decode()
+    assert 'name="plan_first"' in text
+
+    operator.post(f"{RUN_NOW}?task=trim_streams", {**TRIM, "plan_first": "yes"})
+
+    assert Run.objects.get().options == {"dry_run": True}
+
+
+def test_a_plan_is_confirmed_with_the_same_options(
+    operator: Client, celery_setup_app: Celery
+) -> None:
+    plan = planned_run(families=["home", 'odd " name'])
+    text = operator.get(page(plan)).content.decode()
+    assert "This is a plan: nothing was changed" in text
+    assert "Confirm: run it for real" in text
+    sent = {name: unescape(value) for name, value in fields_of_offer(text).items()}
+    assert sent["plan"] == str(plan.id)
+
+    answer = operator.post(f"{RUN_NOW}?task=trim_streams", {**sent, "confirmed": "yes"})
+
+    run = Run.objects.exclude(id=plan.id).get()
+    assert answer.headers["Location"] == page(run)
+    assert run.options == {"families": ["home", 'odd " name'], "dry_run": False}
+    assert str(plan.id) in LogEntry.objects.get().change_message
+
+
+@pytest.mark.parametrize("age", [timedelta(hours=2), None])
+def test_an_old_plan_is_made_anew_and_not_confirmed(operator: Client, age: timedelta) -> None:
+    plan = planned_run()
+    if age is None:  # the task has run since
+        finished_run("trim_streams", "main")
+    else:
+        Run.objects.filter(id=plan.id).update(finished_at=timezone.now() - age)
+
+    text = operator.get(page(plan)).content.decode()
+
+    assert "what it saw may have changed since" in text
+    assert f"run={plan.id}" in text
+    assert "Confirm: run it for real" not in text
+
+
+def test_whoever_may_not_write_is_offered_nothing(client_with: ClientFactory) -> None:
+    plan = planned_run()
+    viewer = client_with("view_run", "run_reading_task", username="vic")
+
+    assert "maintenance-offer" not in viewer.get(page(plan)).content.decode()
+
+
+def test_a_run_that_was_no_dry_run_is_offered_nothing(operator: Client) -> None:
+    run = finished_run("trim_streams", "main")
+
+    assert "maintenance-offer" not in operator.get(page(run)).content.decode()
 
 
 def test_a_task_that_writes_and_has_no_dry_run_is_always_confirmed(operator: Client) -> None:

@@ -1,6 +1,7 @@
 """The list of runs and the page of one run."""
 
 import json
+import re
 import uuid
 from collections.abc import Callable
 from datetime import timedelta
@@ -25,6 +26,12 @@ HOSTILE = '<script>alert("x")</script><img src=x onerror=alert(1)>'
 
 def page(run: Run) -> str:
     return reverse("admin:maintenance_run_change", args=[run.id])
+
+
+def part_of(client: Client, run: Run, name: str) -> str:
+    """Return what the script of the run's page gets for one part of it."""
+    answer = client.get(f"{RUNS}{run.id}/progress/").json()
+    return str(answer["runs"][str(run.id)]["parts"][name])
 
 
 def test_the_list_says_state_task_target_and_verdict_in_words(operator: Client) -> None:
@@ -161,7 +168,7 @@ def test_what_a_target_names_itself_is_never_markup(operator: Client) -> None:
         operator.get(url).content.decode()
         for url in (RUNS, page(run), page(live), "/admin/maintenance/storedfinding/?shown=all")
     ]
-    progress = operator.get(f"{RUNS}{live.id}/progress/").json()["html"]
+    progress = part_of(operator, live, "progress")
 
     for text in (*pages, progress):
         assert "<script>alert" not in text
@@ -211,23 +218,41 @@ def test_the_page_of_a_running_run_asks_for_its_progress(operator: Client) -> No
     text = operator.get(page(run)).content.decode()
     answer = operator.get(f"{RUNS}{run.id}/progress/").json()
 
-    assert f'data-progress-url="{RUNS}{run.id}/progress/"' in text
+    assert f'data-live-url="{RUNS}{run.id}/progress/" data-live-reload' in text
     assert "run_progress.js" in text
-    assert answer["finished"] is False
+    assert answer["runs"][str(run.id)]["finished"] is False
     assert answer["announcement"] == "weighing"
-    assert 'max="1000" value="250"' in answer["html"]
-    assert "keys · 25.0 %" in answer["html"]
+    assert 'max="1000" value="250"' in part_of(operator, run, "progress")
+    assert "250 of 1,000 keys (25.0 %)" in part_of(operator, run, "progress")
 
 
 def test_a_run_that_does_not_know_its_total_has_a_bar_without_a_value(operator: Client) -> None:
     run = running_run()
     ledger.heartbeat(run, phase="looking", progress_done=7, progress_unit="keys")
 
-    html = operator.get(f"{RUNS}{run.id}/progress/").json()["html"]
+    html = part_of(operator, run, "progress")
 
     assert "<progress" in html
     assert "value=" not in html
     assert "7 keys" in html
+
+
+def test_rate_and_time_left_are_told_from_where_the_count_began(operator: Client) -> None:
+    run = running_run()
+    ledger.heartbeat(
+        run, counts_anew=True, progress_from=100, progress_done=100, progress_unit="keys"
+    )
+    assert "keys/" not in part_of(operator, run, "progress")
+    run.refresh_from_db()
+    assert run.progress_since is not None
+    Run.objects.filter(id=run.id).update(
+        heartbeat_at=run.progress_since + timedelta(seconds=30),
+        progress_done=400,
+        progress_total=1000,
+    )
+
+    for html in (part_of(operator, run, "progress"), operator.get(RUNS).content.decode()):
+        assert "400 of 1,000 keys (40.0 %) · 10 keys/s, about 1 min left" in html
 
 
 def test_progress_of_a_finished_run_says_only_that(
@@ -236,7 +261,41 @@ def test_progress_of_a_finished_run_says_only_that(
     run = finished_run()
 
     with django_assert_max_num_queries(5):
-        assert operator.get(f"{RUNS}{run.id}/progress/").json() == {"finished": True}
+        answer = operator.get(f"{RUNS}{run.id}/progress/").json()
+    assert answer["runs"] == {str(run.id): {"finished": True, "parts": {}}}
+
+
+def test_the_list_keeps_its_rows_fresh_with_the_same_few_queries(
+    operator: Client, django_assert_max_num_queries: DjangoAssertNumQueries
+) -> None:
+    at_work = running_run()
+    waiting = [queued_run("trim_streams", f"server-{number}") for number in range(20)]
+    ended = finished_run("vacuum_analyze", "default", summary="All vacuumed.")
+    text = operator.get(RUNS).content.decode()
+    assert f'data-live-url="{RUNS}progress/"' in text
+    shown = {run.id for run in (at_work, *waiting)}
+    assert {str(run) for run in shown} == set(re.findall(r'data-live-run="([^"]+)"', text))
+
+    ids = [str(run.id) for run in (at_work, *waiting, ended)]
+    with django_assert_max_num_queries(5):
+        answer = operator.get(f"{RUNS}progress/", {"run": [*ids, "no-id"]}).json()
+
+    assert set(answer["runs"]) == set(ids)
+    assert "<progress" in answer["runs"][str(at_work.id)]["parts"]["summary"]
+    assert "/cancel/" in answer["runs"][str(waiting[0].id)]["parts"]["cancel"]
+    parts = answer["runs"][str(ended.id)]["parts"]
+    assert parts["summary"] == "All vacuumed."
+    assert "/cancel/" not in parts["cancel"]
+    assert answer["announcement"] == "Vacuum analyze on default has ended: succeeded."
+
+
+def test_a_list_on_which_all_has_ended_asks_for_nothing(operator: Client) -> None:
+    finished_run()
+
+    text = operator.get(RUNS).content.decode()
+
+    assert "run_progress.js" not in text
+    assert "data-live" not in text
 
 
 def test_a_worker_that_fell_silent_is_named(operator: Client) -> None:
@@ -245,9 +304,8 @@ def test_a_worker_that_fell_silent_is_named(operator: Client) -> None:
         heartbeat_at=run.heartbeat_at - timedelta(seconds=ledger.LEASE_SECONDS + 5)
     )
 
-    html = operator.get(f"{RUNS}{run.id}/progress/").json()["html"]
-
-    assert "has not been heard of" in html
+    assert "has not been heard of" in part_of(operator, run, "progress")
+    assert "its worker is silent" in operator.get(RUNS).content.decode()
 
 
 # --- Downloads ---------------------------------------------------------------------------------

@@ -1,6 +1,7 @@
 """The list of schedules, pause and resume, and running several at once."""
 
 import json
+import re
 from datetime import UTC, datetime, timedelta
 from typing import Any
 
@@ -15,7 +16,7 @@ from pytest_django import DjangoAssertNumQueries
 
 from maintenance.conf import configuration
 from maintenance.core.schedule_sync import sync_schedules
-from maintenance.models import Run, SchedulePolicy
+from maintenance.models import Blackout, Run, RunState, SchedulePolicy
 from tests.admin_clients import ClientFactory
 from tests.ledger_rows import finished_run, warning
 
@@ -57,7 +58,7 @@ def test_a_line_says_in_words_what_runs_when_and_on_what(operator: Client) -> No
 
     assert "Check disk space" in line
     assert "Monitor disk space usage" in line
-    assert '<td class="field-target">local</td>' in line
+    assert "on local" in line
     assert "At 04:20, only on Monday" in line
     assert "Europe/Oslo" in line
     assert "not yet" in line
@@ -96,11 +97,70 @@ def test_the_list_costs_the_same_few_queries_however_many_rows_there_are(
     finished_run()
     rows = PeriodicTask.objects.filter(name__startswith="maintenance: ").count()
 
-    with django_assert_max_num_queries(12):
+    with django_assert_max_num_queries(15):
         text = operator.get(SCHEDULES).content.decode()
 
     assert rows > 15
     assert text.count('class="field-next_run"') == rows
+
+
+def test_the_next_five_runs_are_those_that_the_scheduler_will_start(operator: Client) -> None:
+    monday = timezone.now() + timedelta(days=(7 - timezone.now().weekday()) % 7 + 7)
+    Blackout.objects.create(
+        reason="stocktaking",
+        starts_at=monday - timedelta(days=2),
+        ends_at=monday + timedelta(days=2),
+    )
+    SchedulePolicy.objects.create(row=row(TRIM), days="last friday")
+
+    weekly, rare = (
+        line.partition("<ol>")[2].partition("</ol>")[0]
+        for line in (line_of(operator, DISK), line_of(operator, TRIM))
+    )
+
+    days, fridays = (
+        [datetime.fromisoformat(at) for at in re.findall(r'<time datetime="([^"]+)"', text)]
+        for text in (weekly, rare)
+    )
+    assert [(day.weekday(), day.hour, day.minute) for day in days] == [(0, 4, 20)] * 5
+    assert weekly.count("<s><time") == 1
+    assert "stocktaking" in weekly
+    assert len(fridays) == 5
+    assert {day.weekday() for day in fridays} == {4}
+    assert all((day + timedelta(days=7)).month != day.month for day in fridays)
+
+
+def test_the_last_runs_stand_in_a_row_that_is_told_in_words(operator: Client) -> None:
+    for day in range(24, 1, -1):
+        finished_run(age=timedelta(days=day))
+    finished_run(age=timedelta(days=1), findings=[warning()])
+    finished_run(state=RunState.FAILED, reason="The disk is gone.")
+
+    line = line_of(operator, DISK)
+
+    label = line.partition('aria-label="Last runs, the newest first: ')[2].partition('"')[0]
+    assert label == "failed, warning, 18 × ok"  # noqa: RUF001
+    drawing = line.partition('<svg class="maintenance-marks"')[2].partition("</svg>")[0]
+    assert drawing.count("<path") == 3, "a shape for each outcome"
+
+
+def test_one_schedule_is_paused_and_resumed_from_its_line(operator: Client) -> None:
+    key = row(DISK).pk
+    assert f"{SCHEDULES}{key}/pause/" in line_of(operator, DISK)
+    assert "Pause these schedules?" in operator.get(f"{SCHEDULES}{key}/pause/").content.decode()
+    operator.post(f"{SCHEDULES}{key}/pause/", {"confirmed": "yes", "reason": "a new disk"})
+    assert policy(DISK).pause_reason == "a new disk"
+    assert f"{SCHEDULES}{key}/resume/" in line_of(operator, DISK)
+
+    asked = operator.get(f"{SCHEDULES}{key}/resume/").content.decode()
+    assert "Paused by ann" in asked
+    assert "a new disk" in asked
+    assert policy(DISK).paused_at is not None
+    operator.post(f"{SCHEDULES}{key}/resume/")
+
+    assert policy(DISK).paused_at is None
+    log = LogEntry.objects.order_by("action_time").values_list("change_message", flat=True)
+    assert list(log) == ["Paused: a new disk", "Resumed."]
 
 
 def test_rows_of_other_work_are_not_shown(operator: Client) -> None:
@@ -254,6 +314,12 @@ def test_whoever_may_only_look_can_neither_pause_nor_run(client_with: ClientFact
     text = client.get(SCHEDULES).content.decode()
     pause(client, DISK)
     act(client, "run_selected", DISK, confirmed="yes")
+    for way in ("pause", "resume"):
+        answer = client.post(
+            f"{SCHEDULES}{row(DISK).pk}/{way}/", {"confirmed": "yes", "reason": "x"}
+        )
+        assert answer.status_code == 403
+        assert "You may not pause or resume schedules." in answer.content.decode()
 
     assert 'name="action"' not in text
     assert "Run now" not in text

@@ -12,14 +12,18 @@ import pytest
 from django.db import connection
 from django.utils import timezone
 
+from maintenance.commands.crew.watching import progress_line
 from maintenance.core import claims, ledger
 from maintenance.core.dispatch import record_run
 from maintenance.core.findings import Finding, Severity
 from maintenance.core.in_process import work_here
+from maintenance.core.lease import Lease, steady_seconds
 from maintenance.core.ledger import LEASE_SECONDS, Origin
+from maintenance.core.progress import LedgerProgress
 from maintenance.core.registry import task_named
 from maintenance.core.reports import Report
 from maintenance.models import Run, RunState, StoredFinding, StoredReport, Trigger
+from tests.ledger_rows import running_run
 from tests.made_tasks import TaskFactory
 from tests.polling import eventually
 
@@ -283,6 +287,58 @@ def test_progress_is_stored_with_its_phase_and_unit(tmp_path: Path) -> None:
     assert stored.progress_total is None
     gate.touch()
     assert working.join().state == RunState.SUCCEEDED
+
+
+class Watched:
+    """A carrier that keeps what it was shown."""
+
+    request = None
+
+    def __init__(self) -> None:
+        self.shown: list[dict[str, Any]] = []
+        self.words = ""
+
+    def update_state(self, *, state: str, meta: dict[str, Any]) -> None:
+        self.shown.append({"state": state, **meta})
+
+    def send_event(self, type_: str, retry: bool = True, **fields: Any) -> None:
+        self.words = fields["result"]
+
+    def retry(
+        self, *, exc: Exception | None = None, countdown: float, max_retries: int | None
+    ) -> Exception:
+        raise NotImplementedError
+
+
+def test_the_row_and_celery_are_told_the_same_progress_and_pace(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr("maintenance.core.pace.SHORTEST_SECONDS", 0.0)
+    monkeypatch.setattr("maintenance.core.progress.PROGRESS_SECONDS", 0.0)
+    run = running_run()
+    carrier = Watched()
+    progress = LedgerProgress(Lease(run, steady_seconds()), carrier)
+
+    progress.update(10, 100, phase="weighing", unit="keys")
+    first = Run.objects.get(id=run.id)
+    progress.update(60, 100, phase="weighing more", unit="keys")
+    run.refresh_from_db()
+
+    assert (first.progress_from, first.pace) == (10, None)
+    assert (run.progress_since, run.progress_from) == (first.progress_since, 10)
+    assert run.pace is not None
+    shown = carrier.shown[-1]
+    assert (shown["done"], shown["total"], shown["phase"]) == (60, 100, "weighing more")
+    assert shown["per_second"] * shown["seconds_left"] == pytest.approx(40)
+    assert run.pace.per_second * (run.pace.seconds_left or 0) == pytest.approx(40)
+    assert "of 100 keys (60.0 %), " in progress_line(run)
+    assert "60 of 100 keys (60 %), " in carrier.words
+
+    progress.update(3, 50, phase="another group", unit="keys")
+    run.refresh_from_db()
+    assert run.progress_from == 3, "a count that falls back begins anew"
+    assert run.pace is None
+    assert carrier.shown[-1]["per_second"] is None
 
 
 # --- Limits, and work in this process ---

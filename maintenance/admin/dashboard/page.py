@@ -10,6 +10,7 @@ from django.utils.html import format_html_join
 from django.utils.safestring import SafeString, mark_safe
 from django.utils.translation import gettext as _
 
+from maintenance.admin import live
 from maintenance.admin.dashboard.coming import Coming, Outlook, outlook
 from maintenance.admin.dashboard.ledger_look import (
     Active,
@@ -35,9 +36,9 @@ from maintenance.admin.dashboard.verdicts import (
     verdicts,
 )
 from maintenance.admin.findings import place_in_report
-from maintenance.admin.rights import VIEW_RUN, VIEW_SCHEDULE, holds
-from maintenance.admin.run_page import phase_of_state
-from maintenance.admin.wording import length, relative, task_words
+from maintenance.admin.rights import VIEW_RUN, VIEW_SCHEDULE, User, holds, may_cancel
+from maintenance.admin.signs import sign
+from maintenance.admin.wording import relative, task_words
 from maintenance.conf import Configuration
 from maintenance.core.accepted_targets import configuration_in_force
 from maintenance.core.findings import Severity
@@ -46,7 +47,6 @@ from maintenance.core.registry import TargetKind, TaskSpec, all_tasks
 from maintenance.core.reports import Report
 from maintenance.core.standings import Standing, standings
 from maintenance.models import Run, RunState, SeverityChoice
-from maintenance.reports.formatting import format_ratio
 
 #: Newest runs of the list "What ran", one for each task and target.
 MOST_RAN = 8
@@ -88,7 +88,7 @@ def dashboard(request: HttpRequest) -> dict[str, Any]:
         "choices": _choices(targets, target),
         "scheduler": crew,
         "scheduler_kind": crew.severity.value,
-        "active": _active(busy, now),
+        "active": _active(busy, now, request.user),
         "coming": [_coming(each, now) for each in coming.coming],
         "paused": coming.paused,
     }
@@ -226,33 +226,22 @@ def _ran(found: Iterable[Standing], now: datetime) -> list[dict[str, Any]]:
     ]
 
 
-def _active(busy: Active, now: datetime) -> dict[str, Any]:
+def _active(busy: Active, now: datetime, user: User) -> dict[str, Any]:
     return {
-        "at_work": [_at_work(run, now) for run in busy.at_work],
-        "waiting": [
-            {
-                "run": run,
-                "task": task_words(run.task),
-                "why": phase_of_state(run),
-                "since": relative(run.queued_at, now),
-            }
-            for run in busy.waiting
-        ],
+        "runs": [_unended(run, now, user) for run in (*busy.at_work, *busy.waiting)],
         "at_work_hidden": busy.at_work_count - len(busy.at_work),
         "waiting_hidden": busy.waiting_count - len(busy.waiting),
     }
 
 
-def _at_work(run: Run, now: datetime) -> dict[str, Any]:
-    is_known = bool(run.progress_total)
-    ratio = min(run.progress_done / run.progress_total, 1.0) if run.progress_total else 0.0
+def _unended(run: Run, now: datetime, user: User) -> dict[str, Any]:
     return {
-        "run": run,
         "task": task_words(run.task),
-        "phase": run.phase or phase_of_state(run),
-        "is_known": is_known,
-        "percent": format_ratio(ratio) if is_known else "",
-        "lasts": length(now - (run.started_at or run.queued_at)),
+        "run": run,
+        "since": relative(run.queued_at, now),
+        "sign": live.part(run, "sign", sign(run.state)),
+        "summary": live.part(run, "summary", live.summary(run)),
+        "cancel": live.part(run, "cancel", live.cancel_link(run, may=may_cancel(user, run))),
     }
 
 

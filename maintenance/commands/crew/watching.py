@@ -7,12 +7,8 @@ from django.utils import timezone
 
 from maintenance.core.errors import MaintenanceError
 from maintenance.models import Run, RunState
-from maintenance.reports.formatting import (
-    format_count,
-    format_ratio,
-    format_seconds,
-    format_time,
-)
+from maintenance.reports.formatting import format_seconds, format_time
+from maintenance.reports.progress import amount_in_words, pace_in_words
 
 POLL_SECONDS = 0.25
 #: One progress line in this time is enough for a log, and not too slow for a person.
@@ -85,7 +81,7 @@ def waiting_line(run: Run) -> str:
 
 
 def progress_line(run: Run) -> str:
-    """Return how far a run is: ``running: vacuuming, 3 of 12 tables (25.0 %)``."""
+    """Return how far a run is: ``running: vacuuming, 3 of 12 tables (25.0 %), 4 tables/min``."""
     if run.state == RunState.QUEUED:
         if run.is_postponed:
             return f"queued: {waiting_line(run)}"
@@ -95,10 +91,6 @@ def progress_line(run: Run) -> str:
     words = [f"{run.state}"]
     if run.phase:
         words.append(f": {run.phase}")
-    if run.progress_total:
-        done, total = format_count(run.progress_done), format_count(run.progress_total)
-        ratio = format_ratio(run.progress_done / run.progress_total)
-        words.append(f", {done} of {total} {run.progress_unit}".rstrip() + f" ({ratio})")
-    elif run.progress_done:
-        words.append(f", {format_count(run.progress_done)} {run.progress_unit}".rstrip())
-    return "".join(words)
+    amount = amount_in_words(run.progress_done, run.progress_total, run.progress_unit)
+    known = filter(None, (amount, pace_in_words(run.pace, run.progress_unit)))
+    return "".join([*words, *(f", {each}" for each in known)])

@@ -1,33 +1,106 @@
-// Keeps the progress of a run fresh while somebody looks, and shows its report when it has ended.
+// Keeps what a page says of runs fresh while somebody looks, until they have ended. Changes only what
+// has changed: a link that has the focus keeps it, and a screen reader is not sent back to the top.
 "use strict";
 {
   const PERIOD_MS = 2000;
-  const region = document.querySelector("[data-progress-url]");
-  const announcement = document.querySelector("[data-progress-announcement]");
-  const trouble = document.querySelector("[data-progress-trouble]");
-  let shown = "";
+  const LONGEST_MS = 60000;
+  const desk = document.querySelector("[data-live-url]");
+  const note = desk?.querySelector("[data-live-note]");
+  const announcement = desk?.querySelector("[data-live-announcement]");
+  let failures = 0;
   let timer = null;
   let asking = false;
+  let closed = false;
 
-  async function answer() {
-    const response = await fetch(region.dataset.progressUrl, {
-      headers: { Accept: "application/json" },
-      credentials: "same-origin",
-      redirect: "error", // a redirect leads to the login: reloading by hand will show it
-    });
-    if (!response.ok) {
-      throw new Error(String(response.status));
+  const isWatched = () => !document.hidden && document.hasFocus();
+  const parts = () => [...document.querySelectorAll("[data-live-run]")];
+  const ids = () => [...new Set(parts().map((part) => part.dataset.liveRun))];
+  const period = () => Math.min(PERIOD_MS * 2 ** failures, LONGEST_MS);
+
+  function say(kind, seconds) {
+    const sentence = desk.dataset[kind].replace("{seconds}", seconds);
+    if (note.textContent !== sentence) {
+      note.textContent = sentence;
     }
-    return response.json();
+    note.classList.toggle("maintenance-trouble", kind === "liveAway" || kind === "liveClosed");
   }
 
-  function show(progress) {
-    trouble.hidden = true;
-    if (progress.html !== shown) {
-      shown = progress.html;
-      region.innerHTML = progress.html; // escaped by the server's templates
+  function matchAttributes(old, fresh) {
+    for (const { name } of [...old.attributes]) {
+      if (!fresh.hasAttribute(name)) {
+        old.removeAttribute(name);
+      }
     }
-    if (announcement.textContent !== progress.announcement) {
+    for (const { name, value } of fresh.attributes) {
+      if (old.getAttribute(name) !== value) {
+        old.setAttribute(name, value);
+      }
+    }
+  }
+
+  function matchChildren(old, fresh) {
+    const [before, after] = [[...old.childNodes], [...fresh.childNodes]];
+    const isAlike = before.every((node, place) => node.nodeName === after[place]?.nodeName);
+    if (!isAlike || before.length !== after.length) {
+      old.replaceChildren(...after);
+      return;
+    }
+    before.forEach((node, place) => match(node, after[place]));
+  }
+
+  function match(old, fresh) {
+    if (old.isEqualNode(fresh)) {
+      return;
+    }
+    if (old.nodeType !== Node.ELEMENT_NODE) {
+      old.nodeValue = fresh.nodeValue;
+      return;
+    }
+    matchAttributes(old, fresh);
+    matchChildren(old, fresh);
+  }
+
+  function show(part, run) {
+    const html = run.parts[part.dataset.livePart];
+    if (html !== undefined) {
+      const fresh = document.createElement("template");
+      fresh.innerHTML = html; // escaped by the server's templates
+      matchChildren(part, fresh.content);
+    }
+    if (run.finished) {
+      delete part.dataset.liveRun;
+      delete part.dataset.livePart;
+    }
+  }
+
+  async function answer() {
+    const query = ids().map((id) => `run=${id}`).join("&");
+    const response = await fetch(`${desk.dataset.liveUrl}?${query}`, {
+      headers: { Accept: "application/json" },
+      credentials: "same-origin",
+      redirect: "manual", // it leads to the login
+    });
+    closed = response.type === "opaqueredirect" || response.status === 403;
+    if (!closed && !response.ok) {
+      throw new Error(String(response.status));
+    }
+    return closed ? null : response.json();
+  }
+
+  function take(progress) {
+    const ended = Object.values(progress.runs).some((run) => run.finished);
+    if (ended && "liveReload" in desk.dataset) {
+      closed = true;
+      window.location.reload();
+      return;
+    }
+    for (const part of parts()) {
+      const run = progress.runs[part.dataset.liveRun];
+      if (run) {
+        show(part, run);
+      }
+    }
+    if (progress.announcement && announcement.textContent !== progress.announcement) {
       announcement.textContent = progress.announcement;
     }
   }
@@ -37,13 +110,12 @@
     asking = true;
     try {
       const progress = await answer();
-      if (progress.finished) {
-        window.location.reload();
-        return;
+      failures = 0;
+      if (progress) {
+        take(progress);
       }
-      show(progress);
     } catch {
-      trouble.hidden = false;
+      failures += 1;
     } finally {
       asking = false;
     }
@@ -51,18 +123,33 @@
   }
 
   function later() {
-    if (timer === null && !asking && !document.hidden) {
-      timer = window.setTimeout(ask, PERIOD_MS);
+    window.clearTimeout(timer);
+    timer = null;
+    if (closed) {
+      say("liveClosed");
+    } else if (!ids().length) {
+      say("liveEnded");
+    } else if (!isWatched()) {
+      say("livePaused");
+    } else if (!asking) {
+      say(failures ? "liveAway" : "liveFresh", period() / 1000);
+      timer = window.setTimeout(ask, period());
     }
   }
 
-  document.addEventListener("visibilitychange", () => {
-    if (document.hidden) {
+  function look() {
+    if (isWatched() && !asking && !closed && ids().length) {
       window.clearTimeout(timer);
-      timer = null;
-    } else if (timer === null && !asking) {
       ask();
+    } else {
+      later();
     }
-  });
-  later();
+  }
+
+  if (desk && ids().length) {
+    document.addEventListener("visibilitychange", look);
+    window.addEventListener("focus", look);
+    window.addEventListener("blur", later);
+    later();
+  }
 }

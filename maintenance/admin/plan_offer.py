@@ -1,0 +1,59 @@
+"""From the plan that a dry run has shown to the run that carries it out, with the same options."""
+
+import uuid
+from dataclasses import dataclass
+from datetime import timedelta
+
+from django.utils import timezone
+
+from maintenance.admin.rights import User, holds, permission_to_run
+from maintenance.admin.task_form import TaskForm
+from maintenance.admin.wording import danger_words, relative
+from maintenance.conf import configuration
+from maintenance.core.errors import UnknownName
+from maintenance.core.registry import TaskSpec, task_named
+from maintenance.models import Run, RunState
+
+#: What a plan was made of may have changed since: later on it is to be made anew.
+PLAN_HOLDS = timedelta(hours=1)
+
+
+@dataclass(frozen=True, slots=True)
+class PlanOffer:
+    """What stands beside the plan of a dry run. ``form`` carries its options, hidden; none of an old plan."""
+
+    spec: TaskSpec
+    age: str
+    form: TaskForm | None
+    danger: str
+
+
+def plan_offer(run: Run, following: Run | None, user: User) -> PlanOffer | None:
+    """Return the way from a dry run to the real one; ``None`` where there is none for this person.
+
+    A plan is old after an hour, and where the same task has run on the target since.
+    """
+    if run.state != RunState.SUCCEEDED or not run.options.get("dry_run"):
+        return None
+    try:
+        spec = task_named(run.task)
+    except UnknownName:  # the task was renamed or removed since
+        return None
+    parsed = configuration()
+    is_there = run.target in spec.target_names(parsed)
+    if not spec.writes or not is_there or not holds(user, permission_to_run(spec)):
+        return None
+    made_at, now = run.finished_at or run.queued_at, timezone.now()
+    is_old = following is not None or now - made_at > PLAN_HOLDS
+    form = None if is_old else TaskForm(spec, parsed, target=run.target, options=run.options)
+    return PlanOffer(spec, relative(made_at, now), form, danger_words(spec.dangerous))
+
+
+def plan_shown(key: str, spec: TaskSpec, target: str) -> str:
+    """Return the id of the dry run that a person confirms, empty where it is none of this task."""
+    try:
+        wanted = uuid.UUID(key)
+    except ValueError:
+        return ""
+    found = Run.objects.filter(id=wanted, task=spec.name, target=target, options__dry_run=True)
+    return str(wanted) if found.exists() else ""
