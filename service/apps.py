@@ -14,3 +14,4 @@ class ServiceConfig(AppConfig):
     def ready(self) -> None:
         """Make the service's Celery application the current one, in every process."""
         import_module("service.celery")
+        import_module("service.checks")

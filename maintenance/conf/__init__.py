@@ -14,16 +14,17 @@ from maintenance.conf.logs import LogTarget
 from maintenance.conf.media import MediaReference, MediaTarget
 from maintenance.conf.pings import PingTarget
 from maintenance.conf.redis import BrokerTarget, ReclaimRules, RedisTarget
+from maintenance.conf.references import resolve_secret
 from maintenance.conf.sites import SiteTarget
 from maintenance.conf.streams import StreamFamily, StreamOwners, overlap_of
 from maintenance.conf.thresholds import Thresholds
-from maintenance.conf.values import resolve_secret
 from maintenance.conf.whole import (
     Configuration,
     HostTarget,
     configuration,
     parse_configuration,
     sentence_of_faults,
+    sound_part,
 )
 
 __all__ = [
@@ -54,4 +55,5 @@ __all__ = [
     "parse_configuration",
     "resolve_secret",
     "sentence_of_faults",
+    "sound_part",
 ]

@@ -5,7 +5,8 @@ from typing import Annotated
 
 from pydantic import AfterValidator
 
-from maintenance.conf.values import Section, resolve_secret
+from maintenance.conf.references import resolve_secret
+from maintenance.conf.values import Section
 from maintenance.core.errors import ConfigurationError
 
 #: What ``openssl rand -hex 16`` gives has 32 characters; below 20 a token can be guessed in time.

@@ -7,7 +7,8 @@ from pydantic import (
     model_validator,
 )
 
-from maintenance.conf.values import Section, TimeOfDay, Timezone, Url, Weekday, resolve_secret
+from maintenance.conf.references import resolve_secret
+from maintenance.conf.values import Section, TimeOfDay, Timezone, Url, Weekday
 from maintenance.core.windows import WEEKDAYS
 
 

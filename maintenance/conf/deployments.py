@@ -4,7 +4,8 @@ from typing import Self
 
 from pydantic import Field, model_validator
 
-from maintenance.conf.values import Section, resolve_secret
+from maintenance.conf.references import resolve_secret
+from maintenance.conf.values import Section
 
 #: In place of a file with Celery's settings: those of the project that this runs in.
 OWN = "own"

@@ -7,7 +7,8 @@ from typing import Annotated, Literal, Self
 from pydantic import AfterValidator, Field, model_validator
 
 from maintenance.conf.databases import Dangerous, MaintenanceWindow
-from maintenance.conf.values import Ratio, Section, Url, resolve_secret
+from maintenance.conf.references import resolve_secret
+from maintenance.conf.values import Ratio, Section, Url
 
 _HOST = re.compile(r"(?:\[[0-9a-f:.]+\]|[a-z0-9](?:[a-z0-9.-]*[a-z0-9])?)(?::[0-9]{1,5})?")
 

@@ -5,7 +5,8 @@ from typing import Self
 from pydantic import Field, model_validator
 
 from maintenance.conf.databases import Dangerous, MaintenanceWindow
-from maintenance.conf.values import Ratio, Section, resolve_secret
+from maintenance.conf.references import resolve_secret
+from maintenance.conf.values import Ratio, Section
 from maintenance.core.errors import ConfigurationError
 
 

@@ -5,7 +5,8 @@ from typing import Annotated
 
 from pydantic import AfterValidator, Field
 
-from maintenance.conf.values import Section, resolve_secret
+from maintenance.conf.references import resolve_secret
+from maintenance.conf.values import Section
 from maintenance.core.errors import ConfigurationError
 
 

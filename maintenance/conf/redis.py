@@ -10,7 +10,8 @@ from pydantic import (
 )
 
 from maintenance.conf.databases import Dangerous, MaintenanceWindow
-from maintenance.conf.values import Section, Url, resolve_secret
+from maintenance.conf.references import resolve_secret
+from maintenance.conf.values import Section, Url
 
 #: What a server is for; each role forbids other things.
 RedisRole = Literal["cache", "streams", "broker", "sessions", "ledger"]

@@ -4,7 +4,8 @@ from typing import Annotated, Self
 
 from pydantic import AfterValidator, Field, model_validator
 
-from maintenance.conf.values import Section, resolve_secret
+from maintenance.conf.references import resolve_secret
+from maintenance.conf.values import Section
 from maintenance.core.errors import ConfigurationError
 
 

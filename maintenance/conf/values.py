@@ -1,8 +1,6 @@
 """What a single setting may be: secrets by reference, URLs, times of day, rates, ratios."""
 
-import os
 from datetime import time
-from pathlib import Path
 from typing import Annotated, Any
 from zoneinfo import available_timezones
 
@@ -14,38 +12,18 @@ from pydantic import (
     Field,
 )
 
+from maintenance.conf.references import Place, pieces_of
 from maintenance.core.errors import ConfigurationError
 from maintenance.core.rates import RateLimit
 from maintenance.core.suggestions import did_you_mean
 from maintenance.core.windows import WEEKDAYS
 
 
-def resolve_secret(reference: str) -> str:
-    """Return the text behind ``env:NAME`` or ``file:/path``; any other text is itself.
-
-    Raises :class:`ConfigurationError` naming the variable or file that is missing.
-    """
-    kind, _, rest = reference.partition(":")
-    if kind == "env":
-        try:
-            return os.environ[rest]
-        except KeyError:
-            raise ConfigurationError(
-                f"The environment variable {rest} is not set, but the configuration refers to it."
-                f" Set {rest}, or change the reference."
-            ) from None
-    if kind == "file":
-        try:
-            return Path(rest).read_text().strip()
-        except OSError as error:
-            raise ConfigurationError(
-                f"The secret file {rest} cannot be read: {error.strerror}. Create it, or change the reference."
-            ) from None
-    return reference
-
-
 def _a_reference_or_url(text: str) -> str:
-    if text.partition(":")[0] in {"env", "file"} or "://" in text:
+    if text.partition(":")[0] in {"env", "file"}:
+        return text
+    pieces = pieces_of(text)  # a place that is half written raises
+    if "://" in text or any(isinstance(piece, Place) for piece in pieces):
         return text
     raise ValueError('must be a URL ("postgres://...", "redis://...") or a reference "env:NAME"')
 

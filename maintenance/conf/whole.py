@@ -2,7 +2,7 @@
 
 from collections.abc import Iterator, Mapping
 from functools import cache
-from typing import Any, Self, get_origin
+from typing import Any, Self, TypeVar, get_origin
 from urllib.parse import urlsplit
 
 from pydantic import (
@@ -19,14 +19,18 @@ from maintenance.conf.load_test import LoadTestTarget
 from maintenance.conf.logs import LogTarget
 from maintenance.conf.media import MediaTarget
 from maintenance.conf.pings import PingTarget
+from maintenance.conf.presets import KEY, merged
 from maintenance.conf.redis import BrokerTarget, RedisRole, RedisTarget
+from maintenance.conf.references import resolve_secret
 from maintenance.conf.sites import SiteTarget
 from maintenance.conf.streams import StreamFamily, StreamOwners, overlap_of
 from maintenance.conf.thresholds import Thresholds
-from maintenance.conf.values import Section, Timezone, resolve_secret
+from maintenance.conf.values import Section, Timezone
 from maintenance.core.errors import ConfigurationError
 from maintenance.core.suggestions import did_you_mean, require_known
 from maintenance.core.windows import WEEKDAYS, Window
+
+SectionT = TypeVar("SectionT", bound=Section)
 
 
 class HostTarget(Section):
@@ -44,8 +48,9 @@ class ReportSettings(Section):
 
 
 class Configuration(Section):
-    """Everything that the operator decides."""
+    """Everything that the operator decides. ``preset`` lies under it: :mod:`maintenance.conf.presets`."""
 
+    preset: str = ""
     databases: Mapping[str, DatabaseTarget] = Field(default_factory=dict)
     redis: Mapping[str, RedisTarget] = Field(default_factory=dict)
     brokers: Mapping[str, BrokerTarget] = Field(default_factory=dict)
@@ -199,19 +204,84 @@ def server_address(reference: str) -> tuple[str, int | str | None]:
 
 
 def parse_configuration(given: Mapping[str, Any]) -> Configuration:
-    """Check the whole mapping. Raises :class:`ConfigurationError` listing every fault at once."""
+    """Check the whole mapping, over the preset that it names.
+
+    Raises :class:`ConfigurationError` listing every fault at once.
+    """
     try:
-        return Configuration.model_validate(given)
+        mapping, faults = _over_its_preset(given)
+    except AttributeError:
+        mapping, faults = given, []  # no mapping: that is a fault of its own
+    try:
+        parsed = Configuration.model_validate(mapping)
     except ValidationError as error:
-        raise ConfigurationError("\n".join(_faults(error))) from None
+        faults += _faults(error)
+    if faults:
+        raise ConfigurationError("\n".join(faults))
+    return parsed
 
 
-def _faults(error: ValidationError) -> Iterator[str]:
+def sound_part(given: Mapping[str, Any]) -> tuple[Configuration, list[str]]:
+    """Return what of the mapping can be used, and every fault of the rest.
+
+    For whoever tells all that is wrong at once: a target with a fault is left out, and so is what
+    names it.
+    """
+    mapping, faults = _over_its_preset(given)
+    while True:
+        try:
+            return Configuration.model_validate(mapping), list(dict.fromkeys(faults))
+        except ValidationError as error:
+            faults += _faults(error)
+            sound = _without_faults(mapping, error)
+            # Each round leaves something out, so that there is a last one.
+            mapping = sound if _size(sound) < _size(mapping) else {}
+
+
+def _size(mapping: Mapping[str, Any]) -> int:
+    return len(mapping) + sum(len(one) for one in mapping.values() if isinstance(one, Mapping))
+
+
+def _without_faults(mapping: Mapping[str, Any], error: ValidationError) -> dict[str, Any]:
+    """Take out the targets and settings that the error names, or all that joins several of them."""
+    sound = {key: dict(v) if isinstance(v, Mapping) else v for key, v in mapping.items()}
+    for fault in error.errors():
+        match fault["loc"]:
+            case (str(section), str(name), *_) if isinstance(sound.get(section), dict):
+                sound[section].pop(name, None)
+            case (str(section), *_):
+                sound.pop(section, None)
+            case _:  # names another target: which one it is stands in the sentence alone
+                for section in ("streams", "stream_owners", "media", "deployments", "load_test"):
+                    sound.pop(section, None)
+    return sound
+
+
+def _over_its_preset(given: Mapping[str, Any]) -> tuple[Mapping[str, Any], list[str]]:
+    """Return the mapping with its preset under it, or as it is with the reason why not."""
+    if not given.get(KEY):
+        return given, []
+    try:
+        return merged(given).mapping, []
+    except ConfigurationError as error:
+        return {key: value for key, value in given.items() if key != KEY}, [str(error)]
+
+
+def checked(kind: type[SectionT], given: Mapping[str, Any]) -> SectionT:
+    """Check a mapping as one kind of section. Raises :class:`ConfigurationError` with all faults."""
+    try:
+        return kind.model_validate(given)
+    except ValidationError as error:
+        raise ConfigurationError("\n".join(_faults(error, kind))) from None
+
+
+def _faults(error: ValidationError, kind: type[Section] = Configuration) -> Iterator[str]:
     for fault in error.errors():
         path = [str(part) for part in fault["loc"]]
         where = ".".join(path) or "configuration"
         if fault["type"] == "extra_forbidden":
-            yield f"{where}: unknown setting. {did_you_mean(path[-1], _known_keys(path[:-1]))}"
+            known = _known_keys(path[:-1], kind)
+            yield f"{where}: unknown setting. {did_you_mean(path[-1], known)}"
         else:
             # The rejected value is left out: it may be a URL with a password.
             message = fault["msg"].removeprefix("Value error, ").rstrip(".")
@@ -223,9 +293,9 @@ def sentence_of_faults(error: ValidationError) -> str:
     return " ".join(_faults(error))
 
 
-def _known_keys(path: list[str]) -> list[str]:
+def _known_keys(path: list[str], kind: type[Section]) -> list[str]:
     """Return the setting names that are known at ``path``; names of targets are skipped over."""
-    section: Any = Configuration
+    section: Any = kind
     for part in path:
         if isinstance(section, type) and issubclass(section, Section):
             section = section.model_fields[part].annotation

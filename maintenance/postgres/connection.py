@@ -73,6 +73,9 @@ _kept: ContextVar[_Sessions | None] = ContextVar("kept_sessions", default=None)
 # Our marker and the comments of a file of sql/, in front of a statement's first word.
 _MARKED_START = re.compile(rf"\A{re.escape(MARKER)}\s*(?:--[^\n]*\n\s*)*(?P<word>\w+)")
 
+# What libpq asks back behind a refused connection; our own sentences say what to look at.
+_LIBPQ_QUESTION = re.compile(r"\s*Is the server running .*\?\s*$")
+
 # "... -- if >= 17" at the end of a line keeps that line for these versions only.
 _VERSION_PRAGMA = re.compile(r"--\s*if\s*(?P<operator>>=|<)\s*(?P<version>\d+)\s*$")
 
@@ -243,8 +246,8 @@ def address_of(conn: Connection) -> str:
 
 def reason_of(error: psycopg2.Error) -> str:
     """Return the server's or libpq's own words in one line, without passwords."""
-    text = error.diag.message_primary or str(error)
-    return redact(" ".join(text.split())).rstrip(".")
+    text = " ".join((error.diag.message_primary or str(error)).split())
+    return redact(_LIBPQ_QUESTION.sub("", text)).rstrip(".")
 
 
 def missing_rights_sentence(error: psycopg2.Error, address: str) -> str:

@@ -39,6 +39,11 @@ class ServerFacts:
         return self.role == "replica"
 
     @property
+    def major(self) -> int:
+        """The major version, of the product's own numbers."""
+        return int(self.version.partition(".")[0])
+
+    @property
     def name(self) -> str:
         """Product with version."""
         return f"{self.product} {self.version}"

@@ -1,6 +1,5 @@
 """Families of a social site trimmed on data of its shape: streams, counters beside them, old caches."""
 
-import random
 from typing import Any
 
 import pytest
@@ -11,11 +10,9 @@ from maintenance.core.job import Job
 from maintenance.core.reports import Report
 from maintenance.redis.stream_options import TrimOptions
 from maintenance.redis.streams import trim_streams
+from tests.first_client import LIMITS, fill_streams
 
-USERS = 60
-LIMITS = {"home": 200, "local": 200, "books": 200, "lists": 200, "suggestions": 30}
 COMPANIONS = ("{key}-unread", "{key}-unread-by-type")
-NEWEST = 1_790_000_000
 
 
 def families() -> dict[str, StreamFamily]:
@@ -32,35 +29,10 @@ def families() -> dict[str, StreamFamily]:
     return parsed.families_on("main")
 
 
-def score(name: str, place: int, choose: random.Random) -> float:
-    """Publishing dates for statuses and lists; for suggestions how many friends are shared."""
-    return choose.randrange(5) if name == "suggestions" else NEWEST - place * choose.randrange(90)
-
-
 @pytest.fixture
-def site(each_client: redis.Redis) -> dict[str, dict[bytes, float]]:
+def site(each_client: redis.Redis) -> dict[bytes, dict[bytes, float]]:
     """The streams as they should come out, by key; the server holds them at up to twice that."""
-    choose = random.Random(4)
-    kept: dict[str, dict[bytes, float]] = {}
-    pipeline = each_client.pipeline(transaction=False)
-    for user in range(1, USERS + 1):
-        for name, limit in LIMITS.items():
-            key = f"{user}-{name}"
-            # A healthy stream is one short of its limit; deactivated users' are over.
-            length = choose.choice([limit - 1, limit - 1, limit, limit + 1, 2 * limit])
-            members = {b"%d" % (9000 + n): score(name, n, choose) for n in range(length)}
-            pipeline.zadd(key, members)
-            ordered = sorted(members, key=lambda m: (members[m], m))[-limit:]
-            kept[key] = {member: members[member] for member in ordered}
-            if name != "suggestions":
-                pipeline.set(f"{key}-unread", choose.randrange(300))
-                pipeline.hset(f"{key}-unread-by-type", mapping={"Review": 3, "Comment": 250})
-    for number in range(40):
-        pipeline.set(f":1:template.cache.home.{number}-home.x", "page")
-        pipeline.set(f"django_cache:1:book-rating-{number}", "4.5", ex=15_552_000)
-    pipeline.set("django_cache:1:5-home", "a cached page, whose key ends as a stream's does")
-    pipeline.execute()
-    return kept
+    return fill_streams(each_client)
 
 
 def trim(url: str, **options: Any) -> Report:
@@ -68,14 +40,12 @@ def trim(url: str, **options: Any) -> Report:
     return trim_streams(job, families())
 
 
-def everything_else(client: redis.Redis, streams: dict[str, Any]) -> dict[bytes, bytes]:
-    return {
-        key: client.dump(key) for key in client.scan_iter(count=1000) if key.decode() not in streams
-    }
+def everything_else(client: redis.Redis, streams: dict[bytes, Any]) -> dict[bytes, bytes]:
+    return {key: client.dump(key) for key in client.scan_iter(count=1000) if key not in streams}
 
 
 def test_every_family_comes_out_right_and_nothing_else_is_touched(
-    each_client: redis.Redis, each_server: str, site: dict[str, dict[bytes, float]]
+    each_client: redis.Redis, each_server: str, site: dict[bytes, dict[bytes, float]]
 ) -> None:
     others = everything_else(each_client, site)
     planned = trim(each_server, dry_run=True)

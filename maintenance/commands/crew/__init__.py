@@ -1,10 +1,13 @@
 """The subcommands of ``manage.py maintenance``, one file each."""
 
 from maintenance.commands.crew import (
+    attach,
     calendar,
     cancel,
     completion,
+    config,
     diagnose,
+    doctor,
     list_tasks,
     proof,
     recommend,
@@ -30,6 +33,9 @@ SUBCOMMANDS: tuple[Subcommand, ...] = (
     proof.SUBCOMMAND,
     recommend.SUBCOMMAND,
     diagnose.SUBCOMMAND,
+    attach.SUBCOMMAND,
+    doctor.SUBCOMMAND,
+    config.SUBCOMMAND,
     completion.SUBCOMMAND,
 )
 

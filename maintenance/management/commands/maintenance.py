@@ -26,6 +26,8 @@ class Command(MaintenanceCommand):
         "maintenance proof --since 2026-01-01",
         "maintenance recommend --for postgresql",
         "maintenance diagnose slow-pages",
+        "maintenance doctor",
+        "maintenance config",
     )
 
     def add_own_arguments(self, parser: CommandParser) -> None:
@@ -40,6 +42,12 @@ class Command(MaintenanceCommand):
                 epilog=EXPLANATION,
             )
             subcommand.add_arguments(child)
+
+    def execute(self, *args: Any, **options: Any) -> str | None:
+        """Run; the doctor without system checks first, since it tells their faults beside all others."""
+        if options.get("subcommand") == "doctor":
+            options["skip_checks"] = True
+        return super().execute(*args, **options)
 
     def run_command(self, options: dict[str, Any]) -> ExitCode:
         """Run the subcommand."""

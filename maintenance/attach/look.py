@@ -1,0 +1,159 @@
+"""What a site's servers hold, as far as a configuration follows from it."""
+
+import re
+from collections import Counter
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+
+import redis
+
+from maintenance.conf import DatabaseTarget, RedisTarget
+from maintenance.core.redaction import address_of
+from maintenance.postgres.connection import address_of as address_of_session
+from maintenance.postgres.connection import connect, query
+from maintenance.postgres.readiness.look import look_through
+from maintenance.redis.key_sample import KeySample, take_sample
+from maintenance.redis_client.connection import session
+from maintenance.redis_client.packed import Exchange, exchange, pack
+from maintenance.redis_client.server import server_facts
+
+#: As many as the check of a server's memory looks at.
+SAMPLE_KEYS = 2000
+#: Pages of SCAN, of 1,000 keys each, among which queues are looked for.
+SCAN_PAGES = 200
+
+_BINDINGS = b"_kombu.binding.*"
+_SEPARATOR = b"\x06\x16"  # kombu, transport/redis.py: routing key, pattern and queue of a binding
+#: Queues of kombu's own: remote control and events.
+_OWN_QUEUES = re.compile(r"\.pidbox$|^celeryev\b|\.reply\.")
+#: Django's make_key: prefix, version, key (Django documentation, "Cache key transformation").
+_DJANGO_KEY = re.compile(r"(?P<prefix>[^:]*):(?P<version>\d{1,3}):")
+
+_LENGTHS = {"zset": b"ZCARD", "list": b"LLEN", "stream": b"XLEN"}
+
+
+@dataclass(frozen=True, slots=True)
+class TableSeen:
+    """A table with all that belongs to it."""
+
+    schema: str
+    name: str
+    size_bytes: int
+
+
+@dataclass(frozen=True, slots=True)
+class DatabaseSeen:
+    """One database. ``address`` has neither user nor password. Largest table first."""
+
+    address: str
+    version: str
+    tables: tuple[TableSeen, ...]
+    extensions: tuple[str, ...]
+
+    @property
+    def is_of_django(self) -> bool:
+        """Whether Django's migrations made it."""
+        return any(table.name == "django_migrations" for table in self.tables)
+
+
+@dataclass(frozen=True, slots=True)
+class ShapeSeen:
+    """Keys of one shape and type: how many of the sample, and the longest of those asked."""
+
+    shape: str
+    type: str
+    sampled_keys: int
+    longest: int | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class RedisSeen:
+    """One database of a Redis server. ``prefixes`` are (key prefix, version, sampled keys) of caches."""
+
+    address: str
+    name: str
+    keys: int
+    shapes: tuple[ShapeSeen, ...]
+    queues: tuple[str, ...]
+    prefixes: tuple[tuple[str, int, int], ...]
+
+
+def look_at_database(target: DatabaseTarget) -> DatabaseSeen:
+    """Look at the catalog. Raises as :func:`maintenance.postgres.connection.connect`."""
+    with connect(target, purpose="attach") as conn:
+        server = look_through(conn)
+        tables = [TableSeen(**row) for row in query(conn, "attach_tables")]
+        return DatabaseSeen(
+            address=address_of_session(conn),
+            version=server.version,
+            tables=tuple(tables),
+            extensions=tuple(sorted(name for name, here in server.extensions.items() if here)),
+        )
+
+
+def look_at_redis(target: RedisTarget) -> RedisSeen:
+    """Look at a sample of keys, and for queues. Raises as ``session``. Costs some milliseconds."""
+    with session(target) as client:
+        facts = server_facts(client)
+        is_lfu = "lfu" in facts.maxmemory_policy
+        with exchange(client) as wire:
+            sample = take_sample(wire, facts.keys, SAMPLE_KEYS, is_lfu=is_lfu)
+        queues = sorted(set(_queues(client)))
+        return RedisSeen(
+            address=address_of(target.resolved_url()),
+            name=facts.name,
+            keys=facts.keys,
+            shapes=tuple(_shapes(client, sample)),
+            queues=tuple(queues),
+            prefixes=tuple(_prefixes(sample)),
+        )
+
+
+def _shapes(client: redis.Redis, sample: KeySample) -> Iterator[ShapeSeen]:
+    groups: dict[tuple[str, str], list[str]] = {}
+    for key in sample.keys:
+        groups.setdefault((key.shape, key.type), []).append(key.name)
+    for (shape, kind), names in sorted(groups.items(), key=lambda item: -len(item[1])):
+        longest = _longest(client, kind, names) if len(names) > 1 and kind in _LENGTHS else None
+        yield ShapeSeen(shape, kind, len(names), longest)
+
+
+def _longest(client: redis.Redis, kind: str, names: Sequence[str]) -> int:
+    with exchange(client) as wire:
+        replies = wire.run([pack(_LENGTHS[kind], name.encode()) for name in names])
+    return max((reply for reply in replies if isinstance(reply, int)), default=0)
+
+
+def _queues(client: redis.Redis) -> Iterator[str]:
+    """Yield the queues that Celery's workers or clients have declared on this server."""
+    with exchange(client) as wire:
+        for keys in _bindings(wire):
+            for members in wire.run([pack(b"SMEMBERS", key) for key in keys]):
+                if isinstance(members, Exception):
+                    continue  # of another type, so that kombu has not written it
+                for member in members:
+                    queue = member.rpartition(_SEPARATOR)[2].decode("utf-8", "replace")
+                    if queue and not _OWN_QUEUES.search(queue):
+                        yield queue
+
+
+def _bindings(wire: Exchange) -> Iterator[list[bytes]]:
+    cursor = b"0"
+    for _page in range(SCAN_PAGES):
+        (reply,) = wire.run([pack(b"SCAN", cursor, b"MATCH", _BINDINGS, b"COUNT", b"1000")])
+        if isinstance(reply, Exception):
+            raise reply
+        cursor, keys = reply
+        yield keys
+        if cursor == b"0":
+            return
+
+
+def _prefixes(sample: KeySample) -> Iterator[tuple[str, int, int]]:
+    found: Counter[tuple[str, int]] = Counter()
+    for key in sample.keys:
+        written = _DJANGO_KEY.match(key.name)
+        if written is not None and key.type == "string":
+            found[written["prefix"], int(written["version"])] += 1
+    for (prefix, version), count in found.most_common():
+        yield prefix, version, count

@@ -1,0 +1,198 @@
+"""The file that is proposed: each line with its reason, addresses by reference. Pure."""
+
+import json
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass, replace
+from typing import Any
+
+from maintenance.attach.fit import Fit
+from maintenance.attach.look import DatabaseSeen, RedisSeen, ShapeSeen
+from maintenance.conf.presets import Preset
+from maintenance.core.configuration_file import ConfigurationFile, Line
+from maintenance.core.wording import bytes_in_words, counted, listed
+from maintenance.reports.columns import one_line, visible
+
+#: Fewer keys of a shape are no family: limits on single keys are the site's own affair.
+FEWEST_KEYS = 5
+
+
+@dataclass(frozen=True, slots=True)
+class Address:
+    """A server by a reference such as ``env:SITE_DATABASE_URL``, as the file names it.
+
+    ``is_to_be_set`` is whether the variable has to be set still.
+    """
+
+    reference: str
+    is_to_be_set: bool
+
+
+def proposed(
+    databases: Sequence[tuple[Address, DatabaseSeen]],
+    servers: Sequence[tuple[Address, RedisSeen]],
+    fit: Fit | None,
+) -> ConfigurationFile:
+    """Return the whole file."""
+    lines = [Line("", _to_set([*databases, *servers]))]
+    if fit is not None:
+        lines += _by_preset(fit, servers)
+        lines += [Line("", "--- PostgreSQL ---")]
+        lines += _databases(databases)
+        lines += [Line("", "--- Redis ---"), *_redis_of_preset(fit, servers)]
+    else:
+        lines += [Line("", "--- PostgreSQL ---"), *_databases(databases)]
+        lines += [Line("", "--- Redis ---")] if servers else []
+        for number, (address, server) in enumerate(servers):
+            lines += _redis(_name("site", number), address, server)
+    about = (
+        "What `maintenance attach` proposes for this site. Nothing that can harm it is allowed: see allow"
+        " in maintenance.example.toml."
+    )
+    # Names of a site stand in the reasons, and may hold anything: a comment is one line of text.
+    clean = [replace(line, reason=visible(one_line(line.reason))) for line in lines]
+    return ConfigurationFile("maintenance.toml", about, tuple(clean))
+
+
+def _to_set(addresses: Sequence[tuple[Address, DatabaseSeen | RedisSeen]]) -> str:
+    named = [
+        f"{address.reference.partition(':')[2]} for {seen.address}"
+        for address, seen in addresses
+        if address.is_to_be_set
+    ]
+    if not named:
+        return "Addresses are read from the environment, so that no password stands here."
+    return (
+        "Addresses are read from the environment, so that no password stands here. Set "
+        + ", ".join(named)
+        + "."
+    )
+
+
+def _by_preset(fit: Fit, servers: Sequence[tuple[Address, RedisSeen]]) -> Iterator[Line]:
+    what = f"tables {listed(list(fit.tables))}"
+    seen = {shape for _, server in servers for shape in (s.shape for s in server.shapes)}
+    keys = [key for key in fit.preset.fits.keys if key in seen]
+    if keys:
+        what += f", keys {listed(keys)}"
+    reason = (
+        f"This is {fit.preset.title}: {what} say so. The preset brings streams, caches, queues and times"
+        " of rest; what stands below wins over it, and `maintenance config` shows both."
+    )
+    yield Line(f"preset = {_text(fit.name)}", reason)
+
+
+def _databases(databases: Sequence[tuple[Address, DatabaseSeen]]) -> Iterator[Line]:
+    for number, (address, seen) in enumerate(databases):
+        total = sum(table.size_bytes for table in seen.tables)
+        largest = listed(
+            [f"{visible(t.name)} {bytes_in_words(t.size_bytes)}" for t in seen.tables[:3]]
+        )
+        made = "made by Django" if seen.is_of_django else "not made by Django"
+        reason = (
+            f"PostgreSQL {seen.version}: {counted(len(seen.tables), 'table')}, {made},"
+            f" {bytes_in_words(total)}; the largest are {largest or 'none'}. Extensions:"
+            f" {', '.join(seen.extensions) or 'none that measures'}. `maintenance doctor` says which rights"
+            " and extensions are missing."
+        )
+        yield Line(f"[databases.{_name('site', number)}]", reason)
+        yield Line(f"url = {_text(address.reference)}")
+
+
+def _redis_of_preset(fit: Fit, servers: Sequence[tuple[Address, RedisSeen]]) -> Iterator[Line]:
+    if not servers:
+        yield Line("", "No Redis was given: its servers are those that the preset names.")
+    for name, index in fit.servers.items():
+        address, seen = servers[index]
+        reason = f"{_said(seen)}."
+        if name in fit.by_order:
+            reason += (
+                " Nothing on it says which server it is: taken by the order that was given. Verify."
+            )
+        own = [shape for shape in seen.shapes if shape.shape in fit.preset.fits.keys]
+        if fit.preset.fits.redis[name] == "streams" and own:
+            reason += f" {_lengths(own)}"
+        yield Line(f"[redis.{name}]", reason)
+        yield Line(f"url = {_text(address.reference)}")
+        for section, target in _on_the_same_server(fit.preset, name):
+            yield Line(f"[{section}.{target}]", f"The preset has them on {name}.")
+            yield Line(f"url = {_text(address.reference)}")
+            if section == "caches":
+                yield from _other_prefix(fit.preset.configuration["caches"][target], seen)
+
+
+def _on_the_same_server(preset: Preset, name: str) -> Iterator[tuple[str, str]]:
+    url = preset.configuration["redis"][name]["url"]
+    for section in ("brokers", "caches"):
+        targets: Mapping[str, Any] = preset.configuration.get(section, {})
+        yield from ((section, one) for one, values in targets.items() if values.get("url") == url)
+
+
+def _other_prefix(preset_cache: Mapping[str, Any], seen: RedisSeen) -> Iterator[Line]:
+    """Take the prefix that is there, where the preset's is not."""
+    wanted = (str(preset_cache.get("key_prefix", "")), int(preset_cache.get("version", 1)))
+    there = [(prefix, version) for prefix, version, _ in seen.prefixes]
+    if there and wanted not in there and "${" not in wanted[0]:
+        prefix, version = there[0]
+        yield Line(f"key_prefix = {_text(prefix)}", "The sampled keys have this one.")
+        yield Line(f"version = {version}")
+
+
+def _redis(name: str, address: Address, seen: RedisSeen) -> Iterator[Line]:
+    families = [
+        shape
+        for shape in seen.shapes
+        if shape.longest is not None and shape.sampled_keys >= FEWEST_KEYS and "*" in shape.shape
+    ]
+    role, why = "cache", "nothing but cached values was seen"
+    if seen.queues:
+        role, why = "broker", f"Celery's queues are on it: {listed(list(seen.queues))}"
+    elif families:
+        role, why = "streams", f"{listed([visible(f.shape) for f in families])} are kept on it"
+    yield Line(f"[redis.{name}]", f"{_said(seen)}.")
+    yield Line(f"url = {_text(address.reference)}")
+    yield Line(f"role = {_text(role)}", f"It is a server of this kind: {why}.")
+    if seen.queues:
+        yield Line(
+            f"[brokers.{name}]", "Their depth is read; no worker of ours runs on this broker."
+        )
+        yield Line(f"url = {_text(address.reference)}")
+        yield Line(f"queues = [{', '.join(map(_text, seen.queues))}]")
+    for number, (prefix, version, sampled) in enumerate(seen.prefixes):
+        cache = _name(name, number)
+        yield Line(
+            f"[caches.{cache}]",
+            f"{counted(sampled, 'sampled key')} as Django's cache writes them.",
+        )
+        yield Line(f"url = {_text(address.reference)}")
+        yield Line(f"key_prefix = {_text(prefix)}")
+        yield Line(f"version = {version}")
+    yield from (_family(name, shape) for shape in families)
+
+
+def _family(server: str, shape: ShapeSeen) -> Line:
+    return Line(
+        "",
+        f"{visible(shape.shape)}, {counted(shape.sampled_keys, 'sampled key')} of type {shape.type},"
+        f" longest {shape.longest:,}: if they have a limit, add a family with redis ="
+        f" {_text(server)}, pattern = {visible(_text(shape.shape))}, type = {_text(shape.type)} and"
+        " max_length. Which limit is right, the site alone knows.",
+    )
+
+
+def _said(seen: RedisSeen) -> str:
+    what = f"{seen.name}, {counted(seen.keys, 'key')}"
+    return f"{what}; queues {listed(list(seen.queues))}" if seen.queues else what
+
+
+def _lengths(shapes: Sequence[ShapeSeen]) -> str:
+    longest = ", ".join(f"{s.shape} {s.longest:,}" for s in shapes if s.longest is not None)
+    return f"The longest of the sample: {longest}." if longest else ""
+
+
+def _name(name: str, number: int) -> str:
+    return name if number == 0 else f"{name}{number + 1}"
+
+
+def _text(value: str) -> str:
+    """Write a basic string of TOML: what JSON escapes, TOML does in the same way."""
+    return json.dumps(value, ensure_ascii=False).replace("\x7f", "\\u007f")

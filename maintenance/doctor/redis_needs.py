@@ -1,0 +1,152 @@
+"""Which ACL rules the tasks need on a Redis server, as it is configured. Pure."""
+
+from collections.abc import Iterable, Iterator
+from dataclasses import dataclass, field
+
+from maintenance.caching.patterns import NEEDS_ACL as PATTERN_ACL
+from maintenance.caching.stored_sample import NEEDS_ACL as SAMPLE_ACL
+from maintenance.caching.warming import NEEDS_ACL as WARMING_ACL
+from maintenance.conf import CacheTarget, Configuration, StreamFamily
+from maintenance.conf.whole import server_address
+from maintenance.queues.redis_broker import OPTIONAL_ACL as BROKER_ACL
+from maintenance.redis.memory.review import NEEDS_ACL as MEMORY_ACL
+from maintenance.redis.reclaim.encodings import NEEDS_ACL as ENCODINGS_ACL
+from maintenance.redis.reclaim.leftovers import NEEDS_ACL as LEFTOVERS_ACL
+from maintenance.redis.reclaim.repack import NEEDS_ACL as REPACK_ACL
+from maintenance.redis.stream_classes import families_on
+from maintenance.redis.trimming import LENGTH_COMMANDS, TrimRule
+from maintenance.redis_client.batch_size import NEEDS_ACL as CLOCK_ACL
+from maintenance.redis_client.globs import escape_glob
+
+#: Every look takes these.
+_ALWAYS = ("+ping", "+info")
+#: The most that times to live take, on old servers and new.
+_EXPIRY_ACL = ("+pttl", "+pexpiretime")
+
+
+@dataclass(slots=True)
+class RedisNeeds:
+    """By ACL rule the tasks that need it: ``reading``, and ``writing`` beyond that.
+
+    ``written`` are glob patterns of the keys that our tasks write to.
+    """
+
+    reading: dict[str, list[str]] = field(default_factory=dict)
+    writing: dict[str, list[str]] = field(default_factory=dict)
+    written: list[str] = field(default_factory=list)
+
+    def read(self, task: str, rules: Iterable[str]) -> None:
+        """Note what a task that only looks needs."""
+        _add(self.reading, task, rules)
+
+    def write(self, task: str, rules: Iterable[str], patterns: Iterable[str]) -> None:
+        """Note what a task that writes needs, and where it writes."""
+        _add(self.writing, task, rules)
+        self.written += [pattern for pattern in patterns if pattern not in self.written]
+
+    @property
+    def rules(self) -> dict[str, list[str]]:
+        """All of them."""
+        both = {rule: list(tasks) for rule, tasks in self.reading.items()}
+        for rule, tasks in self.writing.items():
+            both[rule] = [*both.get(rule, []), *tasks]
+        return dict(sorted(both.items()))
+
+
+def _add(known: dict[str, list[str]], task: str, rules: Iterable[str]) -> None:
+    for rule in rules:
+        tasks = known.setdefault(rule, [])
+        if task not in tasks:
+            tasks.append(task)
+
+
+def needs_of_redis(configuration: Configuration, name: str) -> RedisNeeds:
+    """Return what the tasks on one Redis target need. Raises as :func:`families_on`."""
+    needs = RedisNeeds()
+    target = configuration.redis[name]
+    needs.read("check_redis_memory", (*_ALWAYS, *MEMORY_ACL))
+    needs.read("reclaim_redis_memory", ENCODINGS_ACL)
+    needs.read("review_cache_hit_ratios", ("+hgetall",))
+    for family in families_on(configuration, name).values():
+        pattern = family.pattern or "*"
+        rule = TrimRule(family, now_epoch_seconds=0.0)
+        rules = (*rule.needs_acl, *CLOCK_ACL, "+type", "+memory|usage")
+        needs.write("trim_streams", rules, (pattern,))
+        if "remove_streams" in target.allow and family.owners:
+            length = f"+{LENGTH_COMMANDS[family.type].decode().lower()}"
+            removing = ("+scan", "+unlink", "+exists", "+memory|usage", length, *CLOCK_ACL)
+            needs.write("remove_abandoned_streams", removing, _with_companions(family))
+    if "reclaim_memory" in target.allow:
+        needs.write("reclaim_redis_memory", (*REPACK_ACL, *_EXPIRY_ACL), ("*",))
+        prefixes = [f"{escape_glob(one)}*" for one in target.reclaim.abandoned_prefixes]
+        if prefixes:
+            needs.write(
+                "reclaim_redis_memory", (*LEFTOVERS_ACL, "+unlink", "+object|idletime"), prefixes
+            )
+        if target.reclaim.time_outs:
+            timed = [f"{escape_glob(one)}*" for one in target.reclaim.time_outs]
+            needs.write("reclaim_redis_memory", (*LEFTOVERS_ACL, "+expire"), timed)
+    return needs
+
+
+def _with_companions(family: StreamFamily) -> Iterator[str]:
+    pattern = family.pattern or "*"
+    yield pattern
+    for template in family.companions:
+        yield template.replace("{key}", pattern)
+
+
+def needs_of_cache(target: CacheTarget) -> RedisNeeds:
+    """Return what the tasks on one cache need."""
+    needs = RedisNeeds()
+    keys = f"{escape_glob(target.key_prefix)}:{target.version}:*"
+    needs.read("review_caching_strategy", (*_ALWAYS, *SAMPLE_ACL, "+hgetall"))
+    needs.write("warm_caches", WARMING_ACL, (keys,))
+    rules: set[str] = set()
+    for rule in target.invalidate.values():
+        if rule.patterns or rule.prefixes:
+            rules.update(PATTERN_ACL)
+        if rule.older_than_seconds:
+            rules.add("+object|idletime")
+        if rule.keys:
+            rules.update(("+strlen", "+del"))
+        if rule.tags or rule.namespaces:
+            rules.update(("+get", "+del"))
+    if rules:
+        needs.write("invalidate_caches", sorted(rules), (keys,))
+    if "flush_cache" in target.allow:
+        needs.write("flush_cache", PATTERN_ACL, (keys,))
+    return needs
+
+
+def needs_of_broker() -> RedisNeeds:
+    """Return what reading the queues of a broker takes: nothing is ever written there."""
+    needs = RedisNeeds()
+    needs.read("check_queue_depths", ("+ping", "+llen", *BROKER_ACL))
+    return needs
+
+
+def needs_of_servers(configuration: Configuration) -> dict[str, RedisNeeds]:
+    """Return the needs by server, named by the first target on it: one user serves all of them."""
+    names: dict[tuple[str, int | str | None], str] = {}
+    needed: dict[str, RedisNeeds] = {}
+    for title, reference, needs in _all_needs(configuration):
+        name = names.setdefault(server_address(reference), title)
+        both = needed.setdefault(name, RedisNeeds())
+        for rule, tasks in needs.reading.items():
+            for task in tasks:
+                both.read(task, (rule,))
+        for rule, tasks in needs.writing.items():
+            for task in tasks:
+                both.write(task, (rule,), needs.written)
+    return needed
+
+
+def _all_needs(configuration: Configuration) -> Iterator[tuple[str, str, RedisNeeds]]:
+    for name, target in configuration.redis.items():
+        yield f"redis.{name}", target.url, needs_of_redis(configuration, name)
+    for name, cache in configuration.caches.items():
+        if cache.url:
+            yield f"caches.{name}", cache.url, needs_of_cache(cache)
+    for name, broker in configuration.brokers.items():
+        yield f"brokers.{name}", broker.url, needs_of_broker()

@@ -1,0 +1,160 @@
+"""`maintenance doctor`: everything that is wrong on one screen, with its mend, and never a password."""
+
+import json
+import shutil
+import socket
+import ssl
+import subprocess
+import sys
+import threading
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+import pytest
+
+from maintenance.doctor.certificates import certificate_of_postgres, certificate_of_redis
+from service.embedded.postgres import EmbeddedPostgres
+from tests.up_process import ROOT, clean_environment
+
+PASSWORD = "h1dden-everywhere"
+
+pytestmark = pytest.mark.skipif(
+    shutil.which("openssl") is None or shutil.which("faketime") is None,
+    reason="openssl or faketime is not installed",
+)
+
+
+@pytest.fixture(scope="module")
+def expired(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, Path]:
+    """A certificate that was valid in January 2020, and its key."""
+    folder = tmp_path_factory.mktemp("tls")
+    key, certificate = folder / "key.pem", folder / "certificate.pem"
+    made = ["openssl", "req", "-x509", "-newkey", "ec", "-pkeyopt", "ec_paramgen_curve:P-256"]
+    made += ["-nodes", "-days", "30", "-subj", "/CN=localhost"]
+    made += ["-keyout", str(key), "-out", str(certificate)]
+    subprocess.run(["faketime", "2020-01-01 12:00:00", *made], check=True, capture_output=True)
+    return certificate, key
+
+
+@contextmanager
+def tls_server(certificate: Path, key: Path, *, asks_first: bool) -> Iterator[int]:
+    """Answer the TLS handshake as PostgreSQL (which is asked first) or Redis does, and nothing else."""
+    context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+    context.load_cert_chain(certificate, key)
+    listener = socket.create_server(("127.0.0.1", 0))
+
+    def serve() -> None:
+        while True:
+            try:
+                connection, _ = listener.accept()
+            except OSError:
+                return
+            with connection:
+                try:
+                    if asks_first and len(connection.recv(8)) == 8:
+                        connection.sendall(b"S")
+                    context.wrap_socket(connection, server_side=True).close()
+                except OSError:  # a client that does not trust the certificate goes
+                    continue
+
+    thread = threading.Thread(target=serve, daemon=True)
+    thread.start()
+    try:
+        yield int(listener.getsockname()[1])
+    finally:
+        listener.shutdown(socket.SHUT_RDWR)
+        listener.close()
+        thread.join(10)
+
+
+def test_the_end_of_a_certificate_is_read_whoever_trusts_it(expired: tuple[Path, Path]) -> None:
+    with tls_server(*expired, asks_first=True) as port:
+        found = certificate_of_postgres({"host": "127.0.0.1", "port": port}, 10)
+    assert found is not None
+    assert found.until == "2020-01-31"
+    assert found.left_seconds() < 0
+    with tls_server(*expired, asks_first=False) as port:
+        assert certificate_of_redis(f"rediss://127.0.0.1:{port}/0", 10) == found
+
+
+def doctor(config: Path, *arguments: str, faked: str = "", **environment: str) -> tuple[int, str]:
+    """Run the command as a person does; return its code and all that it said."""
+    program = ["faketime", "-f", faked] if faked else []
+    done = subprocess.run(
+        [*program, sys.executable, "manage.py", "maintenance", "doctor", *arguments],
+        cwd=ROOT,
+        env=clean_environment(MAINTENANCE_CONFIG=str(config), **environment),
+        capture_output=True,
+        text=True,
+        timeout=300,
+        check=False,
+    )
+    assert "Traceback" not in done.stderr, done.stderr
+    return done.returncode, done.stdout + done.stderr
+
+
+def test_every_bad_input_stands_on_one_screen_with_its_mend_and_no_password(
+    tmp_path: Path, postgres_server: EmbeddedPostgres, redis_url: str, expired: tuple[Path, Path]
+) -> None:
+    config = tmp_path / "maintenance.toml"
+    wrong = postgres_server.url().replace("://", "://nobody:" + PASSWORD + "@", 1)
+    wrong = f"postgres://nobody:{PASSWORD}@{wrong.rpartition('@')[2]}"
+    with (
+        tls_server(*expired, asks_first=True) as postgres_port,
+        tls_server(*expired, asks_first=False) as redis_port,
+    ):
+        config.write_text(
+            f"""
+            preset = "bookwrym"
+            timezon = "UTC"
+            [databases]
+            own = {{ alias = "default" }}
+            gone = {{ url = "postgres://me:{PASSWORD}@127.0.0.1:1/d" }}
+            wrong = {{ url = "env:WRONG" }}
+            tls = {{ url = "postgres://me:{PASSWORD}@127.0.0.1:{postgres_port}/d?sslmode=require" }}
+            unset = {{ url = "postgres://${{SITE_USER}}:${{SITE_PASSWORD}}@h/d" }}
+            misspelt = {{ urll = "env:X" }}
+            [redis]
+            main = {{ url = "env:MAIN" }}
+            tls = {{ url = "rediss://:{PASSWORD}@127.0.0.1:{redis_port}/0" }}
+            gone = {{ url = "redis://:{PASSWORD}@127.0.0.1:1/0" }}
+            [brokers]
+            gone = {{ url = "redis://:{PASSWORD}@127.0.0.1:1/0", queues = ["celery"] }}
+            """
+        )
+        given = {"DATABASE_URL": postgres_server.url(), "MAIN": redis_url, "WRONG": wrong}
+        code, said = doctor(config, faked="+2h", **given)
+    assert code == 1, said
+    for words in (
+        'preset: there is no preset "bookwrym". Did you mean "bookwyrm"?',
+        'timezon: unknown setting. Did you mean "timezone"?',
+        'databases.misspelt.urll: unknown setting. Did you mean "url"?',
+        "127.0.0.1:1/d cannot be reached",
+        "Its address comes from the variable WRONG.",
+        "password authentication failed",
+        "TLS certificate expired on 2020-01-31",
+        "SITE_USER, SITE_PASSWORD are not set",
+        "export SITE_PASSWORD=...",
+        "hours behind this machine's",
+        "redis.gone, brokers.gone",
+        "timedatectl set-ntp true",
+    ):
+        assert words in " ".join(said.split()), (words, said)
+    assert said.count("TLS certificate expired") == 2
+    assert said.count("hours behind this machine's") == 2
+    assert PASSWORD not in said
+    assert len(said.splitlines()) < 120
+
+
+def test_json_is_one_document_and_a_target_can_be_looked_at_alone(
+    tmp_path: Path, postgres_server: EmbeddedPostgres
+) -> None:
+    config = tmp_path / "maintenance.toml"
+    config.write_text(
+        '[databases.own]\nalias = "default"\n[redis.gone]\nurl = "redis://127.0.0.1:1"\n'
+    )
+    code, said = doctor(config, "--target", "own", "--json", DATABASE_URL=postgres_server.url())
+    assert code == 0, said
+    assert "databases.own" in json.dumps(json.loads(said))
+    assert "redis" not in said

@@ -1,0 +1,221 @@
+"""The doctor's look at databases: what is missing is named with the line that mends it."""
+
+import secrets
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from functools import partial
+from urllib.parse import quote, urlsplit, urlunsplit
+
+import psycopg2.extensions
+import pytest
+from psycopg2 import sql
+
+import maintenance.tasks.postgres  # noqa: F401 - registers the tasks
+from maintenance.conf import DatabaseTarget, configuration
+from maintenance.core import accepted_targets
+from maintenance.core.findings import Finding, Severity
+from maintenance.core.job import Job
+from maintenance.core.registry import TargetKind, TaskSpec, task_named
+from maintenance.core.reports import Report
+from maintenance.postgres import connection
+from maintenance.postgres.connection import connect
+from maintenance.postgres.readiness.findings import examine
+from maintenance.postgres.readiness.look import look
+from maintenance.postgres.readiness.roles import role_statements
+from maintenance.schedules import CHECKLISTS
+from service.embedded.postgres import EmbeddedPostgres
+from tests import postgres_zoo
+from tests.postgres_clients import ODD_NAME, ask, major_of, narrow_role
+
+#: Words of what a task says that it lacks.
+RIGHTS = ("GRANT", "ownership", "owner of", "superuser", "pg_monitor", "pg_maintain", "pg_read_all")
+
+
+def tasks_of(kind: TargetKind) -> list[TaskSpec]:
+    """Return the tasks of the checklists on targets of one kind, once each."""
+    names = dict.fromkeys(line.task for lines in CHECKLISTS.values() for line in lines)
+    return [spec for spec in map(task_named, names) if spec.target_kind is kind]
+
+
+def login(url: str, role: str) -> str:
+    """Give a role a password and return its URL."""
+    password = secrets.token_hex(16)
+    ask(
+        url,
+        sql.SQL("ALTER ROLE {} PASSWORD {}").format(sql.Identifier(role), sql.Literal(password)),
+    )
+    parts = urlsplit(url)
+    address = parts.netloc.rpartition("@")[2]
+    return urlunsplit(parts._replace(netloc=f"{quote(role, safe='')}:{password}@{address}"))
+
+
+@contextmanager
+def roles(url: str, reader: str, vacuumer: str) -> Iterator[tuple[str, str]]:
+    """Make the roles by the very statements that are printed, twice over; yield their URLs."""
+    with connect(DatabaseTarget(url=url)) as conn:
+        statements = role_statements(conn, reader=reader, vacuumer=vacuumer)
+    try:
+        for statement in (*statements, *statements):
+            ask(url, statement)
+        yield login(url, reader), login(url, vacuumer)
+    finally:
+        for role in map(sql.Identifier, (reader, vacuumer)):
+            ask(url, sql.SQL("DROP OWNED BY {}").format(role))
+            ask(url, sql.SQL("DROP ROLE {}").format(role))
+
+
+@pytest.fixture(scope="module")
+def site(postgres_server: EmbeddedPostgres) -> Iterator[str]:
+    """A database with everything in it, whose tables belong to a role of the site's own."""
+    name = f"site {secrets.token_hex(6)}"
+    postgres_server.ensure_database(name)
+    url = postgres_server.url(name)
+    owner = sql.Identifier('Site "owner" ' + secrets.token_hex(4))
+    ask(url, "CREATE EXTENSION pg_stat_statements")
+    postgres_zoo.fill(url)
+    ask(url, sql.SQL("CREATE ROLE {}").format(owner))
+    ask(
+        url, sql.SQL("CREATE TABLE owned AS SELECT n, md5(n::text) FROM generate_series(1, 9000) n")
+    )
+    ask(url, "DELETE FROM owned WHERE n % 2 = 0")
+    ask(url, sql.SQL("ALTER TABLE owned OWNER TO {}").format(owner))
+    yield url
+    ask(postgres_server.url(), sql.SQL("DROP DATABASE {} (FORCE)").format(sql.Identifier(name)))
+    ask(postgres_server.url(), sql.SQL("DROP ROLE {}").format(owner))
+
+
+@pytest.fixture(scope="module")
+def both(site: str) -> Iterator[tuple[str, str]]:
+    token = secrets.token_hex(4)
+    with roles(site, f"{ODD_NAME[:-10]}{token}r", f"{ODD_NAME[:-10]}{token}v") as urls:
+        yield urls
+
+
+@pytest.fixture(autouse=True)
+def no_accepted_targets(monkeypatch: pytest.MonkeyPatch) -> None:
+    """There is no ledger here, in which somebody could have accepted a target."""
+    monkeypatch.setattr(accepted_targets, "configuration_in_force", configuration)
+
+
+def findings_at(url: str) -> dict[str, Finding]:
+    return {finding.code: finding for finding in examine(look(DatabaseTarget(url=url)))}
+
+
+def carry_out(url: str, spec: TaskSpec) -> Report:
+    return spec.function(
+        Job("site", DatabaseTarget(url=url, allow=("reindex",)), spec.options_type())
+    )
+
+
+def lacks(report: Report) -> list[Finding]:
+    """Return what a report withholds for want of a right."""
+    return [f for f in report.findings if not f.measured and any(w in f.sentence for w in RIGHTS)]
+
+
+@pytest.mark.parametrize("spec", tasks_of(TargetKind.DATABASE), ids=lambda spec: spec.short_name)
+def test_no_task_lacks_a_right_that_the_doctor_does_not_print(
+    both: tuple[str, str], spec: TaskSpec
+) -> None:
+    reader, vacuumer = both
+    url = vacuumer if spec.writes else reader
+    printed = [line for f in findings_at(url).values() for line in f.commands]
+    for finding in lacks(carry_out(url, spec)):
+        if "DROP INDEX" in finding.sentence or "belong to a superuser" in finding.sentence:
+            continue
+        assert any(_same_right(line, finding.sentence) for line in printed), (finding, printed)
+
+
+def _same_right(line: str, sentence: str) -> bool:
+    """Whether a printed GRANT gives what a sentence asks for."""
+    right = line.removeprefix("GRANT ").partition(" TO ")[0].removeprefix("EXECUTE ON FUNCTION ")
+    return right.partition("(")[0] in sentence or (
+        "owner" in sentence and '"Site ""owner""' in line
+    )
+
+
+def test_the_printed_roles_have_what_they_are_for_and_nothing_more(
+    site: str, both: tuple[str, str]
+) -> None:
+    reader, vacuumer = map(findings_at, both)
+    assert reader["right-monitor"].severity is reader["right-read"].severity is Severity.OK
+    assert reader["right-vacuum"].severity is Severity.WARNING
+    with pytest.raises(psycopg2.errors.InsufficientPrivilege):
+        ask(both[0], "UPDATE owned SET n = 0")
+    if major_of(site) >= 17:
+        assert vacuumer["right-vacuum"].severity is Severity.OK
+        with pytest.raises(psycopg2.errors.InsufficientPrivilege):
+            ask(both[1], "UPDATE owned SET n = 0")
+    ask(both[1], "VACUUM ANALYZE owned")
+    assert (
+        ask(site, "SELECT n_dead_tup FROM pg_stat_user_tables WHERE relname = 'owned'") is not None
+    )
+
+
+def test_each_missing_right_is_mended_by_its_own_line_and_taken_back_by_its_undo(site: str) -> None:
+    with narrow_role(site, prefix='Odd "role" ') as url:
+        before = findings_at(url)
+        wrong = {code for code, f in before.items() if f.severity is Severity.WARNING}
+        assert {"right-monitor", "right-read", "right-vacuum"} <= wrong
+        lines = [line for code in sorted(wrong) for line in before[code].commands]
+        for line in lines:
+            ask(site, line)
+        after = findings_at(url)
+        if major_of(site) >= 17:  # before, tables of the superuser stay his
+            assert not [f for f in after.values() if f.severity is Severity.WARNING]
+        for code in sorted(wrong):
+            for line in before[code].undo:
+                ask(site, line)
+        again = findings_at(url)
+        assert {c for c, f in again.items() if f.severity is Severity.WARNING} == wrong
+
+
+def test_extensions_are_named_with_the_line_that_creates_them(
+    make_database: Callable[[], str],
+) -> None:
+    url = make_database()
+    found = findings_at(url)
+    for name in ("pg_stat_statements", "pgstattuple", "amcheck"):
+        assert found[f"extension-{name}"].commands == (f"CREATE EXTENSION {name};",)
+        ask(url, found[f"extension-{name}"].commands[0])
+    assert not {code for code in findings_at(url) if code.startswith("extension-")}
+
+
+def test_functions_that_a_role_may_not_call_are_granted_one_by_one(
+    make_database: Callable[[], str],
+) -> None:
+    url = make_database()
+    ask(url, 'CREATE SCHEMA "Odd s"')
+    ask(url, 'CREATE EXTENSION amcheck SCHEMA "Odd s"')
+    with narrow_role(url, "pg_monitor", "pg_read_all_data") as narrow:
+        (finding,) = [f for f in examine(look(DatabaseTarget(url=narrow))) if "amcheck" in f.code]
+        for line in finding.commands:
+            ask(url, line)
+        assert "functions-amcheck" not in findings_at(narrow)
+
+
+def test_settings_that_stop_the_counters_are_named(site: str) -> None:
+    database = ask(site, "SELECT quote_ident(current_database())")[0][0]
+    ask(site, f"ALTER DATABASE {database} SET track_activities = off")
+    try:
+        found = findings_at(site)["setting-track_activities"]
+    finally:
+        ask(site, f"ALTER DATABASE {database} RESET track_activities")
+    assert found.severity is Severity.WARNING
+    assert found.commands[0] == "ALTER SYSTEM SET track_activities = on;"
+    assert "superuser" in findings_at(site)
+
+
+class OlderConnection(psycopg2.extensions.connection):
+    """A server that is too old."""
+
+    server_version = 130_000
+
+
+def test_a_server_that_is_too_old_is_named(site: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    from maintenance.doctor.examination import examinations, examined
+
+    older = partial(psycopg2.connect, connection_factory=OlderConnection)
+    monkeypatch.setattr(connection.psycopg2, "connect", older)
+    whole = configuration().model_copy(update={"databases": {"site": DatabaseTarget(url=site)}})
+    report = examined("databases.site", examinations(whole)["databases.site"])
+    assert "is version 13; the oldest supported is 14" in report.summary

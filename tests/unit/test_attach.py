@@ -1,0 +1,101 @@
+"""What is proposed for a site, from what was seen on its servers."""
+
+import tomllib
+
+import pytest
+
+from maintenance.attach.fit import fitting
+from maintenance.attach.look import DatabaseSeen, RedisSeen, ShapeSeen, TableSeen
+from maintenance.attach.proposal import Address, proposed
+from maintenance.conf import parse_configuration
+from maintenance.conf.presets import preset_named, preset_names
+
+PRESETS = {name: preset_named(name) for name in preset_names()}
+ODD = 'odd "quoted" \\ \x1b[31m\u2028 name'
+
+
+def database(*tables: str) -> DatabaseSeen:
+    seen = tuple(TableSeen("public", name, 1000) for name in (*tables, "django_migrations"))
+    return DatabaseSeen("db:5432/site", "17.6", seen, ())
+
+
+def server(
+    *shapes: tuple[str, str, int], queues: tuple[str, ...] = (), prefixes: tuple[str, ...] = ()
+) -> RedisSeen:
+    return RedisSeen(
+        "redis://h:6379/0",
+        "Redis 7.2",
+        1000,
+        tuple(ShapeSeen(shape, kind, count, 400) for shape, kind, count in shapes),
+        queues,
+        tuple((prefix, 1, 10) for prefix in prefixes),
+    )
+
+
+SITE = database("bookwyrm_status", "bookwyrm_book", "bookwyrm_edition", "bookwyrm_user")
+ACTIVITY = server(("*-home", "zset", 40), ("*-lists", "zset", 9), prefixes=("django_cache",))
+BROKER = server(queues=("high_priority", "inbox"))
+
+
+def address(name: str) -> Address:
+    return Address(f"env:{name}", is_to_be_set=True)
+
+
+def file_for(seen: DatabaseSeen, *servers: RedisSeen) -> str:
+    found = fitting(PRESETS, seen, servers)
+    named = [(address(f"REDIS_{number}"), one) for number, one in enumerate(servers)]
+    return proposed([(address("DB"), seen)], named, found).text
+
+
+@pytest.mark.parametrize(
+    ("servers", "activity", "broker"),
+    [((ACTIVITY, BROKER), 0, 1), ((BROKER, ACTIVITY), 1, 0), ((ACTIVITY,), 0, 0)],
+)
+def test_servers_are_told_apart_by_what_is_on_them(
+    servers: tuple[RedisSeen, ...], activity: int, broker: int
+) -> None:
+    parsed = parse_configuration(tomllib.loads(file_for(SITE, *servers)))
+    assert parsed.preset == "bookwyrm"
+    assert parsed.databases["site"].url == "env:DB"
+    assert parsed.redis["activity"].url == parsed.caches["site"].url == f"env:REDIS_{activity}"
+    assert parsed.redis["broker"].url == parsed.brokers["site"].url == f"env:REDIS_{broker}"
+    assert len(parsed.streams) == 5
+
+
+def test_servers_that_nothing_tells_apart_are_taken_in_order_and_that_is_said() -> None:
+    text = file_for(SITE, server(), server())
+    parsed = parse_configuration(tomllib.loads(text))
+    assert (parsed.redis["activity"].url, parsed.redis["broker"].url) == (
+        "env:REDIS_0",
+        "env:REDIS_1",
+    )
+    assert " ".join(text.replace("#", "").split()).count("taken by the order that was given") == 2
+
+
+def test_a_prefix_that_the_preset_does_not_know_is_taken_from_the_keys() -> None:
+    text = file_for(SITE, server(("*-home", "zset", 9), prefixes=("bw",)), BROKER)
+    assert parse_configuration(tomllib.loads(text)).caches["site"].key_prefix == "bw"
+
+
+def test_a_few_tables_with_its_names_make_no_preset() -> None:
+    assert fitting(PRESETS, database("bookwyrm_user", "library_book"), ()) is None
+
+
+def test_the_other_preset_is_known_by_its_tables() -> None:
+    seen = database(*PRESETS["paperless-ngx"].fits.tables)
+    parsed = parse_configuration(tomllib.loads(file_for(seen, server(queues=("celery",)))))
+    assert parsed.preset == "paperless-ngx"
+    assert parsed.brokers["site"].url == parsed.redis["site"].url == "env:REDIS_0"
+
+
+def test_an_unknown_site_gets_roles_queues_and_caches_and_no_limit_is_guessed() -> None:
+    streams = server((f"*-{ODD}", "zset", 40), prefixes=("", ODD))
+    text = file_for(database("library_book", ODD), streams, server(queues=("slow", ODD)))
+    parsed = parse_configuration(tomllib.loads(text))
+    assert parsed.preset == ""
+    assert [target.role for target in parsed.redis.values()] == ["streams", "broker"]
+    assert parsed.brokers["site2"].queues == ("slow", ODD)
+    assert [cache.key_prefix for cache in parsed.caches.values()] == ["", ODD]
+    assert parsed.streams == {}
+    assert "max_length" in text
+    assert "\x1b" not in text

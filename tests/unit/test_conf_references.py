@@ -1,0 +1,64 @@
+"""Values that the environment completes."""
+
+from urllib.parse import unquote
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from maintenance.conf.references import missing_of, pieces_of, resolve_secret, shown
+from maintenance.core.errors import ConfigurationError
+
+NESTED = "${URL:-redis://:${PASSWORD:-}@${HOST:-cache}:6379/0}"
+
+
+@given(st.text(min_size=1))
+def test_any_password_comes_out_of_a_url_as_it_went_in(password: str) -> None:
+    url = resolve_secret("postgres://${USER}:${PASSWORD}@h/d", {"USER": "u", "PASSWORD": password})
+    assert url.startswith("postgres://u:")
+    quoted = url.removeprefix("postgres://u:").removesuffix("@h/d")
+    assert unquote(quoted) == password
+    assert not set("@:/ ") & set(quoted)
+
+
+@pytest.mark.parametrize(
+    ("environment", "url"),
+    [
+        ({}, "redis://:@cache:6379/0"),
+        ({"PASSWORD": "a b", "HOST": "h"}, "redis://:a%20b@h:6379/0"),
+        ({"URL": "unix:///run/redis.sock?db=1", "PASSWORD": "x"}, "unix:///run/redis.sock?db=1"),
+        ({"URL": ""}, "redis://:@cache:6379/0"),
+    ],
+)
+def test_what_stands_there_otherwise_may_have_places_of_its_own(
+    environment: dict[str, str], url: str
+) -> None:
+    assert resolve_secret(NESTED, environment) == url
+
+
+def test_what_is_missing_is_named_all_of_it() -> None:
+    assert list(missing_of("postgres://${A}:${B:-${C}}@${D:-db}/d", {})) == ["A", "C"]
+    assert list(missing_of("env:NAME", {})) == ["NAME"]
+    assert list(missing_of("file:/no/such/file", {})) == ["/no/such/file"]
+    assert list(missing_of(NESTED, {})) == []
+    with pytest.raises(ConfigurationError, match="The environment variable A is not set"):
+        resolve_secret("postgres://${A}/d", {})
+
+
+@pytest.mark.parametrize("half", ["redis://${A", "redis://${}", "redis://${A:b}", "redis://${1}"])
+def test_half_a_place_is_refused(half: str) -> None:
+    with pytest.raises(ValueError, match="a place must be written as"):
+        pieces_of(half)
+
+
+@pytest.mark.parametrize(
+    "text", [NESTED, "env:NAME", "file:/run/secret", "postgres://${U}:${P}@h/d"]
+)
+def test_references_are_shown_as_they_are(text: str) -> None:
+    assert shown(text) == text
+
+
+def test_passwords_are_never_shown() -> None:
+    assert shown("redis://u:hunter2@${HOST:-h}/0") == "redis://u:***@${HOST:-h}/0"
+    assert "hunter2" not in shown("redis://u:${X_PASSWORD:-hunter2}@h/0")
+    assert "hunter2" not in shown("${URL:-redis://:hunter2@h/0}")
