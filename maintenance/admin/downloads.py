@@ -7,7 +7,8 @@ from django.http import Http404, HttpResponse
 from maintenance.core import ledger
 from maintenance.core.errors import UnknownName
 from maintenance.models import Run, StoredReport
-from maintenance.reports.formats import render, renderer
+from maintenance.reports.formats import renderer
+from maintenance.reports.publication import of_document
 
 
 def download(run: Run, format_name: str) -> HttpResponse:
@@ -20,8 +21,9 @@ def download(run: Run, format_name: str) -> HttpResponse:
         document = ledger.stored_document(run)
     except (UnknownName, StoredReport.DoesNotExist, ValueError) as error:
         raise Http404(str(error)) from error
+    publication = of_document(document, ledger.previous_document(run))
     response = HttpResponse(
-        render(document, chosen.name), headers={"X-Content-Type-Options": "nosniff"}
+        chosen.render(publication), headers={"X-Content-Type-Options": "nosniff"}
     )
     response.headers["Content-Type"] = chosen.content_type
     response.headers["Content-Disposition"] = f'attachment; filename="{_stem(run)}{chosen.suffix}"'

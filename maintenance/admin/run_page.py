@@ -10,6 +10,7 @@ from django.utils.dateparse import parse_datetime
 from django.utils.html import format_html
 from django.utils.safestring import SafeString
 from django.utils.translation import gettext as _
+from django.utils.translation import gettext_lazy as _lazy
 
 from maintenance.admin.option_fields import label_of
 from maintenance.admin.plan_offer import plan_offer
@@ -26,6 +27,14 @@ from maintenance.reports.formatting import format_ratio, format_seconds, format_
 from maintenance.reports.progress import amount_in_words, pace_in_words, share_done
 from maintenance.reports.publication import in_timezone, of_document
 
+_FORMAT_WORDS = {
+    "html": "HTML",
+    "markdown": "Markdown",
+    "json": "JSON",
+    "csv": "CSV",
+    "text": _lazy("text"),
+}
+
 
 def page_context(request: HttpRequest, run: Run) -> dict[str, Any]:
     """Return what the template of the run's page needs."""
@@ -39,7 +48,7 @@ def page_context(request: HttpRequest, run: Run) -> dict[str, Any]:
         "next_run": following,
         "plan_offer": plan_offer(run, following, request.user),
         "flower_task_url": flower_task_url(run),
-        "formats": list(FORMATS),
+        "formats": [(name, _FORMAT_WORDS[name]) for name in FORMATS],
         "facts": facts(run),
         "failures": [_failure(item) for item in run.failures],
         **(_report_context(run) if run.is_finished else progress_context(run)),
@@ -107,7 +116,8 @@ def _report_context(run: Run) -> dict[str, Any]:
     except ValueError as error:  # written by another release
         return {"no_report": str(error)}
     local = in_timezone(document, timezone.get_current_timezone())
-    return {"has_report": True, **html.body_context(of_document(local), heading_level=2)}
+    publication = of_document(local, ledger.previous_document(run))
+    return {"has_report": True, **html.body_context(publication, heading_level=2)}
 
 
 def progress_context(run: Run) -> dict[str, Any]:

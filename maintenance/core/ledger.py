@@ -335,7 +335,38 @@ def request_cancel(run: Run, actor: str) -> ReportDocument | None:
 
 def stored_document(run: Run) -> ReportDocument:
     """Return a finished run's report. Raises ``StoredReport.DoesNotExist`` before that."""
-    stored = StoredReport.objects.get(run=run)
+    return _document(run, StoredReport.objects.get(run=run))
+
+
+def previous_document(run: Run) -> ReportDocument | None:
+    """Return the report of the run before that did the same and succeeded, to compare with.
+
+    The same is the same task on the same target with the same options: a dry run and what it
+    previews say different things. ``None`` where there is none, or only one that another release
+    wrote. One query.
+    """
+    before = (
+        Run.objects.filter(
+            task=run.task,
+            target=run.target,
+            options=run.options,
+            state=RunState.SUCCEEDED,
+            queued_at__lt=run.queued_at,
+            report__isnull=False,
+        )
+        .select_related("report")
+        .order_by("-queued_at")
+        .first()
+    )
+    if before is None:
+        return None
+    try:
+        return _document(before, before.report)
+    except ValueError:
+        return None
+
+
+def _document(run: Run, stored: StoredReport) -> ReportDocument:
     body = {
         "schema_version": stored.schema_version,
         "run": run_facts(run).to_json(),

@@ -2,7 +2,7 @@
 
 import logging
 
-from maintenance.core import pings
+from maintenance.core import ledger, pings
 from maintenance.core.errors import MaintenanceError
 from maintenance.core.reports import ReportDocument
 from maintenance.models import Run, StoredReport
@@ -16,7 +16,9 @@ def record(run: Run, document: ReportDocument) -> None:
     """Write the run's files and its JSON line, and ping. What is full or down fails no work."""
     files: list[str] = []
     try:
-        files = [file.name for file in configured_store().save(document, run.checklist)]
+        previous = ledger.previous_document(run)
+        saved = configured_store().save(document, run.checklist, previous)
+        files = [file.name for file in saved]
     except MaintenanceError as error:
         logger.error("The report of run %s is in the ledger only: %s", run.id, error)
     StoredReport.objects.filter(run=run).update(files=files)

@@ -7,6 +7,7 @@ from typing import Any
 
 from maintenance.core.findings import Finding, Severity, by_seriousness, worst_severity
 from maintenance.core.plans import Outcome
+from maintenance.core.plots import BarChart, Plot
 
 #: Raised whenever a reader of older files would misread a newer one.
 SCHEMA_VERSION = 1
@@ -38,20 +39,6 @@ class Sample:
 
 
 @dataclass(frozen=True, slots=True)
-class Plot:
-    """A number over time, for the renderings that can draw; the others have it in tables.
-
-    ``metric`` ends in its unit. ``points`` are (seconds since the epoch, value) in the order of
-    time. ``limit`` is where the number becomes a finding, ``None`` where there is no such line.
-    """
-
-    title: str
-    metric: str
-    points: tuple[tuple[float, float], ...]
-    limit: float | None = None
-
-
-@dataclass(frozen=True, slots=True)
 class FollowUp:
     """The same task on the same target again, with these ``options``, after ``delay_seconds``.
 
@@ -80,6 +67,7 @@ class Report:
     facts: Mapping[str, Any] = field(default_factory=dict)
     samples: tuple[Sample, ...] = ()
     plots: tuple[Plot, ...] = ()
+    bars: tuple[BarChart, ...] = ()
     state: Mapping[str, Any] = field(default_factory=dict)
     follow_up: FollowUp | None = None
 
@@ -89,12 +77,9 @@ class Report:
         return worst_severity(self.findings)
 
     def to_json(self) -> dict[str, Any]:
-        """Return plain JSON values, without ``state``; ``plots`` only where there are some."""
-        plots = [
-            {"title": p.title, "metric": p.metric, "points": [list(point) for point in p.points]}
-            | {"limit": p.limit}
-            for p in self.plots
-        ]
+        """Return plain JSON values, without ``state``; plots and bars only where there are some."""
+        plots = [plot.to_json() for plot in self.plots]
+        bars = [chart.to_json() for chart in self.bars]
         return {
             "title": self.title,
             "summary": self.summary,
@@ -110,6 +95,7 @@ class Report:
                 {"metric": s.metric, "value": s.value, "subject": s.subject} for s in self.samples
             ],
             **({"plots": plots} if plots else {}),
+            **({"bars": bars} if bars else {}),
         }
 
     @classmethod
@@ -126,10 +112,8 @@ class Report:
             ),
             facts=dict(body["facts"]),
             samples=tuple(Sample(**item) for item in body["samples"]),
-            plots=tuple(
-                Plot(p["title"], p["metric"], tuple((t, v) for t, v in p["points"]), p["limit"])
-                for p in body.get("plots", ())
-            ),
+            plots=tuple(Plot.from_json(plot) for plot in body.get("plots", ())),
+            bars=tuple(BarChart.from_json(chart) for chart in body.get("bars", ())),
         )
 
 
@@ -149,6 +133,7 @@ def joined(title: str, reports: Sequence[Report]) -> Report:
         facts=facts,
         samples=tuple(sample for report in reports for sample in report.samples),
         plots=tuple(plot for report in reports for plot in report.plots),
+        bars=tuple(chart for report in reports for chart in report.bars),
         state=state,
     )
 

@@ -2,7 +2,7 @@
 
 import re
 import unicodedata
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator, Sequence
 
 # Characters that move the cursor, colour the screen or turn the reading direction round. A table
 # name may hold them; a terminal or a page must not obey them.
@@ -13,6 +13,8 @@ _CONTROLS = re.compile(
 )
 # Ordinary white space alone: the narrow space inside of a number is no place to break it.
 _SPACES = re.compile("[ \n]+")
+#: Text that hangs behind something gets so many cells at least, or lines of its own.
+_NARROWEST_TEXT = 14
 
 
 def visible(text: str) -> str:
@@ -89,3 +91,41 @@ def clip(lines: list[str], most: int, width: int) -> list[str]:
     while display_width(last) > width - 1:
         last = last[:-1]
     return [*lines[: most - 1], f"{last}…"]
+
+
+def titled(title: str, line: str, width: int) -> Iterator[str]:
+    """Yield a heading with a line of ``line`` below it."""
+    lines = wrap(title, width)
+    yield from lines
+    yield line * max(display_width(text) for text in lines)
+
+
+def hanging(first: str, text: str, width: int) -> Iterator[str]:
+    """Wrap ``text`` behind ``first``, with later lines below the text."""
+    indent = display_width(first)
+    if indent > width - _NARROWEST_TEXT:
+        yield from wrap(first, width)
+        yield from indented(wrap(text, width - 4))
+        return
+    for number, line in enumerate(wrap(text, width - indent)):
+        yield (first if number == 0 else " " * indent) + line
+
+
+def indented(lines: Iterable[str], indent: int = 4) -> Iterator[str]:
+    """Yield lines with spaces in front."""
+    for line in lines:
+        yield " " * indent + line
+
+
+def note(sentence: str, width: int) -> Iterator[str]:
+    """Yield a sentence below an empty line; nothing where there is none."""
+    if sentence:
+        yield ""
+        yield from wrap(sentence, width)
+
+
+def paired(pairs: Sequence[tuple[str, str]], width: int) -> Iterator[str]:
+    """Yield names and values below one another, the values in one column."""
+    names = min(max((display_width(name) for name, _ in pairs), default=0), width // 2)
+    for name, value in pairs:
+        yield from hanging(pad(name, names) + "  ", value, width)

@@ -6,13 +6,15 @@ A renderer adds layout and its own escaping, nothing else.
 """
 
 from collections import Counter
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
 from maintenance.core.findings import Finding, Severity, by_seriousness
 from maintenance.core.plans import Outcome, Verdict
 from maintenance.core.reports import Report, RunFacts, Table
+from maintenance.reports.bars import BarsContent, bars_contents
+from maintenance.reports.changes import ChangesContent, changes_of
 from maintenance.reports.columns import one_line, visible
 from maintenance.reports.formatting import (
     NO_VALUE,
@@ -24,8 +26,9 @@ from maintenance.reports.formatting import (
     headings,
     is_identifier,
 )
+from maintenance.reports.next_steps import Steps, steps_of, whose_step
 from maintenance.reports.plots import PlotContent, plot_contents
-from maintenance.reports.publication import Publication, label_of, tally
+from maintenance.reports.publication import Publication, counts_of, label_of, tally
 
 #: Rows shown of a table, and findings and outcomes of a report. JSON and CSV hold all.
 ROW_LIMIT = 200
@@ -75,7 +78,10 @@ class Change:
 
 @dataclass(frozen=True, slots=True)
 class FindingContent:
-    """One finding; ``anchor`` is its stable name in the page, for links to it."""
+    """One finding; ``anchor`` is its stable name in the page, for links to it.
+
+    ``whose`` says who has to act: the heading of its advice.
+    """
 
     label: str
     sign: str
@@ -84,6 +90,7 @@ class FindingContent:
     subject: str
     sentence: str
     evidence: tuple[Fact, ...]
+    whose: str
     advice: str
     commands: tuple[str, ...]
     undo: tuple[str, ...]
@@ -156,6 +163,7 @@ class Section:
     label: str
     sign: str
     tally: str
+    steps: tuple[Steps, ...]
     facts: tuple[Fact, ...]
     findings: tuple[FindingContent, ...]
     findings_left_out: str
@@ -163,16 +171,33 @@ class Section:
     outcomes_left_out: str
     tables: tuple[TableContent, ...]
     plots: tuple[PlotContent, ...]
+    bars: tuple[BarsContent, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class Count:
+    """How many findings of one label there are."""
+
+    label: str
+    sign: str
+    words: str
 
 
 @dataclass(frozen=True, slots=True)
 class Content:
-    """The whole publication. ``titled`` says that each section shows its own heading."""
+    """The whole publication. ``titled`` says that each section shows its own heading.
+
+    ``about`` is the run in one line: what ran, on what, when, for how long.
+    """
 
     title: str
     summary: str
     label: str
     sign: str
+    about: str
+    counts: tuple[Count, ...]
+    actions: str
+    changes: ChangesContent | None
     run: tuple[Fact, ...]
     sections: tuple[Section, ...]
     titled: bool
@@ -188,6 +213,10 @@ def content_of(publication: Publication) -> Content:
         summary=visible(publication.summary),
         label=label,
         sign=SIGNS[label],
+        about=_about(publication.run) if publication.run else "",
+        counts=tuple(_counts(publication)),
+        actions=_actions([o for report in publication.reports for o in report.outcomes]),
+        changes=changes_of(publication.since, SIGNS) if publication.since else None,
         run=tuple(_run_facts(publication.run)) if publication.run else (),
         sections=tuple(_section(report, target, seen) for report in publication.reports),
         titled=publication.several,
@@ -199,6 +228,33 @@ def _label(severity: Severity, run: RunFacts | None) -> str:
     if run is None or run.state == "succeeded" or run.state not in SIGNS:
         return severity.value
     return run.state
+
+
+def _about(run: RunFacts) -> str:
+    task = run.task.removeprefix("maintenance.")
+    ended = run.finished_at or run.started_at or run.queued_at
+    took = run.duration_seconds
+    parts = [
+        f"{task} on {run.target}" if run.target else task,
+        format_time(ended),
+        "" if took is None else f"took {format_seconds(took)}",
+    ]
+    return one_line(" · ".join(part for part in parts if part))
+
+
+def _counts(publication: Publication) -> Iterable[Count]:
+    found = [finding for report in publication.reports for finding in report.findings]
+    for label, words in counts_of(found).items():
+        yield Count(label, SIGNS[label], words)
+
+
+def _actions(outcomes: Sequence[Outcome]) -> str:
+    """Count what was done: ``3 actions: 2 worked, 1 refused``."""
+    if not outcomes:
+        return ""
+    verdicts = Counter(outcome.verdict for outcome in outcomes)
+    each = ", ".join(f"{verdicts[v]} {v.value}" for v in Verdict if verdicts[v])
+    return f"{counted(len(outcomes), 'action')}: {each}"
 
 
 def _run_facts(run: RunFacts) -> Iterable[Fact]:
@@ -230,23 +286,26 @@ def _run_facts(run: RunFacts) -> Iterable[Fact]:
 
 
 def _section(report: Report, target: str, seen: Counter[str]) -> Section:
-    findings = by_seriousness(report.findings)
+    sorted_findings = by_seriousness(report.findings)
+    findings = tuple(
+        _finding(finding, _anchor(finding.fingerprint(target), seen))
+        for finding in sorted_findings[:ROW_LIMIT]
+    )
     return Section(
         title=one_line(report.title),
         summary=visible(report.summary),
         label=report.severity.value,
         sign=SIGNS[report.severity.value],
-        tally=tally(findings),
+        tally=tally(sorted_findings),
+        steps=steps_of(findings),
         facts=facts_of(report.facts),
-        findings=tuple(
-            _finding(finding, _anchor(finding.fingerprint(target), seen))
-            for finding in findings[:ROW_LIMIT]
-        ),
-        findings_left_out=_left_out(len(findings), "finding"),
+        findings=findings,
+        findings_left_out=_left_out(len(sorted_findings), "finding"),
         outcomes=tuple(_outcome(outcome) for outcome in report.outcomes[:ROW_LIMIT]),
         outcomes_left_out=_left_out(len(report.outcomes), "action"),
         tables=tuple(_table(table) for table in report.tables),
         plots=plot_contents(report.plots),
+        bars=bars_contents(report.bars),
     )
 
 
@@ -284,6 +343,7 @@ def _finding(finding: Finding, anchor: str) -> FindingContent:
         subject=one_line(finding.subject),
         sentence=visible(finding.sentence),
         evidence=facts_of(finding.evidence),
+        whose=whose_step(finding.code, finding.commands).value,
         advice=visible(finding.advice),
         commands=tuple(visible(command) for command in finding.commands),
         undo=tuple(visible(command) for command in finding.undo),

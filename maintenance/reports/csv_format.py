@@ -9,6 +9,7 @@ import csv
 import io
 import json
 from collections.abc import Iterator, Mapping, Sequence
+from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Any
 
 from maintenance.core.findings import by_seriousness
@@ -97,9 +98,22 @@ def _blocks(report: Report, prefix: str) -> Iterator[Rows]:
     for table in report.tables:
         columns = [table.columns] if table.columns else []
         yield [(f"{prefix}{table.title}",), *columns, *table.rows]
+    for chart in report.bars:
+        columns = ("subject", *chart.parts)
+        rows = [(bar.label, *bar.values) for bar in chart.bars]
+        yield [(f"{prefix}Chart: {chart.title} ({chart.metric})",), columns, *rows]
+    for plot in report.plots:
+        lines = ((plot.name, plot.points), *((line.name, line.points) for line in plot.others))
+        rows = [(_at(at), name, value) for name, points in lines for at, value in points]
+        rows += [(_at(f.at_epoch_seconds), "forecast", f.about) for f in plot.foretold]
+        yield [(f"{prefix}Chart: {plot.title} ({plot.metric})",), ("at", "line", "value"), *rows]
     if report.samples:
         rows = [(s.metric, s.subject, s.value) for s in report.samples]
         yield [(f"{prefix}Samples",), ("metric", "subject", "value"), *rows]
+
+
+def _at(at_epoch_seconds: float) -> str:
+    return datetime.fromtimestamp(at_epoch_seconds, UTC).isoformat(timespec="seconds")
 
 
 def _records(title: str, records: Sequence[Mapping[str, Any]]) -> Rows:

@@ -1,32 +1,24 @@
 """A comparison of two reports in words, for a terminal."""
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Sequence
 
-from maintenance.core.findings import Severity
 from maintenance.reports.columns import display_width, one_line, pad, visible, wrap
 from maintenance.reports.content import SIGNS
 from maintenance.reports.diff import Fate, FindingChange, NumberChange, ReportDiff, RowChange
-from maintenance.reports.formatting import (
-    NO_VALUE,
-    counted,
-    format_time,
-    format_value,
-    headings,
+from maintenance.reports.diff_words import (
+    ORDER,
+    TITLES,
+    relative_change,
+    told,
+    values_of,
+    verdict,
+    words_of,
 )
+from maintenance.reports.formatting import counted, format_time
 from maintenance.reports.publication import label_of
 
 #: Numbers and rows shown, the most changed first.
 NUMBER_LIMIT = 40
-
-_ORDER = (Fate.NEW, Fate.WORSE, Fate.UNKNOWN, Fate.PERSISTING, Fate.BETTER, Fate.FIXED)
-_TITLES = {
-    Fate.NEW: "New",
-    Fate.WORSE: "Worse",
-    Fate.UNKNOWN: "Not measured again",
-    Fate.PERSISTING: "Persisting",
-    Fate.BETTER: "Better",
-    Fate.FIXED: "Fixed",
-}
 
 
 def render_diff(diff: ReportDiff, *, width: int = 100) -> str:
@@ -34,34 +26,15 @@ def render_diff(diff: ReportDiff, *, width: int = 100) -> str:
     return "\n".join(line.rstrip(" ") for line in _lines(diff, max(width, 40))) + "\n"
 
 
-def verdict(diff: ReportDiff) -> str:
-    """Say in one sentence what changed."""
-    counts = [(fate, len(_told(diff, fate))) for fate in _ORDER]
-    parts = [f"{count} {_TITLES[fate].lower()}" for fate, count in counts if count]
-    if not parts:
-        return "Nothing changed that would need attention."
-    moved = any(count for fate, count in counts if fate is not Fate.PERSISTING)
-    return f"Findings: {', '.join(parts)}." if moved else f"No finding changed: {parts[0]}."
-
-
-def _told(diff: ReportDiff, fate: Fate) -> list[FindingChange]:
-    """Leave out what was in order and still is."""
-    return [
-        change
-        for change in diff.by_fate(fate)
-        if fate is not Fate.PERSISTING or change.current.severity is not Severity.OK
-    ]
-
-
 def _lines(diff: ReportDiff, width: int) -> Iterator[str]:
     yield from wrap(verdict(diff), width)
     yield ""
     yield from _head(diff, width)
-    for fate in _ORDER:
-        changes = _told(diff, fate)
+    for fate in ORDER:
+        changes = told(diff, fate)
         if changes:
             yield ""
-            yield f"{_TITLES[fate]}: {counted(len(changes), 'finding')}"
+            yield f"{TITLES[fate]}: {counted(len(changes), 'finding')}"
             for change in changes:
                 yield from _finding(change, width)
     if diff.numbers:
@@ -96,38 +69,15 @@ def _finding(change: FindingChange, width: int) -> Iterator[str]:
     head = f"[{SIGNS[label_of(finding)]}] {label.upper()} {one_line(finding.subject)}"
     yield from (f"  {line}" for line in wrap(head, width - 2))
     yield from (f"      {line}" for line in wrap(visible(finding.sentence), width - 6))
-    words = _words(change.evidence)
+    words = words_of(change.evidence)
     for number in change.evidence:
-        yield f"      {words[number.name]}: {_values(number)}"
-
-
-def _words(numbers: Sequence[NumberChange]) -> Mapping[str, str]:
-    """Return the heading of each name; two that would read the same keep their quantity."""
-    names = sorted({number.name for number in numbers})
-    return {name: one_line(words) for name, words in zip(names, headings(names), strict=True)}
-
-
-def _values(number: NumberChange) -> str:
-    old, new = (
-        NO_VALUE if value is None else format_value(number.name, value)
-        for value in (number.old, number.new)
-    )
-    return f"{old} -> {new}{_share(number)}"
-
-
-def _share(number: NumberChange) -> str:
-    """Say how much a number grew or shrank; of a ratio that would be a share of a share."""
-    if number.old is None or number.new is None or number.name.endswith("_ratio"):
-        return ""
-    if number.old <= 0:
-        return ""
-    return f" ({number.new / number.old - 1:+.1%})".replace("%", " %")
+        yield f"      {words[number.name]}: {values_of(number)}"
 
 
 def _numbers(numbers: Sequence[NumberChange], width: int) -> Iterator[str]:
-    shown = sorted(numbers, key=_relative_change, reverse=True)[:NUMBER_LIMIT]
+    shown = sorted(numbers, key=relative_change, reverse=True)[:NUMBER_LIMIT]
     yield f"Changed: {counted(len(numbers), 'number')}"
-    words = _words(shown)
+    words = words_of(shown)
     labels = [
         " ".join(filter(None, (f"{one_line(n.where)}:", one_line(n.subject), words[n.name])))
         for n in shown
@@ -136,14 +86,8 @@ def _numbers(numbers: Sequence[NumberChange], width: int) -> Iterator[str]:
     for label, number in zip(labels, shown, strict=True):
         *above, last = wrap(label, room)
         yield from (f"  {line}" for line in above)
-        yield f"  {pad(last, room)}  {_values(number)}"
+        yield f"  {pad(last, room)}  {values_of(number)}"
     yield from _more(len(numbers) - len(shown), "number")
-
-
-def _relative_change(number: NumberChange) -> float:
-    if number.old is None or number.new is None:
-        return float("inf")
-    return abs(number.new - number.old) / max(abs(number.old), abs(number.new))
 
 
 def _rows(rows: Sequence[RowChange], width: int) -> Iterator[str]:

@@ -74,14 +74,17 @@ class LogStore:
         self._prefix = prefix.strip("/")
         self._timezone = timezone
 
-    def save(self, document: ReportDocument, checklist: str) -> list[StoredFile]:
+    def save(
+        self, document: ReportDocument, checklist: str, previous: ReportDocument | None = None
+    ) -> list[StoredFile]:
         """Write the report of one run in each format and return what was written, JSON last.
 
+        Pages say what changed since the ``previous`` report of the same task, where it is given.
         ``checklist`` is ``daily``, ``weekly``, ``monthly`` or ``quarterly``; a run that belongs to
         none is filed under ``manual``. What a failed save wrote is removed again where possible.
         """
         stem = self._below(stem_of(document.run, checklist, self._timezone))
-        publication = of_document(in_timezone(document, self._timezone))
+        publication = of_document(in_timezone(document, self._timezone), previous)
         contents = {name: FORMATS[name].render(publication).encode() for name in WRITTEN_FORMATS}
         self._files.delete(stem + COMPLETE_SUFFIX)
         written: list[StoredFile] = []

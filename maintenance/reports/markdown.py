@@ -4,6 +4,9 @@ import re
 from collections.abc import Iterable, Iterator, Sequence
 
 from maintenance.core.reports import ReportDocument
+from maintenance.reports.bars import BarContent, BarsContent
+from maintenance.reports.blocks import single, sparkline, stacked
+from maintenance.reports.changes import ChangesContent
 from maintenance.reports.content import (
     Content,
     Fact,
@@ -13,6 +16,8 @@ from maintenance.reports.content import (
     TableContent,
     content_of,
 )
+from maintenance.reports.next_steps import Steps
+from maintenance.reports.plots import PlotContent
 from maintenance.reports.publication import Publication, of_document
 
 # Underscores inside of a word mean nothing in Markdown and stay readable as they are.
@@ -89,13 +94,49 @@ def _facts(name: str, facts: Sequence[Fact]) -> str:
 def _page(content: Content) -> Iterator[str]:
     yield f"# {escape(content.title)}"
     yield _verdict(content.sign, content.label, content.summary)
-    if content.run:
-        yield _facts("Run", content.run)
+    if content.about:
+        yield escape(content.about)
+    if content.counts:
+        yield _counts(content)
+    if content.changes:
+        yield from _changes(content.changes)
     for section in content.sections:
         if content.titled:
             yield f"## {escape(section.title)}"
             yield _verdict(section.sign, section.label, section.summary)
         yield from _section(section, "###" if content.titled else "##")
+    if content.run:
+        yield "## Run"
+        yield _facts("Name", content.run)
+
+
+def _counts(content: Content) -> str:
+    counts = ", ".join(f"\\[{count.sign}\\] {count.words}" for count in content.counts)
+    return "; ".join(part for part in (counts, content.actions) if part)
+
+
+def _changes(changes: ChangesContent) -> Iterator[str]:
+    yield f"## Since the previous report ({changes.previous})"
+    yield escape(changes.sentence)
+    for fate in changes.fates:
+        lines = [
+            f"- **{fate.title}** \\[{f.sign}\\] {_cell(f'{f.word.upper()} {f.subject}: {f.sentence}')}"
+            for f in fate.findings
+        ]
+        lines += [f"- and {fate.more} more {fate.title.lower()}"] if fate.more else []
+        yield "\n".join(lines)
+    if changes.numbers:
+        headings = [("Number", False), ("Before", True), ("Now", True), ("Change", True)]
+        rows = [tuple(map(_cell, (n.label, n.before, n.now, n.share))) for n in changes.numbers]
+        yield _table(headings, rows)
+    yield from _note(changes.more_numbers)
+
+
+def _steps(steps: Steps, level: str) -> Iterator[str]:
+    yield f"{level} {steps.title}"
+    lines = [f"- \\[{s.sign}\\] {_cell(s.words)}" for s in steps.steps]
+    lines += [f"- and {steps.more} more, with the findings"] if steps.more else []
+    yield "\n".join(lines)
 
 
 def _verdict(sign: str, label: str, summary: str) -> str:
@@ -103,6 +144,8 @@ def _verdict(sign: str, label: str, summary: str) -> str:
 
 
 def _section(section: Section, level: str) -> Iterator[str]:
+    for steps in section.steps:
+        yield from _steps(steps, level)
     if section.facts:
         yield _facts("Measured", section.facts)
     if section.findings:
@@ -114,9 +157,42 @@ def _section(section: Section, level: str) -> Iterator[str]:
         yield f"{level} Actions"
         yield _outcomes(section.outcomes)
         yield from _note(section.outcomes_left_out)
+    yield from _plots(section.bars, section.plots, level)
     for table in section.tables:
         yield f"{level} {escape(table.title)}"
         yield from _measured(table)
+
+
+def _plots(
+    charts: Sequence[BarsContent], plots: Sequence[PlotContent], level: str
+) -> Iterator[str]:
+    for chart in charts:
+        yield f"{level} {escape(chart.title)}"
+        headings = [("", False), *((_cell(part), True) for part in chart.parts), ("", False)]
+        yield _table(headings, (_bar(chart, bar) for bar in chart.bars))
+        yield from _note(chart.left_out)
+    if plots:
+        yield f"{level} Over time"
+        headings = [(name, False) for name in ("", "From", "To", "Course", "In words")]
+        yield _table(headings, (row for plot in plots for row in _courses(plot)))
+
+
+def _bar(chart: BarsContent, bar: BarContent) -> Sequence[str]:
+    values = {piece.part: piece.value for piece in bar.pieces}
+    if chart.stacked:
+        drawn = stacked(bar)
+    else:
+        drawn = "<br>".join(single(piece.share, piece.place) for piece in bar.pieces)
+    return (_cell(bar.label), *(_cell(values.get(part, "")) for part in chart.parts), drawn)
+
+
+def _courses(plot: PlotContent) -> Iterator[Sequence[str]]:
+    for line in plot.lines:
+        title = f"{plot.title}: {line.name}" if plot.is_named else plot.title
+        words = [line.words, plot.limit and f"limit {plot.limit}"]
+        words += [plot.foretold.words] if plot.foretold else []
+        said = "; ".join(part for part in words if part)
+        yield (_cell(title), plot.begins, plot.ends, sparkline(line.values), _cell(said))
 
 
 def _note(sentence: str) -> Iterator[str]:
@@ -131,7 +207,7 @@ def _finding(finding: FindingContent, level: str) -> Iterator[str]:
         parts = (f"{_cell(fact.label)} **{_cell(fact.value)}**" for fact in finding.evidence)
         yield "Evidence: " + "; ".join(parts)
     if finding.advice:
-        yield f"Advice: {escape(finding.advice)}"
+        yield f"**{finding.whose}:** {escape(finding.advice)}"
     if finding.commands:
         yield _code_block(finding.commands)
     if finding.undo:

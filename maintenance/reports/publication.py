@@ -7,6 +7,7 @@ from datetime import datetime, tzinfo
 
 from maintenance.core.findings import Finding, Severity
 from maintenance.core.reports import Report, ReportDocument, RunFacts
+from maintenance.reports.diff import ReportDiff, compare
 from maintenance.reports.formatting import counted
 from maintenance.reports.plain import plain_document, plain_report
 
@@ -20,6 +21,7 @@ class Publication:
     reports: tuple[Report, ...]
     run: RunFacts | None = None
     several: bool = False  # reports keep a heading of their own, even where there is but one
+    since: ReportDiff | None = None  # what changed since the previous report of the same work
 
     @property
     def severity(self) -> Severity:
@@ -27,10 +29,15 @@ class Publication:
         return max((r.severity for r in self.reports), key=lambda s: s.rank, default=Severity.OK)
 
 
-def of_document(document: ReportDocument) -> Publication:
-    """Publish a report with the facts of its run."""
+def of_document(document: ReportDocument, previous: ReportDocument | None = None) -> Publication:
+    """Publish a report with the facts of its run, compared with the ``previous`` one where given.
+
+    Raises :class:`~maintenance.reports.diff.IncomparableReports` for one of another task.
+    """
     clean = plain_document(document)
-    return Publication(clean.report.title, clean.report.summary, (clean.report,), clean.run)
+    since = None if previous is None else compare(previous, document)
+    report = clean.report
+    return Publication(report.title, report.summary, (report,), clean.run, since=since)
 
 
 def of_report(report: Report) -> Publication:
@@ -68,6 +75,11 @@ def _overall_verdict(reports: Sequence[Report]) -> str:
 
 def tally(findings: Sequence[Finding]) -> str:
     """Count findings by severity, worst first: ``1 critical, 2 warnings, 1 unavailable``."""
+    return ", ".join(counts_of(findings).values())
+
+
+def counts_of(findings: Sequence[Finding]) -> dict[str, str]:
+    """Count findings by label in words, worst first; labels that none has are left out."""
     seen = Counter(label_of(finding) for finding in findings)
     nouns = {
         "critical": "critical",
@@ -76,7 +88,7 @@ def tally(findings: Sequence[Finding]) -> str:
         "unavailable": "unavailable",
         "ok": "in order",
     }
-    return ", ".join(f"{seen[label]} {noun}" for label, noun in nouns.items() if seen[label])
+    return {label: f"{seen[label]} {noun}" for label, noun in nouns.items() if seen[label]}
 
 
 def label_of(finding: Finding) -> str:

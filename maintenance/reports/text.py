@@ -3,7 +3,17 @@
 from collections.abc import Iterable, Iterator, Sequence
 
 from maintenance.core.reports import ReportDocument
-from maintenance.reports.columns import clip, display_width, pad, wrap
+from maintenance.reports.columns import (
+    clip,
+    display_width,
+    hanging,
+    indented,
+    note,
+    pad,
+    paired,
+    titled,
+    wrap,
+)
 from maintenance.reports.content import (
     Column,
     Content,
@@ -15,6 +25,8 @@ from maintenance.reports.content import (
     content_of,
 )
 from maintenance.reports.publication import Publication, of_document
+from maintenance.reports.text_plots import plots_as_lines
+from maintenance.reports.text_summary import change_lines, step_lines
 
 _MINIMUM_WIDTH = 40
 _GAP = "  "
@@ -39,87 +51,70 @@ def render_publication(publication: Publication, *, width: int = 100) -> str:
 
 
 def _page(content: Content, width: int) -> Iterator[str]:
-    yield from _titled(content.title, "=", width)
+    yield from titled(content.title, "=", width)
     yield from _verdict(content.sign, content.label, content.summary, width)
-    if content.run:
-        yield ""
-        yield from _facts(content.run, width)
+    counts = ", ".join(f"[{count.sign}] {count.words}" for count in content.counts)
+    for line in (content.about, counts, content.actions):
+        yield from indented(wrap(line, width - 4)) if line else ()
+    if content.changes:
+        yield from change_lines(content.changes, width)
     for section in content.sections:
         if content.titled:
             yield ""
             yield ""
-            yield from _titled(section.title, "-", width)
+            yield from titled(section.title, "-", width)
             yield from _verdict(section.sign, section.label, section.summary, width)
         yield from _section(section, width)
-
-
-def _titled(title: str, line: str, width: int) -> Iterator[str]:
-    lines = wrap(title, width)
-    yield from lines
-    yield line * max(display_width(text) for text in lines)
+    if content.run:
+        yield ""
+        yield from titled("Run", "-", width)
+        yield from _pairs(content.run, width)
 
 
 def _verdict(sign: str, label: str, summary: str, width: int) -> Iterator[str]:
-    yield from _hanging(f"[{sign}] {label.upper()}: ", summary, width)
+    yield from hanging(f"[{sign}] {label.upper()}: ", summary, width)
 
 
-def _hanging(first: str, text: str, width: int) -> Iterator[str]:
-    """Wrap ``text`` behind ``first``, with later lines below the text."""
-    indent = display_width(first)
-    if indent > width - _NARROWEST_COLUMN:
-        yield from wrap(first, width)
-        yield from _indented(wrap(text, width - 4))
-        return
-    for number, line in enumerate(wrap(text, width - indent)):
-        yield (first if number == 0 else " " * indent) + line
-
-
-def _facts(facts: Sequence[Fact], width: int) -> Iterator[str]:
-    labels = max((display_width(fact.label) for fact in facts), default=0)
-    labels = min(labels, width // 2)
-    for fact in facts:
-        yield from _hanging(pad(fact.label, labels) + _GAP, fact.value, width)
+def _pairs(facts: Sequence[Fact], width: int) -> Iterator[str]:
+    yield from paired([(fact.label, fact.value) for fact in facts], width)
 
 
 def _section(section: Section, width: int) -> Iterator[str]:
+    for steps in section.steps:
+        yield from step_lines(steps, width)
     if section.facts:
         yield ""
-        yield from _facts(section.facts, width)
+        yield from _pairs(section.facts, width)
     if section.findings:
         yield ""
-        yield from _titled(f"Findings: {section.tally}", "-", width)
+        yield from titled(f"Findings: {section.tally}", "-", width)
         for finding in section.findings:
             yield from _finding(finding, width)
-        yield from _note(section.findings_left_out, width)
+        yield from note(section.findings_left_out, width)
     if section.outcomes:
         yield ""
-        yield from _titled("Actions", "-", width)
+        yield from titled("Actions", "-", width)
         for outcome in section.outcomes:
             yield from _outcome(outcome, width)
-        yield from _note(section.outcomes_left_out, width)
+        yield from note(section.outcomes_left_out, width)
+    yield from plots_as_lines(section.bars, section.plots, width)
     for table in section.tables:
         yield ""
-        yield from _titled(table.title, "-", width)
+        yield from titled(table.title, "-", width)
         yield from _table(table, width)
-
-
-def _note(sentence: str, width: int) -> Iterator[str]:
-    if sentence:
-        yield ""
-        yield from wrap(sentence, width)
 
 
 def _finding(finding: FindingContent, width: int) -> Iterator[str]:
     yield ""
-    yield from _hanging(f"[{finding.sign}] {finding.label.upper()} ", finding.subject, width)
-    yield from _indented(wrap(finding.sentence, width - 4))
+    yield from hanging(f"[{finding.sign}] {finding.label.upper()} ", finding.subject, width)
+    yield from indented(wrap(finding.sentence, width - 4))
     if finding.evidence:
         evidence = "; ".join(f"{fact.label} {fact.value}" for fact in finding.evidence)
-        yield from _hanging("    evidence: ", evidence, width)
+        yield from hanging("    evidence: ", evidence, width)
     if finding.advice:
-        yield from _hanging("    advice:   ", finding.advice, width)
+        yield from hanging(f"    {finding.whose.lower()}: ", finding.advice, width)
     if finding.runbook:
-        yield from _hanging("    runbook:  ", finding.runbook, width)
+        yield from hanging("    runbook:  ", finding.runbook, width)
     yield from _commands("run", finding.commands)
     yield from _commands("undo", finding.undo)
 
@@ -128,29 +123,24 @@ def _commands(label: str, commands: Iterable[str]) -> Iterator[str]:
     for number, command in enumerate(commands):
         if number == 0:
             yield f"    {label}:"
-        yield from _indented(command.split("\n"), 6)
-
-
-def _indented(lines: Iterable[str], indent: int = 4) -> Iterator[str]:
-    for line in lines:
-        yield " " * indent + line
+        yield from indented(command.split("\n"), 6)
 
 
 def _outcome(outcome: OutcomeContent, width: int) -> Iterator[str]:
     yield ""
     took = f" ({outcome.took})" if outcome.took else ""
     head = f"{outcome.kind} {outcome.subject}{took}"
-    yield from _hanging(f"[{outcome.sign}] {outcome.verdict.upper()} ", head, width)
+    yield from hanging(f"[{outcome.sign}] {outcome.verdict.upper()} ", head, width)
     if outcome.sentence:
-        yield from _indented(wrap(outcome.sentence, width - 4))
+        yield from indented(wrap(outcome.sentence, width - 4))
     if outcome.reason:
-        yield from _hanging("    because:  ", outcome.reason, width)
+        yield from hanging("    because:  ", outcome.reason, width)
     for number, change in enumerate(outcome.changes):
         first = "    change:   " if number == 0 else " " * 14
-        yield from _hanging(first, f"{change.label} {change.before} -> {change.after}", width)
+        yield from hanging(first, f"{change.label} {change.before} -> {change.after}", width)
     if outcome.predicted:
         predicted = "; ".join(f"{fact.label} {fact.value}" for fact in outcome.predicted)
-        yield from _hanging("    expected: ", predicted, width)
+        yield from hanging("    expected: ", predicted, width)
     yield from _commands("statement", [outcome.statement] if outcome.statement else [])
     yield from _commands("undo", [outcome.undo] if outcome.undo else [])
 
@@ -164,7 +154,7 @@ def _table(table: TableContent, width: int) -> Iterator[str]:
         yield from _records(table, width)
     else:
         yield from _grid(table, widths)
-    yield from _note(table.left_out, width)
+    yield from note(table.left_out, width)
 
 
 def _fitted(table: TableContent, width: int) -> list[int] | None:
@@ -221,4 +211,4 @@ def _records(table: TableContent, width: int) -> Iterator[str]:
         facts = [
             Fact(column.heading, cell) for column, cell in zip(table.columns, row, strict=True)
         ]
-        yield from _facts(facts, width)
+        yield from _pairs(facts, width)

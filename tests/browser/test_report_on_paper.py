@@ -5,7 +5,8 @@ from pathlib import Path
 import pytest
 from playwright.sync_api import Browser
 
-from maintenance.core.reports import Plot, Report, Table
+from maintenance.core.plots import Plot
+from maintenance.core.reports import Report, Table
 from maintenance.reports.html import render_publication
 from maintenance.reports.publication import of_report
 

@@ -7,6 +7,7 @@ from hypothesis import strategies as st
 
 from maintenance.core.findings import Finding, Severity
 from maintenance.core.plans import Action, Outcome, Verdict
+from maintenance.core.plots import Bar, BarChart, Foretold, Line, Plot
 from maintenance.core.reports import Report, ReportDocument, RunFacts, Sample, Table
 
 #: What PostgreSQL and UTF-8 can hold; passwords are the business of the tests of redaction.
@@ -70,6 +71,34 @@ def tables(draw: st.DrawFn) -> Table:
     return Table(draw(texts), columns, tuple(rows))
 
 
+seconds = st.floats(0, 2e9)
+plain_numbers = st.floats(-1e300, 1e300) | st.integers(-(10**18), 10**18)
+points = st.lists(st.tuples(seconds, plain_numbers), max_size=4).map(lambda p: tuple(sorted(p)))
+plots = st.builds(
+    Plot,
+    title=texts,
+    metric=names,
+    points=points,
+    limit=st.none() | plain_numbers,
+    name=texts,
+    others=st.lists(st.builds(Line, texts, points), max_size=2).map(tuple),
+    foretold=st.lists(
+        st.builds(Foretold, seconds, plain_numbers, plain_numbers, plain_numbers), max_size=2
+    ).map(tuple),
+)
+bar_charts = st.builds(
+    BarChart,
+    title=texts,
+    metric=names,
+    parts=st.lists(texts, min_size=1, max_size=3).map(tuple),
+    bars=st.lists(
+        st.builds(Bar, texts, st.lists(st.none() | plain_numbers, max_size=3).map(tuple)),
+        max_size=3,
+    ).map(tuple),
+    stacked=st.booleans(),
+    left_out=st.integers(0, 3),
+)
+
 reports = st.builds(
     Report,
     title=texts,
@@ -81,6 +110,8 @@ reports = st.builds(
     samples=st.lists(st.builds(Sample, metric=texts, value=numbers, subject=texts), max_size=2).map(
         tuple
     ),
+    plots=st.lists(plots, max_size=2).map(tuple),
+    bars=st.lists(bar_charts, max_size=2).map(tuple),
     state=st.just({}),
 )
 

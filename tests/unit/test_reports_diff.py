@@ -11,7 +11,8 @@ from maintenance.core.findings import Finding, Severity, unavailable
 from maintenance.core.reports import Report, ReportDocument, Table
 from maintenance.reports.columns import display_width
 from maintenance.reports.diff import Fate, IncomparableReports, NumberChange, compare
-from maintenance.reports.diff_text import render_diff, verdict
+from maintenance.reports.diff_text import render_diff
+from maintenance.reports.diff_words import verdict
 from tests.golden.example_report import DOCUMENT, RUN
 from tests.golden.report_strategies import documents
 

@@ -125,6 +125,8 @@ def test_no_text_becomes_markup_in_html(document: ReportDocument) -> None:
     ids = page.values_of("id")
     assert len(ids) == len(set(ids))
     assert set(page.values_of("aria-labelledby")) <= set(ids)
+    inside = {value.removeprefix("#") for value in page.values_of("href") if value[:1] == "#"}
+    assert inside <= set(ids)
 
 
 @FEWER
@@ -240,7 +242,7 @@ def test_the_file_loads_nothing_from_anywhere() -> None:
     assert "default-src 'none'" in " ".join(reader.values_of("content"))
     assert reader.values_of("src") == []
     assert re.findall(r"url\(|@import", page) == []
-    links = [value for value in reader.values_of("href") if not value.startswith("data:")]
+    links = [v for v in reader.values_of("href") if not v.startswith(("data:", "#"))]
     assert links == ["https://www.postgresql.org/docs/current/routine-vacuuming.html"]
 
 
@@ -253,7 +255,7 @@ def test_a_runbook_is_a_link_only_where_it_is_an_address_of_the_web() -> None:
 
 def test_the_body_starts_at_the_heading_level_it_is_given() -> None:
     body = html.render_body(of_document(DOCUMENT), heading_level=2)
-    assert re.findall("<h([1-6])", body)[:3] == ["2", "3", "4"]
+    assert re.findall("<h([1-6])", body)[:5] == ["2", "3", "3", "4", "4"]
     assert "<html" not in body
 
 

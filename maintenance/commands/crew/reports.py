@@ -14,10 +14,12 @@ from maintenance.commands.crew.subcommand import Subcommand
 from maintenance.commands.exit_codes import EXPLANATION, ExitCode, of_reports, of_run
 from maintenance.commands.listing import Listing
 from maintenance.core.errors import UnknownName
+from maintenance.core.ledger import previous_document
 from maintenance.core.reports import Report, Table
 from maintenance.models import Run
 from maintenance.reports.diff import Fate, ReportDiff, compare
-from maintenance.reports.diff_text import render_diff, verdict
+from maintenance.reports.diff_text import render_diff
+from maintenance.reports.diff_words import verdict
 from maintenance.reports.formatting import counted
 from maintenance.reports.publication import in_timezone, of_document, of_report
 
@@ -40,9 +42,10 @@ def show_report(command: MaintenanceCommand, options: dict[str, Any]) -> ExitCod
     """Print one report; the exit code is its verdict."""
     choice = OutputChoice.of(options)
     fail_on = arguments.fail_on(options)
-    document = document_of(run_named(options["run"]))
+    run = run_named(options["run"])
+    document = document_of(run)
     here = in_timezone(document, timezone.get_current_timezone())
-    command.publish(of_document(here), choice)
+    command.publish(of_document(here, previous_document(run)), choice)
     return of_run(document.run.state, document.report, fail_on)
 
 

@@ -21,7 +21,7 @@ from maintenance.core.dispatch import record_run, start_run
 from maintenance.core.errors import InvalidOptions
 from maintenance.core.findings import Severity
 from maintenance.core.in_process import work_here
-from maintenance.core.ledger import Origin
+from maintenance.core.ledger import Origin, previous_document
 from maintenance.core.options import parse_options
 from maintenance.core.registry import TaskSpec, task_named
 from maintenance.models import Run, Trigger
@@ -67,7 +67,8 @@ def _conclude(
     command: MaintenanceCommand, run: Run, choice: OutputChoice, fail_on: Severity
 ) -> ExitCode:
     document = document_of(run)
-    command.publish(of_document(in_timezone(document, timezone.get_current_timezone())), choice)
+    here = in_timezone(document, timezone.get_current_timezone())
+    command.publish(of_document(here, previous_document(run)), choice)
     return of_run(run.state, document.report, fail_on)
 
 
