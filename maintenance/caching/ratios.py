@@ -1,5 +1,6 @@
 """How often a lookup finds its key: by server, by cache and key prefix, and beside PostgreSQL."""
 
+import time
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from typing import Any
@@ -8,8 +9,9 @@ from maintenance.caching import prefix_ratios
 from maintenance.caching.prefix_ratios import EARLIER_SECONDS, FALL_POINTS, earlier_ratio
 from maintenance.conf import CacheTarget, RedisTarget, Thresholds
 from maintenance.core.findings import Finding, Severity, unavailable
-from maintenance.core.job import History, Job
+from maintenance.core.job import History, Job, Point
 from maintenance.core.options import NoOptions
+from maintenance.core.plots import Plot, over_time
 from maintenance.core.reports import Report, Sample, Table
 from maintenance.core.wording import counted, day_in_words, percent
 from maintenance.redis_client.connection import session
@@ -85,6 +87,7 @@ def review_cache_hit_ratios(
             *_samples(window, thresholds),
             *prefix_ratios.samples(lines, thresholds),
         ),
+        plots=_plots(job, window, thresholds),
         state={
             "run_id": facts.run_id,
             "keyspace_hits": facts.keyspace_hits,
@@ -223,6 +226,18 @@ def _samples(window: HitWindow, thresholds: Thresholds) -> tuple[Sample, ...]:
     if window.ratio is None or window.reads < thresholds.cache_hit_minimum_reads:
         return ()
     return (Sample(METRIC, window.ratio),)
+
+
+def _plots(
+    job: Job[RedisTarget, NoOptions], window: HitWindow, thresholds: Thresholds
+) -> tuple[Plot, ...]:
+    return over_time(
+        f"Lookups on {job.target_name} that found their key",
+        METRIC,
+        job.history.series(METRIC),
+        next((Point(time.time(), s.value) for s in _samples(window, thresholds)), None),
+        limit=None if job.target.role == "broker" else thresholds.cache_hit_ratio,
+    )
 
 
 def _beside(databases: Mapping[str, History], thresholds: Thresholds) -> Iterator[Table]:

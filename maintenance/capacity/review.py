@@ -4,12 +4,13 @@ from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass, replace
 from typing import Any
 
+from maintenance.capacity.charts import plots_of
 from maintenance.capacity.forecast import Prospect, Withheld, foretell
 from maintenance.capacity.metrics import METRICS, LimitedMetric, subject_of, value_in_words
 from maintenance.conf import Configuration
 from maintenance.core.daily import DailySeries
 from maintenance.core.findings import Finding, Severity, by_seriousness, unavailable
-from maintenance.core.job import Job
+from maintenance.core.job import Job, Point
 from maintenance.core.options import NoOptions
 from maintenance.core.reports import Report, Table
 from maintenance.core.trend import DAY_SECONDS, Forecast
@@ -29,7 +30,10 @@ ReadSeries = Callable[[Sequence[str], str], Iterable[DailySeries]]
 
 @dataclass(frozen=True, slots=True)
 class Line:
-    """One number, its limit, and what is foretold of it; ``forecast`` is when it meets the limit."""
+    """One number, its limit, and what is foretold of it; ``forecast`` is when it meets the limit.
+
+    ``points`` are what that rests on, one a day at the most.
+    """
 
     metric: LimitedMetric
     target: str
@@ -39,6 +43,7 @@ class Line:
     measured_at: float
     prospect: Prospect | Withheld
     forecast: Forecast | None
+    points: Sequence[Point] = ()
 
     @property
     def name(self) -> str:
@@ -84,6 +89,7 @@ def review_capacity(
             "warning_days": WARNING_DAYS,
             "critical_days": CRITICAL_DAYS,
         },
+        plots=plots_of(lines),
     )
 
 
@@ -104,6 +110,7 @@ def line_of(series: DailySeries, metric: LimitedMetric, configuration: Configura
         points[-1].at_epoch_seconds,
         prospect,
         forecast,
+        points,
     )
 
 

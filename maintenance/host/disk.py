@@ -2,6 +2,7 @@
 
 import os
 import shlex
+import time
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -9,10 +10,13 @@ from typing import Any
 
 from maintenance.conf import HostTarget, Thresholds
 from maintenance.core.findings import Finding, Severity, unavailable
-from maintenance.core.job import Job
+from maintenance.core.job import History, Job, Point
 from maintenance.core.options import NoOptions
+from maintenance.core.plots import Bar, BarChart, Plot, over_time
 from maintenance.core.reports import Report, Sample, Table
 from maintenance.core.wording import counted, percent
+
+USED_METRIC = "disk_used_ratio"
 
 
 @dataclass(frozen=True, slots=True)
@@ -73,6 +77,37 @@ def check_disk_space(job: Job[HostTarget, NoOptions], thresholds: Thresholds) ->
             "critical_ratio": thresholds.disk_critical_ratio,
         },
         samples=tuple(sample for fs in systems for sample in _samples(fs)),
+        plots=_plots(systems, job.history, thresholds),
+        bars=_bars(systems),
+    )
+
+
+def _bars(systems: Sequence[FileSystem]) -> tuple[BarChart, ...]:
+    bars = [
+        Bar(fs.mount_point, (float(fs.used_bytes), float(fs.available_bytes)))
+        for fs in sorted(systems, key=lambda fs: -fs.used_ratio)
+    ]
+    chart = BarChart.largest(
+        "Space, the fullest first", "size_bytes", ("used", "available"), bars, stacked=True
+    )
+    return (chart,) if bars else ()
+
+
+def _plots(
+    systems: Sequence[FileSystem], history: History, thresholds: Thresholds
+) -> tuple[Plot, ...]:
+    stored = history.series_by_subject(USED_METRIC, [fs.mount_point for fs in systems])
+    now = time.time()
+    return tuple(
+        plot
+        for fs in systems
+        for plot in over_time(
+            f"Used share of {fs.mount_point}",
+            USED_METRIC,
+            stored.get(fs.mount_point, ()),
+            Point(now, fs.used_ratio),
+            limit=thresholds.disk_warning_ratio,
+        )
     )
 
 
@@ -233,6 +268,6 @@ def _row(fs: FileSystem) -> dict[str, Any]:
 
 def _samples(fs: FileSystem) -> Iterator[Sample]:
     yield Sample("disk_used_bytes", fs.used_bytes, fs.mount_point)
-    yield Sample("disk_used_ratio", fs.used_ratio, fs.mount_point)
+    yield Sample(USED_METRIC, fs.used_ratio, fs.mount_point)
     if fs.used_inodes_ratio is not None:
         yield Sample("disk_used_inodes_ratio", fs.used_inodes_ratio, fs.mount_point)

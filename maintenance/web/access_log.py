@@ -11,6 +11,7 @@ nothing else that a visitor sent beside a path, is kept or reported.
 """
 
 import shlex
+import time
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from datetime import datetime
@@ -24,6 +25,7 @@ from maintenance.core.options import NoOptions
 from maintenance.core.redaction import redact
 from maintenance.core.reports import Report, Sample, Table
 from maintenance.core.wording import bytes_in_words, counted, percent
+from maintenance.web.access_log_charts import latency_plot, percentile_chart
 from maintenance.web.access_log_findings import Totals, diagnose, ms
 from maintenance.web.latency_histogram import RELATIVE_ERROR, measured, quantile, total_seconds
 from maintenance.web.log_reading import Reading, read_on
@@ -85,6 +87,14 @@ def review_error_rates(
         tables=tuple(_tables(period)),
         facts=_facts(period),
         samples=tuple(_samples(period, thresholds)),
+        plots=latency_plot(
+            f"Response times of {job.target_name}",
+            job.history,
+            (("p95", P95_METRIC, totals.p95), ("p99", P99_METRIC, totals.p99)),
+            time.time(),
+            thresholds.response_p95_ms / 1000,
+        ),
+        bars=percentile_chart(routes),
         state={
             "reading": reading.state,
             "period": _kept(period) if totals.requests else previous,

@@ -7,6 +7,7 @@ from enum import StrEnum
 
 from maintenance.conf import Thresholds
 from maintenance.core.findings import Finding, Severity, by_seriousness, unavailable
+from maintenance.core.plots import Bar, BarChart
 from maintenance.core.reports import Report, Sample, Table
 from maintenance.core.wording import bytes_in_words, counted, listed, percent
 
@@ -77,6 +78,7 @@ def diagnose(
             "reclaimable_bytes": wasted_bytes,
         },
         samples=tuple(_samples(measured)),
+        bars=_bars(measured),
     )
 
 
@@ -170,6 +172,18 @@ def _summary(
         f"{len(bloated)} of {among} {verb} bloated ({names});"
         f" rebuilding would give back {bytes_in_words(wasted_bytes)}."
     )
+
+
+def _bars(measured: Sequence[IndexBloat]) -> tuple[BarChart, ...]:
+    """Show where the space went: the most bloat first, beside what a new build would take."""
+    bloated = [
+        Bar(index.subject, (index.size_bytes - index.bloat_bytes, index.bloat_bytes))
+        for index in sorted(measured, key=lambda index: -index.bloat_bytes)
+        if index.bloat_bytes > 0
+    ]
+    title = "Size of indexes, most bloat first"
+    chart = BarChart.largest(title, "size_bytes", ("needed", "bloat"), bloated, stacked=True)
+    return (chart,) if bloated else ()
 
 
 def _table(measured: Sequence[IndexBloat]) -> Table:

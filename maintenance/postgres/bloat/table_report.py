@@ -8,6 +8,7 @@ from typing import Any
 
 from maintenance.conf import Thresholds
 from maintenance.core.findings import Finding, Severity, by_seriousness, unavailable
+from maintenance.core.plots import Bar, BarChart
 from maintenance.core.reports import Report, Sample, Table
 from maintenance.core.wording import bytes_in_words, counted, listed, percent
 from maintenance.postgres.bloat.packing import PackedSize
@@ -63,6 +64,7 @@ def diagnose(
             "reclaimable_bytes": wasted_bytes,
         },
         samples=_samples(tables),
+        bars=_bars(tables),
     )
 
 
@@ -175,9 +177,24 @@ def _summary(
     )
 
 
-def _table(tables: Sequence[TableBloat]) -> Table:
+def _bars(tables: Sequence[TableBloat]) -> tuple[BarChart, ...]:
+    """Show where the space went: the most bloat first, beside what the tables need."""
+    bloated = [
+        Bar(table.subject, (table.size_bytes - estimate.bloat_bytes, estimate.bloat_bytes))
+        for table, estimate in _by_bloat(tables)
+        if estimate.bloat_bytes > 0
+    ]
+    title = "Size of tables, most bloat first"
+    chart = BarChart.largest(title, "size_bytes", ("live", "bloat"), bloated, stacked=True)
+    return (chart,) if bloated else ()
+
+
+def _by_bloat(tables: Sequence[TableBloat]) -> list[tuple[TableBloat, PackedSize]]:
     measured = [(table, table.estimate) for table in tables if table.estimate is not None]
-    measured.sort(key=lambda pair: -pair[1].bloat_bytes)
+    return sorted(measured, key=lambda pair: -pair[1].bloat_bytes)
+
+
+def _table(tables: Sequence[TableBloat]) -> Table:
     return Table.of(
         "Tables by bloat",
         [
@@ -192,7 +209,7 @@ def _table(tables: Sequence[TableBloat]) -> Table:
                 "sampled_pages": estimate.sampled_pages,
                 "read_whole": table.exact,
             }
-            for table, estimate in measured
+            for table, estimate in _by_bloat(tables)
         ],
     )
 

@@ -6,6 +6,7 @@ the guide, "Target: > 95% cache hit ratio".
 """
 
 import math
+import time
 from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
@@ -14,12 +15,15 @@ from psycopg2.extensions import connection as Connection  # noqa: N812 - it is a
 
 from maintenance.conf import DatabaseTarget, Thresholds
 from maintenance.core.findings import Finding, Severity, unavailable
-from maintenance.core.job import Job
+from maintenance.core.job import Job, Point
 from maintenance.core.options import NoOptions
+from maintenance.core.plots import over_time
 from maintenance.core.reports import Report, Sample, Table
 from maintenance.core.wording import bytes_in_words, counted, seconds_in_words
 from maintenance.postgres.connection import connect, query
 from maintenance.postgres.counters import CounterWindow, measure_window
+
+METRIC = "database_cache_hit_ratio"
 
 #: Rows in the table of what is read most.
 TABLES_SHOWN = 20
@@ -120,10 +124,13 @@ def review_database_cache_hit_ratio(
             "interruption": reads.interruption,
             "shared_buffers_bytes": row["shared_buffers_bytes"],
         },
-        samples=(
-            (Sample("database_cache_hit_ratio", reads.ratio),)
-            if enough and reads.ratio is not None
-            else ()
+        samples=((Sample(METRIC, reads.ratio),) if enough and reads.ratio is not None else ()),
+        plots=over_time(
+            f"Reads that lay in shared buffers of {job.target_name}",
+            METRIC,
+            job.history.series(METRIC),
+            Point(time.time(), reads.ratio) if enough and reads.ratio is not None else None,
+            limit=thresholds.database_cache_hit_ratio,
         ),
         state=carried.to_state(),
     )

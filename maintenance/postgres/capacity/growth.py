@@ -11,6 +11,7 @@ from maintenance.conf import DatabaseTarget, Thresholds
 from maintenance.core.findings import Finding, Severity, by_seriousness, unavailable
 from maintenance.core.job import History, Job, Point
 from maintenance.core.options import NoOptions
+from maintenance.core.plots import Bar, BarChart, Foretold, over_time
 from maintenance.core.reports import Report, Sample, Table
 from maintenance.core.trend import (
     DAY_SECONDS,
@@ -102,6 +103,15 @@ def report_growth(job: Job[DatabaseTarget, NoOptions], thresholds: Thresholds) -
         tables=tuple(table for table in _tables(growths) if table.rows),
         facts=_facts(database_bytes, outlook, limit),
         samples=tuple(_samples(database_bytes, relations)),
+        plots=over_time(
+            f"Size of the database {job.target_name}",
+            DATABASE_METRIC,
+            stored,
+            Point(now, float(database_bytes)),
+            limit=limit,
+            foretold=_foretold(outlook.trend),
+        ),
+        bars=_bars(relations),
     )
 
 
@@ -296,6 +306,23 @@ def _facts(database_bytes: int, outlook: Outlook, limit_bytes: int | None) -> di
 def _in_90_days(trend: Trend) -> float:
     """Return the size in 90 days; what shrinks is not followed below what it has now."""
     return max(trend.last.value, trend.value_at(trend.last.at_epoch_seconds + 90 * DAY_SECONDS))
+
+
+def _foretold(trend: Trend | None) -> tuple[Foretold, ...]:
+    """Foretell what grows as far ahead as the findings look, or as its past reaches back."""
+    if trend is None or trend.per_second <= 0:
+        return ()
+    at = trend.last.at_epoch_seconds + min(WARNING_SECONDS, trend.span_seconds)
+    lowest, highest = trend.band_at(at)
+    return (Foretold(at, lowest, trend.value_at(at), highest),)
+
+
+def _bars(relations: Sequence[RelationSize]) -> tuple[BarChart, ...]:
+    tables = [r for r in relations if r.kind == "table" and not r.is_locked]
+    tables.sort(key=lambda relation: -relation.size_bytes)
+    bars = [Bar(r.qualified_name, (float(r.size_bytes),)) for r in tables]
+    chart = BarChart.largest("Largest tables", RELATION_METRIC, ("size",), bars)
+    return (chart,) if bars else ()
 
 
 def _tables(growths: Sequence[Growth]) -> Iterator[Table]:

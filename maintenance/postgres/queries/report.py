@@ -7,6 +7,7 @@ from typing import Any
 from maintenance.core.findings import Finding, Severity
 from maintenance.core.reports import Report, Sample, Table
 from maintenance.core.wording import bytes_in_words, counted, percent, seconds_in_words
+from maintenance.postgres.queries.charts import query_charts
 from maintenance.postgres.queries.cost import QueryCost
 from maintenance.postgres.queries.rankings import change_table, ranking_tables
 from maintenance.postgres.queries.rules import SlowQueryRules
@@ -63,6 +64,7 @@ def slow_query_report(
             Sample("slower_queries_count", sum(_is_slower(cost) for cost in costs)),
             Sample("statement_time_seconds", round(use.total_ms / 1000, 3)),
         ),
+        bars=query_charts(costs),
         state=state,
     )
 

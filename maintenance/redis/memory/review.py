@@ -10,6 +10,7 @@ import redis
 from maintenance.conf import Configuration, RedisTarget, Thresholds
 from maintenance.core.findings import Finding, by_seriousness, unavailable
 from maintenance.core.job import Job, Point
+from maintenance.core.plots import over_time
 from maintenance.core.reports import Report, Sample, Table
 from maintenance.core.trend import WEEK_SECONDS, Outlook, outlook_of
 from maintenance.core.wording import bytes_in_words, counted, percent
@@ -130,14 +131,14 @@ def check_redis_memory(
     around = neighbourhood or Neighbourhood((job.target.role,))
     with session(job.target) as client:
         look = measure(client, job.options.sample_keys)
+    stored = job.history.series(METRIC)
+    now = Point(time.time(), float(look.facts.used_memory_bytes))
     situation = Situation(
         roles=_roles(around, look),
         look=look,
         shares=shares_of(look.sample),
         ceiling=ceiling_of(look.facts, look.info, job.target.memory_limit_bytes),
-        outlook=outlook_of(
-            job.history.series(METRIC), Point(time.time(), float(look.facts.used_memory_bytes))
-        ),
+        outlook=outlook_of(stored, now),
         counted=counted_since(look.info, job.previous_state),
         forever_patterns=around.forever_patterns,
     )
@@ -149,6 +150,7 @@ def check_redis_memory(
         tables=tuple(_tables(situation)),
         facts=_facts(look, situation.outlook),
         samples=tuple(_samples(look.facts, situation.ceiling)),
+        plots=over_time(f"Memory in use by {job.target_name}", METRIC, stored, now),
         state={**kept(look.info), **state_of(look.slowness)},
     )
 
