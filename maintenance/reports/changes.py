@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from datetime import datetime
 
 from maintenance.reports.columns import one_line, visible
-from maintenance.reports.diff import Fate, FindingChange, ReportDiff
+from maintenance.reports.diff import Fate, FindingChange, NumberChange, ReportDiff
 from maintenance.reports.diff_words import (
     TITLES,
     before_and_after,
@@ -29,7 +29,10 @@ _FATES = (Fate.NEW, Fate.WORSE, Fate.BETTER, Fate.FIXED, Fate.UNKNOWN)
 
 @dataclass(frozen=True, slots=True)
 class ChangedFinding:
-    """A finding that came, went, or changed its severity: ``label`` is the one it has, or had."""
+    """A finding that came, went, or changed its severity: ``label`` is the one it has, or had.
+
+    ``subject`` is "" where the sentence names it.
+    """
 
     label: str
     sign: str
@@ -78,12 +81,14 @@ def changes_of(diff: ReportDiff, signs: Mapping[str, str]) -> ChangesContent:
         previous=format_time(_in_zone_of(diff, then)),
         sentence=verdict(diff),
         fates=tuple(_fates(diff, signs)),
-        numbers=tuple(
-            ChangedNumber(words[n.name], *map(one_line, before_and_after(n)), share_of(n))
-            for n in shown
-        ),
+        numbers=tuple(_number(number, words[number.name]) for number in shown),
         more_numbers=_more_numbers(len(diff.numbers) - len(shown)),
     )
+
+
+def _number(number: NumberChange, label: str) -> ChangedNumber:
+    before, now = before_and_after(number)
+    return ChangedNumber(label, one_line(before), one_line(now), share_of(number))
 
 
 def _in_zone_of(diff: ReportDiff, then: datetime) -> datetime:
@@ -108,7 +113,8 @@ def _finding(change: FindingChange, signs: Mapping[str, str]) -> ChangedFinding:
         label=label,
         sign=signs[label],
         word=word,
-        subject=one_line(finding.subject),
+        # Most sentences begin with their subject: nobody has to read it twice.
+        subject="" if finding.subject in finding.sentence else one_line(finding.subject),
         sentence=visible(finding.sentence),
     )
 

@@ -22,6 +22,7 @@ from maintenance.reports.formatting import (
     format_seconds,
     format_time,
     format_value,
+    has_unit,
     heading,
     headings,
     is_identifier,
@@ -259,7 +260,8 @@ def _actions(outcomes: Sequence[Outcome]) -> str:
 
 def _run_facts(run: RunFacts) -> Iterable[Fact]:
     yield Fact("task", one_line(run.task))
-    yield Fact("target", one_line(run.target))
+    if run.target:
+        yield Fact("target", one_line(run.target))
     yield Fact("state", one_line(run.state))
     if run.reason:
         yield Fact("reason", visible(run.reason))
@@ -321,7 +323,7 @@ def facts_of(values: Mapping[str, Any]) -> tuple[Fact, ...]:
     """Put named values into words, in their order."""
     labels = headings(list(values))
     return tuple(
-        Fact(one_line(label), one_line(format_value(name, value)))
+        Fact(one_line(label), one_line(format_value(name, value)) or NO_VALUE)
         for label, (name, value) in zip(labels, values.items(), strict=True)
     )
 
@@ -414,6 +416,6 @@ def _is_numeric(table: Table, index: int) -> bool:
     if is_identifier(table.columns[index]):
         return False
     cells = [row[index] for row in table.rows if index < len(row) and row[index] is not None]
-    return bool(cells) and all(
-        isinstance(cell, int | float) and not isinstance(cell, bool) for cell in cells
-    )
+    if not cells:  # dashes stand where the numbers would
+        return has_unit(table.columns[index])
+    return all(isinstance(cell, int | float) and not isinstance(cell, bool) for cell in cells)

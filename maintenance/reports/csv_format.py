@@ -99,14 +99,15 @@ def _blocks(report: Report, prefix: str) -> Iterator[Rows]:
         columns = [table.columns] if table.columns else []
         yield [(f"{prefix}{table.title}",), *columns, *table.rows]
     for chart in report.bars:
-        columns = ("subject", *chart.parts)
-        rows = [(bar.label, *bar.values) for bar in chart.bars]
-        yield [(f"{prefix}Chart: {chart.title} ({chart.metric})",), columns, *rows]
+        values = [(bar.label, *bar.values) for bar in chart.bars]
+        title = f"{prefix}Chart: {chart.title} ({chart.metric})"
+        yield [(title,), ("subject", *chart.parts), *values]
     for plot in report.plots:
         lines = ((plot.name, plot.points), *((line.name, line.points) for line in plot.others))
-        rows = [(_at(at), name, value) for name, points in lines for at, value in points]
-        rows += [(_at(f.at_epoch_seconds), "forecast", f.about) for f in plot.foretold]
-        yield [(f"{prefix}Chart: {plot.title} ({plot.metric})",), ("at", "line", "value"), *rows]
+        drawn = [(_at(at), name, value) for name, points in lines for at, value in points]
+        drawn += [(_at(f.at_epoch_seconds), "forecast", f.about) for f in plot.foretold]
+        title = f"{prefix}Chart: {plot.title} ({plot.metric})"
+        yield [(title,), ("at", "line", "value"), *drawn]
     if report.samples:
         rows = [(s.metric, s.subject, s.value) for s in report.samples]
         yield [(f"{prefix}Samples",), ("metric", "subject", "value"), *rows]

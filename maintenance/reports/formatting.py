@@ -61,6 +61,11 @@ def is_identifier(name: str) -> bool:
     return name in _IDENTIFIERS or name.endswith(_IDENTIFIER_ENDINGS)
 
 
+def has_unit(name: str) -> bool:
+    """Tell whether a value of this name is a quantity: its name ends in a unit."""
+    return name.endswith(_UNIT_ENDINGS)
+
+
 def _format_number(name: str, value: float) -> str:
     if value != value or value in {float("inf"), float("-inf")}:  # noqa: PLR0124 - NaN is not equal to itself
         return NO_VALUE

@@ -6,7 +6,7 @@ from collections.abc import Iterable, Iterator, Sequence
 from maintenance.core.reports import ReportDocument
 from maintenance.reports.bars import BarContent, BarsContent
 from maintenance.reports.blocks import single, sparkline, stacked
-from maintenance.reports.changes import ChangesContent
+from maintenance.reports.changes import ChangedFinding, ChangesContent
 from maintenance.reports.content import (
     Content,
     Fact,
@@ -119,10 +119,7 @@ def _changes(changes: ChangesContent) -> Iterator[str]:
     yield f"## Since the previous report ({changes.previous})"
     yield escape(changes.sentence)
     for fate in changes.fates:
-        lines = [
-            f"- **{fate.title}** \\[{f.sign}\\] {_cell(f'{f.word.upper()} {f.subject}: {f.sentence}')}"
-            for f in fate.findings
-        ]
+        lines = [f"- **{fate.title}** \\[{f.sign}\\] {_cell(_changed(f))}" for f in fate.findings]
         lines += [f"- and {fate.more} more {fate.title.lower()}"] if fate.more else []
         yield "\n".join(lines)
     if changes.numbers:
@@ -130,6 +127,11 @@ def _changes(changes: ChangesContent) -> Iterator[str]:
         rows = [tuple(map(_cell, (n.label, n.before, n.now, n.share))) for n in changes.numbers]
         yield _table(headings, rows)
     yield from _note(changes.more_numbers)
+
+
+def _changed(finding: ChangedFinding) -> str:
+    subject = f"{finding.subject}: " if finding.subject else ""
+    return f"{finding.word.upper()} {subject}{finding.sentence}"
 
 
 def _steps(steps: Steps, level: str) -> Iterator[str]:
@@ -187,10 +189,11 @@ def _bar(chart: BarsContent, bar: BarContent) -> Sequence[str]:
 
 
 def _courses(plot: PlotContent) -> Iterator[Sequence[str]]:
-    for line in plot.lines:
+    for number, line in enumerate(plot.lines):
         title = f"{plot.title}: {line.name}" if plot.is_named else plot.title
-        words = [line.words, plot.limit and f"limit {plot.limit}"]
-        words += [plot.foretold.words] if plot.foretold else []
+        words = [line.words]
+        if number == 0:
+            words += [plot.limit_words, plot.foretold.words if plot.foretold else ""]
         said = "; ".join(part for part in words if part)
         yield (_cell(title), plot.begins, plot.ends, sparkline(line.values), _cell(said))
 

@@ -74,7 +74,7 @@ SUBJECTS_SHOWN = 3
 #: How the text of a migration begins: see ``postgres.indexes.migrations``.
 _MIGRATION = "# python manage.py makemigrations"
 
-_SENTENCE = re.compile(r".{20,}?[.!?](?=\s|$)")
+_SENTENCE = re.compile(r".{20,}?(?<!\.)[.!?](?=\s|$)")
 _CLAUSE = re.compile(r".{20,}?(?=[:;]\s)")
 _SHORT_ADVICE, _LONGEST_ADVICE = 160, 240
 
@@ -96,10 +96,14 @@ class Place:
 
 @dataclass(frozen=True, slots=True)
 class Step:
-    """One thing to do, for all subjects that it has to be done for; ``more`` counts the unnamed."""
+    """One thing to do, for all subjects that it has to be done for; ``more`` counts the unnamed.
+
+    ``kind`` is the code of the findings in words: a subject may have several.
+    """
 
     label: str
     sign: str
+    kind: str
     places: tuple[Place, ...]
     more: int
     advice: str
@@ -107,9 +111,10 @@ class Step:
 
     @property
     def words(self) -> str:
-        """The step in a line: ``a, b, c and 2 more: Rewrite it.``"""
+        """The step in a line: ``a, b, c and 2 more (table bloat): Rewrite it.``"""
         named = ", ".join(place.subject for place in self.places)
         named += f" and {self.more} more" if self.more else ""
+        named += f" ({self.kind})" if self.kind else ""
         return f"{named}: {self.advice}" if self.advice else named
 
 
@@ -154,6 +159,7 @@ def _step(group: Sequence["FindingContent"]) -> Step:
     return Step(
         label=first.label,
         sign=first.sign,
+        kind=first.code.replace("-", " "),
         places=tuple(_places(group)),
         more=len(group) - SUBJECTS_SHOWN if len(group) > SUBJECTS_SHOWN else 0,
         advice=in_brief(first.advice),

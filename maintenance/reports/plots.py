@@ -93,13 +93,19 @@ class PlotContent:
         return len(self.lines) > 1
 
     @property
+    def limit_words(self) -> str:
+        """The limit, of the line that has it; empty without one."""
+        whose = f" of {self.lines[0].name}" if self.is_named else ""
+        return f"limit{whose} {self.limit}" if self.limit else ""
+
+    @property
     def words(self) -> str:
         """What a reader sees, for those who do not."""
         parts = [
             f"{line.name} {line.words}".strip() if self.is_named else line.words
             for line in self.lines
         ]
-        limit = f"; limit {self.limit}" if self.limit else ""
+        limit = f"; {self.limit_words}" if self.limit else ""
         foretold = f"; {self.foretold.words}" if self.foretold else ""
         return f"{self.title}, {self.begins} to {self.ends}: {'; '.join(parts)}{limit}{foretold}"
 
@@ -107,8 +113,8 @@ class PlotContent:
     def note(self) -> str:
         """What stands below the picture: the numbers of a single line, the limit, the forecast."""
         parts = [] if self.is_named else [self.lines[0].words]
-        parts += [f"limit {self.limit}"] if self.limit else []
-        parts += [self.foretold.words] if self.foretold else []
+        parts += [self.limit_words] if self.limit else []
+        parts += [f"{self.foretold.words} (dashed, shaded)"] if self.foretold else []
         return "; ".join(parts)
 
 
@@ -249,8 +255,7 @@ def _foretold(
         band=" ".join([scale.corner(at, value), *above, *below]),
         corners=" ".join([scale.corner(at, value), *line]),
         words=(
-            f"forecast for {_day(end.at_epoch_seconds)} (dashed) {about}, between {lowest} and"
-            f" {highest} (shaded)"
+            f"forecast for {_day(end.at_epoch_seconds)}: {about}, between {lowest} and {highest}"
         ),
     )
 

@@ -56,7 +56,7 @@ def plot_lines(plot: PlotContent, width: int) -> Iterator[str]:
         drawn = sparkline(line.values, min(SPARK_CELLS, width // 3))
         first = f"  {pad(last, names)}{_GAP}{drawn}{_GAP}" if names else f"  {drawn}{_GAP}"
         yield from hanging(first, line.words, width)
-    rest = [f"limit {plot.limit}"] if plot.limit else []
+    rest = [plot.limit_words] if plot.limit else []
     rest += [plot.foretold.words] if plot.foretold else []
     if rest:
         yield from indented(wrap("; ".join(rest), width - 2), 2)

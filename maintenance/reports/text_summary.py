@@ -14,10 +14,8 @@ def change_lines(changes: ChangesContent, width: int) -> Iterator[str]:
     yield from wrap(changes.sentence, width)
     for fate in changes.fates:
         for finding in fate.findings:
-            head = (
-                f"{fate.title.lower()}: [{finding.sign}] {finding.word.upper()} {finding.subject}"
-            )
-            yield from hanging("  ", head, width)
+            head = f"{fate.title.lower()}: [{finding.sign}] {finding.word.upper()}"
+            yield from hanging("  ", f"{head} {finding.subject}".rstrip(), width)
             yield from hanging("      ", finding.sentence, width)
         if fate.more:
             yield f"  and {fate.more} more {fate.title.lower()}"

@@ -147,7 +147,7 @@ def test_the_change_since_a_month_ago_is_in_summary_table_and_plot() -> None:
     (plot,) = report.plots
     assert [value for _, value in plot.points] == [0.85, 0.95]
     assert page.count("<polyline") == 1
-    assert "disk used local /: 95.0 % on" in page
+    assert "newest 95.0 %, lowest 85.0 %, highest 95.0 %" in page
     assert "@page" in page
 
 

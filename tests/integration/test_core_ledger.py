@@ -27,6 +27,7 @@ from maintenance.models import (
     StoredSample,
     Trigger,
 )
+from tests.ledger_rows import finished_run
 
 pytestmark = pytest.mark.django_db(transaction=True)
 
@@ -309,6 +310,23 @@ def test_a_silent_run_that_is_to_end_is_not_claimed_anew(
 
 
 # --- The end ---
+
+
+def test_a_report_is_compared_with_the_last_success_of_the_same_work() -> None:
+    day = timedelta(days=1)
+    finished_run(age=4 * day, summary="Older.")
+    before = finished_run(age=3 * day)
+    finished_run(age=2 * day, state=RunState.FAILED)
+    preview = finished_run(age=day)
+    Run.objects.filter(id=preview.id).update(options={"dry_run": True})
+    finished_run(target="elsewhere", age=day)
+    newest = finished_run()
+
+    found = ledger.previous_document(newest)
+
+    assert found is not None
+    assert found.run.run_id == str(before.id)
+    assert ledger.previous_document(Run.objects.get(id=preview.id)) is None
 
 
 def test_the_end_of_a_run_stores_report_findings_and_samples(spec: TaskSpec) -> None:

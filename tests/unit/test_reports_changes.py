@@ -28,9 +28,15 @@ def test_what_came_went_and_moved_is_named_with_the_reports_own_numbers() -> Non
 
     assert found.previous == "2026-11-16 04:00 UTC"
     assert found.sentence.startswith("Findings: ")
-    titles = {fate.title: [f.subject for f in fate.findings] for fate in found.fates}
-    assert titles["Worse"] == ["public.library_notification"]
-    assert titles["Fixed"] == ["public.old_sessions"]
+    named = {fate.title: fate.findings[0] for fate in found.fates}
+    assert list(named) == ["New", "Worse", "Better", "Fixed", "Not measured again"]
+    assert (named["Fixed"].subject, named["Fixed"].sentence) == (
+        "public.old_sessions",
+        "Half of it is bloat.",
+    )
+    # Whose sentence names it is not named twice.
+    assert named["Worse"].subject == ""
+    assert "public.library_notification" in named["Worse"].sentence
     assert "critical → warning" in [f.word for fate in found.fates for f in fate.findings]
     (tables, *_) = [number for number in found.numbers if number.label == "tables"]
     assert (tables.before, tables.now, tables.share) == ("211", "212", "+0.5 %")

@@ -36,7 +36,7 @@ def test_an_operator_and_a_developer_get_lists_of_their_own() -> None:
 
     assert (now.title, developer.title) == ("You can do now", "Ask a developer")
     (step,) = now.steps
-    assert step.words == "t0, t1, t2 and 2 more: Rewrite it in a quiet hour."
+    assert step.words == "t0, t1, t2 and 2 more (table bloat): Rewrite it in a quiet hour."
     assert step.has_commands
     assert [place.subject for place in developer.steps[0].places] == ["query 1"]
 

@@ -84,7 +84,7 @@ def test_a_forecast_goes_on_where_the_measurements_end() -> None:
     assert ahead.band.split(" ")[0] == line.corners.split(" ")[-1]
     assert content.ends == "1970-01-03"
     assert content.reaches == "1970-01-23"
-    assert "forecast for 1970-01-23 (dashed) 500 ms, between 200 ms and 9 s" in content.words
+    assert "forecast for 1970-01-23: 500 ms, between 200 ms and 9 s" in content.words
     # What nobody can know does not flatten what was measured.
     assert min(y for _, y in corners_of(line.corners)) < HEIGHT / 2
 
