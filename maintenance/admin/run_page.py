@@ -10,7 +10,6 @@ from django.utils.dateparse import parse_datetime
 from django.utils.html import format_html
 from django.utils.safestring import SafeString
 from django.utils.translation import gettext as _
-from django.utils.translation import gettext_lazy as _lazy
 
 from maintenance.admin.option_fields import label_of
 from maintenance.admin.plan_offer import plan_offer
@@ -32,7 +31,7 @@ _FORMAT_WORDS = {
     "markdown": "Markdown",
     "json": "JSON",
     "csv": "CSV",
-    "text": _lazy("text"),
+    "text": "Text",
 }
 
 
