@@ -11,6 +11,7 @@ import pytest
 from psycopg2 import sql
 
 import maintenance.tasks.postgres  # noqa: F401 - registers the tasks
+from maintenance.attach.look import look_at_database
 from maintenance.conf import DatabaseTarget, configuration
 from maintenance.core import accepted_targets
 from maintenance.core.findings import Finding, Severity
@@ -18,7 +19,7 @@ from maintenance.core.job import Job
 from maintenance.core.registry import TargetKind, TaskSpec, task_named
 from maintenance.core.reports import Report
 from maintenance.postgres import connection
-from maintenance.postgres.connection import connect
+from maintenance.postgres.connection import connect, query
 from maintenance.postgres.readiness.findings import examine
 from maintenance.postgres.readiness.look import look
 from maintenance.postgres.readiness.roles import role_statements
@@ -209,6 +210,25 @@ class OlderConnection(psycopg2.extensions.connection):
     """A server that is too old."""
 
     server_version = 130_000
+
+
+def test_owners_of_tables_are_read_on_every_version(site: str) -> None:
+    with connect(DatabaseTarget(url=site)) as conn:
+        owners = {row["owner"]: row["is_superuser"] for row in query(conn, "table_owners")}
+    assert [name for name, is_superuser in owners.items() if not is_superuser] == [
+        name for name in owners if name.startswith('Site "owner" ')
+    ]
+    assert any(owners.values())
+
+
+def test_what_a_database_holds_is_seen_by_a_role_without_rights(site: str) -> None:
+    with narrow_role(site) as url:
+        seen = look_at_database(DatabaseTarget(url=url))
+    sizes = [table.size_bytes for table in seen.tables]
+    assert sizes == sorted(sizes, reverse=True)
+    assert "owned" in {table.name for table in seen.tables}
+    assert not {t.schema for t in seen.tables} & {"pg_catalog", "pg_toast", "information_schema"}
+    assert "pg_stat_statements" in seen.extensions
 
 
 def test_a_server_that_is_too_old_is_named(site: str, monkeypatch: pytest.MonkeyPatch) -> None:
