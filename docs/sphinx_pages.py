@@ -14,7 +14,9 @@ from docs.reference_from_code.pages import write
 ROOT = Path(__file__).parents[1]
 
 #: Pages beside the index that are no guides to a task of an operator.
-NO_GUIDES = frozenset({"index", "benchmarks", "reliability", "guide-coverage", "decisions"})
+NO_GUIDES = frozenset(
+    {"index", "benchmarks", "reliability", "guide-coverage", "design-notes", "decisions"}
+)
 
 #: Files of the repository that are pages here, too.
 PAGES_OF_FILES = {

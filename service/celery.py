@@ -18,9 +18,12 @@ os.environ.setdefault("DJANGO_SETTINGS_MODULE", "service.settings")
 logger = logging.getLogger("maintenance.service")
 
 adopt_secret_files()  # celeryconfig has the broker's address from the environment
-app = Celery("service")
+app = Celery("service", task_cls="maintenance.core.task:CheckedTask")
 app.config_from_object("celeryconfig")
 app.autodiscover_tasks()
+if os.environ.get("MAINTENANCE_SIGNING_KEY"):
+    # Progress in the result backend stays JSON, which is then read from there alone.
+    app.setup_security(allowed_serializers={"json"})
 
 _worker_pid: int | None = None
 

@@ -134,6 +134,8 @@ _configured = os.environ.get("MAINTENANCE_CONFIG") or (
 )
 MAINTENANCE = configuration.load(Path(_configured) if _configured else None)
 MAINTENANCE.setdefault("timezone", TIME_ZONE)
+# Everything that the service starts has a row first.
+MAINTENANCE.setdefault("recorded_runs_only", True)
 if os.environ.get("FLOWER_URL"):
     MAINTENANCE.setdefault("flower_url", os.environ["FLOWER_URL"])
 

@@ -7,6 +7,7 @@ import textwrap
 import tokenize
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
+from functools import cache
 from pathlib import Path
 
 PACKAGE = Path(__file__).parents[2] / "maintenance"
@@ -83,7 +84,8 @@ def name_of(function: ast.expr) -> str:
     return function.id if isinstance(function, ast.Name) else ""
 
 
-def modules(package: Path = PACKAGE) -> list[Module]:
+@cache
+def modules(package: Path = PACKAGE) -> tuple[Module, ...]:
     """Return all files of the package but migrations, in the order of their names."""
     found = []
     for path in sorted(package.rglob("*.py")):
@@ -91,7 +93,7 @@ def modules(package: Path = PACKAGE) -> list[Module]:
         if "migrations" not in parts:
             tree = ast.parse(path.read_text())
             found.append(Module(".".join(parts), tree, _constants(tree)))
-    return found
+    return tuple(found)
 
 
 def _constants(tree: ast.Module) -> dict[str, str]:

@@ -68,6 +68,9 @@ class Configuration(Section):
     thresholds: Thresholds = Field(default_factory=Thresholds)
     reports: ReportSettings = Field(default_factory=ReportSettings)
     access: AccessTokens = Field(default_factory=AccessTokens)
+    # A message that has no row of the ledger, or says otherwise than its row, does nothing: who can write to
+    # the broker alone starts nothing. Off where application code sends messages of its own.
+    recorded_runs_only: bool = False
     performance_log: str = ""  # what the query profiler writes; "": as this process logs itself
     timezone: Timezone = "UTC"
     flower_url: str = ""

@@ -14,11 +14,12 @@ from maintenance.conf import configuration
 from maintenance.core import ledger
 from maintenance.core.deaths import take_from_lost_worker
 from maintenance.core.end_reports import failure_report, stop_report
-from maintenance.core.errors import LostLease, Skipped
+from maintenance.core.errors import InvalidOptions, LostLease, Skipped
 from maintenance.core.foreign_tasks import is_foreign
 from maintenance.core.ledger import Origin
 from maintenance.core.ledger_clock import ledger_now
 from maintenance.core.lost_messages import runs_with_lost_messages
+from maintenance.core.messages import fault_of_options
 from maintenance.core.options import parse_options
 from maintenance.core.recording import record
 from maintenance.core.registry import TaskSpec
@@ -54,6 +55,9 @@ def record_run(
     except Skipped:
         logger.debug("%s has no target configured; its run will say so", spec.name)
     parse_options(spec.options_type, options)
+    fault = fault_of_options(options)
+    if fault:
+        raise InvalidOptions(f"A run of {spec.short_name} cannot be sent: {fault}.")
     return ledger.create_run(spec, target, options, origin, run_id)
 
 

@@ -36,6 +36,7 @@ from maintenance.core.history import LedgerHistory
 from maintenance.core.job import Job
 from maintenance.core.lease import Lease, kept, steady_seconds
 from maintenance.core.limits import reserve_start
+from maintenance.core.messages import fault_of_message
 from maintenance.core.options import parse_options
 from maintenance.core.progress import Carrier, LedgerProgress, show
 from maintenance.core.recording import record, run_logger
@@ -93,8 +94,10 @@ def execute(
 def _execute(
     task: Carrier, spec: TaskSpec, target: str, options: Mapping[str, Any]
 ) -> dict[str, Any]:
+    _refuse_what_is_no_message(task, spec, target, options)
     run_id = uuid.UUID(task.request.id)
     try:
+        _refuse_what_nobody_recorded(run_id, spec, target, options)
         _wait_for_rate_limit(task, spec, run_id, target, options)
         asked_at = steady_seconds()
         run = claims.claim(run_id, spec, target, options, task.request.hostname or "")
@@ -110,6 +113,28 @@ def _execute(
         ended = _attempt(task, spec, run, options, Lease(run, asked_at))
         trace.ended(ended)
     return ended
+
+
+def _refuse_what_is_no_message(
+    task: Carrier, spec: TaskSpec, target: object, options: object
+) -> None:
+    fault = fault_of_message(task.request.id, target, options)
+    if fault:
+        logger.error("A message for %s does nothing: %s.", spec.name, fault)
+        raise Ignore
+
+
+def _refuse_what_nobody_recorded(
+    run_id: uuid.UUID, spec: TaskSpec, target: str, options: Mapping[str, Any]
+) -> None:
+    """End a message that is none of the ledger's, where the configuration says that all are."""
+    if not configuration().recorded_runs_only:
+        return
+    recorded = Run.objects.filter(id=run_id).values_list("task", "target", "options").first()
+    if recorded != (spec.name, target, dict(options)):
+        said = "says otherwise than its row" if recorded else "has no row in the ledger"
+        logger.error("A message for %s does nothing: it %s (%s).", spec.name, said, run_id)
+        raise Ignore
 
 
 def _without_work(run_id: uuid.UUID, answer: Exception) -> dict[str, Any]:

@@ -25,7 +25,17 @@ QUEUES = ("high", "medium", "low")
 Work = Callable[[Job[Any, Any]], Report]
 
 
-class QueuedTask(Task[Any, Any]):
+class CheckedTask(Task[Any, Any]):
+    """A Celery task whose messages are checked before they are unpacked.
+
+    For all tasks of an application: ``Celery("yoursite", task_cls="maintenance.core.task:CheckedTask")``.
+    """
+
+    abstract = True
+    Strategy = "maintenance.core.message_strategy:checked"
+
+
+class QueuedTask(CheckedTask):
     """A Celery task that goes to the queue of its own decorator unless told otherwise.
 
     Routing stands with the task, so a project that embeds the app needs no ``task_routes``;

@@ -81,7 +81,13 @@ CELERY_TASK_TRACK_STARTED = True
 CELERY_WORKER_PREFETCH_MULTIPLIER = 1
 CELERY_WORKER_DISABLE_PREFETCH = True
 CELERY_WORKER_SEND_TASK_EVENTS = True
-CELERY_ACCEPT_CONTENT = ["json"]
+CELERY_ACCEPT_CONTENT = celeryconfig.accept_content
+CELERY_TASK_SERIALIZER = celeryconfig.task_serializer
+CELERY_RESULT_SERIALIZER = celeryconfig.result_serializer
+CELERY_RESULT_ACCEPT_CONTENT = celeryconfig.result_accept_content
+CELERY_SECURITY_KEY = celeryconfig.security_key
+CELERY_SECURITY_CERTIFICATE = celeryconfig.security_certificate
+CELERY_SECURITY_CERT_STORE = celeryconfig.security_cert_store
 CELERY_BEAT_SCHEDULER = "maintenance.core.scheduler:LedgerScheduler"
 CELERY_BEAT_MAX_LOOP_INTERVAL = 1
 CELERY_BROKER_CONNECTION_RETRY_ON_STARTUP = True
@@ -89,6 +95,7 @@ CELERY_BROKER_CONNECTION_MAX_RETRIES = None
 CELERY_TASK_IGNORE_RESULT = True
 
 MAINTENANCE = {
+    "recorded_runs_only": bool(os.environ.get("TESTAPP_RECORDED_RUNS_ONLY")),
     "databases": {
         "default": {
             "alias": "default",

@@ -1,0 +1,181 @@
+"""Whoever can write to the broker sends what he likes: a real worker logs it, and does nothing."""
+
+import json
+import subprocess
+import sys
+import uuid
+from datetime import UTC, datetime, timedelta
+from pathlib import Path
+from typing import Any
+
+import kombu
+import pytest
+from celery import Celery
+from cryptography import x509
+from cryptography.hazmat.primitives import hashes, serialization
+from cryptography.hazmat.primitives.asymmetric import rsa
+from cryptography.x509.oid import NameOID
+from django.contrib.auth.models import User
+
+from maintenance.core.dispatch import record_run, start_run
+from maintenance.core.ledger import Origin
+from maintenance.core.registry import task_named
+from maintenance.models import Run, RunState, Trigger
+from tests.celery_nodes import WorkerFactory
+from tests.local_containers import ROOT
+from tests.polling import eventually
+
+pytestmark = pytest.mark.django_db(transaction=True)
+
+BY_HAND = Origin(Trigger.CLI, actor="ann")
+NOTE = "maintenance.note_high"
+SQL = "'; DROP TABLE auth_user CASCADE; --"
+
+
+def send(app: Celery, body: Any, task: str = NOTE, task_id: object = "", **properties: Any) -> None:
+    """Publish a message as it is, past Celery's own checks of what is sent."""
+    headers = {"task": task, "id": task_id or str(uuid.uuid4()), "lang": "py"}
+    given = {
+        "headers": headers | {"argsrepr": "", "kwargsrepr": ""},
+        "content_type": "application/json",
+        "content_encoding": "utf-8",
+    } | properties
+    text = body if isinstance(body, str | bytes) else json.dumps(body)
+    with app.connection_for_write() as connection, connection.channel() as channel:
+        exchange = kombu.Exchange("maintenance", type="direct")
+        kombu.Producer(channel, exchange=exchange).publish(text, routing_key="high", **given)
+
+
+def message(**arguments: Any) -> list[Any]:
+    """Return the body of a message in Celery's protocol 2."""
+    return [[], arguments, {"callbacks": None, "errbacks": None, "chain": None, "chord": None}]
+
+
+def state_of(run: Run) -> str:
+    run.refresh_from_db()
+    return str(run.state)
+
+
+@pytest.fixture
+def testapp_environment(testapp_environment: dict[str, str]) -> dict[str, str]:
+    """A site all of whose runs have a row first, as the service has it."""
+    return testapp_environment | {"TESTAPP_RECORDED_RUNS_ONLY": "1"}
+
+
+def test_hostile_messages_are_logged_and_do_nothing(
+    make_worker: WorkerFactory, celery_setup_app: Celery
+) -> None:
+    app = celery_setup_app
+    worker = make_worker("high")
+    User.objects.create_user("witness")
+    dry = record_run(task_named("vacuum_analyze"), "default", {"dry_run": True}, BY_HAND)
+
+    send(app, message(), task="os.system")
+    send(app, b"cos\nsystem\n.", content_type="application/x-python-serialize")
+    for text in ("{no json", "[]", "null", '{"a": 1}', "[1, 2, 3]"):
+        send(app, text)
+    send(app, message(), headers={"task": NOTE, "id": ["a", "list"], "timelimit": "soon"})
+    send(app, message(), task_id=SQL)
+    send(app, message(target="library\nCRITICAL the disk is full"))
+    send(app, message(target={"$ne": ""}))
+    send(app, message(options={"number": "\x00"}))
+    send(app, message(options={"padding": "x" * 2_000_000}))
+    send(app, message(shell="rm -rf /"))
+    send(app, message(target=SQL))
+    send(app, message(target="default"), task="maintenance.vacuum_full")
+    send(app, message(target="default"), task="maintenance.vacuum_analyze", task_id=str(dry.id))
+    good = start_run(task_named("note_high"), "", {"number": 7}, BY_HAND)
+
+    eventually(lambda: state_of(good) == RunState.SUCCEEDED, 60, "the worker is still at work")
+    # Nothing was recorded but what was recorded before, and nothing of that was done.
+    assert set(Run.objects.values_list("id", flat=True)) == {good.id, dry.id}
+    assert state_of(dry) == RunState.QUEUED
+    assert User.objects.filter(username="witness").exists()
+    log = worker.logs()
+    for words in (
+        "Received unregistered task of type 'os.system'",
+        "Refusing to deserialize untrusted content of type pickle",
+        f"A message for {NOTE} does nothing: its id is none of a run.",
+        f"A message for {NOTE} does nothing: its target is no name.",
+        f"A message for {NOTE} does nothing: its options are longer than",
+        f"A message for {NOTE} does nothing: its options hold what no database stores.",
+        "A message for maintenance.vacuum_full does nothing: it has no row in the ledger",
+        "A message for maintenance.vacuum_analyze does nothing: it says otherwise than its row",
+    ):
+        assert words in log, words
+    assert "\nCRITICAL the disk is full" not in log
+    assert len(log) < 200_000
+
+
+def sign_by(folder: Path, name: str, trusted: Path) -> dict[str, str]:
+    """Make a key with its certificate, and return the variables that let a process sign by it."""
+    key = rsa.generate_private_key(public_exponent=65537, key_size=2048)
+    subject = x509.Name([x509.NameAttribute(NameOID.COMMON_NAME, name)])
+    now = datetime.now(UTC)
+    certificate = (
+        x509.CertificateBuilder(subject, subject, key.public_key(), x509.random_serial_number())
+        .not_valid_before(now - timedelta(days=1))
+        .not_valid_after(now + timedelta(days=1))
+        .sign(key, hashes.SHA256())
+    )
+    key_file, certificate_file = folder / f"{name}.key", folder / f"{name}.pem"
+    key_file.write_bytes(
+        key.private_bytes(
+            serialization.Encoding.PEM,
+            serialization.PrivateFormat.PKCS8,
+            serialization.NoEncryption(),
+        )
+    )
+    certificate_file.write_bytes(certificate.public_bytes(serialization.Encoding.PEM))
+    return {
+        "MAINTENANCE_SIGNING_KEY": str(key_file),
+        "MAINTENANCE_SIGNING_CERTIFICATE": str(certificate_file),
+        "MAINTENANCE_SIGNING_TRUSTED": str(trusted),
+    }
+
+
+_PUBLISH = """
+import sys, django
+django.setup()
+from tests.testapp.celery import app
+from maintenance.core.dispatch import publish
+from maintenance.models import Run
+app.set_default()
+assert publish(Run.objects.get(id=sys.argv[1]))
+"""
+
+
+def publish_elsewhere(run: Run, environment: dict[str, str]) -> None:
+    """Send a run's message from a process of its own: the serializer is one of the whole process."""
+    subprocess.run(
+        [sys.executable, "-c", _PUBLISH, str(run.id)], cwd=ROOT, env=environment, check=True
+    )
+
+
+def test_where_messages_are_signed_no_other_is_taken(
+    make_worker: WorkerFactory,
+    celery_setup_app: Celery,
+    testapp_environment: dict[str, str],
+    tmp_path: Path,
+) -> None:
+    trusted = tmp_path / "trusted"
+    trusted.mkdir()
+    ours, theirs = (sign_by(tmp_path, name, trusted) for name in ("ours", "theirs"))
+    (trusted / "ours.pem").write_bytes((tmp_path / "ours.pem").read_bytes())
+    testapp_environment.update(ours)
+    worker = make_worker("high")
+    unsigned, forged, signed = (
+        record_run(task_named("note_high"), "", {"number": number}, BY_HAND) for number in range(3)
+    )
+    environment = {"PATH": "/usr/bin:/bin", **testapp_environment}
+
+    send(celery_setup_app, message(target="", options={"number": 0}), task_id=str(unsigned.id))
+    publish_elsewhere(forged, environment | theirs)
+    publish_elsewhere(signed, environment)
+
+    eventually(lambda: state_of(signed) == RunState.SUCCEEDED, 60, "the signed message is taken")
+    assert state_of(unsigned) == RunState.QUEUED
+    assert state_of(forged) == RunState.QUEUED
+    log = worker.logs()
+    assert "untrusted content of type json" in log or "disallowed" in log.lower()
+    assert "Unable to deserialize" in log or "Unknown certificate" in log
