@@ -14,6 +14,8 @@ from django.http import HttpRequest, HttpResponse
 from django.views.decorators.cache import never_cache
 from django.views.decorators.http import require_safe
 
+from maintenance.core.alarms import note_liveness
+from maintenance.core.delivering import start_delivery
 from maintenance.core.findings import Severity
 from maintenance.core.liveness import liveness_reports
 from maintenance.core.liveness_look import look
@@ -52,6 +54,8 @@ class _Verdict:
 def _looks_alive() -> bool:
     try:
         reports = liveness_reports(look())
+        note_liveness(reports)  # a scheduler that is dead cannot say so
+        start_delivery()
     except (DatabaseError, InterfaceError):  # a ledger that is away runs nothing
         return False
     return all(report.severity is not Severity.CRITICAL for report in reports)

@@ -128,6 +128,20 @@ X_FRAME_OPTIONS = "DENY"
 SESSION_COOKIE_NAME = "maintenance_session"
 CSRF_COOKIE_NAME = "maintenance_csrf"
 
+# --- Mail --------------------------------------------------------------------------------------
+# Who is told what stands in the configuration, under notifications; here is how a mail leaves.
+EMAIL_BACKEND = os.environ.get("EMAIL_BACKEND") or "django.core.mail.backends.smtp.EmailBackend"
+EMAIL_HOST = os.environ.get("EMAIL_HOST") or "localhost"
+EMAIL_PORT = int(os.environ.get("EMAIL_PORT") or "25")
+EMAIL_HOST_USER = os.environ.get("EMAIL_HOST_USER", "")
+EMAIL_HOST_PASSWORD = os.environ.get("EMAIL_HOST_PASSWORD", "")
+EMAIL_USE_TLS = os.environ.get("EMAIL_USE_TLS", "") == "1"  # STARTTLS, on port 587
+EMAIL_USE_SSL = os.environ.get("EMAIL_USE_SSL", "") == "1"  # TLS from the start, on port 465
+EMAIL_TIMEOUT = 20
+# Only Django's file backend writes there: a file a message.
+EMAIL_FILE_PATH = str(STATE_DIR / "mail")
+DEFAULT_FROM_EMAIL = os.environ.get("DEFAULT_FROM_EMAIL") or "maintenance@localhost"
+
 # --- Maintenance -------------------------------------------------------------------------------
 _configured = os.environ.get("MAINTENANCE_CONFIG") or (
     str(BASE_DIR / "maintenance.toml") if (BASE_DIR / "maintenance.toml").exists() else ""

@@ -16,6 +16,9 @@ _CHECKED = {
     "_a_weekday": "weekday",
     "_a_time_of_day": "time of day",
     "_a_rate": 'rate, as "10/m"',
+    "_an_address": "mail address",
+    "_an_address_or_none": "mail address",
+    "_a_base_url": 'URL "https://..."',
 }
 _PLAIN = {str: "text", int: "whole number", float: "number", bool: "true or false"}
 

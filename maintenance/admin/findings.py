@@ -5,11 +5,13 @@ from typing import Any
 
 from django.contrib import admin
 from django.contrib.admin.views.main import ChangeList
-from django.db.models import Case, IntegerField, QuerySet, Value, When
+from django.db.models import Case, F, IntegerField, Q, QuerySet, Value, When
 from django.db.models.functions import Lower
 from django.http import Http404, HttpRequest, HttpResponse
 from django.shortcuts import redirect
-from django.urls import reverse
+from django.template.loader import render_to_string
+from django.urls import URLPattern, path, reverse
+from django.utils import timezone
 from django.utils.html import format_html
 from django.utils.safestring import SafeString
 from django.utils.translation import gettext as _
@@ -18,11 +20,13 @@ from django.utils.translation import gettext_lazy
 from maintenance.admin.base import HistoryAdmin
 from maintenance.admin.filters import Choices, CompactFilter, SeverityFilter, TargetFilter
 from maintenance.admin.latest_runs import latest_runs
-from maintenance.admin.rights import VIEW_RUN, holds
+from maintenance.admin.muting import mute_view
+from maintenance.admin.rights import MUTE_FINDING, VIEW_RUN, explains_refusals, holds
 from maintenance.admin.signs import severity_badge
 from maintenance.admin.wording import moment, task_words
 from maintenance.conf import configuration
 from maintenance.core.findings import Severity
+from maintenance.core.mutes import mutes_in_force
 from maintenance.core.standings import RUNS_THAT_LOOKED, configured_pairs
 from maintenance.models import StoredFinding
 
@@ -62,6 +66,59 @@ class CurrencyFilter(CompactFilter):
         return queryset.filter(run__in=[run.id for run in newest.values()])
 
 
+class LifeFilter(CompactFilter):
+    """New in the run that found it, there before, or muted."""
+
+    title = gettext_lazy("life")
+    parameter_name = "life"
+
+    def lookups(self, request: HttpRequest, model_admin: Any) -> Choices:  # noqa: ARG002
+        """Return the lives that a finding which is there can have."""
+        return [
+            ("new", _("New")),
+            ("persisting", _("Persisting")),
+            ("muted", _("Muted")),
+            ("speaking", _("Not muted")),
+        ]
+
+    def queryset(
+        self,
+        request: HttpRequest,  # noqa: ARG002
+        queryset: QuerySet[StoredFinding],
+    ) -> QuerySet[StoredFinding]:
+        """Narrow the rows down, if a life is chosen."""
+        muted = Q(id__in=[])
+        if self.value() in {"muted", "speaking"}:
+            now = timezone.now()
+            for (task, fingerprint), mute in mutes_in_force(now).items():
+                quiet = [each.value for each in Severity if mute.silences(each, now)]
+                muted |= Q(run__task=task, fingerprint=fingerprint, severity__in=quiet)
+        wanted = {
+            "new": Q(since=F("found_at")),
+            "persisting": Q(since__lt=F("found_at")),
+            "muted": muted,
+            "speaking": ~muted,
+        }
+        return queryset.filter(wanted.get(self.value() or "", Q()))
+
+
+class FindingList(ChangeList):
+    """Looks up what is muted once for all rows of a page."""
+
+    def get_results(self, request: HttpRequest) -> None:
+        """Attach the mute of each row, if it has one."""
+        super().get_results(request)
+        now = timezone.now()
+        mutes = mutes_in_force(now)
+        may_mute = holds(request.user, MUTE_FINDING)
+        rows: list[StoredFinding] = list(self.result_list)
+        for row in rows:
+            row.__dict__["mute"] = mutes.get((row.run.task, row.fingerprint))
+            row.__dict__["seen_at"] = now
+            row.__dict__["may_mute"] = may_mute
+        self.result_list = rows
+
+
 class FindingSeverityFilter(SeverityFilter):
     """The same choices under the name that the list's column has."""
 
@@ -78,11 +135,12 @@ class FindingAdmin(HistoryAdmin):
         "code",
         "subject",
         "sentence",
+        "life",
         "found",
         "by_run",
     )
     list_display_links = None
-    list_filter = (CurrencyFilter, FindingSeverityFilter, TargetFilter)
+    list_filter = (CurrencyFilter, FindingSeverityFilter, LifeFilter, TargetFilter)
     list_select_related = ("run",)
     list_per_page = 50
     ordering = (SEVERITY_RANK.desc(), Lower("target"), Lower("code"), Lower("subject"))
@@ -100,6 +158,41 @@ class FindingAdmin(HistoryAdmin):
     def severity_with_sign(self, finding: StoredFinding) -> SafeString:
         """Return the severity as a word with its sign."""
         return severity_badge(finding.severity, measured=finding.measured)
+
+    def get_changelist(self, request: HttpRequest, **kwargs: Any) -> type[ChangeList]:  # noqa: ARG002
+        """Use the list that knows what is muted."""
+        return FindingList
+
+    def get_urls(self) -> list[URLPattern]:
+        """Add the page that mutes a finding."""
+        view = self.admin_site.admin_view(self.mute_view)
+        return [
+            path("<int:key>/mute/", view, name="maintenance_storedfinding_mute"),
+            *super().get_urls(),
+        ]
+
+    @explains_refusals
+    def mute_view(self, request: HttpRequest, key: int) -> HttpResponse:
+        """Ask why and until when, then mute."""
+        return mute_view(request, self, key)
+
+    @admin.display(description=gettext_lazy("life"), ordering="since")
+    def life(self, finding: StoredFinding) -> SafeString:
+        """Return whether it is new, or since when it is there; that it is muted; the way to mute it."""
+        facts = finding.__dict__
+        mute, severity = facts["mute"], Severity(finding.severity)
+        is_muted = mute is not None and mute.silences(severity, facts["seen_at"])
+        context = {
+            "is_new": finding.since == finding.found_at,
+            "since": moment(finding.since) if finding.since else "",
+            "mute": mute if is_muted else None,
+            "until": moment(mute.until) if is_muted and mute.until else "",
+            "mute_url": reverse("admin:maintenance_storedfinding_mute", args=[finding.pk])
+            if facts["may_mute"] and not is_muted and severity is not Severity.OK
+            else "",
+            "finding": finding,
+        }
+        return render_to_string("admin/maintenance/storedfinding/cell_life.html", context)
 
     @admin.display(description=gettext_lazy("found"), ordering="found_at")
     def found(self, finding: StoredFinding) -> SafeString | str:

@@ -25,6 +25,8 @@ VIEW_RUN = "maintenance.view_run"
 VIEW_SCHEDULE = "maintenance.view_schedulerow"
 CHANGE_SCHEDULE = "maintenance.change_schedulerow"
 ACCEPT_TARGET = "maintenance.add_acceptedtarget"
+MUTE_FINDING = "maintenance.add_mutedfinding"
+SEND_TEST = "maintenance.add_notification"
 
 #: What was refused, and the permission as the admin's own lists name it.
 _REFUSALS = {
@@ -44,6 +46,8 @@ _REFUSALS = {
         _("Can add performance target"),
     ),
     CHANGE_SCHEDULE: (_("You may not pause or resume schedules."), _("Can change schedule")),
+    MUTE_FINDING: (_("You may not mute findings."), _("Can add muted finding")),
+    SEND_TEST: (_("You may not send test messages."), _("Can add message")),
     VIEW_SCHEDULE: (_("You may not look at schedules."), _("Can view schedule")),
 }
 

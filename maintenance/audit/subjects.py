@@ -13,7 +13,7 @@ from maintenance.core.reports import Report, ReportDocument
 from maintenance.models import Run, RunState
 
 #: The audit itself, and what looks after the product's own records, which the audit's live part does.
-LEFT_OUT = frozenset({"run_performance_audit", "prove_slots", "trim_reports"})
+LEFT_OUT = frozenset({"run_performance_audit", "prove_slots", "trim_reports", "send_digest"})
 
 #: A report is compared with the newest one that is at least so old: a month ago, give or take the
 #: days by which months differ and a run that came late.

@@ -48,11 +48,17 @@ def of_reports(
     return _by_severity((r for reports in answers.values() for r in reports), fail_on)
 
 
-def of_run(state: str, report: Report, fail_on: Severity) -> ExitCode:
-    """Return the code for a run: 2 unless it did its work, else by its worst finding."""
+def of_run(
+    state: str, report: Report, fail_on: Severity, counting: Severity | None = None
+) -> ExitCode:
+    """Return the code for a run: 2 unless it did its work, else by its worst finding.
+
+    ``counting`` is the worst of those that are not muted, where that is known.
+    """
     if state != RunState.SUCCEEDED or not was_measured(report):
         return ExitCode.NOT_MEASURED
-    return _by_severity([report], fail_on)
+    worst = report.severity if counting is None else counting
+    return ExitCode.FINDINGS if worst.rank >= fail_on.rank else ExitCode.HEALTHY
 
 
 def _by_severity(reports: Iterable[Report], fail_on: Severity) -> ExitCode:

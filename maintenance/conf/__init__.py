@@ -12,6 +12,7 @@ from maintenance.conf.deployments import DeploymentTarget
 from maintenance.conf.load_test import LoadTestTarget
 from maintenance.conf.logs import LogTarget
 from maintenance.conf.media import MediaReference, MediaTarget
+from maintenance.conf.notifications import MAIL, NotificationSettings
 from maintenance.conf.pings import PingTarget
 from maintenance.conf.redis import BrokerTarget, ReclaimRules, RedisTarget
 from maintenance.conf.references import resolve_secret
@@ -28,6 +29,7 @@ from maintenance.conf.whole import (
 )
 
 __all__ = [
+    "MAIL",
     "AccessTokens",
     "BrokerTarget",
     "CacheTarget",
@@ -41,6 +43,7 @@ __all__ = [
     "LogTarget",
     "MediaReference",
     "MediaTarget",
+    "NotificationSettings",
     "Pacing",
     "PingTarget",
     "ReclaimRules",

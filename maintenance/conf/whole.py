@@ -18,6 +18,7 @@ from maintenance.conf.deployments import DeploymentTarget
 from maintenance.conf.load_test import LoadTestTarget
 from maintenance.conf.logs import LogTarget
 from maintenance.conf.media import MediaTarget
+from maintenance.conf.notifications import NotificationSettings
 from maintenance.conf.pings import PingTarget
 from maintenance.conf.presets import KEY, merged
 from maintenance.conf.redis import BrokerTarget, RedisRole, RedisTarget
@@ -64,6 +65,7 @@ class Configuration(Section):
     deployments: Mapping[str, DeploymentTarget] = Field(default_factory=dict)
     load_test: Mapping[str, LoadTestTarget] = Field(default_factory=dict)
     pings: Mapping[str, PingTarget] = Field(default_factory=dict)
+    notifications: NotificationSettings = Field(default_factory=NotificationSettings)
     hook_modules: tuple[str, ...] = ()  # imported at start; they register warmers and checks
     thresholds: Thresholds = Field(default_factory=Thresholds)
     reports: ReportSettings = Field(default_factory=ReportSettings)

@@ -17,6 +17,7 @@ from django.db.models import Q
 from django.utils import timezone
 
 from maintenance.core.errors import Cancelled, LostLease
+from maintenance.core.finding_rows import stored_life
 from maintenance.core.ledger_clock import ledger_now
 from maintenance.core.redaction import redact
 from maintenance.core.registry import TaskSpec
@@ -198,7 +199,7 @@ def finish(run: Run, state: RunState, report: Report, reason: str = "") -> Repor
             report = replace(report, outcomes=tuple(stored_steps(run).values()))
         document = ReportDocument(run_facts(run), report)
         now = run.finished_at or ledger_now()
-        store_report(run, document, now)
+        document = store_report(run, document, now)
         if state == RunState.SUCCEEDED and report.follow_up is not None:
             _queue_follow_up(run, report.follow_up, now)
     return document
@@ -372,7 +373,7 @@ def _document(run: Run, stored: StoredReport) -> ReportDocument:
         "run": run_facts(run).to_json(),
         "report": stored.body,
     }
-    return ReportDocument.from_json(body)
+    return replace(ReportDocument.from_json(body), life=stored_life(run, stored))
 
 
 def runs_without_a_worker(now: datetime | None = None) -> list[Run]:

@@ -2,11 +2,15 @@
 
 import json
 from collections.abc import Iterable
+from dataclasses import replace
 from datetime import datetime
 from typing import Any
 
 from django.db import connection
 
+from maintenance.core.alarms import note_alarms
+from maintenance.core.finding_life import FixedFinding
+from maintenance.core.finding_rows import life_of, settled_findings
 from maintenance.core.findings import Finding
 from maintenance.core.reports import SCHEMA_VERSION, Report, ReportDocument
 from maintenance.models import SUBJECT_LENGTH, Run, StoredFinding, StoredReport
@@ -16,17 +20,18 @@ _STORE = """
 WITH forgotten AS (
     DELETE FROM maintenance_runstep WHERE run_id = %(run)s
 ), report AS (
-    INSERT INTO maintenance_storedreport (run_id, schema_version, body, state, files, created_at)
-    VALUES (%(run)s, %(schema_version)s, %(body)s, %(state)s, '[]', %(now)s)
+    INSERT INTO maintenance_storedreport (run_id, schema_version, body, state, files, fixed, created_at)
+    VALUES (%(run)s, %(schema_version)s, %(body)s, %(state)s, '[]', %(fixed)s, %(now)s)
 ), findings AS (
     INSERT INTO maintenance_storedfinding (
-        run_id, fingerprint, code, severity, target, subject, sentence, advice, evidence, measured, found_at
+        run_id, fingerprint, code, severity, target, subject, sentence, advice, evidence, measured, found_at,
+        since
     )
     SELECT %(run)s, fingerprint, code, severity, %(target)s, subject, sentence, advice, evidence, measured,
-        %(now)s
+        %(now)s, since
     FROM pg_catalog.jsonb_to_recordset(%(findings)s) AS finding (
         fingerprint text, code text, severity text, subject text, sentence text, advice text,
-        evidence jsonb, measured boolean
+        evidence jsonb, measured boolean, since timestamptz
     )
 )
 INSERT INTO maintenance_storedsample (run_id, target, metric, subject, value, measured_at)
@@ -38,12 +43,19 @@ FROM ROWS FROM (
 """
 
 
-def store_report(run: Run, document: ReportDocument, now: datetime) -> None:
+def store_report(run: Run, document: ReportDocument, now: datetime) -> ReportDocument:
     """Write the rows of one report: itself, its findings, its samples; delete the run's steps.
 
-    A report holds what came of the steps. One round trip, whatever the report holds.
+    A report holds what came of the steps. One round trip, whatever the report holds, one before it that
+    compares its findings with those of the run before, and one where alarms are configured. Returns the
+    document with the lives of its findings.
     """
     report = document.report
+    rows = [_finding_row(run, finding, now) for finding in report.findings]
+    settled = settled_findings(run, rows)
+    for row in rows:
+        row.since = settled.since[row.fingerprint]
+    fixed = [FixedFinding.of(sight) for sight in settled.fixed]
     with connection.cursor() as cursor:
         cursor.execute(
             _STORE,
@@ -54,12 +66,23 @@ def store_report(run: Run, document: ReportDocument, now: datetime) -> None:
                 "schema_version": SCHEMA_VERSION,
                 "body": json.dumps(report.to_json()),
                 "state": json.dumps(dict(report.state)),
-                "findings": json.dumps([_finding_fields(run, one) for one in report.findings]),
+                "fixed": json.dumps([each.to_json() for each in fixed]),
+                "findings": json.dumps(
+                    [
+                        {
+                            **_finding_fields(run, one),
+                            "since": settled.since[row.fingerprint].isoformat(),
+                        }
+                        for one, row in zip(report.findings, rows, strict=True)
+                    ]
+                ),
                 "metrics": [sample.metric for sample in report.samples],
                 "subjects": [sample.subject[:SUBJECT_LENGTH] for sample in report.samples],
                 "values": [sample.value for sample in report.samples],
             },
         )
+    note_alarms(run, rows, settled, now)
+    return replace(document, life=life_of(run, rows, fixed, now))
 
 
 def store_short_reports(ended: Iterable[tuple[Run, Report]], now: datetime) -> None:

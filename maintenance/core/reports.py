@@ -5,6 +5,7 @@ from dataclasses import dataclass, field
 from datetime import datetime
 from typing import Any
 
+from maintenance.core.finding_life import ReportLife
 from maintenance.core.findings import Finding, Severity, by_seriousness, worst_severity
 from maintenance.core.plans import Outcome
 from maintenance.core.plots import BarChart, Plot
@@ -199,10 +200,26 @@ class RunFacts:
 
 @dataclass(frozen=True, slots=True)
 class ReportDocument:
-    """A report with its run: what is stored, rendered and downloaded."""
+    """A report with its run: what is stored, rendered and downloaded.
+
+    ``life`` says since when its findings are there; ``None`` where nobody compared.
+    """
 
     run: RunFacts
     report: Report
+    life: ReportLife | None = None
+
+    @property
+    def severity(self) -> Severity:
+        """The worst severity among the findings that count: those that are muted do not."""
+        life = self.life
+        if life is None:
+            return self.report.severity
+        return worst_severity(
+            finding
+            for finding in self.report.findings
+            if not life.is_muted(finding.fingerprint(self.run.target), finding.severity)
+        )
 
     def to_json(self) -> dict[str, Any]:
         """Return the whole document as plain JSON values with its schema version."""
@@ -210,6 +227,7 @@ class ReportDocument:
             "schema_version": SCHEMA_VERSION,
             "run": self.run.to_json(),
             "report": self.report.to_json(),
+            **({"life": self.life.to_json()} if self.life else {}),
         }
 
     @classmethod
@@ -221,4 +239,5 @@ class ReportDocument:
                 f"This report has schema version {version!r}, this program reads {SCHEMA_VERSION}."
                 " Read it with the release that wrote it."
             )
-        return cls(RunFacts.from_json(body["run"]), Report.from_json(body["report"]))
+        life = ReportLife.from_json(body["life"]) if body.get("life") else None
+        return cls(RunFacts.from_json(body["run"]), Report.from_json(body["report"]), life)

@@ -13,7 +13,14 @@ from maintenance.conf import configuration
 from maintenance.core.job import Job
 from maintenance.core.plans import Action, Outcome, Verdict
 from maintenance.core.reports import Report
-from maintenance.models import TERMINAL_STATES, Run, StoredReport
+from maintenance.models import (
+    TERMINAL_STATES,
+    Alarm,
+    Notification,
+    NotificationState,
+    Run,
+    StoredReport,
+)
 from maintenance.reports.log_store import configured_store
 
 #: What ``reports.retention_days`` counts in. Not a literal, so that a soak can have shorter ones.
@@ -92,11 +99,14 @@ def trim_reports(job: Job[None, RetentionOptions]) -> Report:
     )
     title = "Retention of runs and reports"
     if total == 0:
+        if not job.options.dry_run:
+            _forget_messages(oldest)
         return Report(title, f"Nothing to delete: no run is older than {days} days.")
     if job.options.dry_run:
         outcome = Outcome(action, Verdict.PLANNED)
         return Report(title, f"{total} runs would be deleted.", outcomes=(outcome,))
 
+    _forget_messages(oldest)
     deleted = 0
     for ids in _batches(old_runs):
         job.progress.update(deleted, total, phase="deleting", unit="runs")
@@ -111,6 +121,13 @@ def trim_reports(job: Job[None, RetentionOptions]) -> Report:
         f"{deleted} runs older than {days} days were deleted with their reports.",
         outcomes=(outcome,),
     )
+
+
+def _forget_messages(oldest: datetime) -> None:
+    """Delete messages and alarms that are over: a few rows for each thing that went wrong."""
+    open_ones = (NotificationState.PENDING, NotificationState.SENDING)
+    Notification.objects.filter(created_at__lt=oldest).exclude(state__in=open_ones).delete()
+    Alarm.objects.filter(resolved_at__lt=oldest, notifications=None).delete()
 
 
 def _old_runs(oldest: datetime) -> QuerySet[Run]:

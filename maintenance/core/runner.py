@@ -28,6 +28,7 @@ from maintenance.core.conditions import (
     require_good_time,
     require_leave,
 )
+from maintenance.core.delivering import start_delivery
 from maintenance.core.dispatch import revive
 from maintenance.core.end_reports import failure_report, stop_report
 from maintenance.core.errors import Cancelled, LostLease, Postponed, Skipped
@@ -363,6 +364,7 @@ def _end(run: Run, state: RunState, report: Report, reason: str = "") -> dict[st
         ledger.record_failed_attempt(run, reason)
         return _fail(run, reason)
     record(run, document)
+    start_delivery()
     return {
         "state": document.run.state,
         "severity": document.report.severity.value,

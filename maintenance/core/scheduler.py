@@ -19,6 +19,7 @@ from django_celery_beat.schedulers import DatabaseScheduler
 from maintenance.core import ledger
 from maintenance.core.alive_file import touch_alive_file
 from maintenance.core.beat_entries import write_entries
+from maintenance.core.delivering import start_delivery
 from maintenance.core.dispatch import mend
 from maintenance.core.leadership import Leadership, NotLeading
 from maintenance.core.lease import steady_seconds
@@ -190,6 +191,7 @@ class LedgerScheduler(DatabaseScheduler):  # type: ignore[misc]  # the library h
         self._leadership.renew()
         counts = mend(judge_leases=judge_leases, may_send=self._may_send)
         self._reached_the_ledger = True
+        start_delivery()
         if counts["republished"] >= ledger.MESSAGES_PER_LOOK:
             self._mended_at = 0.0
         if any(counts.values()):

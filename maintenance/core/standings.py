@@ -42,7 +42,10 @@ CROSS JOIN LATERAL (
 
 @dataclass(frozen=True, slots=True)
 class Standing:
-    """The newest run of one task on one target that has looked; ``run_id`` is ``None`` where none has."""
+    """The newest run of one task on one target that has looked; ``run_id`` is ``None`` where none has.
+
+    ``is_failure_muted`` is whether it failed and nobody wants to hear of it.
+    """
 
     task: str
     target: str
@@ -51,6 +54,7 @@ class Standing:
     severity: str = ""
     finished_at: datetime | None = None
     summary: str = ""
+    is_failure_muted: bool = False
 
 
 def configured_pairs(configuration: Configuration) -> list[Pair]:

@@ -1,5 +1,12 @@
 """The tables of the app."""
 
+from maintenance.models.notifications import (
+    Alarm,
+    MutedFinding,
+    Notification,
+    NotificationKind,
+    NotificationState,
+)
 from maintenance.models.runs import (
     LONG_WAIT,
     SUBJECT_LENGTH,
@@ -31,9 +38,14 @@ __all__ = [
     "SUBJECT_LENGTH",
     "TERMINAL_STATES",
     "AcceptedTarget",
+    "Alarm",
     "Blackout",
     "Leader",
     "Misfire",
+    "MutedFinding",
+    "Notification",
+    "NotificationKind",
+    "NotificationState",
     "OverlapPolicy",
     "RateLimitState",
     "Run",

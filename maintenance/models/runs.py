@@ -251,6 +251,13 @@ class StoredReport(models.Model):
     body = models.JSONField(_("body"))
     state = models.JSONField(_("state for the next run"), default=dict)
     files = models.JSONField(_("files"), default=list)
+    fixed = models.JSONField(
+        _("fixed"),
+        default=list,
+        null=True,  # from a worker of the release before
+        blank=True,
+        help_text=_("Findings that the runs before had, and it has not."),
+    )
     created_at = models.DateTimeField(_("created at"))
 
     class Meta:
@@ -277,6 +284,12 @@ class StoredFinding(models.Model):
     evidence = models.JSONField(_("evidence"), default=dict)
     measured = models.BooleanField(_("measured"), default=True)
     found_at = models.DateTimeField(_("found at"), db_index=True)
+    since = models.DateTimeField(
+        _("since"),
+        null=True,
+        blank=True,
+        help_text=_("From when on every run that could has found it."),
+    )
 
     class Meta:
         verbose_name = _("finding")

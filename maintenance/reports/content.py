@@ -10,6 +10,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
+from maintenance.core.finding_life import FixedFinding, ReportLife
 from maintenance.core.findings import Finding, Severity, by_seriousness
 from maintenance.core.plans import Outcome, Verdict
 from maintenance.core.reports import Report, RunFacts, Table
@@ -97,6 +98,8 @@ class FindingContent:
     undo: tuple[str, ...]
     runbook: str
     runbook_is_link: bool
+    life: str = ""
+    is_muted: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -173,6 +176,7 @@ class Section:
     tables: tuple[TableContent, ...]
     plots: tuple[PlotContent, ...]
     bars: tuple[BarsContent, ...]
+    fixed: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)
@@ -219,7 +223,9 @@ def content_of(publication: Publication) -> Content:
         actions=_actions([o for report in publication.reports for o in report.outcomes]),
         changes=changes_of(publication.since, SIGNS) if publication.since else None,
         run=tuple(_run_facts(publication.run)) if publication.run else (),
-        sections=tuple(_section(report, target, seen) for report in publication.reports),
+        sections=tuple(
+            _section(report, target, seen, publication.life) for report in publication.reports
+        ),
         titled=publication.several,
     )
 
@@ -287,10 +293,10 @@ def _run_facts(run: RunFacts) -> Iterable[Fact]:
     yield Fact("run", one_line(run.run_id))
 
 
-def _section(report: Report, target: str, seen: Counter[str]) -> Section:
+def _section(report: Report, target: str, seen: Counter[str], life: ReportLife | None) -> Section:
     sorted_findings = by_seriousness(report.findings)
     findings = tuple(
-        _finding(finding, _anchor(finding.fingerprint(target), seen))
+        _finding(finding, finding.fingerprint(target), seen, life)
         for finding in sorted_findings[:ROW_LIMIT]
     )
     return Section(
@@ -308,6 +314,7 @@ def _section(report: Report, target: str, seen: Counter[str]) -> Section:
         tables=tuple(_table(table) for table in report.tables),
         plots=plot_contents(report.plots),
         bars=bars_contents(report.bars),
+        fixed=tuple(_fixed(each) for each in life.fixed) if life else (),
     )
 
 
@@ -335,12 +342,14 @@ def _anchor(fingerprint: str, seen: Counter[str]) -> str:
     return f"finding-{fingerprint}{again}"
 
 
-def _finding(finding: Finding, anchor: str) -> FindingContent:
+def _finding(
+    finding: Finding, fingerprint: str, seen: Counter[str], life: ReportLife | None
+) -> FindingContent:
     label = label_of(finding)
     return FindingContent(
         label=label,
         sign=SIGNS[label],
-        anchor=anchor,
+        anchor=_anchor(fingerprint, seen),
         code=one_line(finding.code),
         subject=one_line(finding.subject),
         sentence=visible(finding.sentence),
@@ -351,7 +360,30 @@ def _finding(finding: Finding, anchor: str) -> FindingContent:
         undo=tuple(visible(command) for command in finding.undo),
         runbook=one_line(finding.runbook),
         runbook_is_link=finding.runbook.startswith(("https://", "http://")),
+        life=life_in_words(life, fingerprint, finding.severity) if life else "",
+        is_muted=life is not None and life.is_muted(fingerprint, finding.severity),
     )
+
+
+def _fixed(fixed: FixedFinding) -> str:
+    subject = f"{one_line(fixed.subject)}: " if fixed.subject else ""
+    return f"{subject}{visible(fixed.sentence)}"
+
+
+def life_in_words(life: ReportLife, fingerprint: str, severity: Severity) -> str:
+    """Say whether a finding is new, or since when it is there, and that it is muted; empty if unknown."""
+    since = life.since.get(fingerprint)
+    words = ""
+    if since is not None:
+        words = "new" if since == life.at else f"persisting since {format_time(since)}"
+    mute = life.muted.get(fingerprint)
+    if mute is None:
+        return words
+    until = f"until {format_time(mute.until)}" if mute.until else "for good"
+    said = f"muted {until} by {one_line(mute.by)}: {one_line(mute.reason)}"
+    if not life.is_muted(fingerprint, severity):
+        said = f"was {said}, when it was {mute.severity}"
+    return "; ".join(filter(None, (words, said)))
 
 
 def _outcome(outcome: Outcome) -> OutcomeContent:

@@ -33,7 +33,7 @@ def _body(publication: Publication) -> dict[str, Any]:
     report = publication.reports[0]
     if publication.run is None:
         return {"schema_version": SCHEMA_VERSION, "report": report.to_json()}
-    return ReportDocument(publication.run, report).to_json()
+    return ReportDocument(publication.run, report, publication.life).to_json()
 
 
 def parse_json(text: str) -> ReportDocument:

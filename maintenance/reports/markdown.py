@@ -155,6 +155,9 @@ def _section(section: Section, level: str) -> Iterator[str]:
         for finding in section.findings:
             yield from _finding(finding, f"{level}#")
         yield from _note(section.findings_left_out)
+    if section.fixed:
+        yield f"{level} Fixed since the run before"
+        yield "\n".join(f"- {escape(sentence)}" for sentence in section.fixed)
     if section.outcomes:
         yield f"{level} Actions"
         yield _outcomes(section.outcomes)
@@ -206,6 +209,8 @@ def _note(sentence: str) -> Iterator[str]:
 def _finding(finding: FindingContent, level: str) -> Iterator[str]:
     yield f"{level} \\[{finding.sign}\\] {finding.label.upper()} {escape(finding.subject)}"
     yield escape(finding.sentence)
+    if finding.life:
+        yield f"Life: {escape(finding.life)}"
     if finding.evidence:
         parts = (f"{_cell(fact.label)} **{_cell(fact.value)}**" for fact in finding.evidence)
         yield "Evidence: " + "; ".join(parts)

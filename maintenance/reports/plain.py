@@ -10,6 +10,7 @@ from pathlib import PurePath
 from typing import Any
 from uuid import UUID
 
+from maintenance.core.finding_life import ReportLife
 from maintenance.core.redaction import redact
 from maintenance.core.reports import Report, ReportDocument, RunFacts, Table
 from maintenance.runbooks.links import linked
@@ -93,6 +94,7 @@ def plain_document(document: ReportDocument) -> ReportDocument:
     return ReportDocument(
         run=RunFacts.from_json(plain(document.run.to_json())),
         report=plain_report(document.report),
+        life=ReportLife.from_json(plain(document.life.to_json())) if document.life else None,
     )
 
 

@@ -5,6 +5,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from datetime import datetime, tzinfo
 
+from maintenance.core.finding_life import ReportLife
 from maintenance.core.findings import Finding, Severity
 from maintenance.core.reports import Report, ReportDocument, RunFacts
 from maintenance.reports.diff import ReportDiff, compare
@@ -22,6 +23,7 @@ class Publication:
     run: RunFacts | None = None
     several: bool = False  # reports keep a heading of their own, even where there is but one
     since: ReportDiff | None = None  # what changed since the previous report of the same work
+    life: ReportLife | None = None  # of the findings of the one report that a run made
 
     @property
     def severity(self) -> Severity:
@@ -37,7 +39,9 @@ def of_document(document: ReportDocument, previous: ReportDocument | None = None
     clean = plain_document(document)
     since = None if previous is None else compare(previous, document)
     report = clean.report
-    return Publication(report.title, report.summary, (report,), clean.run, since=since)
+    return Publication(
+        report.title, report.summary, (report,), clean.run, since=since, life=clean.life
+    )
 
 
 def of_report(report: Report) -> Publication:
@@ -108,4 +112,5 @@ def in_timezone(document: ReportDocument, timezone: tzinfo) -> ReportDocument:
         started_at=shifted(document.run.started_at),
         finished_at=shifted(document.run.finished_at),
     )
-    return replace(document, run=run)
+    life = document.life.in_timezone(timezone) if document.life else None
+    return replace(document, run=run, life=life)

@@ -91,6 +91,11 @@ def _section(section: Section, width: int) -> Iterator[str]:
         for finding in section.findings:
             yield from _finding(finding, width)
         yield from note(section.findings_left_out, width)
+    if section.fixed:
+        yield ""
+        yield from titled("Fixed since the run before", "-", width)
+        for sentence in section.fixed:
+            yield from hanging("[ok] ", sentence, width)
     if section.outcomes:
         yield ""
         yield from titled("Actions", "-", width)
@@ -108,6 +113,8 @@ def _finding(finding: FindingContent, width: int) -> Iterator[str]:
     yield ""
     yield from hanging(f"[{finding.sign}] {finding.label.upper()} ", finding.subject, width)
     yield from indented(wrap(finding.sentence, width - 4))
+    if finding.life:
+        yield from hanging("    life:     ", finding.life, width)
     if finding.evidence:
         evidence = "; ".join(f"{fact.label} {fact.value}" for fact in finding.evidence)
         yield from hanging("    evidence: ", evidence, width)

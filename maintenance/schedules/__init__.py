@@ -14,4 +14,14 @@ CHECKLISTS: dict[str, tuple[Schedule, ...]] = {
     "quarterly": QUARTERLY,
 }
 
-__all__ = ["CHECKLISTS", "Schedule"]
+#: How often a checklist looks, in days; the longest month and quarter.
+PERIOD_DAYS = {"daily": 1, "weekly": 7, "monthly": 31, "quarterly": 92}
+
+#: How often a task of the checklists looks, in days, by its short name: by the most frequent of them.
+LOOKS_EVERY_DAYS: dict[str, int] = {
+    schedule.task: PERIOD_DAYS[checklist]
+    for checklist in sorted(CHECKLISTS, key=lambda name: -PERIOD_DAYS[name])
+    for schedule in CHECKLISTS[checklist]
+}
+
+__all__ = ["CHECKLISTS", "LOOKS_EVERY_DAYS", "PERIOD_DAYS", "Schedule"]

@@ -21,4 +21,6 @@ DAILY: tuple[Schedule, ...] = (
     # Connections are as many as visitors: a look once a week, at night, would see none of them.
     Schedule("sample_database_load", "35 * * * *", "Capacity planning review"),
     Schedule("prove_slots", "30 7 * * *", "Proof of slots"),
+    # After all others of the night and before people come.
+    Schedule("send_digest", "45 7 * * *", options={"period": "daily"}),
 )

@@ -18,4 +18,5 @@ WEEKLY: tuple[Schedule, ...] = (
     # waits for a connection is one moment, of which four say more, and all of it takes a few reads.
     Schedule("review_server_configuration", "27 4 * * 1", "Infrastructure Tuning"),
     Schedule("check_disk_space", "20 4 * * 1", "Monitor disk space usage"),
+    Schedule("send_digest", "50 7 * * 1", options={"period": "weekly"}),
 )

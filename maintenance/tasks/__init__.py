@@ -3,6 +3,28 @@
 Celery's autodiscovery imports this package only, so the modules are imported here.
 """
 
-from maintenance.tasks import caching, capacity, host, media, postgres, queues, redis, reports, web
+from maintenance.tasks import (
+    caching,
+    capacity,
+    host,
+    media,
+    notifications,
+    postgres,
+    queues,
+    redis,
+    reports,
+    web,
+)
 
-__all__ = ["caching", "capacity", "host", "media", "postgres", "queues", "redis", "reports", "web"]
+__all__ = [
+    "caching",
+    "capacity",
+    "host",
+    "media",
+    "notifications",
+    "postgres",
+    "queues",
+    "redis",
+    "reports",
+    "web",
+]

@@ -8,6 +8,7 @@ from django.db import DatabaseError, connection
 from maintenance.commands.crew.watching import waiting_line
 from maintenance.conf import configuration
 from maintenance.core import ledger
+from maintenance.core.delivering import SENDER, start_delivery
 from maintenance.core.dispatch import mend
 from maintenance.core.errors import LostLease
 from maintenance.core.redaction import redact
@@ -21,6 +22,8 @@ from service.up.progress_view import View, view_for
 from service.up.supervisor import Supervisor
 
 WATCH_SECONDS = 0.25
+#: What the last runs have to tell leaves within seconds; a mail server that is away is not waited for.
+MESSAGES_SECONDS = 15.0
 
 
 class ChecklistRunner:
@@ -44,6 +47,7 @@ class ChecklistRunner:
         """
         for plan in plan_checklists(names, configuration()):
             self._run_one(plan)
+        self._let_messages_leave()
 
     def _run_one(self, plan: ChecklistPlan) -> None:
         for planned, earlier in plan.repeats:
@@ -62,6 +66,14 @@ class ChecklistRunner:
             self._cancel_waiting(first)
             raise
         self._tell_of_waiting(first)
+
+    def _let_messages_leave(self) -> None:
+        """Wait a little for the run that sends what the others had to tell."""
+        if not configuration().notifications.channels:
+            return
+        start_delivery()
+        sending = Run.objects.filter(task=SENDER, state__in=(RunState.QUEUED, RunState.RUNNING))
+        self._supervisor.wait_until(lambda: not sending.exists(), MESSAGES_SECONDS, WATCH_SECONDS)
 
     def _have_ended(self, first: int, view: View) -> bool:
         try:

@@ -204,6 +204,9 @@ class Session:
             self._output.show(line)
         self._output.say(outcome_sentence(runner.runs, started_at))
         self._output.say(f"the reports lie in {state.reports}")
+        mail = state.path / "mail"
+        if mail.is_dir():
+            self._output.say(f"what people would be told lies in {mail}")
         faults_are_missing = self._options.has_sample_site and self._compare(state, documents)
         has_failed = any(run.state == "failed" for run in runner.runs)
         return EXIT_RUN_FAILED if has_failed or faults_are_missing else EXIT_OK

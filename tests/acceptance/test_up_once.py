@@ -39,6 +39,7 @@ def test_every_line_of_the_checklist_has_its_verdict(daily: UpProcess) -> None:
         "check_queue_depths": "warning",
         "check_redis_memory": "warning",
         "review_error_rates": "critical",
+        "send_digest": "ok",
     }.items():
         assert any(line.startswith(f"{word:<10}{task}") for line in lines), task
 
@@ -48,8 +49,8 @@ def test_serious_findings_are_told_in_sentences(daily: UpProcess) -> None:
 
 
 def test_the_end_of_each_run_is_told_as_it_comes(daily: UpProcess) -> None:
-    assert "daily 1/15: " in daily.output
-    assert "daily 15/15: " in daily.output
+    assert "daily 1/16: " in daily.output
+    assert "daily 16/16: " in daily.output
     assert "trim_streams on site succeeded after" in daily.output
 
 
@@ -57,7 +58,7 @@ def test_every_report_lies_in_the_folder_that_is_named(daily: UpProcess) -> None
     reports = daily.state / "reports"
     assert f"the reports lie in {reports}" in daily.output
     written = list(reports.rglob("daily-*.json"))
-    assert len(written) == 15
+    assert len(written) == 16
     for path in written:
         assert json.loads(path.read_text())["run"]["trigger"] == "cli"
         assert path.with_suffix(".txt").exists()
@@ -66,8 +67,9 @@ def test_every_report_lies_in_the_folder_that_is_named(daily: UpProcess) -> None
 
 def test_each_run_left_one_line_in_the_run_log(daily: UpProcess) -> None:
     lines = (daily.state / "logs" / "runs.jsonl").read_text().splitlines()
-    assert len(lines) == 15
-    assert all(json.loads(line) for line in lines)
+    tasks = [json.loads(line)["task"] for line in lines]
+    # Sending what the others have to tell is a run of its own, now and then.
+    assert len([task for task in tasks if task != "maintenance.send_notifications"]) == 16
 
 
 def test_what_is_planted_stands_beside_what_was_named(daily: UpProcess) -> None:

@@ -77,7 +77,7 @@ def test_the_list_costs_the_same_few_queries_however_many_findings_there_are(
     for task, target in (("check_disk_space", "local"), ("vacuum_analyze", "default")):
         finished_run(task, target, findings=[warning(subject=str(n)) for n in range(40)])
 
-    with django_assert_max_num_queries(7):
+    with django_assert_max_num_queries(8):
         answer = operator.get(FINDINGS)
 
     assert answer.content.decode().count('class="field-severity_with_sign"') == 50

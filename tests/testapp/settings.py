@@ -106,3 +106,11 @@ MAINTENANCE = {
     "streams": {"home": {"redis": "main", "pattern": "*-home", "max_length": 10}},
     "tracing": "TESTAPP_SPANS" in os.environ,
 }
+# A test that wants mail runs a server for it, and says where.
+if os.environ.get("TESTAPP_MAIL_PORT"):
+    EMAIL_HOST, EMAIL_PORT = "127.0.0.1", int(os.environ["TESTAPP_MAIL_PORT"])
+    MAINTENANCE["notifications"] = {
+        "recipients": ["ops@example.org"],
+        "sender": "crew@example.org",
+        "base_url": "https://ops.example.org",
+    }

@@ -121,6 +121,14 @@ def reach_in_vain_for_long(job: Job[None, NoOptions]) -> Report:
     raise TargetUnavailable("cache.example:6379 is down")
 
 
+@maintenance_task(queue="medium", target=TargetKind.NONE, options=GateOptions)
+def look_at_gate(job: Job[None, GateOptions]) -> Report:
+    """Find a gate that is there, which is critical."""
+    found = Finding("gate-open", Severity.CRITICAL, "gate", "The gate is open.", advice="Close it.")
+    findings = (found,) if Path(job.options.gate).exists() else ()
+    return Report("Gate", "Looked.", findings=findings)
+
+
 @maintenance_task(queue="medium", target=TargetKind.NONE)
 def kill_its_process(job: Job[None, NoOptions]) -> Report:
     """End the process at work, as the out-of-memory killer does."""

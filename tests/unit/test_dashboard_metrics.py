@@ -4,16 +4,16 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from maintenance.admin.dashboard.key_metrics import (
+from maintenance.conf import parse_configuration
+from maintenance.core.registry import TargetKind, task_named
+from maintenance.key_metrics.metrics import (
     KEY_METRICS,
     Series,
     Stretch,
     reading,
     series_of,
 )
-from maintenance.admin.dashboard.sparkline import HEIGHT, MARGIN, WIDTH, sparkline
-from maintenance.conf import parse_configuration
-from maintenance.core.registry import TargetKind, task_named
+from maintenance.key_metrics.sparkline import HEIGHT, MARGIN, WIDTH, sparkline
 
 CONFIGURATION = parse_configuration(
     {

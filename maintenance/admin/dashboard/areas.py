@@ -7,12 +7,9 @@ from functools import cache
 from django.utils.functional import Promise
 from django.utils.translation import gettext_lazy as _
 
+from maintenance import schedules
 from maintenance.admin.wording import task_words
 from maintenance.core.registry import PREFIX
-from maintenance.schedules import CHECKLISTS
-
-#: How often a task of a checklist looks, in days; the longest month and quarter.
-PERIOD_DAYS = {"daily": 1, "weekly": 7, "monthly": 31, "quarterly": 92}
 
 
 @dataclass(frozen=True, slots=True, eq=False)  # there is one of each; a name is long to compare
@@ -80,15 +77,14 @@ AREAS: tuple[Area, ...] = (
     Area(_("Media"), ("optimize_images", "report_orphaned_media", "remove_orphaned_media")),
     Area(_("Schedules"), ("prove_slots",), is_plural=True),
     Area(_("Stored reports"), ("trim_reports",), is_plural=True),
+    Area(_("Messages"), ("send_notifications", "send_digest"), is_plural=True),
 )
 
 _AREA_OF_TASK: Mapping[str, Area] = {PREFIX + task: area for area in AREAS for task in area.tasks}
 
 #: Full names of the tasks of the checklists, with the days after which each looks again.
 LOOKS_EVERY_DAYS: Mapping[str, int] = {
-    PREFIX + schedule.task: PERIOD_DAYS[checklist]
-    for checklist in sorted(CHECKLISTS, key=lambda name: -PERIOD_DAYS[name])
-    for schedule in CHECKLISTS[checklist]
+    PREFIX + task: days for task, days in schedules.LOOKS_EVERY_DAYS.items()
 }
 
 

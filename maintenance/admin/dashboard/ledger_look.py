@@ -1,4 +1,4 @@
-"""What the dashboard asks the ledger, in five queries whose cost does not grow with the history."""
+"""What the dashboard asks the ledger, in four queries whose cost does not grow with the history."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -9,11 +9,10 @@ from django.db import connection
 from django.db.models import Count, F, Window
 from django.db.models.functions import RowNumber
 
-from maintenance.admin.dashboard.key_metrics import STRETCHES, Series, Stretch
 from maintenance.core.findings import Severity
 from maintenance.core.liveness import LeaderFacts, Look, scheduler_report
 from maintenance.core.reports import Report
-from maintenance.models import Leader, Run, RunState, StoredFinding, StoredSample
+from maintenance.models import Leader, Run, RunState, StoredFinding
 
 #: Runs at work and waiting that the page lists, each; the rest are counted.
 MOST_ACTIVE = 8
@@ -31,29 +30,11 @@ FROM (
            count(*) OVER (PARTITION BY severity, code) AS alike,
            count(*) OVER () AS total
     FROM {findings}
-    WHERE run_id = ANY (%s::uuid[]) AND severity = ANY (%s)
+    WHERE run_id = ANY (%s::uuid[]) AND severity = ANY (%s) AND id <> ALL (%s::bigint[])
 ) AS found
 WHERE place = 1
 ORDER BY severity = 'critical' DESC, found_at DESC, id
 LIMIT %s
-"""
-
-# A range of maintenance_sample_series for each line; of each stretch what can be drawn.
-_STRETCHES = """
-SELECT wanted.number, sample.stretch, min(sample.value), max(sample.value),
-       (array_agg(sample.value ORDER BY sample.measured_at DESC))[1]
-FROM unnest(%s::int[], %s::text[], %s::text[], %s::text[], %s::float8[])
-    AS wanted (number, target, metric, subject, seconds)
-CROSS JOIN LATERAL (
-    SELECT value, measured_at, least(floor(
-        (1 - extract(epoch FROM %s - measured_at)::float8 / wanted.seconds) * %s
-    ), %s - 1)::int AS stretch
-    FROM {samples}
-    WHERE target = wanted.target AND metric = wanted.metric AND subject = wanted.subject
-      AND measured_at >= %s - make_interval(secs => wanted.seconds)
-) AS sample
-GROUP BY wanted.number, sample.stretch
-ORDER BY wanted.number, sample.stretch
 """
 
 
@@ -75,14 +56,15 @@ class Active:
     waiting_count: int
 
 
-def decisions(runs: Sequence[Any]) -> tuple[list[Decision], int]:
+def decisions(runs: Sequence[Any], muted: Sequence[int] = ()) -> tuple[list[Decision], int]:
     """Return what these runs found that needs a person, worst first, and how many there are in all.
 
-    Findings of one kind are one, so that a fault of many targets hides no other.
+    Those whose ids are ``muted`` are left out. Findings of one kind are one, so that a fault of many targets hides no other.
     """
     text = _DECISIONS.format(findings=connection.ops.quote_name(StoredFinding._meta.db_table))
     named = [str(run) for run in runs]
-    listed = list(StoredFinding.objects.raw(text, [named, list(_WORTH_A_DECISION), MOST_DECISIONS]))
+    parameters = [named, list(_WORTH_A_DECISION), list(muted), MOST_DECISIONS]
+    listed = list(StoredFinding.objects.raw(text, parameters))
     total = listed[0].__dict__["total"] if listed else 0
     return [Decision(each, each.__dict__["alike"]) for each in listed], total
 
@@ -126,32 +108,6 @@ def ended_in_last_day(now: datetime, target: str) -> dict[str, int]:
         for state, count in counts.items()
         if state not in {RunState.QUEUED, RunState.RUNNING}
     }
-
-
-def stretches(lines: Sequence[Series], now: datetime) -> list[list[Stretch]]:
-    """Return the values of each line, in the order of ``lines``, from its beginning to now."""
-    found: list[list[Stretch]] = [[] for _ in lines]
-    if not lines:
-        return found
-    text = _STRETCHES.format(samples=connection.ops.quote_name(StoredSample._meta.db_table))
-    with connection.cursor() as cursor:
-        cursor.execute(
-            text,
-            [
-                list(range(len(lines))),
-                [line.target for line in lines],
-                [line.key_metric.metric for line in lines],
-                [line.subject for line in lines],
-                [line.span.total_seconds() for line in lines],
-                now,
-                STRETCHES,
-                STRETCHES,
-                now,
-            ],
-        )
-        for number, place, lowest, highest, last in cursor.fetchall():
-            found[number].append(Stretch(max(place, 0), lowest, highest, last))
-    return found
 
 
 def scheduler(now: datetime, enabled: int) -> Report:

@@ -18,7 +18,6 @@ from maintenance.admin.dashboard.ledger_look import (
     decisions,
     ended_in_last_day,
     scheduler,
-    stretches,
 )
 from maintenance.admin.dashboard.targets import (
     MOST_TILES,
@@ -41,11 +40,13 @@ from maintenance.admin.signs import sign
 from maintenance.admin.wording import relative, task_words
 from maintenance.conf import Configuration
 from maintenance.core.accepted_targets import configuration_in_force
+from maintenance.core.alarms import OWN_TASKS
 from maintenance.core.findings import Severity
-from maintenance.core.ledger_clock import ledger_now
+from maintenance.core.mutes import now_and_mutes, without_muted
 from maintenance.core.registry import TargetKind, TaskSpec, all_tasks
 from maintenance.core.reports import Report
 from maintenance.core.standings import Standing, standings
+from maintenance.key_metrics.series import stretches
 from maintenance.models import Run, RunState, SeverityChoice
 
 #: Newest runs of the list "What ran", one for each task and target.
@@ -69,12 +70,12 @@ def dashboard(request: HttpRequest) -> dict[str, Any]:
     if not holds(request.user, VIEW_RUN):
         return {"may_look": False}
     parsed = configuration_in_force()
-    now = ledger_now()
+    now, mutes = now_and_mutes()
     targets = targets_by_name(parsed)
     asked = request.GET.get("target", "")
     target = asked if asked in targets else ""
     pairs = list(_pairs(parsed, target))
-    found = standings((spec.name, name) for spec, name in pairs)
+    found, muted = without_muted(standings((spec.name, name) for spec, name in pairs), now, mutes)
     standing = list(standings_of(pairs, found))
     coming = outlook(now, target)
     busy = active(target)
@@ -98,7 +99,7 @@ def dashboard(request: HttpRequest) -> dict[str, Any]:
         **context,
         **_verdicts(standing, {spec.name: spec for spec, _name in pairs}, crew, now),
         **_tiles(targets, target, standing, parsed, now),
-        **_decisions(standing),
+        **_decisions(standing, muted),
         "ran": _ran(found.values(), now),
         "last_day": _last_day(ended_in_last_day(now, target)),
     }
@@ -106,6 +107,8 @@ def dashboard(request: HttpRequest) -> dict[str, Any]:
 
 def _pairs(parsed: Configuration, target: str) -> Iterable[tuple[TaskSpec, str]]:
     for spec in all_tasks():
+        if spec.name in OWN_TASKS and not parsed.notifications.channels:
+            continue  # nobody wants to be told, so that nothing is missing
         for name in spec.target_names(parsed):
             if not target or name == target:
                 yield spec, name
@@ -190,14 +193,14 @@ def _word(kind: str) -> str:
     return str(SeverityChoice(kind).label)
 
 
-def _decisions(standing: Iterable[Standing]) -> dict[str, Any]:
+def _decisions(standing: Iterable[Standing], muted: Sequence[int]) -> dict[str, Any]:
     worrying = [
         each.run_id
         for each in standing
         if each.run_id is not None
         and (each.state == RunState.FAILED or each.severity in {"warning", "critical"})
     ]
-    listed, total = decisions(worrying)
+    listed, total = decisions(worrying, muted)
     return {
         "decisions": [
             {
@@ -208,6 +211,7 @@ def _decisions(standing: Iterable[Standing]) -> dict[str, Any]:
             }
             for each in listed
         ],
+        "muted": len(muted),
         "decisions_hidden": total - sum(each.alike for each in listed),
     }
 

@@ -9,17 +9,17 @@ from typing import Any
 from django.utils.html import format_html
 from django.utils.safestring import SafeString
 
-from maintenance.admin.dashboard.key_metrics import (
+from maintenance.admin.dashboard.verdicts import KINDS, WORRYING, kind_of
+from maintenance.conf import Configuration
+from maintenance.core.registry import TargetKind
+from maintenance.core.standings import Standing
+from maintenance.key_metrics.metrics import (
     Reading,
     Series,
     Stretch,
     reading,
     series_of,
 )
-from maintenance.admin.dashboard.verdicts import KINDS, WORRYING, kind_of
-from maintenance.conf import Configuration
-from maintenance.core.registry import TargetKind
-from maintenance.core.standings import Standing
 
 #: Tiles of a page: so many are looked at; a filter shows each of the others.
 MOST_TILES = 24

@@ -36,7 +36,7 @@ def kind_of(standing: Standing, now: datetime) -> str:
     if standing.run_id is None:
         return "unavailable"
     if standing.state == "failed":
-        return "failed"
+        return "unavailable" if standing.is_failure_muted else "failed"
     if standing.severity in {Severity.CRITICAL, Severity.WARNING}:
         return standing.severity
     if _is_stale(standing, now):

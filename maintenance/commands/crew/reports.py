@@ -46,7 +46,7 @@ def show_report(command: MaintenanceCommand, options: dict[str, Any]) -> ExitCod
     document = document_of(run)
     here = in_timezone(document, timezone.get_current_timezone())
     command.publish(of_document(here, previous_document(run)), choice)
-    return of_run(document.run.state, document.report, fail_on)
+    return of_run(document.run.state, document.report, fail_on, document.severity)
 
 
 def show_newest_or_named(command: MaintenanceCommand, options: dict[str, Any]) -> ExitCode:

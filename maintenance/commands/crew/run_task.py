@@ -69,7 +69,7 @@ def _conclude(
     document = document_of(run)
     here = in_timezone(document, timezone.get_current_timezone())
     command.publish(of_document(here, previous_document(run)), choice)
-    return of_run(run.state, document.report, fail_on)
+    return of_run(run.state, document.report, fail_on, document.severity)
 
 
 def _chosen_target(spec: TaskSpec, given: str | None) -> str:

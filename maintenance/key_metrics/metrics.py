@@ -14,9 +14,9 @@ from django.utils.functional import Promise
 from django.utils.translation import gettext as _
 from django.utils.translation import gettext_lazy
 
-from maintenance.admin.dashboard.sparkline import Sparkline, sparkline
 from maintenance.conf import Configuration, Thresholds
 from maintenance.core.registry import TargetKind
+from maintenance.key_metrics.sparkline import Sparkline, sparkline
 from maintenance.reports.formatting import format_value
 
 #: A line has so many stretches; of each the worst value is drawn, so that no peak is lost.

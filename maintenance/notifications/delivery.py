@@ -1,0 +1,277 @@
+"""Sending what waits, message by message: the work of the task ``send_notifications``.
+
+What is promised: a message is written once, since its key is unique, and delivered at least once. A
+worker that dies between the answer of a mail server and the note of it sends that one message again, and
+nothing else does. Twice costs a glance, not at all may cost a night; and both copies have one Message-ID.
+"""
+
+from collections import Counter
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass, field
+from datetime import datetime, timedelta
+from uuid import uuid4
+
+from django.db import transaction
+from django.db.models import Max, Q, QuerySet
+from django.utils import timezone
+
+from maintenance.conf import NotificationSettings, configuration
+from maintenance.core.errors import Skipped
+from maintenance.core.findings import Finding, Severity
+from maintenance.core.job import Job
+from maintenance.core.ledger_clock import ledger_now
+from maintenance.core.mutes import mutes_of
+from maintenance.core.options import NoOptions
+from maintenance.core.redaction import redact
+from maintenance.core.reports import Report
+from maintenance.core.wording import counted
+from maintenance.models import Notification, NotificationKind, NotificationState
+from maintenance.notifications.pacing import HOUR, Waiting, allot, is_given_up, pause_after
+from maintenance.notifications.transports import Unsent, send
+from maintenance.notifications.wording import message_of
+
+#: A message takes seconds; whoever has not noted its end by then is dead.
+CLAIM = timedelta(minutes=5)
+#: Messages that one look takes up; the next one follows at once.
+MOST_AT_ONCE = 500
+
+_LIMITED = (NotificationKind.ALARM, NotificationKind.RESOLVED)
+
+
+@dataclass(slots=True)
+class _Tally:
+    sent: Counter[str] = field(default_factory=Counter)
+    reasons: dict[str, str] = field(default_factory=dict)
+    failed: Counter[str] = field(default_factory=Counter)
+    given_up: Counter[str] = field(default_factory=Counter)
+    held: int = 0
+    dropped: int = 0
+
+
+def send_notifications(job: Job[None, NoOptions]) -> Report:
+    """Send every message that is due. Raises ``Skipped`` where nobody is to be told of anything.
+
+    A channel that fails is left alone for the rest of the run, and what waits for it is tried again later.
+    """
+    settings = configuration().notifications
+    if not settings.channels:
+        raise Skipped("not configured: [notifications] names nobody who is to be told")
+    tally = _Tally()
+    _drop_unconfigured(settings, tally)
+    for channel in settings.channels:
+        _pace(channel, settings, tally)
+        for waiting in list(_due(channel)):
+            if channel in tally.reasons:
+                break
+            job.progress.check()  # a worker that lost this run sends nothing more
+            _send_one(waiting, settings, tally)
+    return _report(tally)
+
+
+def _due(channel: str) -> QuerySet[Notification]:
+    """Return what is due, in the order in which it was written, and what a dead sender left behind."""
+    now = ledger_now()
+    waits = Q(state=NotificationState.PENDING, due_at__lte=now)
+    left = Q(state=NotificationState.SENDING, claimed_until__lte=now)
+    due = Notification.objects.filter(waits | left, channel=channel)
+    return due.select_related("alarm").order_by("created_at", "kind", "title")[:MOST_AT_ONCE]
+
+
+def _drop_unconfigured(settings: NotificationSettings, tally: _Tally) -> None:
+    open_ones = Notification.objects.filter(
+        state__in=(NotificationState.PENDING, NotificationState.SENDING)
+    )
+    tally.dropped += open_ones.exclude(channel__in=settings.channels).update(
+        state=NotificationState.DROPPED, reason="Its channel is not configured any more."
+    )
+
+
+# --- Rate limits ---
+
+
+def _pace(channel: str, settings: NotificationSettings, tally: _Tally) -> None:
+    """Drop what is not wanted any more, and hold back or sum up what is too much for an hour."""
+    due = [each for each in _due(channel) if each.kind in _LIMITED]
+    due = [each for each in due if not _is_silenced(each, tally)]
+    if not due:
+        return
+    now = ledger_now()
+    told = Notification.objects.filter(channel=channel, sent_at__gt=now - HOUR)
+    last_summary = Notification.objects.filter(
+        channel=channel, kind=NotificationKind.SUMMARY
+    ).aggregate(last=Max("created_at"))["last"]
+    allotment = allot(
+        [_waiting(each) for each in due],
+        settings.alarms_per_hour,
+        told.filter(kind__in=_LIMITED).count(),
+        last_summary,
+        now,
+    )
+    by_id = {each.id: each for each in due}
+    if allotment.summed_up:
+        _sum_up(channel, [by_id[each.id] for each in allotment.summed_up], now)
+    if allotment.held:
+        held = [each.id for each in allotment.held]
+        tally.held += Notification.objects.filter(id__in=held).update(due_at=allotment.wait_until)
+
+
+def _waiting(each: Notification) -> Waiting:
+    severity = each.alarm.severity if each.alarm else "info"
+    # That something is over can wait longer than that something has begun.
+    rank = Severity(severity).rank if each.kind == NotificationKind.ALARM else 0
+    return Waiting(each.id, rank, each.created_at)
+
+
+def _is_silenced(each: Notification, tally: _Tally) -> bool:
+    """Drop the message of an alarm whose finding was muted before it was told."""
+    alarm = each.alarm
+    if alarm is None or each.kind != NotificationKind.ALARM:
+        return False
+    mute = mutes_of(alarm.task, [alarm.fingerprint], ledger_now()).get(alarm.fingerprint)
+    if mute is None or not mute.silences(Severity(alarm.severity), ledger_now()):
+        return False
+    each.state, each.reason = NotificationState.DROPPED, "It was muted before it was told."
+    each.save(update_fields=["state", "reason"])
+    tally.dropped += 1
+    return True
+
+
+@transaction.atomic
+def _sum_up(channel: str, messages: Sequence[Notification], now: datetime) -> None:
+    """Write one message in the place of many."""
+    lines = [
+        {
+            "kind": each.kind,
+            "severity": each.alarm.severity,
+            "sentence": each.alarm.sentence,
+            "run_id": str(each.alarm.run_id or ""),
+            "fingerprint": each.alarm.fingerprint,
+        }
+        for each in messages
+        if each.alarm is not None
+    ]
+    name = uuid4()
+    Notification.objects.create(
+        id=name,
+        kind=NotificationKind.SUMMARY,
+        key=f"summary:{name}",
+        channel=channel,
+        title=f"{counted(len(lines), 'more alarm')} in the last hour",
+        content={"lines": lines},
+        created_at=now,
+        due_at=now,
+    )
+    Notification.objects.filter(id__in=[each.id for each in messages]).update(
+        state=NotificationState.SUMMED_UP, reason=f"In the summary {name}."
+    )
+
+
+# --- One message ---
+
+
+def _send_one(waiting: Notification, settings: NotificationSettings, tally: _Tally) -> None:
+    if not _claim(waiting):
+        return
+    try:
+        message = message_of(waiting)
+        send(message, waiting.channel, settings, str(waiting.id))
+    except Unsent as error:
+        _note_failure(waiting, redact(str(error)), tally)
+        return
+    Notification.objects.filter(id=waiting.id).update(
+        state=NotificationState.SENT, sent_at=ledger_now(), reason="", claimed_until=None
+    )
+    tally.sent[waiting.channel] += 1
+
+
+def _claim(waiting: Notification) -> bool:
+    """Take a message for this attempt; return whether nobody else has it."""
+    now = ledger_now()
+    free = Q(state=NotificationState.PENDING) | Q(
+        state=NotificationState.SENDING, claimed_until__lte=now
+    )
+    waiting.attempts += 1
+    return bool(
+        Notification.objects.filter(free, id=waiting.id).update(
+            state=NotificationState.SENDING,
+            attempts=waiting.attempts,
+            claimed_until=now + CLAIM,
+        )
+    )
+
+
+def _note_failure(waiting: Notification, reason: str, tally: _Tally) -> None:
+    """Let a message wait for its next attempt; a test is not tried again, nor what is a day old."""
+    now = ledger_now()
+    over = waiting.kind == NotificationKind.TEST or is_given_up(waiting.created_at, now)
+    Notification.objects.filter(id=waiting.id).update(
+        state=NotificationState.FAILED if over else NotificationState.PENDING,
+        due_at=now + pause_after(waiting.attempts),
+        claimed_until=None,
+        reason=reason,
+    )
+    tally.reasons[waiting.channel] = reason
+    (tally.given_up if over else tally.failed)[waiting.channel] += 1
+
+
+# --- The report ---
+
+
+def _report(tally: _Tally) -> Report:
+    findings = [*_unsent(tally)]
+    sent = tally.sent.total()
+    parts = [f"{counted(sent, 'message')} {'was' if sent == 1 else 'were'} sent."]
+    if tally.held:
+        parts.append(f"{counted(tally.held, 'alarm')} held back until the hour has passed.")
+    if tally.dropped:
+        parts.append(f"{counted(tally.dropped, 'message')} not needed any more.")
+    parts += [finding.sentence for finding in findings]
+    return Report(
+        title="Messages",
+        summary=" ".join(parts),
+        findings=tuple(findings),
+        facts={f"sent_{channel}_messages": count for channel, count in sorted(tally.sent.items())},
+    )
+
+
+def _unsent(tally: _Tally) -> Iterable[Finding]:
+    for channel, reason in tally.reasons.items():
+        waiting = Notification.objects.filter(channel=channel, state=NotificationState.PENDING)
+        following = waiting.order_by("due_at").values_list("due_at", flat=True).first()
+        rest = (
+            f"{counted(waiting.count(), 'message waits', 'messages wait')}, until"
+            f" {timezone.localtime(following):%Y-%m-%d %H:%M %Z} at first."
+            if following
+            else "Nothing else waits for it."
+        )
+        given_up = tally.given_up[channel]
+        lost = f" {counted(given_up, 'message')} given up." if given_up else ""
+        yield Finding(
+            code="notification-unsent",
+            severity=Severity.WARNING,
+            subject=channel,
+            sentence=f"Nothing can be sent to {channel}: {reason} {rest}{lost}",
+            evidence={"waiting": waiting.count(), "given_up": given_up},
+            advice="Mend the channel, then send a test: python manage.py maintenance notify --test",
+        )
+
+
+def write_test(by: str) -> list[Notification]:
+    """Write a test message for each channel. Raises ``Skipped`` where none is configured."""
+    settings = configuration().notifications
+    if not settings.channels:
+        raise Skipped("not configured: [notifications] names nobody who is to be told")
+    now = ledger_now()
+    name = uuid4()
+    return Notification.objects.bulk_create(
+        Notification(
+            kind=NotificationKind.TEST,
+            key=f"test:{name}",
+            channel=channel,
+            title="Test: messages arrive",
+            content={"by": by},
+            created_at=now,
+            due_at=now,
+        )
+        for channel in settings.channels
+    )

@@ -1,0 +1,244 @@
+"""What a digest asks the ledger: the newest looks, what came and went, and what nobody looked at.
+
+About ten queries, whose cost grows with what is the case now and with the runs since the last digest.
+"""
+
+from collections.abc import Iterable, Iterator
+from datetime import datetime, timedelta, tzinfo
+
+from django.utils import timezone
+
+from maintenance.conf import Configuration
+from maintenance.core.accepted_targets import configuration_in_force
+from maintenance.core.alarms import OWN_TASKS
+from maintenance.core.finding_life import FixedFinding
+from maintenance.core.findings import Finding, Severity
+from maintenance.core.liveness_look import leader_report
+from maintenance.core.mutes import mutes_in_force, without_muted
+from maintenance.core.registry import PREFIX, TargetKind, task_named
+from maintenance.core.standings import Pair, Standing, configured_pairs, standings
+from maintenance.models import Run, RunState, StoredFinding, StoredReport
+from maintenance.notifications.digest import Course, Digest, Entry, Gap, Gone, grouped
+from maintenance.notifications.links import link_to_finding, link_to_run
+from maintenance.reports.columns import visible
+from maintenance.schedules import LOOKS_EVERY_DAYS
+
+#: Findings that are read for one digest.
+MOST_FINDINGS = 2000
+#: A task that has not looked for so many of its periods has missed at least one of them.
+PERIODS_UNTIL_STALE = 2
+#: Key metrics that a digest draws.
+MOST_COURSES = 8
+#: Answers that became unavailable and are named one by one.
+MOST_UNAVAILABLE = 5
+#: A run may be asked for long before it ends; reports since the last digest are of runs asked for since then.
+LONGEST_RUN = timedelta(days=2)
+
+
+def digest(period: str, since: datetime, until: datetime) -> tuple[Digest, dict[str, bytes]]:
+    """Return the digest and its pictures by name."""
+    configuration = configuration_in_force()
+    zone = timezone.get_current_timezone()
+    pairs = [pair for pair in configured_pairs(configuration) if _is_looked_after(pair)]
+    found, muted = without_muted(standings(pairs), until, mutes_in_force(until))
+    least = Severity(configuration.notifications.digest_severity)
+    rows = list(_rows(found.values(), muted))
+    failed = [row for row in rows if row.run.state == RunState.FAILED]
+    entries = [
+        _entry(row, since, zone)
+        for row in rows
+        if row.run.state != RunState.FAILED
+        and row.measured
+        and Severity(row.severity).rank >= least.rank
+    ]
+    missing = [pair for pair in pairs if pair not in found]
+    overdue, not_yet = _never_looked(missing, until)
+    gaps = [
+        *_scheduler(),
+        *(_failure(row) for row in failed if row.code in _ENDS),
+        *_stale(found.values(), until),
+        *overdue,
+        *_unavailable(rows, since),
+    ]
+    courses, pictures = _courses(configuration, until)
+    looked = [
+        each
+        for each in found.values()
+        if each.state == RunState.SUCCEEDED and each.task not in OWN_TASKS
+    ]
+    newest = max((each.finished_at for each in looked if each.finished_at), default=None)
+    written = Digest(
+        period=period,
+        since=since.astimezone(zone),
+        until=until.astimezone(zone),
+        entries=grouped(entries),
+        gone=list(_gone(since, rows)),
+        gaps=gaps,
+        looks=len(looked),
+        targets=len({each.target for each in looked if each.target}),
+        last_look=newest.astimezone(zone) if newest else None,
+        muted=len(muted),
+        not_yet=not_yet,
+        courses=courses,
+    )
+    return written, pictures
+
+
+#: How a run ends that did not look.
+_ENDS = frozenset({"run-failed", "dead-lettered"})
+
+
+def _is_looked_after(pair: Pair) -> bool:
+    """Leave out kinds of which nothing is configured, and what tells people itself."""
+    task, target = pair
+    spec = task_named(task)
+    return bool(target) or spec.target_kind is TargetKind.NONE
+
+
+def _rows(found: Iterable[Standing], muted: Iterable[int]) -> Iterable[StoredFinding]:
+    runs = [each.run_id for each in found if each.run_id is not None]
+    rows = StoredFinding.objects.filter(run__in=runs).exclude(severity=Severity.OK.value)
+    return rows.exclude(id__in=list(muted)).select_related("run")[:MOST_FINDINGS]
+
+
+def _entry(row: StoredFinding, since: datetime, zone: tzinfo) -> Entry:
+    first = row.since or row.found_at
+    return Entry(
+        severity=Severity(row.severity),
+        target=row.target,
+        code=row.code,
+        subject=visible(row.subject),
+        sentence=visible(row.sentence),
+        advice=visible(row.advice),
+        since=first.astimezone(zone),
+        is_new=first > since,
+        link=link_to_finding(row.run_id, row.fingerprint),
+    )
+
+
+def _gone(since: datetime, rows: Iterable[StoredFinding]) -> Iterator[Gone]:
+    """Yield what runs since then found to be fixed, unless it is back."""
+    present = {(row.run.task, row.fingerprint) for row in rows}
+    reports = StoredReport.objects.filter(
+        run__queued_at__gt=since - LONGEST_RUN, created_at__gt=since, fixed__isnull=False
+    ).exclude(fixed=[])
+    told: set[tuple[str, str]] = set()
+    for report in reports.select_related("run").only("fixed", "run__task", "run__target"):
+        for body in report.fixed or []:
+            fixed = FixedFinding.from_json(body)
+            like = Finding(fixed.code, fixed.severity, fixed.subject, fixed.sentence)
+            key = (report.run.task, like.fingerprint(report.run.target))
+            if key not in present and key not in told:
+                told.add(key)
+                yield Gone(fixed.severity, report.run.target, visible(fixed.sentence))
+
+
+# --- What nobody can say is well ---
+
+
+def _scheduler() -> Iterator[Gap]:
+    report = leader_report()
+    if report.severity.rank >= Severity.WARNING.rank:
+        yield Gap(report.summary)
+
+
+def _failure(row: StoredFinding) -> Gap:
+    return Gap(
+        f"{_named(row.run.task, row.run.target)} failed: {visible(row.sentence)}",
+        link_to_run(row.run_id),
+    )
+
+
+def _stale(found: Iterable[Standing], now: datetime) -> Iterator[Gap]:
+    for each in found:
+        days = LOOKS_EVERY_DAYS.get(each.task.removeprefix(PREFIX))
+        if days is None or each.finished_at is None or each.state == RunState.FAILED:
+            continue
+        if each.task in OWN_TASKS:
+            continue
+        if now - each.finished_at > timedelta(days=days * PERIODS_UNTIL_STALE):
+            yield Gap(
+                f"{_named(each.task, each.target)} looked last at"
+                f" {timezone.localtime(each.finished_at):%Y-%m-%d %H:%M %Z}, which is too long ago.",
+                link_to_run(each.run_id),
+            )
+
+
+def _never_looked(pairs: Iterable[Pair], now: datetime) -> tuple[list[Gap], list[str]]:
+    """Return checks that never had the turn that was theirs, and those whose first is still to come."""
+    first = Run.objects.order_by("queued_at").values_list("queued_at", flat=True).first() or now
+    gaps, not_yet = [], []
+    for task, target in pairs:
+        days = LOOKS_EVERY_DAYS.get(task.removeprefix(PREFIX))
+        if days is None or task in OWN_TASKS:
+            continue
+        if now - first > timedelta(days=days * PERIODS_UNTIL_STALE):
+            gaps.append(Gap(f"{_named(task, target)} has never looked."))
+        else:
+            not_yet.append(_named(task, target))
+    return gaps, not_yet
+
+
+def _unavailable(rows: Iterable[StoredFinding], since: datetime) -> Iterator[Gap]:
+    """Yield answers that became unavailable; of those that were before, only how many there are."""
+    unmeasured = [row for row in rows if not row.measured]
+    new = [row for row in unmeasured if (row.since or row.found_at) > since]
+    for row in new[:MOST_UNAVAILABLE]:
+        yield Gap(
+            f"{_named(row.run.task, row.target)}: {visible(row.sentence)}",
+            link_to_finding(row.run_id, row.fingerprint),
+        )
+    rest = len(unmeasured) - min(len(new), MOST_UNAVAILABLE)
+    if rest:
+        yield Gap(f"{rest} more answers are unavailable; their reports say what they need.")
+
+
+def _named(task: str, target: str) -> str:
+    return f"{task.removeprefix(PREFIX)}{f' on {target}' if target else ''}"
+
+
+# --- Key metrics ---
+
+
+def _courses(configuration: Configuration, now: datetime) -> tuple[list[Course], dict[str, bytes]]:
+    """Return the key metrics that miss their target or move, and their pictures."""
+    from maintenance.key_metrics.metrics import reading, series_of  # noqa: PLC0415
+    from maintenance.key_metrics.pictures import bars_of, png_of  # noqa: PLC0415
+    from maintenance.key_metrics.series import stretches  # noqa: PLC0415
+
+    series = [
+        each
+        for kind in TargetKind
+        for name in kind.targets(configuration)
+        for each in series_of(name, kind, configuration)
+    ]
+    read = [
+        (each, reading(each, values))
+        for each, values in zip(series, stretches(series, now), strict=True)
+        if values
+    ]
+    telling = [
+        (each, said)
+        for each, said in read
+        if said.kind != "ok" or said.trend_kind in {"rising", "falling"}
+    ]
+    telling.sort(key=lambda pair: pair[1].kind == "ok")
+    courses: list[Course] = []
+    pictures: dict[str, bytes] = {}
+    for number, (each, said) in enumerate(telling[:MOST_COURSES], start=1):
+        name = f"course-{number}@maintenance"
+        pictures[name] = png_of(said.picture)
+        courses.append(
+            Course(
+                target=each.target,
+                label=said.label,
+                value=said.value,
+                limit=said.limit,
+                trend=said.trend,
+                in_words=said.in_words,
+                bars=bars_of(said.picture),
+                picture=name,
+                is_met=said.kind == "ok",
+            )
+        )
+    return courses, pictures

@@ -1,0 +1,116 @@
+"""How a message leaves: Django's mail, or Apprise. What goes wrong is said without a secret."""
+
+import logging
+from collections.abc import Iterator
+from contextlib import contextmanager
+from email.mime.image import MIMEImage
+from typing import Any
+
+from maintenance.conf import MAIL, NotificationSettings
+from maintenance.core.errors import ConfigurationError, MaintenanceError
+from maintenance.core.redaction import redact
+from maintenance.notifications.message import Message
+
+#: Django waits for a mail server without end unless EMAIL_TIMEOUT is set.
+MAIL_TIMEOUT_SECONDS = 20
+#: Chats and phones cut what is longer; what matters stands on top, and the mail or the page has all.
+MOST_APPRISE_CHARACTERS = 3000
+
+
+class Unsent(MaintenanceError):
+    """A message did not leave; the reason holds no secret."""
+
+
+def send(message: Message, channel: str, settings: NotificationSettings, message_id: str) -> None:
+    """Send a message on one channel.
+
+    ``message_id`` is the same at each attempt: whoever gets a mail twice can see that it is one. Raises
+    :class:`Unsent` with a reason that holds no password and no URL.
+    """
+    if channel == MAIL:
+        _mail(message, settings, message_id)
+    else:
+        _apprise(message, channel, settings)
+
+
+def _mail(message: Message, settings: NotificationSettings, message_id: str) -> None:
+    from django.core.mail import EmailMultiAlternatives, get_connection  # noqa: PLC0415
+
+    connection: Any = get_connection()
+    if getattr(connection, "timeout", MAIL_TIMEOUT_SECONDS) is None:
+        connection.timeout = MAIL_TIMEOUT_SECONDS
+    domain = (settings.sender or settings.recipients[0]).rpartition("@")[2]
+    mail = EmailMultiAlternatives(
+        subject=" ".join(message.subject.split()),
+        body=message.text,
+        from_email=settings.sender or None,
+        to=list(settings.recipients),
+        # Not answered by robots on holiday (RFC 3834).
+        headers={
+            "Message-ID": f"<{message_id}@{domain}>",
+            "Auto-Submitted": "auto-generated",
+        },
+        connection=connection,
+    )
+    if message.html:
+        mail.attach_alternative(message.html, "text/html")
+        for name, picture in message.pictures.items():
+            mail.attach(_picture(name, picture))
+    try:
+        mail.send()
+    except Exception as error:  # noqa: BLE001 - whatever a mail backend raises is a reason
+        raise Unsent(redact(_words(error))) from None
+
+
+def _picture(name: str, content: bytes) -> MIMEImage:
+    image = MIMEImage(content, "png")
+    image.add_header("Content-ID", f"<{name}>")
+    image.add_header("Content-Disposition", "inline", filename=f"{name}.png")
+    return image
+
+
+def _words(error: Exception) -> str:
+    said = getattr(error, "smtp_error", None)
+    if isinstance(said, bytes):
+        code = getattr(error, "smtp_code", "")
+        return f"The mail server said {code} {said.decode(errors='replace')}".strip()
+    words = " ".join(str(error).split()) or type(error).__name__
+    return f"The mail server cannot be used: {words}"
+
+
+def _apprise(message: Message, channel: str, settings: NotificationSettings) -> None:
+    try:
+        import apprise  # noqa: PLC0415 - optional, and of some size
+    except ImportError:
+        raise Unsent(
+            'Apprise is not installed: pip install "celery-maintenance[apprise]".'
+        ) from None
+    try:
+        url = settings.apprise_url(channel)
+    except ConfigurationError as error:
+        raise Unsent(str(error)) from None
+    with _silent_apprise():
+        sender = apprise.Apprise()
+        if not sender.add(url):
+            raise Unsent("The URL behind it is none that Apprise knows.")
+        is_sent = sender.notify(
+            title=" ".join(message.subject.split()),
+            body=message.text[:MOST_APPRISE_CHARACTERS],
+            body_format=apprise.NotifyFormat.TEXT,
+        )
+    if not is_sent:
+        raise Unsent("Apprise could not deliver it; its service did not take the message.")
+
+
+@contextmanager
+def _silent_apprise() -> Iterator[None]:
+    """Let Apprise log nothing meanwhile: its lines name URLs, which are secrets."""
+    logger = logging.getLogger("apprise")
+    level, propagate = logger.level, logger.propagate
+    logger.setLevel(logging.CRITICAL + 1)
+    logger.propagate = False
+    try:
+        yield
+    finally:
+        logger.setLevel(level)
+        logger.propagate = propagate
