@@ -3,7 +3,6 @@
 from collections.abc import Callable
 from datetime import timedelta
 
-import pytest
 from playwright.sync_api import Page, expect
 
 from maintenance.conf import configuration
@@ -14,7 +13,6 @@ from tests.browser.conftest import OpenPage
 from tests.ledger_rows import finished_run, queued_run, running_run, warning
 
 DISK = "maintenance: weekly check_disk_space on local"
-PHONE = 390
 
 
 def some_history() -> Run:
@@ -126,36 +124,3 @@ def test_several_schedules_are_run_after_a_look_at_them(
 
     expect(page.get_by_text("2 runs are started.")).to_be_visible()
     assert {run.short_task for run in Run.objects.all()} == {"check_disk_space", "trim_streams"}
-
-
-@pytest.mark.parametrize("scheme", ["light", "dark"])
-@pytest.mark.parametrize("width", [1280, PHONE])
-def test_no_page_is_wider_than_the_screen(
-    open_page: OpenPage, keep_picture: Callable[[Page, str], None], width: int, scheme: str
-) -> None:
-    run = some_history()
-    sync_schedules(configuration())
-    running = Run.objects.get(state=RunState.RUNNING)
-    page = open_page(width=width, scheme=scheme)
-    pages = {
-        "index": "/admin/",
-        "app": "/admin/maintenance/",
-        "runs": "/admin/maintenance/run/",
-        "run": f"/admin/maintenance/run/{run.id}/change/",
-        "running": f"/admin/maintenance/run/{running.id}/change/",
-        "findings": "/admin/maintenance/storedfinding/",
-        "schedules": "/admin/maintenance/schedulerow/",
-        "choose": "/admin/maintenance/run/run-now/",
-        "form": "/admin/maintenance/run/run-now/?task=vacuum_analyze",
-    }
-    too_wide = {}
-    for name, url in pages.items():
-        answer = page.goto(url)
-        assert answer is not None
-        assert answer.ok, name
-        keep_picture(page, f"{name}-{scheme}-{width}")
-        content_width = page.evaluate("document.documentElement.scrollWidth")
-        if content_width > width:
-            too_wide[name] = content_width
-
-    assert too_wide == {}
