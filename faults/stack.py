@@ -102,7 +102,9 @@ class Stack:
         self.proxies = Proxies()
         self.nodes: dict[str, Node] = {}
         #: Those that run unless a fault takes them away. Two stock beats send everything twice.
-        self.names = (BEATS[0], *WORKERS) if variant.is_stock else (*BEATS, *WORKERS)
+        self.names: tuple[str, ...] = (
+            (BEATS[0], *WORKERS) if variant.is_stock else (*BEATS, *WORKERS)
+        )
         self._zygote: subprocess.Popen[str] | None = None
 
     def __enter__(self) -> Self:

@@ -28,12 +28,11 @@ def texts(catalog: Catalog) -> set[tuple[str | None, str]]:
     return {(message.context, str(message.id)) for message in catalog if message.id}
 
 
-def test_every_marked_text_is_translated_and_no_other_one(wanted: Catalog, language: str) -> None:
+def test_every_marked_text_is_translated(wanted: Catalog, language: str) -> None:
     there = stored(language)
 
-    # Missing or left over: make messages, and translate what it names.
+    # What is missing: make messages, and translate what it names. One left over does no harm until then.
     assert texts(wanted) - texts(there) == set()
-    assert texts(there) - texts(wanted) == set()
     assert untranslated(there) == []
 
 

@@ -7,8 +7,8 @@ from datetime import datetime, timedelta
 from typing import Any
 
 from django.utils.text import Truncator
+from django.utils.translation import get_language, ngettext
 from django.utils.translation import gettext as _
-from django.utils.translation import ngettext
 
 from maintenance.admin.dashboard.areas import LOOKS_EVERY_DAYS, Area, area_of
 from maintenance.admin.wording import relative, task_words
@@ -272,5 +272,6 @@ def _listed(names: Iterable[str]) -> str:
 
 
 def _lower_first(name: str) -> str:
-    """Write a name in the middle of a sentence; a name that is one everywhere (Redis) stays."""
-    return name if name.startswith("Redis") else name[:1].lower() + name[1:]
+    """Write a name in the middle of a sentence; one that is a name everywhere (Redis), or a noun in German, stays."""
+    is_kept = name.startswith("Redis") or (get_language() or "").startswith("de")
+    return name if is_kept else name[:1].lower() + name[1:]
