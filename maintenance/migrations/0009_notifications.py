@@ -46,7 +46,7 @@ def _keep_roles(apps: Apps, schema_editor: BaseDatabaseSchemaEditor) -> None:
 class Migration(migrations.Migration):
 
     dependencies = [
-        ('maintenance', '0007_roles'),
+        ('maintenance', '0008_progress_since'),
     ]
 
     operations = [
