@@ -56,6 +56,8 @@ result_backend_transport_options = {
 # Wait for a broker that starts later than we do, and for one that restarts, as long as it takes.
 broker_connection_retry_on_startup = True
 broker_connection_max_retries = None
+# A connection that is lost while work goes on does not end the worker.
+worker_consumer = "maintenance.core.patient_consumer:PatientConsumer"
 # A broker that blinks must not kill long work: with a result backend on the same server,
 # cancelling loses the task.
 worker_cancel_long_running_tasks_on_connection_loss = False

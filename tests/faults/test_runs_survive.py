@@ -119,6 +119,23 @@ def test_a_broker_restart_in_mid_run_costs_nothing(
     assert run.attempt == 1
 
 
+def test_a_worker_outlives_a_broker_that_is_killed_while_it_works(
+    celery_setup: pytest_celery.CeleryTestSetup, tmp_path: Path
+) -> None:
+    for number in range(3):
+        gate = tmp_path / f"gate-{number}"
+        run = start_at_gate(gate)
+
+        celery_setup.broker.container._container.kill()
+        celery_setup.broker.container._container.start()
+        gate.touch()
+
+        assert finished(run, 60).state == RunState.SUCCEEDED
+    after = start_run(task_named("note_medium"), "", {"number": 6}, BY_HAND)
+    assert finished(after, 60).state == RunState.SUCCEEDED
+    assert celery_setup.worker.container.status == "running"
+
+
 def test_a_run_asked_for_while_the_broker_is_down_is_sent_when_it_is_back(
     celery_setup: pytest_celery.CeleryTestSetup,
 ) -> None:
