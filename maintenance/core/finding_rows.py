@@ -10,6 +10,7 @@ from datetime import datetime
 from typing import Any
 
 from django.db import connection
+from django.utils import timezone
 
 from maintenance.core.finding_life import (
     LOOKS_BACK,
@@ -21,7 +22,6 @@ from maintenance.core.finding_life import (
     settle,
 )
 from maintenance.core.findings import Severity
-from maintenance.core.ledger_clock import ledger_now
 from maintenance.core.mutes import mutes_of
 from maintenance.core.standings import RUNS_THAT_LOOKED
 from maintenance.models import Run, RunState, StoredFinding, StoredReport
@@ -118,4 +118,4 @@ def life_of(
 def stored_life(run: Run, stored: StoredReport) -> ReportLife:
     """Return the lives of the findings of a stored report, with what is muted now. Two queries."""
     fixed = [FixedFinding.from_json(body) for body in stored.fixed or []]
-    return life_of(run, StoredFinding.objects.filter(run=run), fixed, ledger_now())
+    return life_of(run, StoredFinding.objects.filter(run=run), fixed, timezone.now())
