@@ -57,7 +57,7 @@ result_backend_transport_options = {
 broker_connection_retry_on_startup = True
 broker_connection_max_retries = None
 # A connection that is lost while work goes on does not end the worker.
-worker_consumer = "maintenance.core.patient_consumer:PatientConsumer"
+worker_consumer = "maintenance.core.runs.patient_consumer:PatientConsumer"
 # A broker that blinks must not kill long work: with a result backend on the same server,
 # cancelling loses the task.
 worker_cancel_long_running_tasks_on_connection_loss = False
@@ -123,7 +123,7 @@ worker_send_task_events = True
 worker_hijack_root_logger = False
 
 # --- Beat --------------------------------------------------------------------------------------
-beat_scheduler = "maintenance.core.scheduler:LedgerScheduler"
+beat_scheduler = "maintenance.core.scheduling.scheduler:LedgerScheduler"
 # "inspect ping" reaches beat: a liveness probe.
 beat_enable_remote_control = True
 

@@ -91,7 +91,7 @@ def main(runs: int, pages: int) -> dict[str, Any]:
     from django.core.management import call_command
 
     from maintenance.conf import configuration
-    from maintenance.core.schedule_sync import sync_schedules
+    from maintenance.core.scheduling.schedule_sync import sync_schedules
 
     call_command("migrate", verbosity=0)
     sync_schedules(configuration())
@@ -103,7 +103,7 @@ def _fill(runs: int) -> int:
     from django.db import connection
 
     from maintenance.conf import configuration
-    from maintenance.core.standings import configured_pairs
+    from maintenance.core.attention.standings import configured_pairs
 
     pairs = configured_pairs(configuration())
     hourly = [pair for pair in pairs if pair[0] == "maintenance.check_queue_depths"]

@@ -65,11 +65,11 @@ def main(runs: int, past_runs: int, old_runs: int, pages: int) -> dict[str, Any]
 
 def _one_run(number: int) -> tuple[float, float, float]:
     """Do what the ledger does for a run; return the milliseconds of claim, heartbeat and finish."""
-    from maintenance.core import claims, ledger
     from maintenance.core.findings import Finding, Severity
-    from maintenance.core.ledger import Origin
-    from maintenance.core.registry import task_named
     from maintenance.core.reports import Report, Sample
+    from maintenance.core.runs import claims, ledger
+    from maintenance.core.runs.ledger import Origin
+    from maintenance.core.runs.registry import task_named
     from maintenance.models import RunState, Trigger
 
     spec = task_named("report_table_bloat")
@@ -103,7 +103,7 @@ def _overhead(runs: int) -> dict[str, float]:
 def _fill(past_runs: int, old_runs: int) -> None:
     from django.db import connection
 
-    from maintenance.core.registry import TargetKind, all_tasks
+    from maintenance.core.runs.registry import TargetKind, all_tasks
 
     tasks = [spec.name for spec in all_tasks() if spec.target_kind is TargetKind.DATABASE]
     shared: dict[str, Any] = {"tasks": tasks, "task_count": len(tasks)}
@@ -139,7 +139,7 @@ def _retention(old_runs: int) -> dict[str, Any]:
     from django.db import connection
 
     from maintenance.core.job import Job
-    from maintenance.core.retention import RetentionOptions, trim_reports
+    from maintenance.core.runs.retention import RetentionOptions, trim_reports
     from maintenance.models import Run
 
     before = Run.objects.count()

@@ -19,8 +19,8 @@ def main(targets: int) -> dict[str, float]:
     from django.db import connection
     from django_celery_beat.models import PeriodicTask
 
-    from maintenance.core.liveness_look import look
-    from maintenance.core.scheduler import LedgerScheduler
+    from maintenance.core.evidence.liveness_look import look
+    from maintenance.core.scheduling.scheduler import LedgerScheduler
     from service.celery import app
 
     call_command("migrate", verbosity=0)

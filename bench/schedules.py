@@ -219,7 +219,7 @@ def _measure(postgres_url: str, valkey_url: str) -> dict[str, Any]:
 
     from django_celery_beat.schedulers import DatabaseScheduler  # noqa: PLC0415
 
-    from maintenance.core.scheduler import LedgerScheduler  # noqa: PLC0415
+    from maintenance.core.scheduling.scheduler import LedgerScheduler  # noqa: PLC0415
     from maintenance.models import Run  # noqa: PLC0415
 
     _write_schedules()

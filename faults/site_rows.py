@@ -19,8 +19,8 @@ from faults.invariants import LedgerRow, SlotKey
 from faults.site.marks import TABLE
 from faults.site.stock import INTENTS
 from faults.stack import Stack
-from maintenance.core.schedule_versions import due_slots as version_slots
-from maintenance.core.schedule_versions import stored_versions
+from maintenance.core.scheduling.schedule_versions import due_slots as version_slots
+from maintenance.core.scheduling.schedule_versions import stored_versions
 from maintenance.models import TERMINAL_STATES, Run, ScheduleVersion
 
 BEGINNING = datetime(2000, 1, 1, tzinfo=UTC)

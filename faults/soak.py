@@ -195,7 +195,7 @@ def _rows() -> dict[str, int]:
 
     The newest run and the last success of each task and target stay: the next one compares with them.
     """
-    from maintenance.core.ledger_clock import ledger_now
+    from maintenance.core.runs.ledger_clock import ledger_now
     from maintenance.models import Run
 
     oldest = ledger_now() - timedelta(seconds=DAY_SECONDS + GRACE_SECONDS)

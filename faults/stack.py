@@ -26,7 +26,7 @@ from service.embedded.valkey import EmbeddedValkey
 
 ROOT = Path(__file__).resolve().parent.parent
 STOCK_SCHEDULER = "django_celery_beat.schedulers:DatabaseScheduler"
-OUR_SCHEDULER = "maintenance.core.scheduler:LedgerScheduler"
+OUR_SCHEDULER = "maintenance.core.scheduling.scheduler:LedgerScheduler"
 BEATS = ("beat-a", "beat-b")
 WORKERS = ("worker-a", "worker-b", "worker-c")
 

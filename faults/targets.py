@@ -47,9 +47,9 @@ def _deliver_twice_at(point: str) -> Kind:
 
 def _poison(fire: Fire) -> None:
     """Start a task that kills every worker that takes it, and bring new workers until it is given up."""
-    from maintenance.core.dispatch import start_run
-    from maintenance.core.ledger import Origin
-    from maintenance.core.registry import task_named
+    from maintenance.core.runs.dispatch import start_run
+    from maintenance.core.runs.ledger import Origin
+    from maintenance.core.runs.registry import task_named
     from maintenance.models import Run
 
     fire.fault_at = time.time()

@@ -9,8 +9,8 @@ from django.utils.translation import gettext_lazy as _
 
 from maintenance.caching.signals import connect_waiting
 from maintenance.conf import configuration
-from maintenance.core.alive_file import watch_worker
 from maintenance.core.errors import ConfigurationError
+from maintenance.core.runs.alive_file import watch_worker
 
 
 class MaintenanceConfig(AppConfig):

@@ -14,11 +14,11 @@ from django.http import HttpRequest, HttpResponse
 from django.views.decorators.cache import never_cache
 from django.views.decorators.http import require_safe
 
-from maintenance.core.alarms import note_liveness
-from maintenance.core.delivering import start_delivery
+from maintenance.core.attention.alarms import note_liveness
+from maintenance.core.attention.delivering import start_delivery
+from maintenance.core.evidence.liveness import liveness_reports
+from maintenance.core.evidence.liveness_look import look
 from maintenance.core.findings import Severity
-from maintenance.core.liveness import liveness_reports
-from maintenance.core.liveness_look import look
 
 #: Probes ask every 10 to 60 s; a dead scheduler is named after a minute.
 KEPT_SECONDS = 10.0

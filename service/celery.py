@@ -18,7 +18,7 @@ os.environ.setdefault("DJANGO_SETTINGS_MODULE", "service.settings")
 logger = logging.getLogger("maintenance.service")
 
 adopt_secret_files()  # celeryconfig has the broker's address from the environment
-app = Celery("service", task_cls="maintenance.core.task:CheckedTask")
+app = Celery("service", task_cls="maintenance.core.runs.task:CheckedTask")
 app.config_from_object("celeryconfig")
 app.autodiscover_tasks()
 if os.environ.get("MAINTENANCE_SIGNING_KEY"):

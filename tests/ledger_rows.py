@@ -3,11 +3,11 @@
 from collections.abc import Iterable
 from datetime import timedelta
 
-from maintenance.core import claims, ledger
 from maintenance.core.findings import Finding, Severity
-from maintenance.core.ledger import Origin
-from maintenance.core.registry import task_named
 from maintenance.core.reports import Report
+from maintenance.core.runs import claims, ledger
+from maintenance.core.runs.ledger import Origin
+from maintenance.core.runs.registry import task_named
 from maintenance.models import Run, RunState, Trigger
 
 WORKER = "worker@crew"

@@ -8,8 +8,8 @@ import pytest
 
 from maintenance.core.job import Job
 from maintenance.core.options import NoOptions
-from maintenance.core.registry import TargetKind, TaskSpec, _specs, register, task_named
 from maintenance.core.reports import Report
+from maintenance.core.runs.registry import TargetKind, TaskSpec, _specs, register, task_named
 
 Work = Callable[[Job[Any, Any]], Report]
 TaskFactory = Callable[..., TaskSpec]

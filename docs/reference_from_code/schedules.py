@@ -4,7 +4,7 @@ import json
 from collections.abc import Iterator
 
 from docs.reference_from_code.markdown import code, page, table
-from maintenance.core.timetable import cron_in_words
+from maintenance.core.scheduling.timetable import cron_in_words
 from maintenance.schedules import CHECKLISTS
 
 _INTRODUCTION = """

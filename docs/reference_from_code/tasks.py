@@ -7,7 +7,7 @@ from typing import Any, get_type_hints
 
 from docs.reference_from_code.markdown import code, page, prose, table
 from docs.reference_from_code.types_in_words import type_words
-from maintenance.core.registry import TaskSpec, all_tasks
+from maintenance.core.runs.registry import TaskSpec, all_tasks
 from maintenance.schedules import CHECKLISTS
 
 _INTRODUCTION = """

@@ -12,9 +12,9 @@ from faults.site.points import reach
 from maintenance.conf import DatabaseTarget, RedisTarget, configuration
 from maintenance.core.job import Job, Progress
 from maintenance.core.plans import Action, Outcome, Verdict
-from maintenance.core.registry import TargetKind
 from maintenance.core.reports import Report
-from maintenance.core.task import maintenance_task
+from maintenance.core.runs.registry import TargetKind
+from maintenance.core.runs.task import maintenance_task
 from maintenance.postgres.vacuum import run as vacuum
 from maintenance.postgres.vacuum.options import VacuumOptions
 from maintenance.redis import streams

@@ -12,15 +12,15 @@ from importlib import import_module
 #: Everything that waits for a death or for a lost message, in seconds, by module of maintenance.core:
 #: a tenth of production, where starting a process and connecting take no longer than that anyway.
 SCALED = {
-    "ledger": {"LEASE_SECONDS": 3.0, "HEARTBEAT_SECONDS": 0.5},
-    "dispatch": {
+    "runs.ledger": {"LEASE_SECONDS": 3.0, "HEARTBEAT_SECONDS": 0.5},
+    "runs.dispatch": {
         "UNCONFIRMED_SECONDS": 1.0,
         "REPUBLISH_SECONDS": 60.0,
         "UNKNOWN_TASK_SECONDS": 8.0,
     },
-    "leadership": {"LEASE_SECONDS": 3.0, "HANGING_SECONDS": 2.5, "LOCK_SECONDS": 0.5},
-    "lost_messages": {"HELD_SECONDS": 2.0},
-    "scheduler": {"MEND_SECONDS": 1.5, "BROKER_AWAY_SECONDS": 1.0, "LOOK_SECONDS": 0.5},
+    "scheduling.leadership": {"LEASE_SECONDS": 3.0, "HANGING_SECONDS": 2.5, "LOCK_SECONDS": 0.5},
+    "runs.lost_messages": {"HELD_SECONDS": 2.0},
+    "scheduling.scheduler": {"MEND_SECONDS": 1.5, "BROKER_AWAY_SECONDS": 1.0, "LOOK_SECONDS": 0.5},
 }
 
 

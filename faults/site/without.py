@@ -15,7 +15,7 @@ def _unique_slots() -> None:
     """Give each row an id of its own and know of no other; the driver drops the unique key."""
     import uuid
 
-    from maintenance.core import slot_rows
+    from maintenance.core.scheduling import slot_rows
 
     slot_rows.slot_id = lambda *_slot: uuid.uuid4()
     slot_rows._known_slots = lambda dues: set()  # noqa: ARG005 - the name it has there
@@ -23,8 +23,8 @@ def _unique_slots() -> None:
 
 def _fence() -> None:
     """Let an attempt that has lost its lease go on, end its run, and keep its sessions."""
-    from maintenance.core import ledger, runner
     from maintenance.core.reports import Report, ReportDocument
+    from maintenance.core.runs import ledger, runner
     from maintenance.models import Run, RunState
 
     fenced_finish = ledger.finish

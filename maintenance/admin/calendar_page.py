@@ -18,8 +18,8 @@ from django.utils.translation import gettext_lazy
 
 from maintenance.admin.base import MaintenanceAdmin
 from maintenance.conf import configuration
-from maintenance.core.calendar import Appointment, Planned, Span, appointments, meetings
-from maintenance.core.planned import coming_closures, is_frequent, planned_schedules
+from maintenance.core.scheduling.calendar import Appointment, Planned, Span, appointments, meetings
+from maintenance.core.scheduling.planned import coming_closures, is_frequent, planned_schedules
 from maintenance.reports.formatting import format_seconds
 from maintenance.reports.ics import render_ics
 from maintenance.schedules import CHECKLISTS

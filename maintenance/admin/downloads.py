@@ -4,8 +4,8 @@ import re
 
 from django.http import Http404, HttpResponse
 
-from maintenance.core import ledger
 from maintenance.core.errors import UnknownName
+from maintenance.core.runs import ledger
 from maintenance.models import Run, StoredReport
 from maintenance.reports.formats import renderer
 from maintenance.reports.publication import of_document

@@ -12,7 +12,7 @@ from django.utils.translation import gettext_lazy as _
 from maintenance.admin.base import AnyModelAdmin
 from maintenance.admin.wording import task_words
 from maintenance.conf import configuration
-from maintenance.core.registry import TargetKind, all_tasks
+from maintenance.core.runs.registry import TargetKind, all_tasks
 from maintenance.models import RunState, SeverityChoice, Trigger
 from maintenance.schedules import CHECKLISTS
 

@@ -25,9 +25,9 @@ from maintenance.admin.rights import MUTE_FINDING, VIEW_RUN, explains_refusals, 
 from maintenance.admin.signs import severity_badge
 from maintenance.admin.wording import moment, task_words
 from maintenance.conf import configuration
+from maintenance.core.attention.mutes import mutes_in_force
+from maintenance.core.attention.standings import RUNS_THAT_LOOKED, configured_pairs
 from maintenance.core.findings import Severity
-from maintenance.core.mutes import mutes_in_force
-from maintenance.core.standings import RUNS_THAT_LOOKED, configured_pairs
 from maintenance.models import StoredFinding
 
 #: Severity as a number, because the words do not sort by weight.

@@ -7,7 +7,7 @@ from datetime import datetime
 
 from django.db import connection
 
-from maintenance.core.standings import Pair
+from maintenance.core.attention.standings import Pair
 from maintenance.models import Run, RunState
 
 # PostgreSQL cannot skip along an index for DISTINCT ON: it would read every run ever made. One

@@ -15,7 +15,7 @@ from maintenance.admin.rights import User, may_cancel
 from maintenance.admin.run_page import phase_of_state, progress_context
 from maintenance.admin.signs import severity_badge, sign, state_badge
 from maintenance.admin.wording import length, task_words
-from maintenance.core.standings import RUNS_THAT_LOOKED
+from maintenance.core.attention.standings import RUNS_THAT_LOOKED
 from maintenance.models import Run, RunState
 
 #: Runs that one request asks for: more than a page of the list shows.

@@ -17,9 +17,9 @@ from maintenance.admin.base import AnyModelAdmin, MaintenanceAdmin
 from maintenance.admin.rights import MUTE_FINDING, require
 from maintenance.admin.signs import badge, severity_badge
 from maintenance.admin.wording import moment, task_words
+from maintenance.core.attention.mutes import mute
 from maintenance.core.errors import InvalidOptions
 from maintenance.core.findings import Severity
-from maintenance.core.mutes import mute
 from maintenance.models import MutedFinding, StoredFinding
 
 _FOR_GOOD = "endless"

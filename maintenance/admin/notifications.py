@@ -16,7 +16,7 @@ from maintenance.admin.rights import SEND_TEST, explains_refusals, holds, requir
 from maintenance.admin.signs import badge
 from maintenance.admin.wording import moment
 from maintenance.conf import configuration
-from maintenance.core.delivering import start_delivery
+from maintenance.core.attention.delivering import start_delivery
 from maintenance.models import Notification, NotificationKind, NotificationState
 from maintenance.notifications.delivery import write_test
 

@@ -13,7 +13,7 @@ from django.utils.translation import gettext_lazy, ngettext
 from django_celery_beat.models import PeriodicTask
 
 from maintenance.admin.base import MaintenanceAdmin
-from maintenance.core.pausing import pause, resume
+from maintenance.core.scheduling.pausing import pause, resume
 from maintenance.models import SchedulePolicy
 
 

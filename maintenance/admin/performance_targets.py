@@ -16,15 +16,15 @@ from maintenance.admin.rights import ACCEPT_TARGET, explains_refusals, holds, re
 from maintenance.admin.signs import badge
 from maintenance.admin.wording import moment
 from maintenance.conf import Configuration, configuration
-from maintenance.core import ledger
-from maintenance.core.accepted_targets import (
+from maintenance.core.errors import UnknownName
+from maintenance.core.runs import ledger
+from maintenance.core.runs.accepted_targets import (
     accept,
     configuration_in_force,
     configured_value,
     is_in_force,
 )
-from maintenance.core.errors import UnknownName
-from maintenance.core.registry import task_named
+from maintenance.core.runs.registry import task_named
 from maintenance.models import AcceptedTarget
 
 LIST_PAGE = "admin:maintenance_acceptedtarget_changelist"

@@ -11,7 +11,7 @@ from maintenance.admin.task_form import TaskForm
 from maintenance.admin.wording import danger_words, relative
 from maintenance.conf import configuration
 from maintenance.core.errors import UnknownName
-from maintenance.core.registry import TaskSpec, task_named
+from maintenance.core.runs.registry import TaskSpec, task_named
 from maintenance.models import Run, RunState
 
 #: What a plan was made of may have changed since: later on it is to be made anew.

@@ -17,7 +17,7 @@ from maintenance.admin.pausing import pause_selected_view, resume_selected
 from maintenance.admin.signs import badge
 from maintenance.admin.wording import moment
 from maintenance.conf import configuration
-from maintenance.core.registry import TargetKind
+from maintenance.core.runs.registry import TargetKind
 from maintenance.models import Blackout, SchedulePolicy
 
 

@@ -11,7 +11,7 @@ from django.http import HttpRequest, HttpResponse
 from django.template.response import TemplateResponse
 from django.utils.translation import gettext_lazy as _
 
-from maintenance.core.registry import TaskSpec, all_tasks
+from maintenance.core.runs.registry import TaskSpec, all_tasks
 from maintenance.models import Run
 
 if TYPE_CHECKING:

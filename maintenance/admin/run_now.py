@@ -30,10 +30,10 @@ from maintenance.admin.starting import start_by_hand
 from maintenance.admin.task_form import TaskForm
 from maintenance.admin.wording import danger_words, moment, task_words
 from maintenance.conf import Configuration, configuration
-from maintenance.core.conditions import require_leave
 from maintenance.core.errors import MaintenanceError, UnknownName
 from maintenance.core.redaction import address_of
-from maintenance.core.registry import TargetKind, TaskSpec, task_named
+from maintenance.core.runs.conditions import require_leave
+from maintenance.core.runs.registry import TargetKind, TaskSpec, task_named
 from maintenance.core.windows import closes_at, opens_at
 from maintenance.models import Run
 from maintenance.reports.formatting import format_value

@@ -16,9 +16,9 @@ from maintenance.admin.plan_offer import plan_offer
 from maintenance.admin.rights import User, holds, may_cancel, permission_to_run
 from maintenance.admin.wording import moment, task_words
 from maintenance.conf import configuration
-from maintenance.core import ledger
 from maintenance.core.errors import UnknownName
-from maintenance.core.registry import task_named
+from maintenance.core.runs import ledger
+from maintenance.core.runs.registry import task_named
 from maintenance.models import Run, RunState, StoredReport
 from maintenance.reports import html
 from maintenance.reports.formats import FORMATS

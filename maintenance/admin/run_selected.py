@@ -17,7 +17,7 @@ from maintenance.admin.schedule_row import arguments_of
 from maintenance.admin.starting import start_by_hand
 from maintenance.admin.wording import danger_words, task_words
 from maintenance.core.errors import MaintenanceError, UnknownName
-from maintenance.core.registry import TaskSpec, task_named
+from maintenance.core.runs.registry import TaskSpec, task_named
 from maintenance.models import ScheduleRow
 
 

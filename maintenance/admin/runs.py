@@ -39,8 +39,8 @@ from maintenance.admin.run_now import run_task_view
 from maintenance.admin.run_page import facts, page_context
 from maintenance.admin.signs import state_badge
 from maintenance.admin.wording import asked_by, moment, on_target, task_words
-from maintenance.core import ledger
-from maintenance.core.recording import record
+from maintenance.core.runs import ledger
+from maintenance.core.runs.recording import record
 from maintenance.models import Run, RunState
 
 

@@ -17,10 +17,10 @@ from maintenance.admin.rights import runnable_tasks
 from maintenance.admin.schedule_row import Timing, arguments_of, timing_of
 from maintenance.admin.signs import outcome, outcome_word
 from maintenance.conf import configuration
-from maintenance.core.calendar import Appointment, next_appointments
-from maintenance.core.ledger_clock import ledger_now
-from maintenance.core.planned import coming_closures, planned_rows
-from maintenance.core.schedule_sync import Difference, differences
+from maintenance.core.runs.ledger_clock import ledger_now
+from maintenance.core.scheduling.calendar import Appointment, next_appointments
+from maintenance.core.scheduling.planned import coming_closures, planned_rows
+from maintenance.core.scheduling.schedule_sync import Difference, differences
 from maintenance.models import SchedulePolicy, ScheduleRow
 
 #: The page of django-celery-beat's own admin, which a project may have unregistered.

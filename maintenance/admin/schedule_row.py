@@ -7,8 +7,8 @@ from typing import Any
 
 from django_celery_beat.models import PeriodicTask
 
-from maintenance.core.schedule_sync import NAME_PREFIX
-from maintenance.core.timetable import cron_in_words, next_due_at
+from maintenance.core.scheduling.schedule_sync import NAME_PREFIX
+from maintenance.core.scheduling.timetable import cron_in_words, next_due_at
 from maintenance.schedules import CHECKLISTS
 
 #: Beat may write down a dispatch this much later (``beat_sync_every`` is 180 s by default).

@@ -34,10 +34,10 @@ from maintenance.admin.schedule_facts import (
 from maintenance.admin.schedule_row import checklist_of
 from maintenance.admin.signs import badge, outcome, outcome_word
 from maintenance.admin.wording import moment, relative, task_words
+from maintenance.core.evidence.liveness_look import leader_report
 from maintenance.core.findings import Severity
-from maintenance.core.liveness_look import leader_report
-from maintenance.core.registry import PREFIX
-from maintenance.core.schedule_sync import NAME_PREFIX
+from maintenance.core.runs.registry import PREFIX
+from maintenance.core.scheduling.schedule_sync import NAME_PREFIX
 from maintenance.models import ScheduleRow
 from maintenance.schedules import CHECKLISTS
 

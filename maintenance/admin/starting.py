@@ -9,9 +9,9 @@ from django.http import HttpRequest
 from django.utils.translation import gettext as _
 
 from maintenance.admin.base import MaintenanceAdmin
-from maintenance.core.dispatch import start_run
-from maintenance.core.ledger import Origin
-from maintenance.core.registry import TaskSpec
+from maintenance.core.runs.dispatch import start_run
+from maintenance.core.runs.ledger import Origin
+from maintenance.core.runs.registry import TaskSpec
 from maintenance.models import Run, Trigger
 
 

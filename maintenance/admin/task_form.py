@@ -11,7 +11,7 @@ from maintenance.admin.option_fields import option_fields
 from maintenance.conf import Configuration
 from maintenance.core.errors import InvalidOptions
 from maintenance.core.options import parse_options
-from maintenance.core.registry import TargetKind, TaskSpec
+from maintenance.core.runs.registry import TargetKind, TaskSpec
 
 _PREFIX = "option-"
 

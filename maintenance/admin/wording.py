@@ -10,7 +10,7 @@ from django.utils.timesince import timesince, timeuntil
 from django.utils.translation import gettext as _
 
 from maintenance.conf import Dangerous
-from maintenance.core.registry import PREFIX
+from maintenance.core.runs.registry import PREFIX
 from maintenance.models import Run
 from maintenance.reports.formatting import NO_VALUE, format_seconds
 

@@ -21,10 +21,10 @@ from maintenance.commands.measuring import contained
 from maintenance.commands.query_origins import profile_statements
 from maintenance.conf import Configuration
 from maintenance.core.errors import Postponed
-from maintenance.core.history import LedgerHistory, LedgerRuns
 from maintenance.core.job import Job
 from maintenance.core.options import NoOptions
 from maintenance.core.reports import Report
+from maintenance.core.runs.history import LedgerHistory, LedgerRuns
 from maintenance.postgres.queries.rules import SlowQueryOptions
 
 #: Health checks that no scheduled task takes.

@@ -7,9 +7,9 @@ from datetime import datetime, timedelta
 from django.db.models import Q, QuerySet
 
 from maintenance.conf import Configuration
-from maintenance.core.ledger import run_facts
-from maintenance.core.registry import TaskSpec, all_tasks
 from maintenance.core.reports import Report, ReportDocument
+from maintenance.core.runs.ledger import run_facts
+from maintenance.core.runs.registry import TaskSpec, all_tasks
 from maintenance.models import Run, RunState
 
 #: The audit itself, and what looks after the product's own records, which the audit's live part does.

@@ -8,7 +8,7 @@ from typing import Any
 from maintenance.conf import Configuration, Thresholds
 from maintenance.core.job import History, Point
 from maintenance.core.plots import Plot
-from maintenance.core.registry import TargetKind
+from maintenance.core.runs.registry import TargetKind
 from maintenance.core.trend import DAY_SECONDS
 from maintenance.reports.formatting import format_value
 

@@ -59,7 +59,7 @@ def _note_of(one: Warmer) -> str:
     return _WARMED.format(sha256(one.name.encode()).hexdigest()[:16])
 
 
-#: Waits until one more value may be computed; see ``maintenance.core.limits.wait_for_start``.
+#: Waits until one more value may be computed; see ``maintenance.core.runs.limits.wait_for_start``.
 WaitForStart = Callable[[Progress], object]
 
 

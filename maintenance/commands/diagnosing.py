@@ -13,8 +13,8 @@ from maintenance.core.errors import Skipped
 from maintenance.core.findings import Finding, Severity, unavailable
 from maintenance.core.options import parse_options
 from maintenance.core.plans import Verdict
-from maintenance.core.registry import task_named
 from maintenance.core.reports import Report
+from maintenance.core.runs.registry import task_named
 from maintenance.core.wording import counted, percent
 from maintenance.postgres.checks import run_analyses
 from maintenance.postgres.connection import connect

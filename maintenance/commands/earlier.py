@@ -7,10 +7,10 @@ from django.db import DatabaseError, InterfaceError
 
 from maintenance.commands.errors import explained
 from maintenance.conf import Configuration, configuration
-from maintenance.core.accepted_targets import configuration_in_force
-from maintenance.core.history import LedgerRuns
 from maintenance.core.job import YEAR_SECONDS, EarlierRuns, History, Job, Point
 from maintenance.core.redaction import redact
+from maintenance.core.runs.accepted_targets import configuration_in_force
+from maintenance.core.runs.history import LedgerRuns
 
 T = TypeVar("T")
 TargetT = TypeVar("TargetT")

@@ -1,8 +1,6 @@
-"""The vocabulary and the engine.
+"""The vocabulary, which is pure and imported by every subject, and in its packages the engine.
 
-Pure vocabulary, importable from every subject: ``findings``, ``plans``, ``reports``, ``job``,
-``options``, ``errors``, ``redaction``, ``suggestions``, ``backoff``, ``wording``.
-
-The engine, importable only from tasks, admin and management commands: ``registry``, ``task``,
-``runner``, ``ledger``, ``limits``, ``scheduler``.
+Engine, for tasks, admin and commands alone: ``runs`` (one run, from the wish to its report),
+``scheduling`` (what is due, and the scheduler that leads), ``evidence`` (what was due beside what happened, and
+who is alive), ``attention`` (what needs a person).
 """

@@ -15,7 +15,7 @@ from django.utils.translation import gettext as _
 from django.utils.translation import gettext_lazy
 
 from maintenance.conf import Configuration, Thresholds
-from maintenance.core.registry import TargetKind
+from maintenance.core.runs.registry import TargetKind
 from maintenance.key_metrics.sparkline import Sparkline, sparkline
 from maintenance.reports.formatting import format_value
 

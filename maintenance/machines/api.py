@@ -14,13 +14,13 @@ from django.views.decorators.csrf import csrf_exempt
 from django.views.decorators.http import require_safe
 
 from maintenance.conf import configuration
-from maintenance.core import ledger
-from maintenance.core.dispatch import start_run
+from maintenance.core.attention.standings import configured_pairs, standings
 from maintenance.core.errors import InvalidOptions, Skipped, UnknownName
 from maintenance.core.findings import Severity
-from maintenance.core.ledger import Origin
-from maintenance.core.registry import TaskSpec, task_named
-from maintenance.core.standings import configured_pairs, standings
+from maintenance.core.runs import ledger
+from maintenance.core.runs.dispatch import start_run
+from maintenance.core.runs.ledger import Origin
+from maintenance.core.runs.registry import TaskSpec, task_named
 from maintenance.machines.openapi import document
 from maintenance.machines.tokens import refused, with_token
 from maintenance.models import Run, RunState, StoredFinding, StoredReport, Trigger

@@ -14,11 +14,11 @@ from django.http import HttpRequest, HttpResponse
 from django.views.decorators.http import require_safe
 
 from maintenance.conf import configuration
+from maintenance.core.attention.standings import Standing, configured_pairs, standings
 from maintenance.core.findings import Severity
-from maintenance.core.ledger_clock import ledger_now
 from maintenance.core.redaction import redact
-from maintenance.core.registry import PREFIX
-from maintenance.core.standings import Standing, configured_pairs, standings
+from maintenance.core.runs.ledger_clock import ledger_now
+from maintenance.core.runs.registry import PREFIX
 from maintenance.machines.exposition import CONTENT_TYPE, Gauge, exposition
 from maintenance.machines.tokens import with_token
 from maintenance.models import Leader, Run, RunState, StoredFinding, StoredSample

@@ -7,9 +7,9 @@ from django.db import models
 from django.utils.translation import gettext_lazy as _
 from django_celery_beat.models import PeriodicTask
 
-from maintenance.core import policies
-from maintenance.core.day_rules import parse_days
 from maintenance.core.errors import InvalidOptions
+from maintenance.core.scheduling import policies
+from maintenance.core.scheduling.day_rules import parse_days
 
 
 class SyncedSchedule(models.Model):

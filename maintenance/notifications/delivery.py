@@ -16,14 +16,14 @@ from django.db.models import Max, Q, QuerySet
 from django.utils import timezone
 
 from maintenance.conf import NotificationSettings, configuration
+from maintenance.core.attention.mutes import mutes_of
 from maintenance.core.errors import Skipped
 from maintenance.core.findings import Finding, Severity
 from maintenance.core.job import Job
-from maintenance.core.ledger_clock import ledger_now
-from maintenance.core.mutes import mutes_of
 from maintenance.core.options import NoOptions
 from maintenance.core.redaction import redact
 from maintenance.core.reports import Report
+from maintenance.core.runs.ledger_clock import ledger_now
 from maintenance.core.wording import counted
 from maintenance.models import Notification, NotificationKind, NotificationState
 from maintenance.notifications.pacing import HOUR, Waiting, allot, is_given_up, pause_after

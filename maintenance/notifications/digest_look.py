@@ -9,14 +9,14 @@ from datetime import datetime, timedelta, tzinfo
 from django.utils import timezone
 
 from maintenance.conf import Configuration
-from maintenance.core.accepted_targets import configuration_in_force
-from maintenance.core.alarms import OWN_TASKS
+from maintenance.core.attention.alarms import OWN_TASKS
+from maintenance.core.attention.mutes import mutes_in_force, without_muted
+from maintenance.core.attention.standings import Pair, Standing, configured_pairs, standings
+from maintenance.core.evidence.liveness_look import leader_report
 from maintenance.core.finding_life import FixedFinding
 from maintenance.core.findings import Finding, Severity
-from maintenance.core.liveness_look import leader_report
-from maintenance.core.mutes import mutes_in_force, without_muted
-from maintenance.core.registry import PREFIX, TargetKind, task_named
-from maintenance.core.standings import Pair, Standing, configured_pairs, standings
+from maintenance.core.runs.accepted_targets import configuration_in_force
+from maintenance.core.runs.registry import PREFIX, TargetKind, task_named
 from maintenance.models import Run, RunState, StoredFinding, StoredReport
 from maintenance.notifications.digest import Course, Digest, Entry, Gap, Gone, grouped
 from maintenance.notifications.links import link_to_finding, link_to_run

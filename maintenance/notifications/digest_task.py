@@ -5,8 +5,8 @@ from datetime import datetime
 from maintenance.conf import configuration
 from maintenance.core.errors import Skipped
 from maintenance.core.job import Job
-from maintenance.core.ledger_clock import ledger_now
 from maintenance.core.reports import Report
+from maintenance.core.runs.ledger_clock import ledger_now
 from maintenance.core.wording import counted
 from maintenance.models import Notification, NotificationKind
 from maintenance.notifications.digest_look import digest

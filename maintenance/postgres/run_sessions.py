@@ -52,7 +52,7 @@ def cancel_statements(conn: Connection, mark: RunMark, older_than_seconds: float
 
 
 class DatabaseSessions:
-    """What the engine asks for sessions on database servers: see ``maintenance.core.sessions``."""
+    """What the engine asks for sessions on database servers: see ``maintenance.core.runs.sessions``."""
 
     def end(self, target: DatabaseTarget, choose: Choose) -> Ended:
         """End the sessions of the attempts that ``choose`` picks among those that have any."""

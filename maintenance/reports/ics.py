@@ -9,7 +9,7 @@ import hashlib
 from collections.abc import Iterable, Iterator
 from datetime import UTC, datetime
 
-from maintenance.core.calendar import Appointment
+from maintenance.core.scheduling.calendar import Appointment
 from maintenance.reports.formatting import format_seconds
 
 #: RFC 5545, 3.1: a line "SHOULD NOT be longer than 75 octets, excluding the line break".

@@ -9,9 +9,9 @@ from maintenance.conf import CacheTarget, RedisTarget, configuration
 from maintenance.core.job import Job
 from maintenance.core.options import DryRunOption, NoOptions
 from maintenance.core.rates import RateLimit
-from maintenance.core.registry import TargetKind, task_named
 from maintenance.core.reports import Report
-from maintenance.core.task import maintenance_task
+from maintenance.core.runs.registry import TargetKind, task_named
+from maintenance.core.runs.task import maintenance_task
 
 
 @maintenance_task(
@@ -24,7 +24,7 @@ from maintenance.core.task import maintenance_task
 def warm_caches(job: Job[CacheTarget, WarmOptions]) -> Report:
     """Compute the registered values before a visitor has to wait for them."""
     from maintenance.caching import warming
-    from maintenance.core.limits import wait_for_start
+    from maintenance.core.runs.limits import wait_for_start
 
     limit = RateLimit.parse(job.target.warming_limit)
     return warming.warm_caches(job, partial(wait_for_start, f"warming {job.target_name}", limit))
@@ -32,8 +32,8 @@ def warm_caches(job: Job[CacheTarget, WarmOptions]) -> Report:
 
 def _warm_soon(target: str, warmers: Sequence[str]) -> None:
     """Start a run for values that were invalidated."""
-    from maintenance.core.dispatch import start_run
-    from maintenance.core.ledger import Origin
+    from maintenance.core.runs.dispatch import start_run
+    from maintenance.core.runs.ledger import Origin
     from maintenance.models import Trigger
 
     spec = task_named("warm_caches")
@@ -75,8 +75,8 @@ def flush_cache(job: Job[CacheTarget, DryRunOption]) -> Report:
 def review_cache_hit_ratios(job: Job[RedisTarget, NoOptions]) -> Report:
     """Compare the hit ratios of a server and its key prefixes with their target."""
     from maintenance.caching import ratios
-    from maintenance.core.accepted_targets import configuration_in_force
-    from maintenance.core.history import LedgerHistory
+    from maintenance.core.runs.accepted_targets import configuration_in_force
+    from maintenance.core.runs.history import LedgerHistory
 
     configured = configuration_in_force()
     return ratios.review_cache_hit_ratios(

@@ -5,13 +5,13 @@ from collections.abc import Iterable, Sequence
 from maintenance.core.daily import DailySeries
 from maintenance.core.job import Job
 from maintenance.core.options import NoOptions
-from maintenance.core.registry import TargetKind
 from maintenance.core.reports import Report
-from maintenance.core.task import maintenance_task
+from maintenance.core.runs.registry import TargetKind
+from maintenance.core.runs.task import maintenance_task
 
 
 def _series(targets: Sequence[str], metric: str) -> Iterable[DailySeries]:
-    from maintenance.core.daily_history import daily_series
+    from maintenance.core.runs.daily_history import daily_series
 
     return daily_series(targets, metric)
 
@@ -20,7 +20,7 @@ def _series(targets: Sequence[str], metric: str) -> Iterable[DailySeries]:
 def run_performance_audit(job: Job[None, NoOptions]) -> Report:
     """Join every analysis into one report with the change since last month."""
     from maintenance.audit import run
-    from maintenance.core.accepted_targets import configuration_in_force
+    from maintenance.core.runs.accepted_targets import configuration_in_force
 
     return run.run_performance_audit(job, configuration_in_force())
 
@@ -31,7 +31,7 @@ def review_capacity(job: Job[None, NoOptions]) -> Report:
     import time
 
     from maintenance.capacity import review
-    from maintenance.core.accepted_targets import configuration_in_force
+    from maintenance.core.runs.accepted_targets import configuration_in_force
 
     return review.review_capacity(job, configuration_in_force(), _series, time.time())
 
@@ -42,7 +42,7 @@ def assess_scaling(job: Job[None, NoOptions]) -> Report:
     import time
 
     from maintenance.capacity import scaling
-    from maintenance.core.accepted_targets import configuration_in_force
+    from maintenance.core.runs.accepted_targets import configuration_in_force
 
     return scaling.assess_scaling(job, configuration_in_force(), _series, time.time())
 
@@ -53,6 +53,6 @@ def review_performance_targets(job: Job[None, NoOptions]) -> Report:
     import time
 
     from maintenance.capacity import targets
-    from maintenance.core.accepted_targets import configuration_in_force
+    from maintenance.core.runs.accepted_targets import configuration_in_force
 
     return targets.review_targets(job, configuration_in_force(), _series, time.time())

@@ -8,9 +8,9 @@ from maintenance.conf import MediaTarget, SiteTarget, configuration
 from maintenance.core.errors import Skipped
 from maintenance.core.job import Job
 from maintenance.core.options import DryRunOption, NoOptions
-from maintenance.core.registry import TargetKind
 from maintenance.core.reports import Report
-from maintenance.core.task import maintenance_task
+from maintenance.core.runs.registry import TargetKind
+from maintenance.core.runs.task import maintenance_task
 from maintenance.web.images.options import OptimizeOptions
 
 TargetT = TypeVar("TargetT", MediaTarget, SiteTarget)

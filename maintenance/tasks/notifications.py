@@ -2,9 +2,9 @@
 
 from maintenance.core.job import Job
 from maintenance.core.options import NoOptions
-from maintenance.core.registry import TargetKind
 from maintenance.core.reports import Report
-from maintenance.core.task import maintenance_task
+from maintenance.core.runs.registry import TargetKind
+from maintenance.core.runs.task import maintenance_task
 from maintenance.notifications.periods import DigestOptions
 
 

@@ -7,10 +7,10 @@ the service holds what does, and most of them run none of it.
 from maintenance.conf import DatabaseTarget, configuration
 from maintenance.core.job import Job
 from maintenance.core.options import NoOptions
-from maintenance.core.registry import TargetKind
 from maintenance.core.reports import Report, joined
-from maintenance.core.target_sessions import TargetSessions, find_sessions_by
-from maintenance.core.task import maintenance_task
+from maintenance.core.runs.registry import TargetKind
+from maintenance.core.runs.target_sessions import TargetSessions, find_sessions_by
+from maintenance.core.runs.task import maintenance_task
 from maintenance.postgres.bloat.options import IndexBloatOptions, TableBloatOptions
 from maintenance.postgres.indexes.options import (
     MissingIndexOptions,
@@ -193,7 +193,7 @@ def review_slow_queries(job: Job[DatabaseTarget, SlowQueryOptions]) -> Report:
 @maintenance_task(queue="high", target=TargetKind.DATABASE)
 def review_activity(job: Job[DatabaseTarget, NoOptions]) -> Report:
     """Look at connections, long-running statements and who blocks whom."""
-    from maintenance.core.accepted_targets import configuration_in_force
+    from maintenance.core.runs.accepted_targets import configuration_in_force
     from maintenance.postgres.activity import review as activity
 
     return activity.review_activity(job, configuration_in_force().thresholds)
@@ -218,7 +218,7 @@ def review_database_server(job: Job[DatabaseTarget, NoOptions]) -> Report:
 @maintenance_task(queue="medium", target=TargetKind.DATABASE)
 def review_database_cache_hit_ratio(job: Job[DatabaseTarget, NoOptions]) -> Report:
     """Compare the database's buffer cache hit ratio with its target."""
-    from maintenance.core.accepted_targets import configuration_in_force
+    from maintenance.core.runs.accepted_targets import configuration_in_force
     from maintenance.postgres.capacity import cache_hit_ratio
 
     return cache_hit_ratio.review_database_cache_hit_ratio(job, configuration_in_force().thresholds)

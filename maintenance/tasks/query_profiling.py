@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 from celery import signals
 
-from maintenance.core.registry import PREFIX
+from maintenance.core.runs.registry import PREFIX
 from maintenance.web.profiling_settings import ProfilingSettings
 
 if TYPE_CHECKING:

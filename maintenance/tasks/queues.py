@@ -3,9 +3,9 @@
 from maintenance.conf import BrokerTarget
 from maintenance.core.job import Job
 from maintenance.core.options import NoOptions
-from maintenance.core.registry import TargetKind
 from maintenance.core.reports import Report
-from maintenance.core.task import maintenance_task
+from maintenance.core.runs.registry import TargetKind
+from maintenance.core.runs.task import maintenance_task
 
 
 @maintenance_task(queue="high", target=TargetKind.BROKER)
@@ -13,7 +13,7 @@ def check_queue_depths(job: Job[BrokerTarget, NoOptions]) -> Report:
     """Count what waits in each queue, without running a worker on the site's broker."""
     from dataclasses import replace
 
-    from maintenance.core.accepted_targets import configuration_in_force
+    from maintenance.core.runs.accepted_targets import configuration_in_force
     from maintenance.queues import depth
 
     target = configuration_in_force().brokers.get(job.target_name, job.target)

@@ -4,9 +4,9 @@ from collections.abc import Iterator
 
 from maintenance.conf import RedisTarget, StreamOwners, configuration
 from maintenance.core.job import Job
-from maintenance.core.registry import TargetKind
 from maintenance.core.reports import Report
-from maintenance.core.task import maintenance_task
+from maintenance.core.runs.registry import TargetKind
+from maintenance.core.runs.task import maintenance_task
 from maintenance.redis.abandoned_options import RemoveStreamsOptions
 from maintenance.redis.memory.options import MemoryCheckOptions
 from maintenance.redis.providers import provided_owners

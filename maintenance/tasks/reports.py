@@ -1,11 +1,11 @@
 """Tasks on the product's own records."""
 
-from maintenance.core import retention
 from maintenance.core.job import Job
 from maintenance.core.options import NoOptions
-from maintenance.core.registry import TargetKind
 from maintenance.core.reports import Report
-from maintenance.core.task import maintenance_task
+from maintenance.core.runs import retention
+from maintenance.core.runs.registry import TargetKind
+from maintenance.core.runs.task import maintenance_task
 
 
 @maintenance_task(
@@ -19,6 +19,6 @@ def trim_reports(job: Job[None, retention.RetentionOptions]) -> Report:
 @maintenance_task(queue="low", target=TargetKind.NONE)
 def prove_slots(job: Job[None, NoOptions]) -> Report:
     """Prove that every slot since the last proof ran, was skipped for a reason, or waits."""
-    from maintenance.core import proving
+    from maintenance.core.evidence import proving
 
     return proving.prove_slots(job)

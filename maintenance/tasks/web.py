@@ -4,16 +4,16 @@ from maintenance.conf import DeploymentTarget, LoadTestTarget, LogTarget, config
 from maintenance.core.backoff import RetryPolicy
 from maintenance.core.job import Job
 from maintenance.core.options import NoOptions
-from maintenance.core.registry import TargetKind
 from maintenance.core.reports import Report
-from maintenance.core.task import maintenance_task
+from maintenance.core.runs.registry import TargetKind
+from maintenance.core.runs.task import maintenance_task
 from maintenance.web.load_test.options import LoadTestOptions
 
 
 @maintenance_task(queue="high", target=TargetKind.LOG)
 def review_error_rates(job: Job[LogTarget, NoOptions]) -> Report:
     """Compare response times and error rates in the access log with their targets."""
-    from maintenance.core.accepted_targets import configuration_in_force
+    from maintenance.core.runs.accepted_targets import configuration_in_force
     from maintenance.web import access_log
 
     settings = configuration_in_force()
@@ -51,8 +51,8 @@ def review_server_configuration(job: Job[DeploymentTarget, NoOptions]) -> Report
 )
 def run_load_test(job: Job[LoadTestTarget, LoadTestOptions]) -> Report:
     """Put a bounded load on an allowed host and compare it with the targets and the last time."""
-    from maintenance.core.accepted_targets import configuration_in_force
-    from maintenance.core.history import LedgerHistory
+    from maintenance.core.runs.accepted_targets import configuration_in_force
+    from maintenance.core.runs.history import LedgerHistory
     from maintenance.web.access_log import ROUTE_REQUESTS_METRIC
     from maintenance.web.load_test import run
 

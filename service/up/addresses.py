@@ -11,7 +11,7 @@ from rich.table import Table
 from rich.text import Text
 
 from maintenance.core.redaction import address_of
-from maintenance.core.timetable import timetable
+from maintenance.core.scheduling.timetable import timetable
 from service.embedded.state import STATE_SETTING
 from service.up.programs import FLOWER_USER
 

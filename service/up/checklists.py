@@ -7,9 +7,9 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from maintenance.conf import Configuration
-from maintenance.core.dispatch import start_run
-from maintenance.core.ledger import Origin
-from maintenance.core.registry import TaskSpec, task_named
+from maintenance.core.runs.dispatch import start_run
+from maintenance.core.runs.ledger import Origin
+from maintenance.core.runs.registry import TaskSpec, task_named
 from maintenance.models import Run, Trigger
 from maintenance.schedules import CHECKLISTS
 

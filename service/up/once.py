@@ -7,13 +7,13 @@ from django.db import DatabaseError, connection
 
 from maintenance.commands.crew.watching import waiting_line
 from maintenance.conf import configuration
-from maintenance.core import ledger
-from maintenance.core.delivering import SENDER, start_delivery
-from maintenance.core.dispatch import mend
+from maintenance.core.attention.delivering import SENDER, start_delivery
 from maintenance.core.errors import LostLease
 from maintenance.core.redaction import redact
 from maintenance.core.reports import Report
-from maintenance.core.scheduler import MEND_SECONDS
+from maintenance.core.runs import ledger
+from maintenance.core.runs.dispatch import mend
+from maintenance.core.scheduling.scheduler import MEND_SECONDS
 from maintenance.models import Run, RunState
 from service.up.checklists import ChecklistPlan, current, plan_checklists, send
 from service.up.errors import StopRequested

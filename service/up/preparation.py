@@ -9,8 +9,8 @@ from django.core import checks
 from django.core.management import call_command
 
 from maintenance.conf import configuration
-from maintenance.core.dispatch import mend
-from maintenance.core.schedule_sync import SyncResult, sync_schedules
+from maintenance.core.runs.dispatch import mend
+from maintenance.core.scheduling.schedule_sync import SyncResult, sync_schedules
 from maintenance.models import Run, RunState
 from service.embedded.state import StateFolder
 from service.up.errors import UpRefused

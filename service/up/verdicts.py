@@ -5,8 +5,8 @@ from collections.abc import Iterable, Iterator, Sequence
 from rich.text import Text
 
 from maintenance.core.findings import Finding, Severity, by_seriousness
-from maintenance.core.ledger import stored_document
 from maintenance.core.reports import Report, ReportDocument
+from maintenance.core.runs.ledger import stored_document
 from maintenance.models import Run, RunState, StoredReport
 from service.up.output import plain_line
 from service.up.progress_view import SEVERITY_STYLES

@@ -4,9 +4,9 @@ from pathlib import Path
 
 import pytest
 
-from maintenance.core.dispatch import start_run
-from maintenance.core.ledger import Origin
-from maintenance.core.registry import task_named
+from maintenance.core.runs.dispatch import start_run
+from maintenance.core.runs.ledger import Origin
+from maintenance.core.runs.registry import task_named
 from maintenance.models import Notification, NotificationState, Run, RunState, Trigger
 from tests.celery_nodes import WorkerFactory
 from tests.mail_server import mail_server

@@ -9,9 +9,9 @@ import pytest_celery
 from django.utils import timezone
 from django_celery_beat.models import IntervalSchedule, PeriodicTask
 
-from maintenance.core.dispatch import start_run
-from maintenance.core.ledger import Origin, stored_document
-from maintenance.core.registry import task_named
+from maintenance.core.runs.dispatch import start_run
+from maintenance.core.runs.ledger import Origin, stored_document
+from maintenance.core.runs.registry import task_named
 from maintenance.models import Run, RunState, StoredReport, StoredSample, Trigger
 from tests.celery_nodes import WorkerFactory
 from tests.polling import eventually

@@ -17,9 +17,9 @@ from cryptography.hazmat.primitives.asymmetric import rsa
 from cryptography.x509.oid import NameOID
 from django.contrib.auth.models import User
 
-from maintenance.core.dispatch import record_run, start_run
-from maintenance.core.ledger import Origin
-from maintenance.core.registry import task_named
+from maintenance.core.runs.dispatch import record_run, start_run
+from maintenance.core.runs.ledger import Origin
+from maintenance.core.runs.registry import task_named
 from maintenance.models import Run, RunState, Trigger
 from tests.celery_nodes import WorkerFactory
 from tests.local_containers import ROOT
@@ -138,7 +138,7 @@ _PUBLISH = """
 import sys, django
 django.setup()
 from tests.testapp.celery import app
-from maintenance.core.dispatch import publish
+from maintenance.core.runs.dispatch import publish
 from maintenance.models import Run
 app.set_default()
 assert publish(Run.objects.get(id=sys.argv[1]))

@@ -10,8 +10,8 @@ from django_celery_beat.models import CrontabSchedule, PeriodicTask
 from playwright.sync_api import Page, expect
 
 from maintenance.conf import configuration
-from maintenance.core.pausing import pause
-from maintenance.core.schedule_sync import sync_schedules
+from maintenance.core.scheduling.pausing import pause
+from maintenance.core.scheduling.schedule_sync import sync_schedules
 from maintenance.models import Blackout, Run, RunState, SchedulePolicy, Trigger
 from tests.browser.conftest import OpenPage
 

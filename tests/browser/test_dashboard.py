@@ -11,9 +11,9 @@ from playwright.sync_api import Page, expect
 
 from maintenance.admin.dashboard.areas import LOOKS_EVERY_DAYS
 from maintenance.conf import configuration
+from maintenance.core.attention.standings import configured_pairs
 from maintenance.core.findings import Finding, Severity
-from maintenance.core.schedule_sync import sync_schedules
-from maintenance.core.standings import configured_pairs
+from maintenance.core.scheduling.schedule_sync import sync_schedules
 from maintenance.models import Leader, Run, RunState, StoredSample
 from tests.browser.accessibility import faults
 from tests.browser.conftest import OpenPage

@@ -14,8 +14,8 @@ from django.utils import timezone
 from playwright.sync_api import Page
 
 from maintenance.conf import configuration
-from maintenance.core.pausing import pause
-from maintenance.core.schedule_sync import sync_schedules
+from maintenance.core.scheduling.pausing import pause
+from maintenance.core.scheduling.schedule_sync import sync_schedules
 from maintenance.models import Blackout, Run, RunState, ScheduleRow
 from tests.browser.accessibility import faults
 from tests.browser.conftest import OpenPage

@@ -7,7 +7,7 @@ from playwright.sync_api import Page, expect
 
 from maintenance.conf import configuration
 from maintenance.core.findings import Finding, Severity, unavailable
-from maintenance.core.schedule_sync import sync_schedules
+from maintenance.core.scheduling.schedule_sync import sync_schedules
 from maintenance.models import Run, RunState
 from tests.browser.conftest import OpenPage
 from tests.ledger_rows import finished_run, queued_run, running_run, warning

@@ -4,7 +4,7 @@ from collections.abc import Callable
 
 from playwright.sync_api import Page, expect
 
-from maintenance.core.accepted_targets import configuration_in_force
+from maintenance.core.runs.accepted_targets import configuration_in_force
 from maintenance.models import StoredReport
 from tests.browser.accessibility import faults
 from tests.browser.conftest import OpenPage

@@ -7,12 +7,12 @@ from pathlib import Path
 import pytest
 from playwright.sync_api import Page, expect
 
-from maintenance.core import claims, ledger
 from maintenance.core.findings import Finding, Severity
-from maintenance.core.ledger import Origin
 from maintenance.core.plots import Bar, BarChart, Foretold, Line, Plot
-from maintenance.core.registry import task_named
 from maintenance.core.reports import Report, Table
+from maintenance.core.runs import claims, ledger
+from maintenance.core.runs.ledger import Origin
+from maintenance.core.runs.registry import task_named
 from maintenance.models import Run, RunState, Trigger
 from tests.browser.accessibility import faults
 from tests.browser.conftest import OpenPage

@@ -8,13 +8,13 @@ from pathlib import Path
 import pytest
 
 from maintenance.conf import DatabaseTarget, Pacing, Thresholds
-from maintenance.core.dispatch import mend, start_run
 from maintenance.core.errors import TargetUnavailable
 from maintenance.core.job import Job
-from maintenance.core.ledger import Origin
 from maintenance.core.plans import Verdict
-from maintenance.core.registry import task_named
 from maintenance.core.reports import Report
+from maintenance.core.runs.dispatch import mend, start_run
+from maintenance.core.runs.ledger import Origin
+from maintenance.core.runs.registry import task_named
 from maintenance.models import RunState, StoredReport, Trigger
 from maintenance.postgres.reindex.options import ReindexOptions
 from maintenance.postgres.reindex.run import reindex_bloated_indexes

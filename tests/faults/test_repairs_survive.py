@@ -14,12 +14,12 @@ import pytest
 from django.db import connection as ledger
 
 from maintenance.conf import DatabaseTarget, Pacing, Thresholds
-from maintenance.core.dispatch import mend, start_run
 from maintenance.core.errors import TargetUnavailable
 from maintenance.core.job import Job, OpenWindow
-from maintenance.core.ledger import Origin
 from maintenance.core.plans import Outcome, Verdict
-from maintenance.core.registry import task_named
+from maintenance.core.runs.dispatch import mend, start_run
+from maintenance.core.runs.ledger import Origin
+from maintenance.core.runs.registry import task_named
 from maintenance.models import RunState, RunStep, Trigger
 from maintenance.postgres.rewrite.options import VacuumFullOptions
 from maintenance.postgres.rewrite.run import vacuum_full

@@ -11,10 +11,10 @@ import pytest_celery
 import redis
 from django.db import connection
 
-from maintenance.core import ledger
-from maintenance.core.dispatch import mend, start_run
-from maintenance.core.ledger import Origin
-from maintenance.core.registry import task_named
+from maintenance.core.runs import ledger
+from maintenance.core.runs.dispatch import mend, start_run
+from maintenance.core.runs.ledger import Origin
+from maintenance.core.runs.registry import task_named
 from maintenance.models import Run, RunState, RunStep, StoredReport, Trigger
 from tests.acceptance.test_checklists_run import finished
 from tests.celery_nodes import WorkerFactory

@@ -8,10 +8,10 @@ import pytest
 import pytest_celery
 from django.utils import timezone
 
-from maintenance.core import ledger
-from maintenance.core.dispatch import mend, publish, start_run
-from maintenance.core.ledger import LEASE_SECONDS, Origin
-from maintenance.core.registry import task_named
+from maintenance.core.runs import ledger
+from maintenance.core.runs.dispatch import mend, publish, start_run
+from maintenance.core.runs.ledger import LEASE_SECONDS, Origin
+from maintenance.core.runs.registry import task_named
 from maintenance.models import Run, RunState, RunStep, StoredReport, Trigger
 from tests.acceptance.test_checklists_run import finished
 from tests.celery_nodes import WorkerFactory

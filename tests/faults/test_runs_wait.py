@@ -8,9 +8,9 @@ import pytest
 from django.db import connection
 from psycopg2 import sql
 
-from maintenance.core.dispatch import start_run
-from maintenance.core.ledger import Origin
-from maintenance.core.registry import task_named
+from maintenance.core.runs.dispatch import start_run
+from maintenance.core.runs.ledger import Origin
+from maintenance.core.runs.registry import task_named
 from maintenance.models import Run, RunState, Trigger
 from service.embedded.postgres import EmbeddedPostgres
 from tests.acceptance.test_checklists_run import finished

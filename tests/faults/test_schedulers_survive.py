@@ -13,8 +13,8 @@ from django.db import connection
 from django.utils import timezone
 from django_celery_beat.models import IntervalSchedule, PeriodicTask
 
-from maintenance.core.leadership import LEASE_SECONDS
-from maintenance.core.scheduler import AWAY_SECONDS, LOOK_SECONDS, LedgerScheduler
+from maintenance.core.scheduling.leadership import LEASE_SECONDS
+from maintenance.core.scheduling.scheduler import AWAY_SECONDS, LOOK_SECONDS, LedgerScheduler
 from maintenance.models import Leader, Run, ScheduleVersion
 from service.embedded.ports import free_port
 from tests.polling import eventually

@@ -11,7 +11,7 @@ from django_celery_beat.models import CrontabSchedule, PeriodicTask
 
 from maintenance.admin.calendar_page import MONTHS_AHEAD, SHOWN_A_DAY
 from maintenance.conf import configuration
-from maintenance.core.schedule_sync import sync_schedules
+from maintenance.core.scheduling.schedule_sync import sync_schedules
 from tests.admin_clients import ClientFactory
 
 CALENDAR = "/admin/maintenance/schedulerow/calendar/"

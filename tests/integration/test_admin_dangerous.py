@@ -9,8 +9,8 @@ from django.utils import timezone
 from django_celery_beat.models import CrontabSchedule, PeriodicTask
 
 from maintenance.core.options import DryRunOption
-from maintenance.core.registry import TargetKind
 from maintenance.core.reports import Report
+from maintenance.core.runs.registry import TargetKind
 from maintenance.models import Run
 from tests.admin_clients import ClientFactory
 from tests.made_tasks import TaskFactory

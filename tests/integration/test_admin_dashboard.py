@@ -13,9 +13,9 @@ from django_celery_beat.models import PeriodicTask
 
 from maintenance.conf import configuration
 from maintenance.core.findings import Finding, Severity
-from maintenance.core.pausing import pause
 from maintenance.core.reports import Report, Sample
-from maintenance.core.schedule_sync import sync_schedules
+from maintenance.core.scheduling.pausing import pause
+from maintenance.core.scheduling.schedule_sync import sync_schedules
 from maintenance.models import AcceptedTarget, Blackout, Leader, Run, RunState, StoredSample
 from tests.admin_clients import ClientFactory
 from tests.ledger_rows import WORKER, finished_run, queued_run, running_run, warning
@@ -48,8 +48,8 @@ def text(client: Client, query: str = "") -> str:
 
 
 def sampled_run(task: str, target: str, *samples: Sample, days: float = 0.01) -> Run:
-    from maintenance.core import claims, ledger
-    from maintenance.core.registry import task_named
+    from maintenance.core.runs import claims, ledger
+    from maintenance.core.runs.registry import task_named
 
     waiting = queued_run(task, target, age=timedelta(days=days))
     run = claims.claim(waiting.id, task_named(task), target, {}, WORKER)

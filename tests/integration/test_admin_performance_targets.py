@@ -8,7 +8,7 @@ from django.test import Client
 from django.utils import timezone
 
 from maintenance.conf import configuration, parse_configuration
-from maintenance.core.accepted_targets import configuration_in_force, with_targets
+from maintenance.core.runs.accepted_targets import configuration_in_force, with_targets
 from maintenance.models import AcceptedTarget, Run, RunState, StoredReport, Trigger
 from tests.admin_clients import ClientFactory
 

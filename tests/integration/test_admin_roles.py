@@ -13,7 +13,7 @@ from django.db import connection
 from django.test import Client
 
 from maintenance.conf import configuration
-from maintenance.core.schedule_sync import sync_schedules
+from maintenance.core.scheduling.schedule_sync import sync_schedules
 from maintenance.models import Run, RunState, ScheduleRow
 from tests.ledger_rows import finished_run, queued_run
 

@@ -14,8 +14,8 @@ from django.urls import reverse
 from pytest_django import DjangoAssertNumQueries
 
 from maintenance.admin import base as admin_base
-from maintenance.core import ledger
 from maintenance.core.findings import Finding, Severity
+from maintenance.core.runs import ledger
 from maintenance.models import Run, RunState, StoredReport
 from tests.admin_clients import ClientFactory
 from tests.ledger_rows import finished_run, queued_run, running_run, warning

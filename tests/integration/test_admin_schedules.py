@@ -15,7 +15,7 @@ from django_celery_beat.models import CrontabSchedule, PeriodicTask, PeriodicTas
 from pytest_django import DjangoAssertNumQueries
 
 from maintenance.conf import configuration
-from maintenance.core.schedule_sync import sync_schedules
+from maintenance.core.scheduling.schedule_sync import sync_schedules
 from maintenance.models import Blackout, Run, RunState, SchedulePolicy
 from tests.admin_clients import ClientFactory
 from tests.ledger_rows import finished_run, warning

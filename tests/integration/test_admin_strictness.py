@@ -9,7 +9,7 @@ from django.test import Client
 from django.utils import timezone
 
 from maintenance.conf import configuration
-from maintenance.core.schedule_sync import sync_schedules
+from maintenance.core.scheduling.schedule_sync import sync_schedules
 from maintenance.models import ScheduleRow
 from tests.ledger_rows import finished_run, queued_run, running_run, warning
 

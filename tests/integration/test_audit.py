@@ -20,9 +20,9 @@ from maintenance.conf import configuration
 from maintenance.core.errors import Postponed
 from maintenance.core.findings import Finding, Severity
 from maintenance.core.job import Job
-from maintenance.core.ledger import stored_document
 from maintenance.core.options import NoOptions
 from maintenance.core.reports import ReportDocument
+from maintenance.core.runs.ledger import stored_document
 from maintenance.models import Run, RunState, StoredSample
 from service.embedded.postgres import EmbeddedPostgres
 from service.embedded.valkey import EmbeddedValkey

@@ -9,13 +9,13 @@ from django.core.cache.backends.redis import RedisCache
 from maintenance.caching.flush import flush_cache
 from maintenance.caching.tags import tagged_get, tagged_set
 from maintenance.conf import CacheTarget
-from maintenance.core.conditions import require_leave
 from maintenance.core.errors import Skipped
 from maintenance.core.job import Job
 from maintenance.core.options import DryRunOption
 from maintenance.core.plans import Verdict
-from maintenance.core.registry import task_named
 from maintenance.core.reports import Report
+from maintenance.core.runs.conditions import require_leave
+from maintenance.core.runs.registry import task_named
 
 
 @pytest.fixture

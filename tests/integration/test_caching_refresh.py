@@ -21,10 +21,10 @@ from maintenance.caching.warmers import unregister, warmer, warmers_of
 from maintenance.caching.warming import warm_caches
 from maintenance.conf import CacheTarget, InvalidationRule
 from maintenance.core.job import Job
-from maintenance.core.limits import wait_for_start
 from maintenance.core.plans import Action, Outcome, Verdict
 from maintenance.core.rates import RateLimit
 from maintenance.core.reports import Report
+from maintenance.core.runs.limits import wait_for_start
 from maintenance.tasks import caching as tasks
 
 CACHE = "pages"

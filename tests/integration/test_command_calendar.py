@@ -12,9 +12,9 @@ from django.utils import timezone
 from django_celery_beat.models import CrontabSchedule, IntervalSchedule, PeriodicTask
 
 from maintenance.conf import configuration
-from maintenance.core.pausing import pause
-from maintenance.core.schedule_sync import NAME_PREFIX, sync_schedules
-from maintenance.core.schedule_versions import defined
+from maintenance.core.scheduling.pausing import pause
+from maintenance.core.scheduling.schedule_sync import NAME_PREFIX, sync_schedules
+from maintenance.core.scheduling.schedule_versions import defined
 from maintenance.models import Blackout, Run, RunState, Trigger
 
 pytestmark = pytest.mark.django_db

@@ -8,10 +8,10 @@ import pytest
 from django.core.management import CommandError, call_command
 from django.db import connection
 
-from maintenance.core.dispatch import record_run
-from maintenance.core.in_process import work_here
-from maintenance.core.ledger import Origin
-from maintenance.core.registry import task_named
+from maintenance.core.runs.dispatch import record_run
+from maintenance.core.runs.in_process import work_here
+from maintenance.core.runs.ledger import Origin
+from maintenance.core.runs.registry import task_named
 from maintenance.models import Run, RunState, Trigger
 from tests.polling import eventually
 

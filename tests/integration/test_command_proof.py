@@ -15,11 +15,11 @@ from django.utils import timezone
 from django_celery_beat.models import CrontabSchedule, PeriodicTask
 from pytest_django import DjangoAssertNumQueries
 
-from maintenance.core.definitions import Definition
-from maintenance.core.ledger_clock import ledger_now
-from maintenance.core.proof import Verdict
-from maintenance.core.schedule_sync import NAME_PREFIX
-from maintenance.core.slot_history import slot_histories
+from maintenance.core.evidence.proof import Verdict
+from maintenance.core.evidence.slot_history import slot_histories
+from maintenance.core.runs.ledger_clock import ledger_now
+from maintenance.core.scheduling.definitions import Definition
+from maintenance.core.scheduling.schedule_sync import NAME_PREFIX
 from maintenance.models import Run, RunState, ScheduleVersion, Trigger
 
 pytestmark = pytest.mark.django_db

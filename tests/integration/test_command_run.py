@@ -12,13 +12,13 @@ from django.urls import reverse
 from django.utils import timezone
 
 from maintenance.commands.crew.watching import StillGoing, watch
-from maintenance.core.dispatch import record_run
 from maintenance.core.errors import Postponed
-from maintenance.core.in_process import work_here
-from maintenance.core.ledger import Origin
 from maintenance.core.options import DryRunOption
-from maintenance.core.registry import TargetKind, TaskSpec
 from maintenance.core.reports import Report
+from maintenance.core.runs.dispatch import record_run
+from maintenance.core.runs.in_process import work_here
+from maintenance.core.runs.ledger import Origin
+from maintenance.core.runs.registry import TargetKind, TaskSpec
 from maintenance.models import Run, RunState, Trigger
 from service.up.once import ChecklistRunner
 from service.up.output import Output

@@ -16,12 +16,12 @@ from typing import Any
 import pytest
 from django.core.management import CommandError, call_command
 
-from maintenance.core import ledger
 from maintenance.core.findings import Finding, Severity
-from maintenance.core.following import Event, Follower
-from maintenance.core.ledger_clock import ledger_now
-from maintenance.core.registry import task_named
 from maintenance.core.reports import Report
+from maintenance.core.runs import ledger
+from maintenance.core.runs.following import Event, Follower
+from maintenance.core.runs.ledger_clock import ledger_now
+from maintenance.core.runs.registry import task_named
 from maintenance.models import Run, RunState
 from tests.command_line import ROOT, ledger_url
 from tests.ledger_rows import WORKER, finished_run, queued_run, warning

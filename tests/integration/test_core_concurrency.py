@@ -9,14 +9,14 @@ import pytest
 from django.db import connection
 from django.utils import timezone
 
-from maintenance.core import claims, ledger
-from maintenance.core.concurrency import LONGEST_WAIT_SECONDS, wait_seconds
 from maintenance.core.errors import ConfigurationError
-from maintenance.core.in_process import work_here
-from maintenance.core.ledger import Origin
 from maintenance.core.options import DryRunOption
-from maintenance.core.registry import TargetKind, TaskSpec, task_named
 from maintenance.core.reports import Report
+from maintenance.core.runs import claims, ledger
+from maintenance.core.runs.concurrency import LONGEST_WAIT_SECONDS, wait_seconds
+from maintenance.core.runs.in_process import work_here
+from maintenance.core.runs.ledger import Origin
+from maintenance.core.runs.registry import TargetKind, TaskSpec, task_named
 from maintenance.models import Run, RunState, Trigger
 from tests.made_tasks import TaskFactory
 

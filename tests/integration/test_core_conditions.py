@@ -8,14 +8,14 @@ from zoneinfo import ZoneInfo
 import pytest
 from django.utils import timezone
 
-from maintenance.core import ledger
 from maintenance.core.errors import ConfigurationError
-from maintenance.core.in_process import work_here
-from maintenance.core.ledger import Origin
 from maintenance.core.options import DryRunOption
-from maintenance.core.registry import TargetKind, TaskSpec
 from maintenance.core.reports import FollowUp, Report
-from maintenance.core.task import maintenance_task
+from maintenance.core.runs import ledger
+from maintenance.core.runs.in_process import work_here
+from maintenance.core.runs.ledger import Origin
+from maintenance.core.runs.registry import TargetKind, TaskSpec
+from maintenance.core.runs.task import maintenance_task
 from maintenance.models import Run, RunState, Trigger
 from tests.made_tasks import TaskFactory
 

@@ -5,7 +5,7 @@ from datetime import UTC, datetime, timedelta
 import pytest
 from django.utils import timezone
 
-from maintenance.core.daily_history import daily_series
+from maintenance.core.runs.daily_history import daily_series
 from maintenance.models import Run, RunState, StoredSample, Trigger
 from tests.postgres_clients import ODD_NAME
 

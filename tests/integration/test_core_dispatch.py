@@ -13,10 +13,10 @@ from celery import Celery
 from django.db import IntegrityError, transaction
 from django.utils import timezone
 
-from maintenance.core import claims, dispatch, ledger
 from maintenance.core.errors import InvalidOptions, UnknownName
-from maintenance.core.ledger import LEASE_SECONDS, Origin
-from maintenance.core.registry import task_named
+from maintenance.core.runs import claims, dispatch, ledger
+from maintenance.core.runs.ledger import LEASE_SECONDS, Origin
+from maintenance.core.runs.registry import task_named
 from maintenance.models import Run, RunState, StoredReport, Trigger
 from tests.local_containers import LocalRedis
 

@@ -11,14 +11,14 @@ import redis
 from django.db import connection
 
 from maintenance.conf import DatabaseTarget
-from maintenance.core import ledger
 from maintenance.core.backoff import RetryPolicy
 from maintenance.core.errors import MaintenanceError
-from maintenance.core.failures import is_transient
-from maintenance.core.in_process import work_here
-from maintenance.core.ledger import Origin
-from maintenance.core.registry import TargetKind
 from maintenance.core.reports import Report
+from maintenance.core.runs import ledger
+from maintenance.core.runs.failures import is_transient
+from maintenance.core.runs.in_process import work_here
+from maintenance.core.runs.ledger import Origin
+from maintenance.core.runs.registry import TargetKind
 from maintenance.models import RunState, Trigger
 from maintenance.postgres.connection import connect
 from tests.made_tasks import TaskFactory

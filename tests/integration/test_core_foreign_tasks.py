@@ -11,7 +11,7 @@ import redis
 from django.utils import timezone
 from django_celery_beat.models import IntervalSchedule, PeriodicTask
 
-from maintenance.core.foreign_tasks import is_foreign
+from maintenance.core.runs.foreign_tasks import is_foreign
 from maintenance.models import Run, RunState, ScheduleVersion, StoredFinding
 from tests.local_containers import LocalBeat, LocalRedis, LocalWorker
 from tests.polling import eventually

@@ -14,14 +14,14 @@ from django.utils import timezone
 
 from maintenance.commands.earlier import ReachableRuns, job_after
 from maintenance.conf import DatabaseTarget, Thresholds
-from maintenance.core import claims, ledger, registry
-from maintenance.core.history import LedgerHistory, LedgerRuns
-from maintenance.core.in_process import work_here
 from maintenance.core.job import POINTS_PER_SERIES, Job, NoEarlierRuns
-from maintenance.core.ledger import Origin
 from maintenance.core.options import NoOptions
-from maintenance.core.registry import task_named
 from maintenance.core.reports import Report, Sample
+from maintenance.core.runs import claims, ledger, registry
+from maintenance.core.runs.history import LedgerHistory, LedgerRuns
+from maintenance.core.runs.in_process import work_here
+from maintenance.core.runs.ledger import Origin
+from maintenance.core.runs.registry import task_named
 from maintenance.models import SUBJECT_LENGTH, Run, RunState, StoredSample, Trigger
 from maintenance.postgres.checks import run_analyses
 from tests.command_line import Shell, ledger_url

@@ -10,13 +10,13 @@ import pytest
 from django.db import connection
 from django.utils import timezone
 
-from maintenance.core import claims, ledger
 from maintenance.core.errors import Cancelled, LeaseUnknown, LostLease
-from maintenance.core.in_process import work_here
-from maintenance.core.lease import LAST_START_RATIO, TRUSTED_RATIO, Lease, steady_seconds
-from maintenance.core.ledger import LEASE_SECONDS, Origin
-from maintenance.core.registry import TargetKind, task_named
 from maintenance.core.reports import Report
+from maintenance.core.runs import claims, ledger
+from maintenance.core.runs.in_process import work_here
+from maintenance.core.runs.lease import LAST_START_RATIO, TRUSTED_RATIO, Lease, steady_seconds
+from maintenance.core.runs.ledger import LEASE_SECONDS, Origin
+from maintenance.core.runs.registry import TargetKind, task_named
 from maintenance.models import Run, RunState, Trigger
 from maintenance.postgres.connection import connect
 from tests.made_tasks import TaskFactory

@@ -11,13 +11,13 @@ from django.db import IntegrityError, connection
 from django.utils import timezone
 from django_celery_beat.models import IntervalSchedule, PeriodicTask
 
-from maintenance.core import claims, ledger
-from maintenance.core.claims import NotClaimed, Overlap, TooLate, Waits
 from maintenance.core.errors import LostLease
 from maintenance.core.findings import Finding, Severity
-from maintenance.core.ledger import LEASE_SECONDS, Origin
-from maintenance.core.registry import TaskSpec, task_named
 from maintenance.core.reports import Report, Sample, Table
+from maintenance.core.runs import claims, ledger
+from maintenance.core.runs.claims import NotClaimed, Overlap, TooLate, Waits
+from maintenance.core.runs.ledger import LEASE_SECONDS, Origin
+from maintenance.core.runs.registry import TaskSpec, task_named
 from maintenance.models import (
     Run,
     RunState,

@@ -6,8 +6,8 @@ from datetime import UTC, datetime, timedelta
 import pytest
 from django.db import connection
 
-from maintenance.core.limits import reserve_start
 from maintenance.core.rates import RateLimit
+from maintenance.core.runs.limits import reserve_start
 from maintenance.models import RateLimitState
 
 pytestmark = pytest.mark.django_db(transaction=True)

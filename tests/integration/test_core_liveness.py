@@ -12,10 +12,10 @@ from django.db import connection
 from django.test import Client
 from django_celery_beat.models import CrontabSchedule, PeriodicTask, SolarSchedule
 
-from maintenance.core.definitions import Definition
-from maintenance.core.ledger_clock import ledger_now
-from maintenance.core.liveness_look import look
-from maintenance.core.pausing import pause
+from maintenance.core.evidence.liveness_look import look
+from maintenance.core.runs.ledger_clock import ledger_now
+from maintenance.core.scheduling.definitions import Definition
+from maintenance.core.scheduling.pausing import pause
 from maintenance.models import Leader, Run, RunState, ScheduleVersion
 from maintenance.probes import verdict
 from tests.ledger_rows import queued_run, running_run

@@ -8,10 +8,10 @@ import redis
 from celery import Celery
 from django.utils import timezone
 
-from maintenance.core import dispatch
-from maintenance.core.ledger import Origin
-from maintenance.core.lost_messages import HELD_SECONDS, runs_with_lost_messages
-from maintenance.core.registry import task_named
+from maintenance.core.runs import dispatch
+from maintenance.core.runs.ledger import Origin
+from maintenance.core.runs.lost_messages import HELD_SECONDS, runs_with_lost_messages
+from maintenance.core.runs.registry import task_named
 from maintenance.models import Run, Trigger
 from tests.local_containers import LocalRedis
 

@@ -9,11 +9,11 @@ from urllib.parse import parse_qs, urlsplit
 
 import pytest
 
-from maintenance.core import ledger, pings
 from maintenance.core.errors import Skipped
-from maintenance.core.in_process import work_here
-from maintenance.core.ledger import Origin
 from maintenance.core.reports import Report
+from maintenance.core.runs import ledger, pings
+from maintenance.core.runs.in_process import work_here
+from maintenance.core.runs.ledger import Origin
 from maintenance.models import Run, RunState, Trigger
 from tests.made_tasks import TaskFactory
 

@@ -8,7 +8,7 @@ import pytest
 from django.utils import timezone
 
 from maintenance.core.job import Job
-from maintenance.core.retention import RetentionOptions, trim_reports
+from maintenance.core.runs.retention import RetentionOptions, trim_reports
 from maintenance.models import Run, RunState
 from tests.ledger_rows import finished_run
 

@@ -13,15 +13,15 @@ from django.db import connection
 from django.utils import timezone
 
 from maintenance.commands.crew.watching import progress_line
-from maintenance.core import claims, ledger
-from maintenance.core.dispatch import record_run
 from maintenance.core.findings import Finding, Severity
-from maintenance.core.in_process import work_here
-from maintenance.core.lease import Lease, steady_seconds
-from maintenance.core.ledger import LEASE_SECONDS, Origin
-from maintenance.core.progress import LedgerProgress
-from maintenance.core.registry import task_named
 from maintenance.core.reports import Report
+from maintenance.core.runs import claims, ledger
+from maintenance.core.runs.dispatch import record_run
+from maintenance.core.runs.in_process import work_here
+from maintenance.core.runs.lease import Lease, steady_seconds
+from maintenance.core.runs.ledger import LEASE_SECONDS, Origin
+from maintenance.core.runs.progress import LedgerProgress
+from maintenance.core.runs.registry import task_named
 from maintenance.models import Run, RunState, StoredFinding, StoredReport, Trigger
 from tests.ledger_rows import running_run
 from tests.made_tasks import TaskFactory
@@ -314,7 +314,7 @@ def test_the_row_and_celery_are_told_the_same_progress_and_pace(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     monkeypatch.setattr("maintenance.core.pace.SHORTEST_SECONDS", 0.0)
-    monkeypatch.setattr("maintenance.core.progress.PROGRESS_SECONDS", 0.0)
+    monkeypatch.setattr("maintenance.core.runs.progress.PROGRESS_SECONDS", 0.0)
     run = running_run()
     carrier = Watched()
     progress = LedgerProgress(Lease(run, steady_seconds()), carrier)

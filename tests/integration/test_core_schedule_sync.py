@@ -7,8 +7,8 @@ import pytest
 from django_celery_beat.models import CrontabSchedule, IntervalSchedule, PeriodicTask
 
 from maintenance.conf import Configuration, parse_configuration
-from maintenance.core import schedule_sync
-from maintenance.core.schedule_sync import Difference, differences, sync_schedules
+from maintenance.core.scheduling import schedule_sync
+from maintenance.core.scheduling.schedule_sync import Difference, differences, sync_schedules
 from maintenance.models import SyncedSchedule
 from maintenance.schedules import CHECKLISTS, Schedule
 

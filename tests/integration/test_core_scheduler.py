@@ -17,13 +17,13 @@ from django_celery_beat.models import (
     PeriodicTasks,
 )
 
-from maintenance.core import claims, ledger
 from maintenance.core.findings import Severity
-from maintenance.core.pausing import resume
-from maintenance.core.registry import task_named
 from maintenance.core.reports import Report
-from maintenance.core.scheduler import LedgerScheduler
-from maintenance.core.slot_rows import slot_id
+from maintenance.core.runs import claims, ledger
+from maintenance.core.runs.registry import task_named
+from maintenance.core.scheduling.pausing import resume
+from maintenance.core.scheduling.scheduler import LedgerScheduler
+from maintenance.core.scheduling.slot_rows import slot_id
 from maintenance.models import (
     Blackout,
     Leader,

@@ -10,16 +10,16 @@ from celery import Celery
 from django_celery_beat.models import CrontabSchedule, PeriodicTask, SolarSchedule
 
 from maintenance.core.errors import Skipped
+from maintenance.core.evidence.liveness import liveness_reports
+from maintenance.core.evidence.liveness_look import look
+from maintenance.core.evidence.proof import Verdict
+from maintenance.core.evidence.proving import prove_slots
+from maintenance.core.evidence.slot_history import slot_histories
 from maintenance.core.job import Job
-from maintenance.core.ledger_clock import ledger_now
-from maintenance.core.liveness import liveness_reports
-from maintenance.core.liveness_look import look
 from maintenance.core.options import NoOptions
-from maintenance.core.pausing import pause
-from maintenance.core.proof import Verdict
-from maintenance.core.proving import prove_slots
-from maintenance.core.scheduler import LedgerScheduler
-from maintenance.core.slot_history import slot_histories
+from maintenance.core.runs.ledger_clock import ledger_now
+from maintenance.core.scheduling.pausing import pause
+from maintenance.core.scheduling.scheduler import LedgerScheduler
 from maintenance.models import Run, RunState, ScheduleVersion
 
 pytestmark = pytest.mark.django_db(transaction=True)

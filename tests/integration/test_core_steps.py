@@ -14,15 +14,15 @@ from django.db import connection
 from django.utils import timezone
 from psycopg2 import sql
 
-from maintenance.core import claims, ledger
-from maintenance.core.dispatch import mend
 from maintenance.core.errors import Cancelled, LostLease, Postponed, Skipped, TargetUnavailable
-from maintenance.core.in_process import work_here
-from maintenance.core.ledger import LEASE_SECONDS, Origin
 from maintenance.core.plans import Action, Outcome, Verdict
-from maintenance.core.registry import TaskSpec
 from maintenance.core.reports import Report
-from maintenance.core.steps import LedgerSteps
+from maintenance.core.runs import claims, ledger
+from maintenance.core.runs.dispatch import mend
+from maintenance.core.runs.in_process import work_here
+from maintenance.core.runs.ledger import LEASE_SECONDS, Origin
+from maintenance.core.runs.registry import TaskSpec
+from maintenance.core.runs.steps import LedgerSteps
 from maintenance.models import Run, RunState, RunStep, Trigger
 from service.embedded.postgres import EmbeddedPostgres
 from tests.made_tasks import TaskFactory
@@ -70,7 +70,7 @@ def stored() -> list[str]:
 
 
 def test_a_step_that_took_long_is_stored_at_once(steps: LedgerSteps, monkeypatch: Any) -> None:
-    monkeypatch.setattr("maintenance.core.steps.WRITE_SECONDS", 60.0)
+    monkeypatch.setattr("maintenance.core.runs.steps.WRITE_SECONDS", 60.0)
     steps.record("first", vacuumed("first"))
     eventually(lambda: stored() == ["first"], 5, "the writer has begun")
 
@@ -318,7 +318,7 @@ def test_a_run_that_is_put_off_waits_with_its_reason_and_keeps_its_steps(
 def test_waiting_is_no_failure_and_takes_no_retry_away(
     task_that: TaskFactory, monkeypatch: Any
 ) -> None:
-    monkeypatch.setattr("maintenance.core.runner.SHORTEST_POSTPONEMENT_SECONDS", 0.01)
+    monkeypatch.setattr("maintenance.core.runs.runner.SHORTEST_POSTPONEMENT_SECONDS", 0.01)
     attempts: list[int] = []
 
     def wait_then_break(_job: Any) -> Report:

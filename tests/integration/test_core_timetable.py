@@ -13,8 +13,8 @@ from django_celery_beat.models import (
 )
 
 from maintenance.conf import configuration
-from maintenance.core.schedule_sync import sync_schedules
-from maintenance.core.timetable import next_due_at, timetable
+from maintenance.core.scheduling.schedule_sync import sync_schedules
+from maintenance.core.scheduling.timetable import next_due_at, timetable
 from maintenance.models import Run, SchedulePolicy, Trigger
 
 pytestmark = pytest.mark.django_db

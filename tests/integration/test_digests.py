@@ -6,12 +6,12 @@ from typing import Any
 import pytest
 from django.utils import timezone
 
-from maintenance.core import ledger
+from maintenance.core.attention.mutes import mute
 from maintenance.core.findings import Finding, Severity, unavailable
-from maintenance.core.in_process import work_here
-from maintenance.core.ledger import Origin
-from maintenance.core.mutes import mute
-from maintenance.core.registry import task_named
+from maintenance.core.runs import ledger
+from maintenance.core.runs.in_process import work_here
+from maintenance.core.runs.ledger import Origin
+from maintenance.core.runs.registry import task_named
 from maintenance.models import (
     Leader,
     Notification,

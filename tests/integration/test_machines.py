@@ -15,8 +15,8 @@ from maintenance.commands.health.registry import CHECKS
 from maintenance.conf import parse_configuration
 from maintenance.core.errors import ConfigurationError
 from maintenance.core.findings import Finding, Severity
-from maintenance.core.ledger_clock import ledger_now
 from maintenance.core.reports import Report
+from maintenance.core.runs.ledger_clock import ledger_now
 from maintenance.machines import health
 from maintenance.machines.health import WORKING, answers, said
 from maintenance.models import Leader, Run, RunState, StoredSample, Trigger

@@ -9,16 +9,16 @@ from typing import Any
 
 import pytest
 
-from maintenance.core import ledger
-from maintenance.core.alarms import note_liveness
+from maintenance.core.attention.alarms import note_liveness
+from maintenance.core.attention.mutes import mute
 from maintenance.core.finding_life import Mute
 from maintenance.core.findings import Finding, Severity, unavailable
-from maintenance.core.in_process import work_here
-from maintenance.core.ledger import Origin
-from maintenance.core.ledger_clock import ledger_now
-from maintenance.core.mutes import mute
-from maintenance.core.registry import task_named
 from maintenance.core.reports import Report
+from maintenance.core.runs import ledger
+from maintenance.core.runs.in_process import work_here
+from maintenance.core.runs.ledger import Origin
+from maintenance.core.runs.ledger_clock import ledger_now
+from maintenance.core.runs.registry import task_named
 from maintenance.models import (
     Alarm,
     MutedFinding,

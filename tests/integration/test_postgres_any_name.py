@@ -9,10 +9,10 @@ from psycopg2 import sql
 
 import maintenance.tasks.postgres  # noqa: F401 - registers the tasks
 from maintenance.conf import DatabaseTarget, Thresholds, configuration
-from maintenance.core import accepted_targets
 from maintenance.core.job import Job
 from maintenance.core.plans import Verdict
-from maintenance.core.registry import task_named
+from maintenance.core.runs import accepted_targets
+from maintenance.core.runs.registry import task_named
 from maintenance.postgres.checks import run_analyses
 from tests.postgres_clients import ask
 

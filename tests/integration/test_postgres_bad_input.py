@@ -15,11 +15,11 @@ import pytest
 
 import maintenance.tasks.postgres  # noqa: F401 - registers the tasks
 from maintenance.conf import DatabaseTarget, Thresholds, configuration
-from maintenance.core import accepted_targets
 from maintenance.core.errors import MaintenanceError, MissingRights, Skipped, TargetUnavailable
 from maintenance.core.job import Job
-from maintenance.core.registry import TargetKind, TaskSpec, all_tasks
 from maintenance.core.reports import Report
+from maintenance.core.runs import accepted_targets
+from maintenance.core.runs.registry import TargetKind, TaskSpec, all_tasks
 from maintenance.postgres import connection
 from maintenance.postgres.analyses import ANALYSES
 from maintenance.postgres.checks import run_analyses

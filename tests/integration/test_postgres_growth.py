@@ -9,14 +9,14 @@ from django.utils import timezone
 from psycopg2 import sql
 
 from maintenance.conf import DatabaseTarget, Thresholds
-from maintenance.core import claims, ledger
 from maintenance.core.findings import Finding, Severity
-from maintenance.core.history import LedgerRuns
 from maintenance.core.job import Job
-from maintenance.core.ledger import Origin
 from maintenance.core.options import NoOptions
-from maintenance.core.registry import task_named
 from maintenance.core.reports import Report
+from maintenance.core.runs import claims, ledger
+from maintenance.core.runs.history import LedgerRuns
+from maintenance.core.runs.ledger import Origin
+from maintenance.core.runs.registry import task_named
 from maintenance.models import RunState, StoredSample, Trigger
 from maintenance.postgres.capacity.growth import report_growth
 from maintenance.postgres.capacity.review import report_sequences, review_database_growth

@@ -13,11 +13,11 @@ from psycopg2 import sql
 import maintenance.tasks.postgres  # noqa: F401 - registers the tasks
 from maintenance.attach.look import look_at_database
 from maintenance.conf import DatabaseTarget, configuration
-from maintenance.core import accepted_targets
 from maintenance.core.findings import Finding, Severity
 from maintenance.core.job import Job
-from maintenance.core.registry import TargetKind, TaskSpec, task_named
 from maintenance.core.reports import Report
+from maintenance.core.runs import accepted_targets
+from maintenance.core.runs.registry import TargetKind, TaskSpec, task_named
 from maintenance.postgres import connection
 from maintenance.postgres.connection import connect, query
 from maintenance.postgres.readiness.findings import examine

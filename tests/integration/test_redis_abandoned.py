@@ -13,7 +13,6 @@ from maintenance.conf import (
     StreamOwners,
     parse_configuration,
 )
-from maintenance.core.conditions import require_leave
 from maintenance.core.errors import (
     Cancelled,
     ConfigurationError,
@@ -24,8 +23,9 @@ from maintenance.core.errors import (
 from maintenance.core.findings import Severity
 from maintenance.core.job import Job, SilentProgress
 from maintenance.core.plans import Verdict
-from maintenance.core.registry import task_named
 from maintenance.core.reports import Report
+from maintenance.core.runs.conditions import require_leave
+from maintenance.core.runs.registry import task_named
 from maintenance.postgres.answers import first_column
 from maintenance.redis.abandoned import remove_abandoned_streams
 from maintenance.redis.abandoned_options import RemoveStreamsOptions

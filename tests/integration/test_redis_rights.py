@@ -11,11 +11,11 @@ import redis
 
 import maintenance.tasks  # noqa: F401 - registers the tasks
 from maintenance.conf import Configuration, configuration
-from maintenance.core import accepted_targets
 from maintenance.core.findings import Finding, Severity
 from maintenance.core.job import Job
-from maintenance.core.registry import TargetKind, TaskSpec, task_named
 from maintenance.core.reports import Report
+from maintenance.core.runs import accepted_targets
+from maintenance.core.runs.registry import TargetKind, TaskSpec, task_named
 from maintenance.doctor.examination import examinations
 from maintenance.doctor.redis_needs import needs_of_servers
 from maintenance.doctor.statements import REDIS_READER, REDIS_WRITER, server_of, users_of_redis

@@ -22,12 +22,12 @@ from django.db import connection
 from django.test import Client
 
 from maintenance.conf import configuration
-from maintenance.core.dispatch import record_run
 from maintenance.core.errors import Skipped, UnknownName
-from maintenance.core.ledger import Origin
-from maintenance.core.registry import TaskSpec, all_tasks
-from maintenance.core.runner import RunFailed, execute
-from maintenance.core.schedule_sync import sync_schedules
+from maintenance.core.runs.dispatch import record_run
+from maintenance.core.runs.ledger import Origin
+from maintenance.core.runs.registry import TaskSpec, all_tasks
+from maintenance.core.runs.runner import RunFailed, execute
+from maintenance.core.scheduling.schedule_sync import sync_schedules
 from maintenance.models import Run, Trigger
 from tests.integration.test_closed_without_login import PAGES
 
@@ -214,7 +214,7 @@ def test_no_secret_comes_out(
 def test_a_message_holds_a_target_and_options_and_no_more(
     planted: dict[str, str], celery_setup_app: Any, default_redis_broker: Any
 ) -> None:
-    from maintenance.core.dispatch import publish
+    from maintenance.core.runs.dispatch import publish
 
     for spec in all_tasks()[:10]:
         for target in spec.target_names(configuration())[:1]:

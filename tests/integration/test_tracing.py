@@ -16,13 +16,13 @@ from opentelemetry.sdk.trace.export import SimpleSpanProcessor
 from opentelemetry.sdk.trace.export.in_memory_span_exporter import InMemorySpanExporter
 from opentelemetry.util._once import Once
 
-from maintenance.core import tracing
-from maintenance.core.dispatch import record_run, start_run
-from maintenance.core.in_process import work_here
-from maintenance.core.ledger import Origin
 from maintenance.core.plans import Action, Outcome, Verdict
-from maintenance.core.registry import task_named
 from maintenance.core.reports import Report
+from maintenance.core.runs import tracing
+from maintenance.core.runs.dispatch import record_run, start_run
+from maintenance.core.runs.in_process import work_here
+from maintenance.core.runs.ledger import Origin
+from maintenance.core.runs.registry import task_named
 from maintenance.models import Run, Trigger
 from tests.made_tasks import TaskFactory
 from tests.polling import eventually

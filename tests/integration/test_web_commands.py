@@ -10,7 +10,7 @@ from django.core.management import call_command
 from django.test import override_settings
 
 from maintenance.checks import check_configuration
-from maintenance.core.ledger import stored_document
+from maintenance.core.runs.ledger import stored_document
 from maintenance.models import Run, RunState, StoredSample
 from tests.images import encoded, opened, picture, write
 from tests.web_server import web_server

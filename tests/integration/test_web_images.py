@@ -18,12 +18,12 @@ from django.test import override_settings
 from PIL import ImageFile
 
 from maintenance.conf import MediaTarget, parse_configuration
-from maintenance.core.conditions import require_leave
 from maintenance.core.errors import Cancelled, ConfigurationError, Skipped, TargetUnavailable
 from maintenance.core.job import Job, OpenWindow
 from maintenance.core.plans import Outcome
-from maintenance.core.registry import task_named
 from maintenance.core.reports import Report
+from maintenance.core.runs.conditions import require_leave
+from maintenance.core.runs.registry import task_named
 from maintenance.reports.plain import plain, plain_report
 from maintenance.web.images.folder import FolderPlace
 from maintenance.web.images.options import OptimizeOptions

@@ -12,13 +12,13 @@ from django.core.files.storage import FileSystemStorage, InMemoryStorage
 from django.db import connection, models
 
 from maintenance.conf import MediaTarget, parse_configuration
-from maintenance.core.conditions import require_leave
 from maintenance.core.errors import Skipped
 from maintenance.core.job import Job
 from maintenance.core.options import DryRunOption, NoOptions
 from maintenance.core.plans import Verdict
-from maintenance.core.registry import task_named
 from maintenance.core.reports import Report
+from maintenance.core.runs.conditions import require_leave
+from maintenance.core.runs.registry import task_named
 from maintenance.tasks.media import _names_of
 from maintenance.web.images.orphans import remove_orphaned_media, report_orphaned_media
 from maintenance.web.images.references import names_in_models

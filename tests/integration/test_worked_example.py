@@ -21,8 +21,8 @@ import django
 django.setup()
 from maintenance.conf import configuration
 from maintenance.core.job import Job
-from maintenance.core.registry import task_named
-from maintenance.core.schedule_sync import sync_schedules
+from maintenance.core.runs.registry import task_named
+from maintenance.core.scheduling.schedule_sync import sync_schedules
 from django.core.management import call_command
 
 call_command("migrate", verbosity=0)

@@ -6,7 +6,7 @@ from time import sleep
 
 from celery import Celery
 
-from maintenance.core.watched_tasks import watch_tasks
+from maintenance.core.runs.watched_tasks import watch_tasks
 
 os.environ["DJANGO_SETTINGS_MODULE"] = "tests.plainsite.settings"
 

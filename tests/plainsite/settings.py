@@ -29,5 +29,5 @@ CELERY_TASK_DEFAULT_QUEUE = "plain"
 CELERY_TASK_ACKS_LATE = True
 CELERY_TASK_IGNORE_RESULT = True
 CELERY_RESULT_EXPIRES = None
-CELERY_BEAT_SCHEDULER = "maintenance.core.scheduler:LedgerScheduler"
+CELERY_BEAT_SCHEDULER = "maintenance.core.scheduling.scheduler:LedgerScheduler"
 CELERY_BROKER_CONNECTION_RETRY_ON_STARTUP = True

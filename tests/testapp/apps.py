@@ -15,6 +15,6 @@ class TestappConfig(AppConfig):
         """Import the Celery application."""
         import_module("tests.testapp.celery")
         if "TESTAPP_LEASE_SECONDS" in os.environ:
-            ledger = import_module("maintenance.core.ledger")
+            ledger = import_module("maintenance.core.runs.ledger")
             ledger.LEASE_SECONDS = float(os.environ["TESTAPP_LEASE_SECONDS"])
             ledger.HEARTBEAT_SECONDS = ledger.LEASE_SECONDS / 6

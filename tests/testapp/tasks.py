@@ -15,9 +15,9 @@ from maintenance.core.findings import Finding, Severity
 from maintenance.core.job import Job, Progress
 from maintenance.core.options import NoOptions
 from maintenance.core.plans import Action, Outcome, Verdict
-from maintenance.core.registry import TargetKind
 from maintenance.core.reports import Report, Sample
-from maintenance.core.task import maintenance_task
+from maintenance.core.runs.registry import TargetKind
+from maintenance.core.runs.task import maintenance_task
 from maintenance.redis.stream_classes import families_on
 from maintenance.redis.streams import TrimOptions, trim_streams
 

@@ -15,8 +15,8 @@ from maintenance.admin.option_fields import LinesField, label_of, option_fields
 from maintenance.admin.task_form import TaskForm
 from maintenance.conf import Configuration
 from maintenance.core.backoff import RetryPolicy
-from maintenance.core.registry import TargetKind, TaskSpec
 from maintenance.core.reports import Report
+from maintenance.core.runs.registry import TargetKind, TaskSpec
 
 
 class Colour(StrEnum):

@@ -7,8 +7,8 @@ from pathlib import Path
 import pytest
 from celery.signals import heartbeat_sent
 
-from maintenance.core import alive_file
-from maintenance.core.scheduler import LedgerScheduler
+from maintenance.core.runs import alive_file
+from maintenance.core.scheduling.scheduler import LedgerScheduler
 
 
 @pytest.fixture

@@ -10,9 +10,9 @@ from celery.schedules import crontab
 from hypothesis import given
 from hypothesis import strategies as st
 
-from maintenance.core.calendar import Appointment, Planned, appointments, meetings
-from maintenance.core.cron import Cron
-from maintenance.core.policies import Closure, Misfire, Overlap, Policy, jitter
+from maintenance.core.scheduling.calendar import Appointment, Planned, appointments, meetings
+from maintenance.core.scheduling.cron import Cron
+from maintenance.core.scheduling.policies import Closure, Misfire, Overlap, Policy, jitter
 from maintenance.core.windows import Window
 
 SUNDAY = datetime(2026, 11, 29, tzinfo=UTC)

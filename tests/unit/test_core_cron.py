@@ -10,8 +10,8 @@ from celery.schedules import crontab
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from maintenance.core.cron import Cron
-from maintenance.core.day_rules import DayRule
+from maintenance.core.scheduling.cron import Cron
+from maintenance.core.scheduling.day_rules import DayRule
 
 #: Half and whole hours of change, north and south, at midnight, none, a skipped day, negative summer.
 ZONES = (

@@ -7,9 +7,9 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from maintenance.core.day_rules import DayRule, parse_days
-from maintenance.core.definitions import Definition
 from maintenance.core.errors import InvalidOptions
+from maintenance.core.scheduling.day_rules import DayRule, parse_days
+from maintenance.core.scheduling.definitions import Definition
 from maintenance.core.windows import WEEKDAYS
 
 ORDINALS = ("1st", "2nd", "3rd", "4th", "5th", "last")

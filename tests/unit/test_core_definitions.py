@@ -6,10 +6,10 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from maintenance.core.definitions import Definition
 from maintenance.core.errors import InvalidOptions
-from maintenance.core.policies import Overlap, Policy
-from maintenance.core.schedule_versions import Version, due_slots
+from maintenance.core.scheduling.definitions import Definition
+from maintenance.core.scheduling.policies import Overlap, Policy
+from maintenance.core.scheduling.schedule_versions import Version, due_slots
 
 START = datetime(2026, 11, 23, 3, tzinfo=UTC)
 

@@ -5,8 +5,7 @@ from typing import Any
 
 import pytest
 
-from maintenance.core.findings import Severity
-from maintenance.core.liveness import (
+from maintenance.core.evidence.liveness import (
     LeaderFacts,
     Look,
     OverdueSlot,
@@ -14,6 +13,7 @@ from maintenance.core.liveness import (
     QueueFacts,
     liveness_reports,
 )
+from maintenance.core.findings import Severity
 
 NOON = datetime(2026, 11, 26, 12, tzinfo=UTC)
 SECOND = timedelta(seconds=1)

@@ -1,14 +1,12 @@
 """What has not the form of a message does nothing, whatever it is."""
 
-import uuid
-
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from maintenance.core.messages import MOST_OPTIONS_BYTES, fault_of_message
+from maintenance.core.runs.messages import MOST_OPTIONS_BYTES, fault_of_message
 
-ID = str(uuid.uuid4())
+ID = "661e8d84-1b31-4f5c-bd3e-3cc36b5beead"
 
 anything = st.recursive(
     st.none() | st.booleans() | st.floats() | st.text() | st.integers(),

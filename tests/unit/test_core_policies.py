@@ -7,7 +7,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from maintenance.core.policies import (
+from maintenance.core.scheduling.policies import (
     MISSED_SECONDS,
     Circumstances,
     Closure,

@@ -5,9 +5,9 @@ from typing import Any, cast
 import pytest
 from kombu.exceptions import OperationalError
 
-from maintenance.core import progress
-from maintenance.core.lease import Lease
-from maintenance.core.progress import LedgerProgress, words_of
+from maintenance.core.runs import progress
+from maintenance.core.runs.lease import Lease
+from maintenance.core.runs.progress import LedgerProgress, words_of
 
 
 class Held:

@@ -8,7 +8,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from maintenance.core.proof import Due, Proved, SlotRow, Verdict, prove
+from maintenance.core.evidence.proof import Due, Proved, SlotRow, Verdict, prove
 
 NOON = datetime(2026, 11, 26, 12, tzinfo=UTC)
 MINUTE = timedelta(minutes=1)

@@ -9,7 +9,7 @@ from hypothesis import strategies as st
 from maintenance.conf import Configuration, parse_configuration
 from maintenance.core.errors import ConfigurationError, Skipped, UnknownName
 from maintenance.core.rates import RateLimit
-from maintenance.core.registry import (
+from maintenance.core.runs.registry import (
     TargetKind,
     TaskSpec,
     all_tasks,

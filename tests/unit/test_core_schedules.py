@@ -4,8 +4,8 @@ import pytest
 from celery.schedules import crontab
 
 from maintenance.core.options import parse_options
-from maintenance.core.registry import task_named
-from maintenance.core.timetable import cron_in_words
+from maintenance.core.runs.registry import task_named
+from maintenance.core.scheduling.timetable import cron_in_words
 from maintenance.schedules import CHECKLISTS, Schedule
 
 #: The guide's "Performance Checklist", word for word.

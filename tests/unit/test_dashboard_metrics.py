@@ -5,7 +5,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from maintenance.conf import parse_configuration
-from maintenance.core.registry import TargetKind, task_named
+from maintenance.core.runs.registry import TargetKind, task_named
 from maintenance.key_metrics.metrics import (
     KEY_METRICS,
     Series,

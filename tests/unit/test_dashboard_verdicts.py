@@ -15,8 +15,8 @@ from maintenance.admin.dashboard.verdicts import (
     standings_of,
     verdicts,
 )
-from maintenance.core.registry import all_tasks, task_named
-from maintenance.core.standings import Standing
+from maintenance.core.attention.standings import Standing
+from maintenance.core.runs.registry import all_tasks, task_named
 from maintenance.schedules import CHECKLISTS
 
 NOW = datetime(2026, 11, 23, 8, 0, tzinfo=UTC)

@@ -11,7 +11,7 @@ from docs.reference_from_code.markdown import prose, table
 from docs.reference_from_code.pages import PAGES
 from docs.reference_from_code.types_in_words import type_words
 from maintenance.conf.databases import DatabaseTarget, Pacing
-from maintenance.core.registry import all_tasks
+from maintenance.core.runs.registry import all_tasks
 from maintenance.runbooks import RUNBOOKS
 
 

@@ -7,8 +7,8 @@ from datetime import UTC, datetime, timedelta, timezone
 from hypothesis import given
 from hypothesis import strategies as st
 
-from maintenance.core.calendar import Appointment, Planned
-from maintenance.core.cron import Cron
+from maintenance.core.scheduling.calendar import Appointment, Planned
+from maintenance.core.scheduling.cron import Cron
 from maintenance.reports.ics import render_ics
 
 NOON = datetime(2026, 11, 26, 12, tzinfo=UTC)

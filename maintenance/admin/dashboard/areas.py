@@ -9,7 +9,7 @@ from django.utils.translation import gettext_lazy as _
 
 from maintenance import schedules
 from maintenance.admin.wording import task_words
-from maintenance.core.registry import PREFIX
+from maintenance.core.runs.registry import PREFIX
 
 
 @dataclass(frozen=True, slots=True, eq=False)  # there is one of each; a name is long to compare

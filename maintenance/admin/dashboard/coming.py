@@ -12,10 +12,10 @@ from django.db.models import Count, F, Min, Q, QuerySet
 from django_celery_beat.models import CrontabSchedule, PeriodicTask
 
 from maintenance.admin.wording import task_words
-from maintenance.core.definitions import UNREADABLE, Definition
-from maintenance.core.schedule_sync import NAME_PREFIX
-from maintenance.core.schedule_versions import crontab_text
-from maintenance.core.timetable import next_due_at
+from maintenance.core.scheduling.definitions import UNREADABLE, Definition
+from maintenance.core.scheduling.schedule_sync import NAME_PREFIX
+from maintenance.core.scheduling.schedule_versions import crontab_text
+from maintenance.core.scheduling.timetable import next_due_at
 from maintenance.models import Blackout
 
 #: Lines of the list.

@@ -9,8 +9,8 @@ from django.db import connection
 from django.db.models import Count, F, Window
 from django.db.models.functions import RowNumber
 
+from maintenance.core.evidence.liveness import LeaderFacts, Look, scheduler_report
 from maintenance.core.findings import Severity
-from maintenance.core.liveness import LeaderFacts, Look, scheduler_report
 from maintenance.core.reports import Report
 from maintenance.models import Leader, Run, RunState, StoredFinding
 

@@ -39,13 +39,13 @@ from maintenance.admin.rights import VIEW_RUN, VIEW_SCHEDULE, User, holds, may_c
 from maintenance.admin.signs import sign
 from maintenance.admin.wording import relative, task_words
 from maintenance.conf import Configuration
-from maintenance.core.accepted_targets import configuration_in_force
-from maintenance.core.alarms import OWN_TASKS
+from maintenance.core.attention.alarms import OWN_TASKS
+from maintenance.core.attention.mutes import now_and_mutes, without_muted
+from maintenance.core.attention.standings import Standing, standings
 from maintenance.core.findings import Severity
-from maintenance.core.mutes import now_and_mutes, without_muted
-from maintenance.core.registry import TargetKind, TaskSpec, all_tasks
 from maintenance.core.reports import Report
-from maintenance.core.standings import Standing, standings
+from maintenance.core.runs.accepted_targets import configuration_in_force
+from maintenance.core.runs.registry import TargetKind, TaskSpec, all_tasks
 from maintenance.key_metrics.series import stretches
 from maintenance.models import Run, RunState, SeverityChoice
 

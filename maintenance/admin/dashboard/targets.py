@@ -11,8 +11,8 @@ from django.utils.safestring import SafeString
 
 from maintenance.admin.dashboard.verdicts import KINDS, WORRYING, kind_of
 from maintenance.conf import Configuration
-from maintenance.core.registry import TargetKind
-from maintenance.core.standings import Standing
+from maintenance.core.attention.standings import Standing
+from maintenance.core.runs.registry import TargetKind
 from maintenance.key_metrics.metrics import (
     Reading,
     Series,

@@ -12,9 +12,9 @@ from django.utils.translation import gettext as _
 
 from maintenance.admin.dashboard.areas import LOOKS_EVERY_DAYS, Area, area_of
 from maintenance.admin.wording import relative, task_words
+from maintenance.core.attention.standings import Pair, Standing
 from maintenance.core.findings import Severity
-from maintenance.core.registry import TargetKind, TaskSpec
-from maintenance.core.standings import Pair, Standing
+from maintenance.core.runs.registry import TargetKind, TaskSpec
 
 #: Targets that a verdict names with what their reports say; the rest are counted.
 MOST_NAMED = 3

@@ -13,7 +13,9 @@ from maintenance.commands.crew.subcommand import Subcommand
 from maintenance.commands.exit_codes import ExitCode
 from maintenance.commands.listing import Item, Listing, Row
 from maintenance.conf import configuration
-from maintenance.core.calendar import (
+from maintenance.core.errors import InvalidOptions
+from maintenance.core.reports import Table
+from maintenance.core.scheduling.calendar import (
     Appointment,
     Meeting,
     Planned,
@@ -21,9 +23,7 @@ from maintenance.core.calendar import (
     appointments,
     meetings,
 )
-from maintenance.core.errors import InvalidOptions
-from maintenance.core.planned import coming_closures, is_frequent, planned_schedules
-from maintenance.core.reports import Table
+from maintenance.core.scheduling.planned import coming_closures, is_frequent, planned_schedules
 from maintenance.core.wording import listed
 from maintenance.reports.formatting import counted, format_seconds, format_time
 from maintenance.reports.ics import render_ics

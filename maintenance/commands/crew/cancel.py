@@ -11,8 +11,8 @@ from maintenance.commands.crew.runs import run_row
 from maintenance.commands.crew.subcommand import Subcommand
 from maintenance.commands.crew.watching import StillGoing, watch
 from maintenance.commands.exit_codes import ExitCode
-from maintenance.core import ledger
-from maintenance.core.recording import record
+from maintenance.core.runs import ledger
+from maintenance.core.runs.recording import record
 from maintenance.models import Run, RunState
 
 #: A run at work ends within five seconds of being asked; one whose worker is gone when its lease ends.

@@ -11,7 +11,7 @@ from maintenance.commands.crew.recommend import KINDS
 from maintenance.commands.crew.subcommand import Subcommand
 from maintenance.commands.exit_codes import ExitCode
 from maintenance.conf import Configuration, configuration
-from maintenance.core.registry import TargetKind, all_tasks
+from maintenance.core.runs.registry import TargetKind, all_tasks
 from maintenance.core.suggestions import require_known
 from maintenance.models import RunState
 from maintenance.reports.formats import FORMATS

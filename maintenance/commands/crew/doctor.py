@@ -19,9 +19,9 @@ from maintenance.commands.health.crew import log_store, workers
 from maintenance.commands.measuring import contained
 from maintenance.conf import Configuration, sound_part
 from maintenance.core.errors import MaintenanceError, Skipped, UnknownName
+from maintenance.core.evidence.liveness import liveness_reports
+from maintenance.core.evidence.liveness_look import look
 from maintenance.core.findings import Finding, Severity
-from maintenance.core.liveness import liveness_reports
-from maintenance.core.liveness_look import look
 from maintenance.core.reports import Report
 from maintenance.core.suggestions import did_you_mean
 from maintenance.reports.publication import of_reports as publication_of

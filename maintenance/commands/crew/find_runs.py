@@ -8,9 +8,9 @@ from django.db.models.functions import Cast
 
 from maintenance.conf import configuration
 from maintenance.core.errors import UnknownName
-from maintenance.core.ledger import stored_document
-from maintenance.core.registry import TargetKind, task_named
 from maintenance.core.reports import ReportDocument
+from maintenance.core.runs.ledger import stored_document
+from maintenance.core.runs.registry import TargetKind, task_named
 from maintenance.core.suggestions import require_known
 from maintenance.models import Run, StoredReport
 

@@ -16,12 +16,12 @@ from maintenance.commands.crew.subcommand import Subcommand
 from maintenance.commands.exit_codes import ExitCode
 from maintenance.commands.listing import Item, Listing, Row
 from maintenance.conf import configuration
+from maintenance.core.attention.mutes import mute, mutes_in_force
+from maintenance.core.attention.standings import configured_pairs, standings
 from maintenance.core.errors import UnknownName
 from maintenance.core.finding_life import FixedFinding, Mute
 from maintenance.core.findings import Severity
-from maintenance.core.ledger_clock import ledger_now
-from maintenance.core.mutes import mute, mutes_in_force
-from maintenance.core.standings import configured_pairs, standings
+from maintenance.core.runs.ledger_clock import ledger_now
 from maintenance.models import MutedFinding, StoredFinding, StoredReport
 from maintenance.reports.content import SIGNS
 from maintenance.reports.formatting import counted, format_time

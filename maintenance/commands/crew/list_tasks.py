@@ -8,8 +8,8 @@ from maintenance.commands.base import MaintenanceCommand
 from maintenance.commands.crew.subcommand import Subcommand
 from maintenance.commands.exit_codes import ExitCode
 from maintenance.commands.listing import Item, Listing, Row
-from maintenance.core.registry import TargetKind, TaskSpec, all_tasks
-from maintenance.core.timetable import cron_in_words
+from maintenance.core.runs.registry import TargetKind, TaskSpec, all_tasks
+from maintenance.core.scheduling.timetable import cron_in_words
 from maintenance.reports.formatting import counted
 from maintenance.schedules import CHECKLISTS
 

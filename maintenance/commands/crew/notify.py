@@ -10,10 +10,10 @@ from maintenance.commands.crew.find_runs import document_of
 from maintenance.commands.crew.person import person_at_the_terminal
 from maintenance.commands.crew.subcommand import Subcommand
 from maintenance.commands.exit_codes import ExitCode, of_run
-from maintenance.core import ledger
-from maintenance.core.in_process import work_here
-from maintenance.core.ledger import Origin
-from maintenance.core.registry import task_named
+from maintenance.core.runs import ledger
+from maintenance.core.runs.in_process import work_here
+from maintenance.core.runs.ledger import Origin
+from maintenance.core.runs.registry import task_named
 from maintenance.models import Trigger
 from maintenance.reports.publication import of_document
 

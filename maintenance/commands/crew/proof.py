@@ -11,7 +11,7 @@ from maintenance.commands.base import MaintenanceCommand
 from maintenance.commands.crew.subcommand import Subcommand
 from maintenance.commands.exit_codes import ExitCode
 from maintenance.core.errors import InvalidOptions
-from maintenance.core.proving import USUAL_DAYS, Wanted, Write, prove_time
+from maintenance.core.evidence.proving import USUAL_DAYS, Wanted, Write, prove_time
 from maintenance.reports.csv_format import RowWriter
 from maintenance.reports.publication import of_report
 

@@ -14,8 +14,8 @@ from maintenance.commands.crew.subcommand import Subcommand
 from maintenance.commands.exit_codes import EXPLANATION, ExitCode, of_reports, of_run
 from maintenance.commands.listing import Listing
 from maintenance.core.errors import UnknownName
-from maintenance.core.ledger import previous_document
 from maintenance.core.reports import Report, Table
+from maintenance.core.runs.ledger import previous_document
 from maintenance.models import Run
 from maintenance.reports.diff import Fate, ReportDiff, compare
 from maintenance.reports.diff_text import render_diff

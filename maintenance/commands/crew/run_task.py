@@ -17,13 +17,13 @@ from maintenance.commands.crew.subcommand import Subcommand
 from maintenance.commands.crew.watching import StillGoing, watch
 from maintenance.commands.exit_codes import ExitCode, of_run
 from maintenance.conf import configuration
-from maintenance.core.dispatch import record_run, start_run
 from maintenance.core.errors import InvalidOptions
 from maintenance.core.findings import Severity
-from maintenance.core.in_process import work_here
-from maintenance.core.ledger import Origin, previous_document
 from maintenance.core.options import parse_options
-from maintenance.core.registry import TaskSpec, task_named
+from maintenance.core.runs.dispatch import record_run, start_run
+from maintenance.core.runs.in_process import work_here
+from maintenance.core.runs.ledger import Origin, previous_document
+from maintenance.core.runs.registry import TaskSpec, task_named
 from maintenance.models import Run, Trigger
 from maintenance.reports.publication import in_timezone, of_document
 

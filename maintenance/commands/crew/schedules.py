@@ -15,8 +15,8 @@ from maintenance.commands.exit_codes import ExitCode
 from maintenance.commands.listing import Item, Listing, Row, sign
 from maintenance.conf import configuration
 from maintenance.core.reports import Table
-from maintenance.core.schedule_sync import NAME_PREFIX, Difference, differences
-from maintenance.core.timetable import Entry, timetable
+from maintenance.core.scheduling.schedule_sync import NAME_PREFIX, Difference, differences
+from maintenance.core.scheduling.timetable import Entry, timetable
 from maintenance.reports.formatting import counted, format_time
 
 

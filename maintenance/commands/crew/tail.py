@@ -21,9 +21,9 @@ from maintenance.commands.exit_codes import ExitCode
 from maintenance.commands.listing import sign
 from maintenance.commands.output import coloured
 from maintenance.core.findings import Severity
-from maintenance.core.following import Event, Follower, News
-from maintenance.core.ledger_clock import ledger_now
-from maintenance.core.registry import task_named
+from maintenance.core.runs.following import Event, Follower, News
+from maintenance.core.runs.ledger_clock import ledger_now
+from maintenance.core.runs.registry import task_named
 from maintenance.core.suggestions import require_known
 from maintenance.models import StoredFinding
 from maintenance.reports.columns import one_line

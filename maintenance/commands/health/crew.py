@@ -15,15 +15,15 @@ from maintenance.commands.earlier import job_after
 from maintenance.commands.health.scope import Scope
 from maintenance.commands.measuring import contained
 from maintenance.conf import Configuration
-from maintenance.core import ledger
 from maintenance.core.errors import Skipped, TargetUnavailable
+from maintenance.core.evidence.liveness import liveness_reports
+from maintenance.core.evidence.liveness_look import look
 from maintenance.core.findings import Finding, Severity
-from maintenance.core.liveness import liveness_reports
-from maintenance.core.liveness_look import look
 from maintenance.core.options import NoOptions
 from maintenance.core.redaction import address_of, redact
-from maintenance.core.registry import all_tasks
 from maintenance.core.reports import Report, Table
+from maintenance.core.runs import ledger
+from maintenance.core.runs.registry import all_tasks
 from maintenance.models import Run, RunState
 from maintenance.queues.depth import check_queue_depths
 from maintenance.reports.log_store import configured_store

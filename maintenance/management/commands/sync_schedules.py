@@ -6,7 +6,7 @@ from django.core.management.base import BaseCommand, CommandError
 
 from maintenance.conf import configuration
 from maintenance.core.errors import ConfigurationError
-from maintenance.core.schedule_sync import sync_schedules
+from maintenance.core.scheduling.schedule_sync import sync_schedules
 
 
 class Command(BaseCommand):

@@ -1,0 +1,300 @@
+"""Alarms: raised, resolved and put into words for each channel, in the transaction that says why.
+
+A message is a row before it is sent (:mod:`maintenance.notifications.delivery`), so that a mail server
+that is down holds up no run, and a worker that dies loses none.
+"""
+
+from collections.abc import Collection, Iterable, Mapping, Sequence
+from datetime import datetime, timedelta
+
+from django.db import transaction
+from django.db.models import Max
+
+from maintenance.conf import NotificationSettings, configuration
+from maintenance.core.attention.mutes import mutes_of
+from maintenance.core.attention.standings import RUNS_THAT_LOOKED
+from maintenance.core.finding_life import Look, Settled, Sight
+from maintenance.core.findings import Finding, Severity
+from maintenance.core.reports import Report
+from maintenance.core.runs.ledger_clock import ledger_now
+from maintenance.models import (
+    SUBJECT_LENGTH,
+    Alarm,
+    Notification,
+    NotificationKind,
+    NotificationState,
+    Run,
+    RunState,
+    StoredFinding,
+)
+
+#: Tasks that tell people of findings: what goes wrong there cannot be told in the same way.
+OWN_TASKS = frozenset({"maintenance.send_notifications", "maintenance.send_digest"})
+
+#: A title stands in a subject line and in a list.
+_TITLE_LENGTH = 300
+
+
+def note_alarms(run: Run, rows: Sequence[StoredFinding], settled: Settled, now: datetime) -> None:
+    """Raise an alarm for each finding that is bad enough and has none, and resolve those that are gone.
+
+    Call it in the transaction that ends ``run``. One query where nothing is bad and nothing open.
+    """
+    settings = configuration().notifications
+    if not settings.channels or run.task in OWN_TASKS:
+        return
+    worrying = _worrying(run.task, rows, settings, now)
+    open_alarms = {
+        alarm.fingerprint: alarm
+        for alarm in Alarm.objects.filter(
+            task=run.task, target=run.target, resolved_at__isnull=True
+        )
+    }
+    fresh = [
+        Alarm(
+            task=run.task,
+            target=run.target,
+            code=row.code,
+            subject=row.subject,
+            fingerprint=row.fingerprint,
+            severity=row.severity,
+            sentence=row.sentence,
+            advice=row.advice,
+            run_id=run.id,
+            raised_at=now,
+        )
+        for fingerprint, row in worrying.items()
+        if fingerprint not in open_alarms
+    ]
+    _raise(fresh, settings, now)
+    worse = [
+        (open_alarms[fingerprint], row)
+        for fingerprint, row in worrying.items()
+        if fingerprint in open_alarms
+        and Severity(row.severity).rank > Severity(open_alarms[fingerprint].severity).rank
+    ]
+    _note_worse(run, worse, settings, now)
+    for fingerprint, alarm in open_alarms.items():
+        if fingerprint not in worrying:
+            _settle(alarm, run, rows, settled, now)
+
+
+def _worrying(
+    task: str, rows: Iterable[StoredFinding], settings: NotificationSettings, now: datetime
+) -> dict[str, StoredFinding]:
+    """Return the findings that are bad enough and not muted, the worst of each fingerprint."""
+    least = Severity(settings.alarm_severity).rank
+    bad = [row for row in rows if row.measured and Severity(row.severity).rank >= least]
+    bad.sort(key=lambda row: Severity(row.severity).rank)
+    found = {row.fingerprint: row for row in bad}
+    for fingerprint, mute in mutes_of(task, found, now).items():
+        if mute.silences(Severity(found[fingerprint].severity), now):
+            del found[fingerprint]
+    return found
+
+
+def _raise(fresh: Sequence[Alarm], settings: NotificationSettings, now: datetime) -> None:
+    """Write alarms that are not open yet, each with its messages; another run may be faster."""
+    if not fresh:
+        return
+    Alarm.objects.bulk_create(fresh, ignore_conflicts=True)
+    names = [alarm.fingerprint for alarm in fresh]
+    task = fresh[0].task
+    written = Alarm.objects.filter(
+        task=task, fingerprint__in=names, resolved_at__isnull=True, raised_at=now
+    )
+    told = _told_last(task, names)
+    period = timedelta(minutes=settings.alarm_period_minutes)
+    for alarm in written:
+        last = told.get(alarm.fingerprint)
+        due_at = max(now, last + period) if last is not None else now
+        _write(alarm, NotificationKind.ALARM, settings.channels, now, due_at)
+
+
+def _told_last(task: str, fingerprints: Collection[str]) -> Mapping[str, datetime]:
+    """Return when people were last told of these findings, for those of which they were."""
+    told = (
+        Notification.objects.filter(
+            kind=NotificationKind.ALARM,
+            alarm__task=task,
+            alarm__fingerprint__in=list(fingerprints),
+            sent_at__isnull=False,
+        )
+        .order_by()
+        .values("alarm__fingerprint")
+        .annotate(last=Max("sent_at"))
+    )
+    return {row["alarm__fingerprint"]: row["last"] for row in told}
+
+
+def _note_worse(
+    run: Run,
+    worse: Iterable[tuple[Alarm, StoredFinding]],
+    settings: NotificationSettings,
+    now: datetime,
+) -> None:
+    for alarm, row in worse:
+        alarm.severity, alarm.sentence, alarm.run_id = row.severity, row.sentence, run.id
+        alarm.save(update_fields=["severity", "sentence", "run_id"])
+        _write(alarm, NotificationKind.ALARM, settings.channels, now, now)
+
+
+def _settle(
+    alarm: Alarm,
+    run: Run,
+    rows: Sequence[StoredFinding],
+    settled: Settled,
+    now: datetime,
+) -> None:
+    """Resolve an open alarm that ``run`` says is over; leave it where the run cannot tell."""
+    present = [row for row in rows if row.fingerprint == alarm.fingerprint]
+    if present:
+        measured = [row for row in present if row.measured]
+        if measured:
+            row = max(measured, key=lambda each: Severity(each.severity).rank)
+            least = Severity(configuration().notifications.alarm_severity)
+            is_muted = Severity(row.severity).rank >= least.rank
+            how = "It is muted." if is_muted else f"It is less serious now: {row.sentence}"
+            resolve(alarm, how, now, is_told=not is_muted)
+    elif alarm.fingerprint in {sight.fingerprint for sight in settled.fixed} or (
+        _is_ruled_out(alarm, run, rows)
+    ):
+        resolve(alarm, "The last look did not find it any more.", now)
+
+
+def _is_ruled_out(alarm: Alarm, run: Run, rows: Iterable[StoredFinding]) -> bool:
+    if run.state not in RUNS_THAT_LOOKED:
+        return False
+    origin = (
+        Run.objects.filter(id=alarm.run_id).values_list("options", flat=True).first()
+        if alarm.run_id
+        else None
+    )
+    options = run.options if origin is None else origin
+    sights = tuple(_sight(row) for row in rows)
+    look = Look(run.state == RunState.SUCCEEDED, run.options, sights)
+    sight = Sight(
+        alarm.fingerprint,
+        alarm.code,
+        Severity(alarm.severity),
+        alarm.subject,
+        alarm.sentence,
+        alarm.raised_at,
+    )
+    return look.rules_out(sight, Look(succeeded=True, options=options))
+
+
+def _sight(row: StoredFinding) -> Sight:
+    return Sight(
+        row.fingerprint,
+        row.code,
+        Severity(row.severity),
+        row.subject,
+        row.sentence,
+        row.found_at,
+        measured=row.measured,
+    )
+
+
+def resolve(alarm: Alarm, how: str, now: datetime, *, is_told: bool = True) -> None:
+    """End an alarm, and tell it where the alarm was told; what was still held back is dropped.
+
+    A message that waits for its server is not dropped: it comes with the one that says it is over.
+    """
+    alarm.resolved_at, alarm.resolution = now, how
+    alarm.save(update_fields=["resolved_at", "resolution"])
+    messages = Notification.objects.filter(alarm=alarm, kind=NotificationKind.ALARM)
+    waiting = messages.filter(state=NotificationState.PENDING)
+    (waiting.filter(due_at__gt=now, attempts=0) if is_told else waiting).update(
+        state=NotificationState.DROPPED, reason=how
+    )
+    gone = (NotificationState.DROPPED, NotificationState.FAILED)
+    channels = sorted(set(messages.exclude(state__in=gone).values_list("channel", flat=True)))
+    if is_told:
+        configured = configuration().notifications.channels
+        in_use = [channel for channel in channels if channel in configured]
+        _write(alarm, NotificationKind.RESOLVED, in_use, now, now)
+
+
+def _write(
+    alarm: Alarm,
+    kind: NotificationKind,
+    channels: Iterable[str],
+    now: datetime,
+    due_at: datetime,
+) -> None:
+    where = f" on {alarm.target}" if alarm.target else ""
+    subject = f" ({alarm.subject})" if alarm.subject and alarm.subject != alarm.target else ""
+    word = "Resolved" if kind is NotificationKind.RESOLVED else alarm.severity.capitalize()
+    Notification.objects.bulk_create(
+        (
+            Notification(
+                kind=kind,
+                key=f"{kind.value}:{alarm.pk}:{alarm.severity}",
+                channel=channel,
+                alarm=alarm,
+                title=f"{word}: {alarm.code}{where}{subject}"[:_TITLE_LENGTH],
+                created_at=now,
+                due_at=due_at,
+            )
+            for channel in channels
+        ),
+        ignore_conflicts=True,
+    )
+
+
+# --- The dead man's switch ---
+
+
+def note_liveness(reports: Iterable[Report]) -> None:
+    """Raise and resolve alarms of the scheduler and the queues, for whoever has just judged them.
+
+    Schedules that are overdue together are one alarm. One query where all is well and nothing open.
+    """
+    settings = configuration().notifications
+    if not settings.channels:
+        return
+    now = ledger_now()
+    found = {
+        finding.fingerprint(""): finding
+        for report in reports
+        for finding in _one_alarm_each(report)
+        if finding.severity is Severity.CRITICAL
+    }
+    with transaction.atomic():
+        open_alarms = {
+            alarm.fingerprint: alarm
+            for alarm in Alarm.objects.filter(task="", resolved_at__isnull=True)
+        }
+        fresh = [
+            Alarm(
+                code=finding.code,
+                subject=finding.subject[:SUBJECT_LENGTH],
+                fingerprint=fingerprint,
+                severity=finding.severity.value,
+                sentence=finding.sentence,
+                advice=finding.advice,
+                raised_at=now,
+            )
+            for fingerprint, finding in found.items()
+            if fingerprint not in open_alarms
+        ]
+        _raise(fresh, settings, now)
+        for fingerprint, alarm in open_alarms.items():
+            if fingerprint not in found:
+                resolve(alarm, "It is at work again.", now)
+
+
+def _one_alarm_each(report: Report) -> Sequence[Finding]:
+    overdue = [finding for finding in report.findings if finding.code == "schedule-overdue"]
+    if not overdue:
+        return report.findings
+    return (
+        Finding(
+            code="schedule-overdue",
+            severity=Severity.CRITICAL,
+            subject="schedules",
+            sentence=report.summary,
+            advice=overdue[0].advice,
+        ),
+    )

@@ -1,0 +1,77 @@
+"""How things stand: the newest run of each task on each target that has looked, however long the history."""
+
+from collections.abc import Iterable
+from dataclasses import dataclass
+from datetime import datetime
+from typing import Any
+
+from django.db import connection
+
+from maintenance.conf import Configuration
+from maintenance.core.runs.registry import all_tasks
+from maintenance.models import Run, RunState
+
+#: A task's full name, and a target.
+Pair = tuple[str, str]
+
+#: States of runs whose findings say how things are; a skipped or cancelled run has not looked.
+RUNS_THAT_LOOKED = (RunState.SUCCEEDED, RunState.FAILED)
+
+#: A verdict is a sentence; of what is longer the beginning is read.
+MOST_SUMMARY_CHARACTERS = 400
+
+# PostgreSQL cannot skip along an index for DISTINCT ON: it would read every run ever made. One
+# probe of maintenance_run_history for each pair reads one row each. The pair is a range, not an
+# equation: with equations the planner may walk the index of queued_at backwards instead, through
+# the whole history for a pair that has no run.
+_STANDINGS = """
+SELECT run.task, run.target, run.id::text, run.state, run.severity,
+       coalesce(run.finished_at, run.queued_at), left(run.summary, %s)
+FROM unnest(%s::text[], %s::text[]) AS pair (task, target)
+CROSS JOIN LATERAL (
+    SELECT task, target, id, state, severity, finished_at, queued_at, summary
+    FROM {runs}
+    WHERE (task, target) >= (pair.task, pair.target)
+      AND (task, target) <= (pair.task, pair.target)
+      AND state = ANY (%s)
+    ORDER BY task, target, queued_at DESC
+    LIMIT 1
+) AS run
+"""
+
+
+@dataclass(frozen=True, slots=True)
+class Standing:
+    """The newest run of one task on one target that has looked; ``run_id`` is ``None`` where none has.
+
+    ``is_failure_muted`` is whether it failed and nobody wants to hear of it.
+    """
+
+    task: str
+    target: str
+    run_id: Any = None
+    state: str = ""
+    severity: str = ""
+    finished_at: datetime | None = None
+    summary: str = ""
+    is_failure_muted: bool = False
+
+
+def configured_pairs(configuration: Configuration) -> list[Pair]:
+    """Return every task's full name with each of its configured targets."""
+    return [
+        (spec.name, target) for spec in all_tasks() for target in spec.target_names(configuration)
+    ]
+
+
+def standings(pairs: Iterable[Pair]) -> dict[Pair, Standing]:
+    """Return the standing of each (task, target) that has one. One query."""
+    wanted = sorted(set(pairs))
+    if not wanted:
+        return {}
+    tasks, targets = zip(*wanted, strict=True)
+    text = _STANDINGS.format(runs=connection.ops.quote_name(Run._meta.db_table))
+    looked = [state.value for state in RUNS_THAT_LOOKED]
+    with connection.cursor() as cursor:
+        cursor.execute(text, [MOST_SUMMARY_CHARACTERS, list(tasks), list(targets), looked])
+        return {(row[0], row[1]): Standing(*row) for row in cursor.fetchall()}

@@ -1,0 +1,95 @@
+"""Runs whose worker was lost: given to another one, until it looks as if the run itself kills them.
+
+A death is a lease that ran out: its worker was killed, or hung, or was cut off from the ledger. It
+is not an error that the work raised, which has its policy of retries, and is counted apart.
+"""
+
+import logging
+
+from django.db import transaction
+
+from maintenance.core.findings import Finding, Severity
+from maintenance.core.reports import Report, ReportDocument
+from maintenance.core.runs import ledger
+from maintenance.core.runs.end_reports import stop_report
+from maintenance.core.runs.foreign_tasks import is_foreign
+from maintenance.core.runs.recording import record
+from maintenance.models import Run, RunState
+
+logger = logging.getLogger("maintenance.deaths")
+
+
+def take_from_lost_worker(run: Run) -> bool:
+    """Requeue or end a run whose lease has run out; return whether it was ours to change.
+
+    ``run`` is what a look saw before. Nothing changes where its worker wrote a heartbeat since, or
+    somebody else was faster: looking again and changing are one transaction. The caller sends the
+    message of a run that is queued afterwards.
+    """
+    with transaction.atomic():
+        if not ledger.lock_if_silent(run):
+            return False
+        reason = ledger.note_death(run)
+        logger.error("Run %s of %s: %s", run.id, run.task, reason)
+        document = _ended(run, reason)
+        if document is None:
+            ledger.requeue(run, 0.0)
+            run.state = RunState.QUEUED
+    if document is not None:
+        record(run, document)
+    return True
+
+
+def _ended(run: Run, reason: str) -> ReportDocument | None:
+    """End a run that is not given to another worker; ``None`` where it is."""
+    if run.cancel_requested:
+        report = stop_report(run, RunState.CANCELLED, reason)
+        return ledger.finish(run, RunState.CANCELLED, report, reason)
+    if is_foreign(run.task):
+        return ledger.finish(run, RunState.FAILED, _abandoned(run, reason), reason)
+    if run.deaths < ledger.MOST_DEATHS:
+        return None
+    return ledger.finish(run, RunState.FAILED, _dead_letter(run, reason), reason)
+
+
+def _abandoned(run: Run, reason: str) -> Report:
+    """Return the report of somebody else's task, which only its own broker may bring back."""
+    return Report(
+        title=f"{run.title} failed",
+        summary=f"Failed: {reason}",
+        findings=(
+            Finding(
+                code="run-failed",
+                severity=Severity.CRITICAL,
+                subject=run.schedule or "site",
+                sentence=f"{reason} Whether it may be repeated is not known, so it was not.",
+                evidence={"deaths": run.deaths, "failures": run.failures},
+                advice="See what it had done, and send it again if need be. With acks_late its broker does.",
+            ),
+        ),
+    )
+
+
+def _dead_letter(run: Run, reason: str) -> Report:
+    sentence = f"{run.deaths} workers were lost while they held this run. It is not started again by itself."
+    return Report(
+        title=f"{run.title} dead-lettered",
+        summary=f"Given up after {run.deaths} workers were lost at it: {reason}",
+        findings=(
+            Finding(
+                code="dead-lettered",
+                severity=Severity.CRITICAL,
+                subject=run.target or "site",
+                sentence=sentence,
+                evidence={
+                    "deaths": run.deaths,
+                    "last_phase": run.phase,
+                    "failures": run.failures,
+                },
+                advice=(
+                    "Look for the out-of-memory killer in the kernel's log of the machines named, and"
+                    " in the workers' logs for what they did last. Mend that, then run the task again."
+                ),
+            ),
+        ),
+    )

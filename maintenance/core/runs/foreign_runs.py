@@ -1,0 +1,123 @@
+"""A slot of somebody else's task in the worker: claimed once, with a heartbeat, and its end noted.
+
+What it was given and what it returns stay out of the ledger, as does what an error of it says: that may
+name people. The log of the worker has it.
+"""
+
+import logging
+import uuid
+from collections.abc import Callable
+from typing import Any
+
+from celery import Task
+from celery.exceptions import Ignore, Reject, Retry
+from django.db import connection, transaction
+from django.db.models.functions import Now
+
+from maintenance.core.errors import Cancelled, LostLease
+from maintenance.core.findings import Finding, Severity
+from maintenance.core.reports import Report
+from maintenance.core.runs import claims, ledger, pings
+from maintenance.core.runs.failures import LEDGER_AWAY
+from maintenance.core.runs.lease import Lease, kept, steady_seconds
+from maintenance.core.runs.recording import log
+from maintenance.models import Run, RunState, StoredFinding, StoredReport
+
+logger = logging.getLogger("maintenance.runner")
+
+#: A message that finds the ledger away comes again after this long.
+LEDGER_AWAY_SECONDS = 5.0
+
+
+def execute_once(task: "Task[Any, Any]", work: Callable[[], Any]) -> Any:
+    """Do the work of a slot's message, unless it is done or being done; return what it returns.
+
+    Raises ``Ignore`` for a message that must do nothing, ``Retry`` while the ledger is away, and what
+    the work raises.
+    """
+    asked_at = steady_seconds()
+    try:
+        run = _claim(uuid.UUID(task.request.id), task.request.hostname or "")
+    except LEDGER_AWAY:
+        connection.close()
+        raise task.retry(countdown=LEDGER_AWAY_SECONDS, max_retries=None) from None
+    except claims.NotClaimed as answer:
+        logger.info("Message for run %s does nothing: %s", task.request.id, answer)
+        raise Ignore from None
+    if run is None:  # its row is gone: kept for no longer, or never written
+        return work()
+    pings.run_started(ledger.run_facts(run))
+    try:
+        with kept(Lease(run, asked_at)):
+            result = work()
+    except (Retry, Reject):
+        _give_back(run)
+        raise
+    except Ignore:
+        _end(run, RunState.SUCCEEDED, "")
+        raise
+    except Exception as error:
+        _end(run, RunState.FAILED, type(error).__name__)
+        raise
+    _end(run, RunState.SUCCEEDED, "")
+    return result
+
+
+@transaction.atomic
+def _claim(run_id: uuid.UUID, worker: str) -> Run | None:
+    """Make a run ``running``. Raises :class:`~maintenance.core.runs.claims.NotClaimed`.
+
+    A run whose worker was lost is claimed again: its broker has delivered it again, as its site wants.
+    """
+    run = Run.objects.select_for_update().annotate(ledger_now=Now()).filter(id=run_id).first()
+    if run is None:
+        return None
+    now = run.ledger_now
+    if run.state == RunState.RUNNING:
+        if ledger.lease_is_alive(run, now):
+            raise claims.NotClaimed(f"{run.worker} is at it")
+        ledger.note_death(run)
+    elif run.state == RunState.FAILED and 0 < run.deaths < ledger.MOST_DEATHS:
+        StoredReport.objects.filter(run=run).delete()
+        StoredFinding.objects.filter(run=run).delete()
+    elif run.state not in (RunState.QUEUED, RunState.SENT):
+        raise claims.NotClaimed(run.state)
+    if run.deaths >= ledger.MOST_DEATHS:
+        raise claims.NotClaimed(f"{run.deaths} workers were lost at it")
+    run.state, run.attempt, run.worker = RunState.RUNNING, run.attempt + 1, worker
+    run.started_at = run.heartbeat_at = now
+    run.finished_at = run.available_at = None
+    run.reason = run.summary = run.severity = ""
+    run.save()
+    return run
+
+
+def _give_back(run: Run) -> None:
+    """Note that a message of the task's own making brings it back."""
+    try:
+        ledger.requeue(run, 0.0, held=True)
+    except (Cancelled, LostLease) as error:
+        logger.warning("Run %s is not noted as waiting: %s", run.id, error)
+    except LEDGER_AWAY:
+        connection.close()
+
+
+def _end(run: Run, state: RunState, error: str) -> None:
+    """Note how it ended. A ledger that is away costs the note, never the task's own result."""
+    title = f"{run.title} {state.label}"
+    if state is RunState.FAILED:
+        reason = f"{error} was raised; the log of {run.worker or 'its worker'} has the rest."
+        finding = Finding("run-failed", Severity.CRITICAL, run.schedule or run.task, reason)
+        report = Report(title, f"Failed: {reason}", findings=(finding,))
+    else:
+        reason = ""
+        report = Report(title, "Done.")
+    try:
+        document = ledger.finish(run, state, report, reason)
+    except LostLease as lost:
+        logger.warning("%s", lost)
+    except LEDGER_AWAY as away:
+        connection.close()
+        logger.error("The end of run %s could not be noted: %s", run.id, type(away).__name__)
+    else:
+        log(document)

@@ -1,0 +1,121 @@
+"""A report as rows of the ledger: the whole of it, and what lists and series ask for."""
+
+import json
+from collections.abc import Iterable
+from dataclasses import replace
+from datetime import datetime
+from typing import Any
+
+from django.db import connection
+
+from maintenance.core.attention.alarms import note_alarms
+from maintenance.core.attention.finding_rows import life_of, settled_findings
+from maintenance.core.finding_life import FixedFinding
+from maintenance.core.findings import Finding
+from maintenance.core.reports import SCHEMA_VERSION, Report, ReportDocument
+from maintenance.models import SUBJECT_LENGTH, Run, StoredFinding, StoredReport
+
+# One statement, because each is a round trip, and most runs write a few rows only.
+_STORE = """
+WITH forgotten AS (
+    DELETE FROM maintenance_runstep WHERE run_id = %(run)s
+), report AS (
+    INSERT INTO maintenance_storedreport (run_id, schema_version, body, state, files, fixed, created_at)
+    VALUES (%(run)s, %(schema_version)s, %(body)s, %(state)s, '[]', %(fixed)s, %(now)s)
+), findings AS (
+    INSERT INTO maintenance_storedfinding (
+        run_id, fingerprint, code, severity, target, subject, sentence, advice, evidence, measured, found_at,
+        since
+    )
+    SELECT %(run)s, fingerprint, code, severity, %(target)s, subject, sentence, advice, evidence, measured,
+        %(now)s, since
+    FROM pg_catalog.jsonb_to_recordset(%(findings)s) AS finding (
+        fingerprint text, code text, severity text, subject text, sentence text, advice text,
+        evidence jsonb, measured boolean, since timestamptz
+    )
+)
+INSERT INTO maintenance_storedsample (run_id, target, metric, subject, value, measured_at)
+SELECT %(run)s, %(target)s, metric, subject, value, %(now)s
+FROM ROWS FROM (
+    pg_catalog.unnest(%(metrics)s::text[]), pg_catalog.unnest(%(subjects)s::text[]),
+    pg_catalog.unnest(%(values)s::float8[])
+) AS sample (metric, subject, value)
+"""
+
+
+def store_report(run: Run, document: ReportDocument, now: datetime) -> ReportDocument:
+    """Write the rows of one report: itself, its findings, its samples; delete the run's steps.
+
+    A report holds what came of the steps. One round trip, whatever the report holds, one before it that
+    compares its findings with those of the run before, and one where alarms are configured. Returns the
+    document with the lives of its findings.
+    """
+    report = document.report
+    rows = [_finding_row(run, finding, now) for finding in report.findings]
+    settled = settled_findings(run, rows)
+    for row in rows:
+        row.since = settled.since[row.fingerprint]
+    fixed = [FixedFinding.of(sight) for sight in settled.fixed]
+    with connection.cursor() as cursor:
+        cursor.execute(
+            _STORE,
+            {
+                "run": run.id,
+                "target": run.target,
+                "now": now,
+                "schema_version": SCHEMA_VERSION,
+                "body": json.dumps(report.to_json()),
+                "state": json.dumps(dict(report.state)),
+                "fixed": json.dumps([each.to_json() for each in fixed]),
+                "findings": json.dumps(
+                    [
+                        {
+                            **_finding_fields(run, one),
+                            "since": settled.since[row.fingerprint].isoformat(),
+                        }
+                        for one, row in zip(report.findings, rows, strict=True)
+                    ]
+                ),
+                "metrics": [sample.metric for sample in report.samples],
+                "subjects": [sample.subject[:SUBJECT_LENGTH] for sample in report.samples],
+                "values": [sample.value for sample in report.samples],
+            },
+        )
+    note_alarms(run, rows, settled, now)
+    return replace(document, life=life_of(run, rows, fixed, now))
+
+
+def store_short_reports(ended: Iterable[tuple[Run, Report]], now: datetime) -> None:
+    """Write the rows of many reports that have no samples, in a few statements."""
+    pairs = list(ended)
+    StoredReport.objects.bulk_create(
+        (
+            StoredReport(
+                run=run, schema_version=SCHEMA_VERSION, body=report.to_json(), created_at=now
+            )
+            for run, report in pairs
+        ),
+        batch_size=500,
+    )
+    StoredFinding.objects.bulk_create(
+        (_finding_row(run, finding, now) for run, report in pairs for finding in report.findings),
+        batch_size=500,
+    )
+
+
+def _finding_row(run: Run, finding: Finding, now: datetime) -> StoredFinding:
+    fields = _finding_fields(run, finding)
+    return StoredFinding(run=run, target=run.target, found_at=now, **fields)
+
+
+def _finding_fields(run: Run, finding: Finding) -> dict[str, Any]:
+    return {
+        "fingerprint": finding.fingerprint(run.target),
+        "code": finding.code,
+        "severity": finding.severity.value,
+        "subject": finding.subject[:SUBJECT_LENGTH],
+        "sentence": finding.sentence,
+        "advice": finding.advice,
+        "evidence": dict(finding.evidence),
+        "measured": finding.measured,
+    }

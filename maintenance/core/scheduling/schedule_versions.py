@@ -1,0 +1,170 @@
+"""What a schedule was, and since when: written by the leading scheduler, read by the proof.
+
+A version says which slots a schedule has from its ``since`` on, up to that of the next version. Between
+two versions no slot is counted twice, and none is left out.
+"""
+
+import json
+from collections.abc import Iterable, Iterator, Sequence
+from dataclasses import dataclass, replace
+from datetime import datetime, timedelta
+from typing import Any
+
+from django_celery_beat.models import CrontabSchedule, PeriodicTask
+
+from maintenance.core.runs.foreign_tasks import is_foreign
+from maintenance.core.scheduling.definitions import Definition
+from maintenance.core.scheduling.policies import Overlap, Policy
+from maintenance.models import SchedulePolicy, ScheduleVersion
+
+_INSTANT = timedelta(microseconds=1)
+
+
+@dataclass(frozen=True, slots=True)
+class Version:
+    """One schedule from ``since`` on; off, or gone, where there is no ``definition``."""
+
+    schedule: str
+    since: datetime
+    definition: Definition | None
+
+    @classmethod
+    def of(cls, stored: ScheduleVersion) -> "Version":
+        """Return a stored version."""
+        definition = Definition.from_json(stored.definition) if stored.definition else None
+        return cls(stored.schedule, stored.since, definition)
+
+    def slots(self, since: datetime, until: datetime) -> Iterator[datetime]:
+        """Yield its slots from ``since`` on, inclusive, up to ``until``, exclusive."""
+        if self.definition is not None:
+            start = max(since, self.since)
+            yield from self.definition.between(start - _INSTANT, until - _INSTANT)
+
+
+def stored_versions(since: datetime, until: datetime) -> Iterator[Sequence[Version]]:
+    """Yield the versions of each schedule that count in a time, in their order.
+
+    The first one of a schedule may lie before ``since``. Costs one query; memory is bounded by the
+    versions of one schedule.
+    """
+    rows = ScheduleVersion.objects.filter(since__lt=until).order_by("schedule", "since")
+    versions: list[Version] = []
+    for row in rows.iterator():
+        version = Version.of(row)
+        if versions and versions[-1].schedule != version.schedule:
+            yield versions
+            versions = []
+        if version.since <= since:
+            versions = []
+        versions.append(version)
+    if versions:
+        yield versions
+
+
+def due_slots(
+    versions: Sequence[Version], since: datetime, until: datetime
+) -> Iterator[tuple[datetime, Definition]]:
+    """Yield the slots of one schedule from ``since`` on, up to ``until``, exclusive. Pure.
+
+    ``versions`` are its versions in their order. Raises as :meth:`Definition.after`.
+    """
+    ends: Iterable[datetime] = [*(version.since for version in versions[1:]), until]
+    for version, end in zip(versions, ends, strict=True):
+        if version.definition is not None:
+            for slot in version.slots(since, min(end, until)):
+                yield slot, version.definition
+                if version.definition.once:
+                    break
+
+
+def defined(row: PeriodicTask, since: datetime, before: Definition | None) -> Definition:
+    """Return what a row says from ``since`` on, given what it said ``before``.
+
+    An interval that stays the same goes on being counted from where it was.
+    """
+    stored = _stored_policy(row)
+    definition = Definition(
+        task=row.task,
+        target=target_of(row),
+        days=stored.days if stored is not None and row.crontab is not None else "",
+        once=row.one_off,
+        starts_at=row.start_time,
+        expires_at=row.expires,
+        policy=policy_of(row),
+        **_due_times(row),
+    )
+    if definition.every_seconds is None and definition.at is None:
+        return definition
+    return replace(definition, counted_from=_counted_from(row, definition, since, before))
+
+
+def _counted_from(
+    row: PeriodicTask, definition: Definition, since: datetime, before: Definition | None
+) -> datetime | None:
+    if before is not None and before.counted_from is not None:
+        kept = (before.every_seconds, before.at, before.starts_at)
+        if kept == (definition.every_seconds, definition.at, definition.starts_at):
+            return before.counted_from
+        known_since = None
+    else:
+        known_since = row.last_run_at or row.date_changed
+    if definition.at is not None:
+        return since
+    start: datetime = row.start_time or known_since or since
+    return start
+
+
+def _due_times(row: PeriodicTask) -> dict[str, Any]:
+    if row.crontab is not None:
+        return {"crontab": crontab_text(row.crontab), "timezone": str(row.crontab.timezone)}
+    if row.interval is not None:
+        every = timedelta(**{row.interval.period: row.interval.every})
+        return {"every_seconds": every.total_seconds()}
+    if row.solar is not None:
+        return {"solar": (row.solar.event, float(row.solar.latitude), float(row.solar.longitude))}
+    if row.clocked is not None:
+        return {"at": row.clocked.clocked_time}
+    return {}
+
+
+def crontab_text(crontab: CrontabSchedule) -> str:
+    """Return the five fields of crontab(5)."""
+    names = ("minute", "hour", "day_of_month", "month_of_year", "day_of_week")
+    return " ".join("".join(str(getattr(crontab, name)).split()) for name in names)
+
+
+def target_of(row: PeriodicTask) -> str:
+    """Return the target that the runs of a row are for; empty for somebody else's task."""
+    if is_foreign(row.task):
+        return ""
+    given = arguments_of(row)
+    target = given.get("target", "")
+    return target if isinstance(target, str) else ""
+
+
+def arguments_of(row: PeriodicTask) -> dict[str, Any]:
+    """Return the keyword arguments of a row's task; none where they cannot be read."""
+    try:
+        given = json.loads(row.kwargs or "{}")
+    except ValueError:
+        return {}
+    return given if isinstance(given, dict) else {}
+
+
+def policy_of(row: PeriodicTask) -> Policy:
+    """Return the policy of a row; the defaults where it has none.
+
+    Somebody else's tasks overlap by default, as they did before.
+    """
+    stored = _stored_policy(row)
+    if stored is not None:
+        return stored.policy
+    return Policy(overlap=Overlap.ALLOW) if is_foreign(row.task) else Policy()
+
+
+def _stored_policy(row: PeriodicTask) -> SchedulePolicy | None:
+    try:
+        stored: SchedulePolicy = row.maintenance_policy
+    except SchedulePolicy.DoesNotExist:
+        return None
+    return stored
