@@ -39,7 +39,8 @@ def pytest_unconfigure(config: pytest.Config) -> None:
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     for item in items:
-        if item.path.parent.name in ALONE_FOLDERS:
+        bears_others = item.get_closest_marker("beside_others") is not None
+        if item.path.parent.name in ALONE_FOLDERS and not bears_others:
             item.add_marker(pytest.mark.alone)
 
 

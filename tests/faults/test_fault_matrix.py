@@ -11,6 +11,7 @@ SEED = 1
 AT_ONCE = 2
 
 
+@pytest.mark.beside_others  # its patience is a minute, and it judges no speed
 @pytest.mark.timeout(900)
 def test_a_sample_of_faults_breaks_no_promise() -> None:
     stacks = list(kinds.matrix(FAULTS, SEED))
