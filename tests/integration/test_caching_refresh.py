@@ -1,5 +1,6 @@
 """Warming in the long run: order, refresh before expiry, limits, cut-offs, kills and repetition."""
 
+import re
 import subprocess
 import sys
 import textwrap
@@ -111,7 +112,8 @@ def test_values_are_refreshed_before_they_expire_and_not_much_earlier(
     report = warm(redis_url, expiring_within_seconds=60)
     assert computed == ["one", "many"]
     assert report.summary == "Nothing to do: every value of 2 warmers is there."
-    assert "Nothing was written: its values stay for another 9" in report.outcomes[0].sentence
+    said = report.outcomes[0].sentence
+    assert re.search(r"Nothing was written: its values stay for another (9|10)\b", said), said
     warm(redis_url, expiring_within_seconds=599)
     assert computed == ["one", "many"] * 2
 

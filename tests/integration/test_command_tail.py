@@ -18,7 +18,7 @@ from django.core.management import CommandError, call_command
 
 from maintenance.core.findings import Finding, Severity
 from maintenance.core.reports import Report
-from maintenance.core.runs import ledger
+from maintenance.core.runs import claims, ledger
 from maintenance.core.runs.following import Event, Follower
 from maintenance.core.runs.ledger_clock import ledger_now
 from maintenance.core.runs.registry import task_named
@@ -36,7 +36,7 @@ def told(follower: Follower) -> Told:
 
 
 def claim(run: Run) -> Run:
-    return ledger.claim(run.id, task_named(run.task), run.target, {}, WORKER)
+    return claims.claim(run.id, task_named(run.task), run.target, {}, WORKER)
 
 
 def end(run: Run, *findings: Finding) -> None:
