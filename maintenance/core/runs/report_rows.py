@@ -1,7 +1,7 @@
 """A report as rows of the ledger: the whole of it, and what lists and series ask for."""
 
 import json
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from dataclasses import replace
 from datetime import datetime
 from typing import Any
@@ -51,7 +51,8 @@ def store_report(run: Run, document: ReportDocument, now: datetime) -> ReportDoc
     document with the lives of its findings.
     """
     report = document.report
-    rows = [_finding_row(run, finding, now) for finding in report.findings]
+    fields = [_finding_fields(run, finding) for finding in report.findings]
+    rows = [_finding_row(run, each, now) for each in fields]
     settled = settled_findings(run, rows)
     for row in rows:
         row.since = settled.since[row.fingerprint]
@@ -69,11 +70,8 @@ def store_report(run: Run, document: ReportDocument, now: datetime) -> ReportDoc
                 "fixed": json.dumps([each.to_json() for each in fixed]),
                 "findings": json.dumps(
                     [
-                        {
-                            **_finding_fields(run, one),
-                            "since": settled.since[row.fingerprint].isoformat(),
-                        }
-                        for one, row in zip(report.findings, rows, strict=True)
+                        {**each, "since": settled.since[each["fingerprint"]].isoformat()}
+                        for each in fields
                     ]
                 ),
                 "metrics": [sample.metric for sample in report.samples],
@@ -98,13 +96,16 @@ def store_short_reports(ended: Iterable[tuple[Run, Report]], now: datetime) -> N
         batch_size=500,
     )
     StoredFinding.objects.bulk_create(
-        (_finding_row(run, finding, now) for run, report in pairs for finding in report.findings),
+        (
+            _finding_row(run, _finding_fields(run, finding), now)
+            for run, report in pairs
+            for finding in report.findings
+        ),
         batch_size=500,
     )
 
 
-def _finding_row(run: Run, finding: Finding, now: datetime) -> StoredFinding:
-    fields = _finding_fields(run, finding)
+def _finding_row(run: Run, fields: Mapping[str, Any], now: datetime) -> StoredFinding:
     return StoredFinding(run=run, target=run.target, found_at=now, **fields)
 
 
