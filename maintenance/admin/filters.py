@@ -4,7 +4,7 @@ from datetime import timedelta
 from typing import Any
 
 from django.contrib.admin import SimpleListFilter
-from django.db.models import QuerySet
+from django.db.models import QuerySet, TextChoices
 from django.http import HttpRequest
 from django.utils import timezone
 from django.utils.translation import gettext_lazy as _
@@ -58,28 +58,32 @@ class AskedForFilter(CompactFilter):
         return queryset.filter(queued_at__gte=timezone.now() - timedelta(days=int(value)))
 
 
-class RunStateFilter(FieldFilter):
+class ChoiceFilter(FieldFilter):
+    """By the value of a field that has one of ``choices_of``."""
+
+    choices_of: type[TextChoices]
+
+    def lookups(self, request: HttpRequest, model_admin: AnyModelAdmin) -> Choices:  # noqa: ARG002
+        """Return every value with its label."""
+        return [(value, str(label)) for value, label in self.choices_of.choices]
+
+
+class RunStateFilter(ChoiceFilter):
     """By state of the run."""
 
     title = _("state")
     parameter_name = "state"
     field = "state"
-
-    def lookups(self, request: HttpRequest, model_admin: AnyModelAdmin) -> Choices:  # noqa: ARG002
-        """Return every state."""
-        return [(value, str(label)) for value, label in RunState.choices]
+    choices_of = RunState
 
 
-class TriggerFilter(FieldFilter):
+class TriggerFilter(ChoiceFilter):
     """By what asked for the run."""
 
     title = _("trigger")
     parameter_name = "trigger"
     field = "trigger"
-
-    def lookups(self, request: HttpRequest, model_admin: AnyModelAdmin) -> Choices:  # noqa: ARG002
-        """Return every trigger."""
-        return [(value, str(label)) for value, label in Trigger.choices]
+    choices_of = Trigger
 
 
 class TaskFilter(FieldFilter):

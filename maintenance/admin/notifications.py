@@ -11,7 +11,7 @@ from django.utils.translation import gettext as _
 from django.utils.translation import gettext_lazy
 
 from maintenance.admin.base import HistoryAdmin
-from maintenance.admin.filters import Choices, FieldFilter
+from maintenance.admin.filters import ChoiceFilter
 from maintenance.admin.rights import SEND_TEST, explains_refusals, holds, require
 from maintenance.admin.signs import badge
 from maintenance.admin.wording import moment
@@ -32,28 +32,22 @@ _SIGNS = {
 }
 
 
-class MessageStateFilter(FieldFilter):
+class MessageStateFilter(ChoiceFilter):
     """By state of the message."""
 
     title = gettext_lazy("state")
     parameter_name = "state"
     field = "state"
-
-    def lookups(self, request: HttpRequest, model_admin: Any) -> Choices:  # noqa: ARG002
-        """Return every state."""
-        return [(value, str(label)) for value, label in NotificationState.choices]
+    choices_of = NotificationState
 
 
-class MessageKindFilter(FieldFilter):
+class MessageKindFilter(ChoiceFilter):
     """By what a message is about."""
 
     title = gettext_lazy("kind")
     parameter_name = "kind"
     field = "kind"
-
-    def lookups(self, request: HttpRequest, model_admin: Any) -> Choices:  # noqa: ARG002
-        """Return every kind."""
-        return [(value, str(label)) for value, label in NotificationKind.choices]
+    choices_of = NotificationKind
 
 
 @admin.register(Notification)
