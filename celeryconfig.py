@@ -56,7 +56,7 @@ result_backend_transport_options = {
 # Wait for a broker that starts later than we do, and for one that restarts, as long as it takes.
 broker_connection_retry_on_startup = True
 broker_connection_max_retries = None
-# A connection that is lost while work goes on does not end the worker.
+# A connection that is lost while work goes on does not end the worker, and a signal ends it without an error.
 worker_consumer = "maintenance.core.runs.patient_consumer:PatientConsumer"
 # A broker that blinks must not kill long work: with a result backend on the same server,
 # cancelling loses the task.

@@ -1,8 +1,9 @@
-"""A worker that outlives its broker: Celery's own part that takes messages, and a way to let go of a lost one."""
+"""A worker that outlives its broker and ends when told: Celery's own part that takes messages, twice amended."""
 
 import logging
 from typing import Any
 
+from celery.worker import state
 from celery.worker.consumer import Consumer
 
 logger = logging.getLogger("maintenance.worker")
@@ -14,13 +15,33 @@ class PatientConsumer(Consumer):
     A connection that is lost while a message is not acknowledged ends the worker (kombu 5.7): as it is closed,
     the message is to be given back, over a connection that is not there any more. The ledger knows of that
     run; nothing has to be given back.
+
+    A signal to end stops the pool wherever the loop is (Celery 5.7). In the middle of its turn the loop asks the
+    pool how many processes it has, and the worker ends by that error, with exit code 1, and not as it was told.
     """
+
+    def __init__(self, *args: Any, **kwargs: Any) -> None:
+        super().__init__(*args, **kwargs)
+        self.loop = _ending_as_told(self.loop)
 
     def on_connection_error_after_connected(self, exc: Exception) -> None:
         """Let go of the connection, as Celery does, whatever state it is in."""
         if self.connection is not None:
             self.connection.close = _closing(self.connection)  # type: ignore[method-assign]
         super().on_connection_error_after_connected(exc)
+
+
+def _ending_as_told(loop: Any) -> Any:
+    def run(*arguments: Any) -> Any:
+        try:
+            return loop(*arguments)
+        except Exception as error:
+            if state.should_terminate:
+                logger.info("The turn in which the worker was told to end was not completed: %r", error)
+            state.maybe_shutdown()  # raises what ends the worker, where it was told to end
+            raise
+
+    return run
 
 
 def _closing(connection: Any) -> Any:
