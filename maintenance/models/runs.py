@@ -223,10 +223,18 @@ class Run(models.Model):
 
 
 class RunStep(models.Model):
-    """What a run has done so far, while it lasts: another attempt goes on from there."""
+    """What a run has done so far, while it lasts: another attempt goes on from there.
+
+    Of steps and samples the server does not check that their run is there: the ledger writes and deletes
+    them in one transaction with it, and a look at each for every run deleted is a quarter of the retention.
+    """
 
     run = models.ForeignKey(  # the constraint below begins with it
-        Run, on_delete=models.CASCADE, related_name="steps", db_index=False
+        Run,
+        on_delete=models.CASCADE,
+        related_name="steps",
+        db_index=False,
+        db_constraint=False,
     )
     key = models.CharField(_("step"), max_length=SUBJECT_LENGTH)
     outcome = models.JSONField(_("outcome"))
@@ -303,7 +311,12 @@ class StoredFinding(models.Model):
 class StoredSample(models.Model):
     """One measured number, kept over time."""
 
-    run = models.ForeignKey(Run, on_delete=models.CASCADE, related_name="samples")
+    run = models.ForeignKey(
+        Run,
+        on_delete=models.CASCADE,
+        related_name="samples",
+        db_constraint=False,
+    )
     target = models.CharField(_("target"), max_length=100, blank=True)
     metric = models.CharField(_("metric"), max_length=100)
     subject = models.CharField(_("subject"), max_length=SUBJECT_LENGTH, blank=True)

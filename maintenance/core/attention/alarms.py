@@ -11,9 +11,9 @@ from django.db import transaction
 from django.db.models import Max
 
 from maintenance.conf import NotificationSettings, configuration
-from maintenance.core.attention.mutes import mutes_of
+from maintenance.core.attention.finding_rows import Comparison
 from maintenance.core.attention.standings import RUNS_THAT_LOOKED
-from maintenance.core.finding_life import Look, Settled, Sight
+from maintenance.core.finding_life import Look, Mute, Settled, Sight
 from maintenance.core.findings import Finding, Severity
 from maintenance.core.reports import Report
 from maintenance.core.runs.ledger_clock import ledger_now
@@ -35,7 +35,9 @@ OWN_TASKS = frozenset({"maintenance.send_notifications", "maintenance.send_diges
 _TITLE_LENGTH = 300
 
 
-def note_alarms(run: Run, rows: Sequence[StoredFinding], settled: Settled, now: datetime) -> None:
+def note_alarms(
+    run: Run, rows: Sequence[StoredFinding], comparison: Comparison, now: datetime
+) -> None:
     """Raise an alarm for each finding that is bad enough and has none, and resolve those that are gone.
 
     Call it in the transaction that ends ``run``. One query where nothing is bad and nothing open.
@@ -43,7 +45,7 @@ def note_alarms(run: Run, rows: Sequence[StoredFinding], settled: Settled, now: 
     settings = configuration().notifications
     if not settings.channels or run.task in OWN_TASKS:
         return
-    worrying = _worrying(run.task, rows, settings, now)
+    worrying = _worrying(rows, comparison.mutes, settings, now)
     open_alarms = {
         alarm.fingerprint: alarm
         for alarm in Alarm.objects.filter(
@@ -76,21 +78,25 @@ def note_alarms(run: Run, rows: Sequence[StoredFinding], settled: Settled, now: 
     _note_worse(run, worse, settings, now)
     for fingerprint, alarm in open_alarms.items():
         if fingerprint not in worrying:
-            _settle(alarm, run, rows, settled, now)
+            _settle(alarm, run, rows, comparison.settled, now)
 
 
 def _worrying(
-    task: str, rows: Iterable[StoredFinding], settings: NotificationSettings, now: datetime
+    rows: Iterable[StoredFinding],
+    mutes: Mapping[str, Mute],
+    settings: NotificationSettings,
+    now: datetime,
 ) -> dict[str, StoredFinding]:
     """Return the findings that are bad enough and not muted, the worst of each fingerprint."""
     least = Severity(settings.alarm_severity).rank
     bad = [row for row in rows if row.measured and Severity(row.severity).rank >= least]
     bad.sort(key=lambda row: Severity(row.severity).rank)
     found = {row.fingerprint: row for row in bad}
-    for fingerprint, mute in mutes_of(task, found, now).items():
-        if mute.silences(Severity(found[fingerprint].severity), now):
-            del found[fingerprint]
-    return found
+    return {
+        fingerprint: row
+        for fingerprint, row in found.items()
+        if fingerprint not in mutes or not mutes[fingerprint].silences(Severity(row.severity), now)
+    }
 
 
 def _raise(fresh: Sequence[Alarm], settings: NotificationSettings, now: datetime) -> None:

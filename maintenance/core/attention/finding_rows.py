@@ -1,23 +1,25 @@
 """The lives of findings, from the ledger's rows: see :mod:`.finding_life`.
 
 What a run finds is compared with the run before it when its report is stored, so that no page has to go
-through a history: two queries a run, and one more for each run before it that could not tell.
+through a history: one query a run, and one more where the run before it could not tell.
 """
 
 import json
 from collections.abc import Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
 from datetime import datetime
 from typing import Any
 
 from django.db import connection
 from django.utils import timezone
 
-from maintenance.core.attention.mutes import mutes_of
+from maintenance.core.attention.mutes import MUTES_OF, mutes_of
 from maintenance.core.attention.standings import RUNS_THAT_LOOKED
 from maintenance.core.finding_life import (
     LOOKS_BACK,
     FixedFinding,
     Look,
+    Mute,
     ReportLife,
     Settled,
     Sight,
@@ -28,7 +30,7 @@ from maintenance.models import Run, RunState, StoredFinding, StoredReport
 
 # A range and no equation, as in standings.py: the index holds the runs of a pair side by side, by time.
 _EARLIER = """
-SELECT run.state, run.options, coalesce(seen.sights, '[]'::jsonb)
+SELECT run.state, run.options, coalesce(seen.sights, '[]'::jsonb) AS sights
 FROM (
     SELECT id, state, options
     FROM maintenance_run
@@ -46,29 +48,60 @@ CROSS JOIN LATERAL (
 ) AS seen
 """
 
+# A row always, with the mutes; the run before in its other columns, where there is one.
+_MUTES_AND_LAST = f"""
+SELECT ({MUTES_OF}), earlier.state, earlier.options, earlier.sights
+FROM (SELECT) AS always
+LEFT JOIN ({_EARLIER}) AS earlier ON true
+"""  # noqa: S608 - of constants
 
-def settled_findings(run: Run, rows: Sequence[StoredFinding]) -> Settled:
+
+@dataclass(frozen=True, slots=True)
+class Comparison:
+    """What a run found beside what is known: its life, and by fingerprint the mutes that last."""
+
+    settled: Settled
+    mutes: Mapping[str, Mute]
+
+
+def compared(run: Run, rows: Sequence[StoredFinding], now: datetime) -> Comparison:
     """Compare what a run found with what earlier ones did. ``rows`` need not be stored yet.
 
     A run that was skipped or cancelled has not looked: nothing is fixed by it.
     """
     look = Look(run.state == RunState.SUCCEEDED, run.options, tuple(_sight(row) for row in rows))
-    return settle(look, _earlier(run) if run.state in RUNS_THAT_LOOKED else ())
+    if run.state not in RUNS_THAT_LOOKED:
+        mutes = mutes_of(run.task, {row.fingerprint for row in rows}, now)
+        return Comparison(settle(look, ()), mutes)
+    with connection.cursor() as cursor:
+        named: list[Any] = [run.task, sorted({row.fingerprint for row in rows}), now]
+        cursor.execute(_MUTES_AND_LAST, [*named, *_earlier_than(run, 1, 0)])
+        muted, *last = cursor.fetchone()
+    mutes = {name: Mute.from_json(body) for name, body in _json(muted).items()}
+    return Comparison(settle(look, _earlier(run, last)), mutes)
 
 
-def _earlier(run: Run) -> Iterator[Look]:
-    """Yield the looks before ``run``, newest first: most need one, so that the others are read apart."""
-    looked = [state.value for state in RUNS_THAT_LOOKED]
+def _earlier_than(run: Run, limit: int, offset: int) -> list[Any]:
     pair = [run.task, run.target]
-    for limit, offset in ((1, 0), (LOOKS_BACK - 1, 1)):
-        with connection.cursor() as cursor:
-            cursor.execute(_EARLIER, [*pair, *pair, looked, run.id, limit, offset])
-            rows = cursor.fetchall()
-        for state, options, sights in rows:
-            seen = tuple(_sight_of(body) for body in _json(sights))
-            yield Look(state == RunState.SUCCEEDED, _json(options), seen)
-        if len(rows) < limit:
-            return
+    looked = [state.value for state in RUNS_THAT_LOOKED]
+    return [*pair, *pair, looked, run.id, limit, offset]
+
+
+def _earlier(run: Run, last: Sequence[Any]) -> Iterator[Look]:
+    """Yield the looks before ``run``, newest first: most need the last alone, so that others are read apart."""
+    if last[0] is None:
+        return
+    yield _look(*last)
+    with connection.cursor() as cursor:
+        cursor.execute(_EARLIER, _earlier_than(run, LOOKS_BACK - 1, 1))
+        rows = cursor.fetchall()
+    for row in rows:
+        yield _look(*row)
+
+
+def _look(state: str, options: Any, sights: Any) -> Look:
+    seen = tuple(_sight_of(body) for body in _json(sights))
+    return Look(state == RunState.SUCCEEDED, _json(options), seen)
 
 
 def _json(value: Any) -> Any:
@@ -103,19 +136,24 @@ def _sight(row: StoredFinding) -> Sight:
 
 
 def life_of(
-    run: Run, rows: Iterable[StoredFinding], fixed: Iterable[FixedFinding], now: datetime
+    run: Run,
+    rows: Iterable[StoredFinding],
+    fixed: Iterable[FixedFinding],
+    mutes: Mapping[str, Mute],
+    now: datetime,
 ) -> ReportLife:
-    """Return what a report says of its findings' lives; what is muted, is muted at ``now``.
+    """Return what a report says of its findings' lives.
 
     Findings that were stored before lives were noted have none.
     """
-    found = {row.fingerprint: row.since for row in rows}
-    since = {name: moment for name, moment in found.items() if moment is not None}
-    muted = mutes_of(run.task, found, now)
-    return ReportLife(run.finished_at or now, since, tuple(fixed), muted)
+    since = {row.fingerprint: row.since for row in rows if row.since is not None}
+    return ReportLife(run.finished_at or now, since, tuple(fixed), dict(mutes))
 
 
 def stored_life(run: Run, stored: StoredReport) -> ReportLife:
     """Return the lives of the findings of a stored report, with what is muted now. Two queries."""
     fixed = [FixedFinding.from_json(body) for body in stored.fixed or []]
-    return life_of(run, StoredFinding.objects.filter(run=run), fixed, timezone.now())
+    rows = list(StoredFinding.objects.filter(run=run))
+    now = timezone.now()
+    mutes = mutes_of(run.task, {row.fingerprint for row in rows}, now)
+    return life_of(run, rows, fixed, mutes, now)

@@ -22,15 +22,23 @@ from maintenance.models import MutedFinding, RunState, StoredFinding
 _COUNTING = (Severity.WARNING.value, Severity.CRITICAL.value)
 
 
-_NOW_AND_MUTES = """
+_BODY = "jsonb_build_object('severity', severity, 'reason', reason, 'by', muted_by, 'until', until)"
+
+_NOW_AND_MUTES = f"""
 SELECT pg_catalog.statement_timestamp(), coalesce((
-    SELECT jsonb_agg(jsonb_build_array(task, fingerprint, jsonb_build_object(
-        'severity', severity, 'reason', reason, 'by', muted_by, 'until', until
-    )))
+    SELECT jsonb_agg(jsonb_build_array(task, fingerprint, {_BODY}))
     FROM maintenance_mutedfinding
     WHERE until IS NULL OR until > pg_catalog.statement_timestamp()
 ), '[]'::jsonb)
-"""
+"""  # noqa: S608 - of constants
+
+#: The mutes that last among these findings of a task, by fingerprint, as a part of another statement; its
+#: parameters are the task, the fingerprints and the time.
+MUTES_OF = f"""
+SELECT coalesce(jsonb_object_agg(fingerprint, {_BODY}), '{{}}'::jsonb)
+FROM maintenance_mutedfinding
+WHERE task = %s AND fingerprint = ANY (%s) AND (until IS NULL OR until > %s)
+"""  # noqa: S608 - of constants
 
 
 def mute(

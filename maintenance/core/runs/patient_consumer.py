@@ -3,6 +3,7 @@
 import logging
 from typing import Any
 
+from celery.exceptions import WorkerTerminate
 from celery.worker import state
 from celery.worker.consumer import Consumer
 
@@ -20,6 +21,8 @@ class PatientConsumer(Consumer):
     pool how many processes it has, and the worker ends by that error, with exit code 1, and not as it was told.
     """
 
+    loop: Any
+
     def __init__(self, *args: Any, **kwargs: Any) -> None:
         super().__init__(*args, **kwargs)
         self.loop = _ending_as_told(self.loop)
@@ -36,10 +39,11 @@ def _ending_as_told(loop: Any) -> Any:
         try:
             return loop(*arguments)
         except Exception as error:
-            if state.should_terminate:
-                logger.info("The turn in which the worker was told to end was not completed: %r", error)
-            state.maybe_shutdown()  # raises what ends the worker, where it was told to end
-            raise
+            exitcode: Any = state.should_terminate
+            if not exitcode:
+                raise
+            logger.info("The turn in which the worker was told to end was not completed: %r", error)
+            raise WorkerTerminate(exitcode) from error
 
     return run
 

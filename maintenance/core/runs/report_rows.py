@@ -9,7 +9,7 @@ from typing import Any
 from django.db import connection
 
 from maintenance.core.attention.alarms import note_alarms
-from maintenance.core.attention.finding_rows import life_of, settled_findings
+from maintenance.core.attention.finding_rows import compared, life_of
 from maintenance.core.finding_life import FixedFinding
 from maintenance.core.findings import Finding
 from maintenance.core.reports import SCHEMA_VERSION, Report, ReportDocument
@@ -53,7 +53,8 @@ def store_report(run: Run, document: ReportDocument, now: datetime) -> ReportDoc
     report = document.report
     fields = [_finding_fields(run, finding) for finding in report.findings]
     rows = [_finding_row(run, each, now) for each in fields]
-    settled = settled_findings(run, rows)
+    comparison = compared(run, rows, now)
+    settled = comparison.settled
     for row in rows:
         row.since = settled.since[row.fingerprint]
     fixed = [FixedFinding.of(sight) for sight in settled.fixed]
@@ -79,8 +80,8 @@ def store_report(run: Run, document: ReportDocument, now: datetime) -> ReportDoc
                 "values": [sample.value for sample in report.samples],
             },
         )
-    note_alarms(run, rows, settled, now)
-    return replace(document, life=life_of(run, rows, fixed, now))
+    note_alarms(run, rows, comparison, now)
+    return replace(document, life=life_of(run, rows, fixed, comparison.mutes, now))
 
 
 def store_short_reports(ended: Iterable[tuple[Run, Report]], now: datetime) -> None:

@@ -19,7 +19,6 @@ from maintenance.models import (
     Notification,
     NotificationState,
     Run,
-    StoredReport,
 )
 from maintenance.reports.log_store import configured_store
 
@@ -108,10 +107,9 @@ def trim_reports(job: Job[None, RetentionOptions]) -> Report:
 
     _forget_messages(oldest)
     deleted = 0
-    for ids in _batches(old_runs):
+    for ids, files in _batches(old_runs):
         job.progress.update(deleted, total, phase="deleting", unit="runs")
-        for files in StoredReport.objects.filter(run__in=ids).values_list("files", flat=True):
-            configured_store().delete(files)
+        configured_store().delete(files)
         job.progress.check()
         _delete(ids)
         deleted += len(ids)
@@ -142,14 +140,14 @@ def _old_runs(oldest: datetime) -> QuerySet[Run]:
     return old.filter(state__in=TERMINAL_STATES).exclude(id__in=kept).order_by("queued_at")
 
 
-def _batches(runs: QuerySet[Run]) -> Iterator[list[UUID]]:
-    """Yield the ids of ``runs``, a batch at a time, each deleted before the next is asked for.
+def _batches(runs: QuerySet[Run]) -> Iterator[tuple[list[UUID], list[str]]]:
+    """Yield the ids of ``runs`` and the files of their reports, a batch at a time, each deleted before the next.
 
     Each begins where the one before ended, past the dead entries that it left in the index.
     """
     rest = runs
-    while rows := list(rest.values_list("id", "queued_at")[:ROWS_PER_BATCH]):
-        yield [run_id for run_id, _ in rows]
+    while rows := list(rest.values_list("id", "queued_at", "report__files")[:ROWS_PER_BATCH]):
+        yield [row[0] for row in rows], [name for row in rows for name in row[2] or ()]
         rest = runs.filter(queued_at__gte=rows[-1][1])
 
 
