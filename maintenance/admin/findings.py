@@ -23,7 +23,7 @@ from maintenance.admin.latest_runs import latest_runs
 from maintenance.admin.muting import mute_view
 from maintenance.admin.rights import MUTE_FINDING, VIEW_RUN, explains_refusals, holds
 from maintenance.admin.signs import severity_badge
-from maintenance.admin.wording import moment, task_words
+from maintenance.admin.wording import above, moment, task_words
 from maintenance.conf import configuration
 from maintenance.core.attention.mutes import mutes_in_force
 from maintenance.core.attention.standings import RUNS_THAT_LOOKED, configured_pairs
@@ -133,11 +133,9 @@ class FindingAdmin(HistoryAdmin):
         "severity_with_sign",
         "target",
         "code",
-        "subject",
-        "sentence",
+        "said",
         "life",
         "found",
-        "by_run",
     )
     list_display_links = None
     list_filter = (CurrencyFilter, FindingSeverityFilter, LifeFilter, TargetFilter)
@@ -194,17 +192,20 @@ class FindingAdmin(HistoryAdmin):
         }
         return render_to_string("admin/maintenance/storedfinding/cell_life.html", context)
 
+    @admin.display(description=gettext_lazy("finding"), ordering="subject")
+    def said(self, finding: StoredFinding) -> SafeString | str:
+        """Return the sentence, with its subject where it does not name it."""
+        if not finding.subject or finding.subject in finding.sentence:
+            return finding.sentence
+        return above(finding.sentence, finding.subject)
+
     @admin.display(description=gettext_lazy("found"), ordering="found_at")
     def found(self, finding: StoredFinding) -> SafeString | str:
-        """Return when the finding was made."""
-        return moment(finding.found_at)
-
-    @admin.display(description=gettext_lazy("run"), ordering="run__task")
-    def by_run(self, finding: StoredFinding) -> SafeString:
-        """Return the link to the finding in its report."""
-        return format_html(
+        """Return when the finding was made, above the link to it in its report."""
+        run = format_html(
             '<a href="{}">{}</a>', place_in_report(finding), task_words(finding.run.task)
         )
+        return above(moment(finding.found_at), run)
 
     def change_view(
         self,

@@ -14,7 +14,7 @@ from maintenance.admin.base import HistoryAdmin
 from maintenance.admin.filters import ChoiceFilter
 from maintenance.admin.rights import SEND_TEST, explains_refusals, holds, require
 from maintenance.admin.signs import badge
-from maintenance.admin.wording import moment
+from maintenance.admin.wording import above, moment
 from maintenance.conf import configuration
 from maintenance.core.attention.delivering import start_delivery
 from maintenance.models import Notification, NotificationKind, NotificationState
@@ -54,7 +54,7 @@ class MessageKindFilter(ChoiceFilter):
 class NotificationAdmin(HistoryAdmin):
     """Messages are written by the crew; a person sends a test."""
 
-    list_display = ("state_with_sign", "kind", "title", "channel", "written", "sent", "reason")
+    list_display = ("state_with_sign", "kind", "said", "channel", "written", "sent")
     list_display_links = None
     list_filter = (MessageStateFilter, MessageKindFilter)
     list_per_page = 50
@@ -102,6 +102,11 @@ class NotificationAdmin(HistoryAdmin):
         """Return the state as a word with its sign."""
         state = NotificationState(row.state)
         return badge(_SIGNS[state], state.label)
+
+    @admin.display(description=gettext_lazy("title"), ordering="title")
+    def said(self, row: Notification) -> SafeString | str:
+        """Return its title, above why it is in this state."""
+        return above(row.title, row.reason) if row.reason else row.title
 
     @admin.display(description=gettext_lazy("written"), ordering="created_at")
     def written(self, row: Notification) -> SafeString | str:

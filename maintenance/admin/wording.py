@@ -72,8 +72,12 @@ def on_target(words: str, target: str) -> SafeString | str:
     """Return the first line of a list's row, with the target in a quieter one under it."""
     if not target:
         return words
-    under = _("on %(target)s") % {"target": target}
-    return format_html('{}<span class="maintenance-under">{}</span>', words, under)
+    return above(words, _("on %(target)s") % {"target": target})
+
+
+def above(first: str, under: str) -> SafeString:
+    """Return what a cell says first, with a quieter line under it."""
+    return format_html('{}<span class="maintenance-under">{}</span>', first, under)
 
 
 def asked_by(run: Run) -> str:

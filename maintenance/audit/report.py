@@ -106,7 +106,8 @@ def _of_subject(finding: Finding, subject: Subject) -> Finding:
     """Name the target within the subject: one report has those of all targets."""
     known = not subject.target or finding.subject == subject.target
     name = finding.subject if known else f"{subject.target}: {finding.subject}"
-    return replace(finding, subject=name, evidence={"task": subject.task, **finding.evidence})
+    evidence = {"task": subject.task, **finding.evidence}
+    return replace(finding, subject=name, evidence=evidence, repeated=True)
 
 
 def _not_audited(compared: Sequence[Compared], at: datetime) -> Iterator[Finding]:

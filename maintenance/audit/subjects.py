@@ -1,12 +1,15 @@
 """The reports that an audit joins, read from the ledger."""
 
 from collections.abc import Iterator, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import datetime, timedelta
 
 from django.db.models import Q, QuerySet
 
 from maintenance.conf import Configuration
+from maintenance.core.attention.mutes import mutes_in_force
+from maintenance.core.finding_life import Mute
+from maintenance.core.findings import Finding
 from maintenance.core.reports import Report, ReportDocument
 from maintenance.core.runs.ledger import run_facts
 from maintenance.core.runs.registry import TaskSpec, all_tasks
@@ -25,7 +28,7 @@ _ENDED = (RunState.SUCCEEDED, RunState.FAILED, RunState.SKIPPED)
 
 @dataclass(frozen=True, slots=True)
 class Subject:
-    """One task on one target: what it said last, and about a month before.
+    """One task on one target: what it said last, and about a month before, without what is muted.
 
     ``state`` and ``reason`` are those of its last run, which need not be the one that ``now`` is of:
     a run that failed or was skipped measured nothing. ``dangerous`` tasks have no report on a site
@@ -53,28 +56,67 @@ def audited_tasks() -> list[TaskSpec]:
 def read_subjects(configuration: Configuration, at: datetime) -> list[Subject]:
     """Return a subject for each task and configured target, in the order of their names.
 
-    Three queries, whatever their number. Raises Django's ``DatabaseError``.
+    Four queries, whatever their number. Raises Django's ``DatabaseError``.
     """
     specs = audited_tasks()
     names = [spec.name for spec in specs]
     succeeded = Q(state=RunState.SUCCEEDED)
-    last = _newest(names, Q(state__in=_ENDED))
-    now = _newest(names, succeeded)
-    before = _newest(names, succeeded & Q(finished_at__lt=at - timedelta(days=EARLIER_DAYS)))
+    newest = _NewestRuns(
+        ended=_newest(names, Q(state__in=_ENDED)),
+        measured=_newest(names, succeeded),
+        earlier=_newest(names, succeeded & Q(finished_at__lt=at - timedelta(days=EARLIER_DAYS))),
+        mutes=mutes_in_force(at),
+        at=at,
+    )
     return [
-        _subject(spec, target, last, now, before)
+        newest.subject(spec, target)
         for spec in specs
         for target in spec.target_names(configuration)
-        if not _is_not_allowed(spec, (spec.name, target), now)
+        if not newest.is_not_allowed(spec, target)
     ]
 
 
 _Runs = Mapping[tuple[str, str], Run]
 
 
-def _is_not_allowed(spec: TaskSpec, key: tuple[str, str], now: _Runs) -> bool:
-    """Tell whether it is a task that is off until somebody allows it, and was never run."""
-    return spec.dangerous is not None and key not in now
+@dataclass(frozen=True, slots=True)
+class _NewestRuns:
+    """By task and target: how it ended last, what it measured last, and what a month ago."""
+
+    ended: _Runs
+    measured: _Runs
+    earlier: _Runs
+    mutes: Mapping[tuple[str, str], Mute]
+    at: datetime
+
+    def is_not_allowed(self, spec: TaskSpec, target: str) -> bool:
+        """Tell whether it is a task that is off until somebody allows it, and was never run."""
+        return spec.dangerous is not None and (spec.name, target) not in self.measured
+
+    def subject(self, spec: TaskSpec, target: str) -> Subject:
+        key = (spec.name, target)
+        ended, measured, earlier = (
+            runs.get(key) for runs in (self.ended, self.measured, self.earlier)
+        )
+        return Subject(
+            task=spec.short_name,
+            target=target,
+            state=ended.state if ended else "",
+            reason=ended.reason if ended else "",
+            now=self._document(measured),
+            before=self._document(earlier) if earlier != measured else None,
+        )
+
+    def _document(self, run: Run | None) -> ReportDocument | None:
+        if run is None:
+            return None
+        report = Report.from_json(run.report.body)
+        heard = tuple(each for each in report.findings if not self._is_silenced(each, run))
+        return ReportDocument(run_facts(run), replace(report, findings=heard))
+
+    def _is_silenced(self, finding: Finding, run: Run) -> bool:
+        mute = self.mutes.get((run.task, finding.fingerprint(run.target)))
+        return mute is not None and mute.silences(finding.severity, self.at)
 
 
 def _newest(names: list[str], wanted: Q) -> _Runs:
@@ -86,25 +128,6 @@ def _newest(names: list[str], wanted: Q) -> _Runs:
         .distinct("task", "target")
     )
     return {(run.task, run.target): run for run in found}
-
-
-def _subject(spec: TaskSpec, target: str, last: _Runs, now: _Runs, before: _Runs) -> Subject:
-    key = (spec.name, target)
-    ended, measured, earlier = last.get(key), now.get(key), before.get(key)
-    return Subject(
-        task=spec.short_name,
-        target=target,
-        state=ended.state if ended else "",
-        reason=ended.reason if ended else "",
-        now=_document(measured),
-        before=_document(earlier) if earlier != measured else None,
-    )
-
-
-def _document(run: Run | None) -> ReportDocument | None:
-    if run is None:
-        return None
-    return ReportDocument(run_facts(run), Report.from_json(run.report.body))
 
 
 def still_at_work(at: datetime, patience: timedelta) -> Iterator[str]:

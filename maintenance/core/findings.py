@@ -29,7 +29,8 @@ class Finding:
     about (``public.library_status``). ``evidence`` holds plain JSON values whose names carry
     units (``_bytes``, ``_seconds``, ``_ratio``). ``commands`` can be copied and run by a person,
     ``undo`` takes them back. ``measured`` is false where rights, statistics or a short window
-    could not support a number: then ``sentence`` begins with ``unavailable:``.
+    could not support a number: then ``sentence`` begins with ``unavailable:``. ``repeated`` is one that
+    stands in another task's report as well: it is read there, and neither listed, muted nor told twice.
     """
 
     code: str
@@ -42,6 +43,7 @@ class Finding:
     undo: tuple[str, ...] = ()
     runbook: str = ""
     measured: bool = True
+    repeated: bool = False
 
     def fingerprint(self, target: str) -> str:
         """Identify the same finding across runs: 16 hexadecimal digits of (target, code, subject)."""
@@ -49,8 +51,9 @@ class Finding:
         return hashlib.sha256(text.encode()).hexdigest()[:16]
 
     def to_json(self) -> dict[str, Any]:
-        """Return plain JSON values."""
+        """Return plain JSON values; ``repeated`` only where it is."""
         return {
+            **({"repeated": True} if self.repeated else {}),
             "code": self.code,
             "severity": self.severity.value,
             "subject": self.subject,
@@ -77,6 +80,7 @@ class Finding:
             undo=tuple(body["undo"]),
             runbook=body["runbook"],
             measured=body["measured"],
+            repeated=body.get("repeated", False),
         )
 
 

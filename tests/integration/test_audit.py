@@ -17,13 +17,14 @@ from django.utils import timezone
 
 from maintenance.audit.run import run_performance_audit
 from maintenance.conf import configuration
+from maintenance.core.attention.mutes import mute
 from maintenance.core.errors import Postponed
 from maintenance.core.findings import Finding, Severity
 from maintenance.core.job import Job
 from maintenance.core.options import NoOptions
 from maintenance.core.reports import ReportDocument
 from maintenance.core.runs.ledger import stored_document
-from maintenance.models import Run, RunState, StoredSample
+from maintenance.models import Run, RunState, StoredFinding, StoredSample
 from service.embedded.postgres import EmbeddedPostgres
 from service.embedded.valkey import EmbeddedValkey
 from service.sample_site import build
@@ -149,6 +150,25 @@ def test_the_change_since_a_month_ago_is_in_summary_table_and_plot() -> None:
     assert page.count("<polyline") == 1
     assert "newest 95.0 %, lowest 85.0 %, highest 95.0 %" in page
     assert "@page" in page
+
+
+def test_what_other_tasks_found_is_in_its_report_and_is_not_listed_twice() -> None:
+    full = Finding("disk-space", Severity.CRITICAL, "/", "The disk is 95 % full.")
+    old = Finding("disk-space", Severity.WARNING, "/var", "The disk is 85 % full.")
+    finished_run("check_disk_space", "local", findings=[full, old])
+    muted = StoredFinding.objects.get(subject="/var")
+    mute(muted, reason="It is to be replaced.", by="tester", until=None, endless=True)
+
+    with override_settings(MAINTENANCE={}):
+        document = audit()
+
+    assert "disk-space" in {finding.code for finding in document.report.findings}
+    assert "/var" not in str(document.report.to_json())
+    run = Run.objects.get(id=document.run.run_id)
+    assert run.severity == Severity.CRITICAL
+    listed = set(StoredFinding.objects.filter(run=run).values_list("code", flat=True))
+    assert "audit-subject-missing" in listed
+    assert "disk-space" not in listed
 
 
 def test_it_waits_for_runs_that_belong_into_it() -> None:

@@ -51,7 +51,7 @@ def store_report(run: Run, document: ReportDocument, now: datetime) -> ReportDoc
     document with the lives of its findings.
     """
     report = document.report
-    fields = [_finding_fields(run, finding) for finding in report.findings]
+    fields = [_finding_fields(run, each) for each in report.findings if not each.repeated]
     rows = [_finding_row(run, each, now) for each in fields]
     comparison = compared(run, rows, now)
     settled = comparison.settled
