@@ -166,6 +166,8 @@ def test_what_other_tasks_found_is_in_its_report_and_is_not_listed_twice() -> No
     assert "/var" not in str(document.report.to_json())
     run = Run.objects.get(id=document.run.run_id)
     assert run.severity == Severity.CRITICAL
+    of_schedules = [f for f in document.report.findings if f.code == "no-schedule"]
+    assert [f.severity for f in of_schedules] == [Severity.INFO]  # no scheduler ever led
     listed = set(StoredFinding.objects.filter(run=run).values_list("code", flat=True))
     assert "audit-subject-missing" in listed
     assert "disk-space" not in listed
