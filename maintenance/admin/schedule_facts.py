@@ -8,7 +8,6 @@ from django.contrib import admin
 from django.contrib.admin.views.main import ChangeList
 from django.http import HttpRequest
 from django.urls import reverse
-from django.utils import timezone
 from django_celery_beat.models import PeriodicTask
 
 from maintenance.admin.history_marks import MOST_MARKS, Marks, marks
@@ -17,10 +16,10 @@ from maintenance.admin.rights import runnable_tasks
 from maintenance.admin.schedule_row import Timing, arguments_of, timing_of
 from maintenance.admin.signs import outcome, outcome_word
 from maintenance.conf import configuration
-from maintenance.core.runs.ledger_clock import ledger_now
 from maintenance.core.scheduling.calendar import Appointment, next_appointments
 from maintenance.core.scheduling.planned import coming_closures, planned_rows
 from maintenance.core.scheduling.schedule_sync import Difference, differences
+from maintenance.core.scheduling.schedule_versions import now_and_recorded_since
 from maintenance.models import SchedulePolicy, ScheduleRow
 
 #: The page of django-celery-beat's own admin, which a project may have unregistered.
@@ -62,18 +61,18 @@ class ScheduleList(ChangeList):
         rows: list[ScheduleRow] = list(self.result_list)
         pairs = {row.pk: (str(row.task), arguments_of(row)[0]) for row in rows}
         history = recent_runs(pairs.values(), MOST_MARKS)
-        coming = _coming(rows)
+        now, recorded = now_and_recorded_since()
+        coming = _coming(rows, now)
         edits = _edits()
         runnable = {spec.name for spec in runnable_tasks(request.user)}
         may_edit = may_edit_periodic_tasks(self.model_admin.admin_site, request)
         may_pause = self.model_admin.has_change_permission(request)
         policies = PolicyPages(self.model_admin.admin_site, request)
-        now = timezone.now()
         for row in rows:
             past = history.get(pairs[row.pk], [])
             row.__dict__["facts"] = RowFacts(
                 target=pairs[row.pk][1],
-                timing=timing_of(row, now),
+                timing=timing_of(row, now, recorded),
                 coming=coming.get(row.pk, ()),
                 last_run=past[0] if past else None,
                 history=_marks(past) if past else None,
@@ -92,9 +91,8 @@ def _marks(past: Sequence[PastRun]) -> Marks:
     return marks([outcome(run.state, run.severity) for run in past], outcome_word)
 
 
-def _coming(rows: Sequence[ScheduleRow]) -> dict[int, Sequence[Appointment]]:
-    """Return the next runs of each row, by the scheduler's own arithmetic. Costs two queries."""
-    now = ledger_now()
+def _coming(rows: Sequence[ScheduleRow], now: datetime) -> dict[int, Sequence[Appointment]]:
+    """Return the next runs of each row, by the scheduler's own arithmetic. Costs a query."""
     until = now + FORESIGHT
     closures = coming_closures(now, until)
     return {

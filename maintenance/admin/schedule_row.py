@@ -33,9 +33,9 @@ class Timing:
         return self.next_due is not None and now - self.next_due > OVERDUE_AFTER
 
 
-def timing_of(row: PeriodicTask, now: datetime) -> Timing:
-    """Read a row with its schedule."""
-    due = next_due_at(row, now)
+def timing_of(row: PeriodicTask, now: datetime, recorded: datetime | None) -> Timing:
+    """Read a row with its schedule. ``recorded`` is when a scheduler led for the first time."""
+    due = next_due_at(row, now, recorded)
     crontab = row.crontab
     if crontab is None:
         return Timing(str(row.scheduler).capitalize(), "", UTC, due)

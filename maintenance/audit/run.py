@@ -22,12 +22,12 @@ from maintenance.commands.measuring import contained
 from maintenance.commands.query_origins import profile_statements
 from maintenance.conf import Configuration
 from maintenance.core.errors import Postponed
-from maintenance.core.evidence.slot_history import recorded_since
 from maintenance.core.findings import Severity
 from maintenance.core.job import Job
 from maintenance.core.options import NoOptions
 from maintenance.core.reports import Report
 from maintenance.core.runs.history import LedgerHistory, LedgerRuns
+from maintenance.core.scheduling.schedule_versions import recorded_since
 from maintenance.postgres.queries.rules import SlowQueryOptions
 
 #: Health checks that no scheduled task takes.

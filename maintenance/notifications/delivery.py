@@ -151,18 +151,19 @@ def _sum_up(channel: str, messages: Sequence[Notification], now: datetime) -> No
         if each.alarm is not None
     ]
     name = uuid4()
+    title = f"{counted(len(lines), 'more alarm')} in the last hour"
     Notification.objects.create(
         id=name,
         kind=NotificationKind.SUMMARY,
         key=f"summary:{name}",
         channel=channel,
-        title=f"{counted(len(lines), 'more alarm')} in the last hour",
+        title=title,
         content={"lines": lines},
         created_at=now,
         due_at=now,
     )
     Notification.objects.filter(id__in=[each.id for each in messages]).update(
-        state=NotificationState.SUMMED_UP, reason=f"In the summary {name}."
+        state=NotificationState.SUMMED_UP, reason=f"In the message: {title}."
     )
 
 

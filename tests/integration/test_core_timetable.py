@@ -133,3 +133,16 @@ def test_a_schedule_of_certain_days_is_due_on_those_and_says_so() -> None:
 
     assert entry.next_due_at == datetime(2026, 11, 27, 6, tzinfo=UTC)
     assert entry.when == "At 06:00, every day (UTC), on the last friday only"
+
+
+def test_what_was_due_before_a_scheduler_led_for_the_first_time_is_not_overdue() -> None:
+    row = row_of(last_run_at=None)
+    PeriodicTask.objects.filter(pk=row.pk).update(
+        date_changed=datetime(2026, 11, 20, 12, tzinfo=UTC)
+    )
+    row.refresh_from_db()
+    led_since = datetime(2026, 11, 22, 7, tzinfo=UTC)
+
+    due = next_due_at(row, datetime(2026, 11, 22, 8, tzinfo=UTC), led_since)
+
+    assert due == datetime(2026, 11, 23, 6, tzinfo=UTC)

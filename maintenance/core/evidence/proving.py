@@ -13,7 +13,6 @@ from maintenance.core.errors import Skipped
 from maintenance.core.evidence.proof_report import Tally, slot_fields
 from maintenance.core.evidence.slot_history import (
     UNSETTLED_SECONDS,
-    recorded_since,
     slot_histories,
     unversioned_runs,
 )
@@ -23,6 +22,7 @@ from maintenance.core.options import NoOptions
 from maintenance.core.reports import Report
 from maintenance.core.runs.ledger_clock import ledger_now
 from maintenance.core.scheduling.schedule_sync import NAME_PREFIX
+from maintenance.core.scheduling.schedule_versions import recorded_since
 
 #: How far back a proof begins that nobody says more of.
 USUAL_DAYS = 30

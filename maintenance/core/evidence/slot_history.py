@@ -7,7 +7,7 @@ from itertools import groupby, islice
 from operator import itemgetter
 from typing import Any, TypeVar
 
-from django.db.models import Max, Min
+from django.db.models import Max
 from django_celery_beat.models import PeriodicTask
 
 from maintenance.core.evidence.proof import Due, Proved, SlotRow, prove
@@ -40,12 +40,6 @@ class ScheduleHistory:
     known_since: datetime
     slots: Iterator[Proved]
     fault: str = ""
-
-
-def recorded_since() -> datetime | None:
-    """Return when the first version of any schedule begins; ``None`` where there is none yet."""
-    first: datetime | None = ScheduleVersion.objects.aggregate(first=Min("since"))["first"]
-    return first
 
 
 def unversioned_runs(since: datetime, until: datetime) -> int:

@@ -123,7 +123,9 @@ def _definition(
         "kwargs": {"target": target, "options": dict(schedule.options)},
         "queue": spec.queue,
         "headers": {"maintenance_checklist": checklist},
-        "description": f"{checklist.capitalize()} checklist: {schedule.line}",
+        "description": ": ".join(
+            filter(None, (f"{checklist.capitalize()} checklist", schedule.line))
+        ),
         "enabled": True,
     }
 

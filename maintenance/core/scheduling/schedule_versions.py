@@ -10,6 +10,7 @@ from dataclasses import dataclass, replace
 from datetime import datetime, timedelta
 from typing import Any
 
+from django.db import connection
 from django_celery_beat.models import CrontabSchedule, PeriodicTask
 
 from maintenance.core.runs.foreign_tasks import is_foreign
@@ -18,6 +19,21 @@ from maintenance.core.scheduling.policies import Overlap, Policy
 from maintenance.models import SchedulePolicy, ScheduleVersion
 
 _INSTANT = timedelta(microseconds=1)
+
+
+def recorded_since() -> datetime | None:
+    """Return when the first version of any schedule begins; ``None`` where no scheduler has led yet."""
+    return now_and_recorded_since()[1]
+
+
+def now_and_recorded_since() -> tuple[datetime, datetime | None]:
+    """Return the ledger's time, and when the first version of any schedule begins, in one query."""
+    with connection.cursor() as cursor:
+        cursor.execute(
+            "SELECT pg_catalog.statement_timestamp(), (SELECT min(since) FROM maintenance_scheduleversion)"
+        )
+        now, first = cursor.fetchone()
+    return now, first
 
 
 @dataclass(frozen=True, slots=True)

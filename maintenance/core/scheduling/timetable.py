@@ -2,7 +2,7 @@
 
 from collections.abc import Iterator
 from dataclasses import dataclass
-from datetime import datetime
+from datetime import UTC, datetime
 from functools import lru_cache
 
 from cron_descriptor import (
@@ -17,8 +17,11 @@ from django_celery_beat.models import CrontabSchedule, PeriodicTask
 
 from maintenance.core.scheduling.definitions import UNREADABLE
 from maintenance.core.scheduling.schedule_sync import NAME_PREFIX
-from maintenance.core.scheduling.schedule_versions import defined
+from maintenance.core.scheduling.schedule_versions import defined, recorded_since
 from maintenance.models import Run
+
+#: Before anything was written.
+_EVER = datetime(1970, 1, 1, tzinfo=UTC)
 
 
 @dataclass(frozen=True, slots=True)
@@ -74,18 +77,20 @@ def when_in_words(row: PeriodicTask) -> str:
     return f"{words}, on the {days} only" if days else words
 
 
-def next_due_at(row: PeriodicTask, now: datetime) -> datetime | None:
+def next_due_at(
+    row: PeriodicTask, now: datetime, recorded: datetime | None = None
+) -> datetime | None:
     """Return when beat sends the row next; in the past where it has not done so yet.
 
-    Beat counts from the last dispatch, or from the last edit where there was none since. ``None``
-    for a row that is off, expired, done for good, or never due (30 February).
+    Beat counts from the last dispatch, or from the last edit where there was none since, but not from before
+    a scheduler led for the first time, which is ``recorded``: what was due until then nobody owes. ``None`` for a row that is off, expired, done for good, or never due (30 February).
     """
     if not row.enabled or (row.one_off and row.total_run_count):
         return None
     if row.clocked is not None:
         at: datetime = row.clocked.clocked_time
         return at
-    since = row.last_run_at or row.date_changed or now
+    since = row.last_run_at or max(row.date_changed or now, recorded or _EVER)
     try:
         return next(defined(row, since, None).after(since), None)
     except UNREADABLE:  # a crontab or days that cannot be read
@@ -93,7 +98,8 @@ def next_due_at(row: PeriodicTask, now: datetime) -> datetime | None:
 
 
 def timetable(now: datetime) -> Iterator[Entry]:
-    """Yield our rows by due time, those that are off last. Costs two queries."""
+    """Yield our rows by due time, those that are off last. Costs three queries."""
+    recorded = recorded_since()
     rows = PeriodicTask.objects.filter(name__startswith=NAME_PREFIX).select_related(
         "crontab", "interval", "solar", "clocked", "maintenance_policy"
     )
@@ -110,7 +116,7 @@ def timetable(now: datetime) -> Iterator[Entry]:
             when=when_in_words(row),
             enabled=row.enabled,
             last_run_at=row.last_run_at,
-            next_due_at=next_due_at(row, now),
+            next_due_at=next_due_at(row, now, recorded),
             last_run=last_runs.get(row.name),
         )
         for row in rows
