@@ -27,6 +27,7 @@ _PACKAGES = frozenset({"site-packages", "dist-packages"})
 
 _RENDERS_A_NODE: CodeType = Node.render_annotated.__code__
 _TEMPLATES: str = _RENDERS_A_NODE.co_filename
+_NO_INSTRUCTION = -2
 
 #: Frames of a stack that are looked at: deeper ones belong to a server or a recursion.
 MAXIMUM_DEPTH = 400
@@ -35,31 +36,32 @@ MAXIMUM_DEPTH = 400
 REMEMBERED_STATEMENTS = 2000
 REMEMBERED_TEXT = 2000
 
-# Frames above the first one that is looked at, and what the one runs that the line is of.
-_found_at: dict[str, tuple[int, CodeType]] = {}
-
-# Names of files by whether application code is in them: as many as the process has modules.
-_foreign: set[str] = set()
-_own: set[str] = set()
-
-
 #: A file as Python names it, and a line of it; 0 where nothing was found.
 CallSite = tuple[str, int]
 
 NOWHERE: CallSite = ("", 0)
+
+# Frames above the first one that is looked at; what the one runs that the line is of; the instruction
+# that it was at, and the line.
+_found_at: dict[str, tuple[int, CodeType, int, CallSite]] = {}
+
+#: Names of files by whether application code is in them: as many as the process has modules. Those
+#: without are public: of most frames one look-up in a set is enough.
+foreign_files: set[str] = set()
+_own: set[str] = set()
 
 
 def is_application(file: str) -> bool:
     """Tell whether the file is the site's own, rather than a package's, Django's or ours."""
     if file in _own:
         return True
-    if file in _foreign or file == _TEMPLATES:  # which is looked into: see call_site()
+    if file in foreign_files or file == _TEMPLATES:  # which is looked into: see call_site()
         return False
     found = not (
         file.startswith(("<", _DJANGO + "/", _OURS + "/", *(f"{path}/" for path in _PYTHON)))
         or _PACKAGES.intersection(Path(file).parts)
     )
-    (_own if found else _foreign).add(file)
+    (_own if found else foreign_files).add(file)
     return found
 
 
@@ -70,38 +72,48 @@ def call_site(statement: str, depth: int) -> CallSite:
     first that was found for this statement then. Where it runs the code that it ran then, Django's
     frames below it are taken to be the same ones; only a statement that also comes from a function of
     the site's in their place, so that the stack is as deep, would be found at that function's caller.
+    At the same instruction it is on the same line, which Python would have to count from the first.
     """
     known = _found_at.get(statement)
     if known is not None:
-        above, code = known
+        above, code, instruction, site_then = known
         try:
             frame = sys._getframe(depth + 1 + above)
         except ValueError:  # the stack is not as deep this time
             frame = None
         if frame is not None and frame.f_code is code:
+            if frame.f_lasti == instruction:
+                return site_then
             found = _site_of(frame)
             if found is not None:
+                _remember(statement, above, frame, found)
                 return found
     return _innermost(statement, sys._getframe(depth + 1))
 
 
 def _innermost(statement: str, frame: FrameType | None) -> CallSite:
     """Look at one frame after the other, and note where the line was found."""
-    foreign = _foreign
+    foreign = foreign_files
     above = 0
     while frame is not None and above < MAXIMUM_DEPTH:
-        # Of most frames one look-up in a set is enough.
         if frame.f_code.co_filename not in foreign:
             found = _site_of(frame)
             if found is not None:
                 if len(statement) <= REMEMBERED_TEXT:
-                    if len(_found_at) >= REMEMBERED_STATEMENTS:
-                        _found_at.clear()
-                    _found_at[statement] = above, frame.f_code
+                    _remember(statement, above, frame, found)
                 return found
         frame = frame.f_back
         above += 1
     return NOWHERE
+
+
+def _remember(statement: str, above: int, frame: FrameType, found: CallSite) -> None:
+    if len(_found_at) >= REMEMBERED_STATEMENTS:
+        _found_at.clear()
+    code = frame.f_code
+    # Every node of every template is rendered by the same instruction.
+    instruction = _NO_INSTRUCTION if code is _RENDERS_A_NODE else frame.f_lasti
+    _found_at[statement] = above, code, instruction, found
 
 
 def _site_of(frame: FrameType) -> CallSite | None:

@@ -17,7 +17,7 @@ from django.db.models.fields.related_descriptors import (
 )
 from django.db.models.query_utils import DeferredAttribute
 
-from maintenance.web.call_sites import MAXIMUM_DEPTH, is_application
+from maintenance.web.call_sites import MAXIMUM_DEPTH, foreign_files, is_application
 from maintenance.web.relations import Lookup, Relation
 
 
@@ -59,6 +59,8 @@ if apps.is_installed("django.contrib.contenttypes"):
     from django.contrib.contenttypes.fields import GenericForeignKey
 
     _MEANINGS[GenericForeignKey.__get__.__code__] = _generic
+# A name is compared at once; code is, by all that it is made of.
+_NAMES = frozenset(code.co_name for code in _MEANINGS)
 _QUERYSETS = QuerySet.get.__code__.co_filename
 
 
@@ -69,15 +71,18 @@ def lookup_of(frame: FrameType | None) -> Lookup | None:
     what the frames hold is kept.
     """
     queryset: QuerySet[Any] | None = None
+    foreign = foreign_files
     depth = MAXIMUM_DEPTH
     while frame is not None and depth:
         code = frame.f_code
-        if is_application(code.co_filename):
+        file = code.co_filename
+        if file not in foreign and is_application(file):
             break
-        meaning = _MEANINGS.get(code)
-        if meaning is not None:
-            return meaning(frame.f_locals["self"])
-        if queryset is None and code.co_filename == _QUERYSETS:
+        if code.co_name in _NAMES:
+            meaning = _MEANINGS.get(code)
+            if meaning is not None:
+                return meaning(frame.f_locals["self"])
+        if queryset is None and file == _QUERYSETS:
             held = frame.f_locals.get("self")
             queryset = held if isinstance(held, QuerySet) else getattr(held, "queryset", None)
         frame = frame.f_back

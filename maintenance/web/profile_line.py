@@ -10,6 +10,7 @@ import json
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from datetime import UTC, datetime
+from functools import lru_cache
 from time import perf_counter
 from typing import Any
 
@@ -57,10 +58,10 @@ def merged(profile: QueryProfile) -> list[MergedGroup]:
     """Put together what differs in literals and lengths of lists alone, costliest first."""
     groups: dict[tuple[str, CallSite], MergedGroup] = {}
     for (text, file, line), group in profile.groups.items():
-        shaped = shape(text)
-        into = groups.setdefault(
-            (shaped, (file, line)), MergedGroup(shaped, (file, line), group.alias)
-        )
+        key = shape(text), (file, line)
+        into = groups.get(key)
+        if into is None:
+            into = groups[key] = MergedGroup(*key, group.alias)
         into.calls += group.calls
         into.seconds += group.seconds
         into.slowest_seconds = max(into.slowest_seconds, group.slowest_seconds)
@@ -106,26 +107,17 @@ def line_of(
     }
     shown_groups = [_group(group, groups, rules) for group in groups[:MAXIMUM_GROUPS]]
     while True:
-        left_out = len(groups) - len(shown_groups) + profile.left_out
-        text = json.dumps({**body, "groups_left_out": left_out, "groups": shown_groups})
+        body["groups_left_out"] = len(groups) - len(shown_groups) + profile.left_out
+        text = f'{json.dumps(body)[:-1]}, "groups": [{", ".join(shown_groups)}]}}'
         if len(text) < MAXIMUM_BYTES or not shown_groups:
             return text
         shown_groups.pop()
 
 
-def _group(
-    group: MergedGroup, all_groups: Iterable[MergedGroup], rules: ProfilingSettings
-) -> dict[str, Any]:
+def _group(group: MergedGroup, all_groups: Iterable[MergedGroup], rules: ProfilingSettings) -> str:
+    """Return a group as JSON."""
     is_repeated = group.calls >= rules.repeats
-    command = command_of(group.shape)
     found: dict[str, Any] = {
-        "statement": shown(group.shape),
-        "digest": digest_of(group.shape),
-        "command": command,
-        "table": group.table,
-        "model": label_of_table(group.table),
-        "database": group.alias,
-        "at": in_words(group.site),
         "calls": group.calls,
         "ms": _ms(group.seconds),
         "slowest_ms": _ms(group.slowest_seconds),
@@ -138,15 +130,31 @@ def _group(
         source = _source_of(group, all_groups)
         if source is not None:
             found["from"] = in_words(source.site)
-    if group.most_rows >= HEAVY_ROWS and command == "SELECT":
+    if group.most_rows >= HEAVY_ROWS and command_of(group.shape) == "SELECT":
         selected = group.shape.partition(" FROM ")[0]
         heavy = [name for name, column in heavy_columns(group.table) if column in selected]
         if heavy:
             found["heavy_fields"] = heavy[:MAXIMUM_FIELDS]
-    hint = hint_of(group.shape, group.site)
+    return f"{_unchanging(group.shape, group.site, group.alias)[:-1]}, {json.dumps(found)[1:]}"
+
+
+@lru_cache(maxsize=512)
+def _unchanging(shaped: str, site: CallSite, alias: str) -> str:
+    """Return as JSON what a statement and a line are each time: most of the text, 1 kB at the most."""
+    table = main_table(shaped)
+    found = {
+        "statement": shown(shaped),
+        "digest": digest_of(shaped),
+        "command": command_of(shaped),
+        "table": table,
+        "model": label_of_table(table),
+        "database": alias,
+        "at": in_words(site),
+    }
+    hint = hint_of(shaped, site)
     if hint:
         found["hint"] = hint
-    return found
+    return json.dumps(found)
 
 
 def _source_of(group: MergedGroup, all_groups: Iterable[MergedGroup]) -> MergedGroup | None:
