@@ -1,6 +1,6 @@
 """What a query was for, in the words of the models."""
 
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
 from enum import StrEnum
 from typing import Any
 
@@ -33,4 +33,10 @@ class Lookup:
 
     def to_json(self) -> dict[str, Any]:
         """Return plain JSON values."""
-        return {**asdict(self), "relation": self.relation.value}
+        return {
+            "relation": self.relation.value,
+            "model": self.model,
+            "field": self.field,
+            "table": self.table,
+            "is_filtered": self.is_filtered,
+        }
