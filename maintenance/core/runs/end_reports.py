@@ -7,8 +7,9 @@ from maintenance.models import Run, RunState
 
 def stop_report(run: Run, state: RunState, reason: str) -> Report:
     """Return the report of a run that did not do its work, which is no failure."""
-    title = f"{run.title} {state.label}"
-    return Report(title=title, summary=f"{str(state.label).capitalize()}: {reason}")
+    word = str(state.label).capitalize()
+    summary = reason if reason.startswith(word) else f"{word}: {reason}"
+    return Report(title=f"{run.title} {state.label}", summary=summary)
 
 
 def failure_report(run: Run, reason: str) -> Report:

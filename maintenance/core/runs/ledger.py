@@ -344,8 +344,10 @@ def previous_document(run: Run) -> ReportDocument | None:
 
     The same is the same task on the same target with the same options: a dry run and what it
     previews say different things. ``None`` where there is none, or only one that another release
-    wrote. One query.
+    wrote, and for a run that did not succeed: it has nothing to compare. One query.
     """
+    if run.state != RunState.SUCCEEDED:
+        return None
     before = (
         Run.objects.filter(
             task=run.task,
