@@ -1,4 +1,8 @@
-"""A year of measurements as the crew would have stored them, with limits that come nearer."""
+"""A year of measurements as the crew would have stored them, with limits that come nearer.
+
+The memory of processes is not among them. Its course ends at what a process holds now, and of the site
+no process of Gunicorn or Celery runs here; to plant it on one of the crew's own would be untrue.
+"""
 
 import random
 from collections.abc import Iterator

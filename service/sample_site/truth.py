@@ -60,6 +60,7 @@ class FaultKind(StrEnum):
     ORPHANED_FILE = "orphaned_file"
     REPEATED_QUERY = "repeated_query"
     CARELESS_STATIC_FILES = "careless_static_files"
+    LOST_SLOT = "lost_slot"
 
 
 ANALYSED_BY: Final[Mapping[FaultKind, str]] = {
@@ -93,6 +94,7 @@ ANALYSED_BY: Final[Mapping[FaultKind, str]] = {
     FaultKind.ORPHANED_FILE: "report_orphaned_media",
     FaultKind.REPEATED_QUERY: "review_n_plus_one",
     FaultKind.CARELESS_STATIC_FILES: "review_static_files",
+    FaultKind.LOST_SLOT: "prove_slots",
     FaultKind.INVALID_INDEX: "check_data_integrity",
     FaultKind.NOT_VALIDATED_CONSTRAINT: "check_data_integrity",
     FaultKind.ORPHANED_ROW: "check_data_integrity",

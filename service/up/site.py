@@ -12,6 +12,7 @@ from service.sample_site import (
     pages,
     performance_log,
     server_configuration,
+    slots,
 )
 from service.sample_site.builder import build
 from service.sample_site.errors import SampleSiteError
@@ -57,6 +58,7 @@ def ensure_site(
     access_log.write(servers.site_access_log, day, truth.seed)
     now = datetime.now(UTC)
     history.plant(now, truth.seed)
+    slots.plant(now)
     performance_log.write(servers.site_performance_log, now, truth.seed)
     covers = media.names_in_use(servers.site_database_url)
     media.write(servers.site_media, covers, now, truth.seed)
@@ -67,6 +69,7 @@ def ensure_site(
             *access_log.faults(day),
             *server_configuration.faults(),
             *history.faults(),
+            *slots.faults(),
             *pages.faults(),
             *performance_log.faults(),
             *media.faults(covers),
@@ -76,6 +79,7 @@ def ensure_site(
             *access_log.decoys(),
             *server_configuration.decoys(),
             *history.decoys(),
+            *slots.decoys(),
             *pages.decoys(),
             *performance_log.decoys(),
             *media.decoys(covers),

@@ -116,6 +116,7 @@ IN_SERVERS = set(FaultKind) - {
     FaultKind.ORPHANED_FILE,
     FaultKind.REPEATED_QUERY,
     FaultKind.CARELESS_STATIC_FILES,
+    FaultKind.LOST_SLOT,
 }
 
 
