@@ -3,8 +3,9 @@
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Literal, TypeVar
+from urllib.parse import urlsplit
 
-from maintenance.conf import Configuration, DatabaseTarget
+from maintenance.conf import Configuration, DatabaseTarget, SiteTarget
 from maintenance.core.configuration_file import ConfigurationFile
 from maintenance.core.errors import InvalidOptions
 from maintenance.core.machine import MachineFacts
@@ -222,10 +223,9 @@ class Adviser:
         gunicorn = self._programs().gunicorn
         cookie = deployment.session_cookie if deployment else "sessionid"
         site = next(iter(self._configuration.sites.values()), None)
-        host = site.url.split("/")[2].partition(":")[0] if site else ""
         facts = NginxFacts(
             name=self._deployment_name or "site",
-            server_name=wish.server_name or host,
+            server_name=wish.server_name or (_host_of(site) if site else ""),
             static_root=wish.static_root or (site.static_root if site else ""),
             media_root=wish.media_root,
             backends=tuple(wish.backends) or ("127.0.0.1:8000",),
@@ -247,6 +247,11 @@ class Adviser:
         machine = self._machine
         about = f"For {_cpu_words(machine.cpu_count)} ({machine.origin})."
         return celery_conf(machine, self._wish.longest_task_seconds, about)
+
+
+def _host_of(site: SiteTarget) -> str:
+    """Return the host that visitors ask for. Raises ``ConfigurationError`` where nothing says it."""
+    return urlsplit(site.resolved().url).hostname or ""
 
 
 def _chosen(kind: str, name: str | None, targets: Mapping[str, T]) -> tuple[str, T | None]:

@@ -3,7 +3,8 @@
 import pytest
 from django.conf import settings
 
-from maintenance.conf import DatabaseTarget, DeploymentTarget
+from maintenance.conf import DatabaseTarget, DeploymentTarget, parse_configuration
+from maintenance.core.errors import ConfigurationError
 from maintenance.core.machine import MachineFacts
 from maintenance.deployment.look import (
     Programs,
@@ -13,6 +14,7 @@ from maintenance.deployment.look import (
     machine_of,
     server_side_cursors,
 )
+from maintenance.deployment.recommend import Adviser, Wish
 from maintenance.queues.worker_settings import RunningWorker, worker_settings
 from maintenance.web.server_configuration.gunicorn_settings import GunicornSettings
 
@@ -64,3 +66,22 @@ def test_this_projects_own_settings_are_known(monkeypatch, is_off):
     own = celery_of(DeploymentTarget(celery="own"), MachineFacts(cpu_count=2))
     assert own.known["task_acks_late"] in {True, False}
     assert own.origin == "this project's Celery"
+
+
+@pytest.mark.parametrize(
+    "url", ["https://books.example:8443/", "env:BOOKS_URL", "https://${HOST}/"]
+)
+def test_nginx_gets_the_host_of_the_site_also_behind_a_reference(monkeypatch, url):
+    monkeypatch.setenv("BOOKS_URL", "http://books.example")
+    monkeypatch.setenv("HOST", "books.example")
+    adviser = Adviser(parse_configuration({"sites": {"books": {"url": url}}}), Wish(offline=True))
+    assert "server_name books.example;" in adviser.file_for("nginx").text
+
+
+def test_a_host_that_was_given_needs_no_reference(monkeypatch):
+    monkeypatch.delenv("BOOKS_URL", raising=False)
+    configuration = parse_configuration({"sites": {"books": {"url": "env:BOOKS_URL"}}})
+    with pytest.raises(ConfigurationError, match="BOOKS_URL"):
+        Adviser(configuration, Wish(offline=True)).file_for("nginx")
+    given = Wish(offline=True, server_name="books.example")
+    assert "server_name books.example;" in Adviser(configuration, given).file_for("nginx").text
