@@ -40,10 +40,14 @@ class Listing:
         return "\n".join(line.rstrip() for line in self._lines(width)) + "\n"
 
     def _lines(self, width: int) -> Iterator[str]:
+        """Entries of a single line stand close together; a gap keeps those that have more apart."""
         yield from wrap(one_line(self.summary), width)
+        is_close = False
         for row in self.rows:
             item = self.item(row)
-            yield ""
+            if not (is_close and not item.details):
+                yield ""
+            is_close = not item.details
             head = visible(item.head)
             # Wrapping closes the gaps between columns, so it is the last resort.
             yield from [head] if display_width(head) <= width else wrap(head, width)
