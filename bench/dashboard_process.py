@@ -14,6 +14,8 @@ import django
 DAYS = 390
 SAMPLES_A_RUN = 5
 
+_ADMIN = "/admin/maintenance/"
+
 _RUNS = """
 INSERT INTO maintenance_run (
     id, task, target, options, queue, checklist, schedule, scheduled_for, trigger, actor, state,
@@ -139,9 +141,9 @@ def _fill(runs: int) -> int:
 
 def _ask(pages: int) -> dict[str, Any]:
     from django.contrib.auth.models import Group, Permission, User
-    from django.contrib.staticfiles import finders
     from django.test import Client
 
+    from bench.stored_report import IN_WORDS, run_at_work, store_reports
     from bench.timed_pages import timed
 
     group = Group.objects.create(name="bench")
@@ -153,20 +155,33 @@ def _ask(pages: int) -> dict[str, Any]:
     program = Client(
         headers={"host": "localhost", "authorization": f"Bearer {os.environ['BENCH_TOKEN']}"}
     )
-    page = browser.get("/admin/maintenance/").content.decode()
+    addresses = {
+        "all": _ADMIN,
+        "one": f"{_ADMIN}?target=brokers_3",
+        "runs": f"{_ADMIN}run/",
+        "report": f"{_ADMIN}run/{store_reports()}/change/",
+        "poll": f"{_ADMIN}run/{run_at_work()}/progress/",
+    }
+    return {
+        **{name: timed(browser, address, pages) for name, address in addresses.items()},
+        "metrics": timed(program, "/metrics", pages),
+        "api": timed(program, "/api/v1/runs/", pages),
+        "static_kb": _static_kb(browser.get(addresses["all"]).content.decode()),
+        "report_words": IN_WORDS,
+        "report_static_kb": _static_kb(browser.get(addresses["report"]).content.decode()),
+    }
+
+
+def _static_kb(page: str) -> float:
+    """Return what the styles, scripts and pictures of a page weigh."""
+    from django.contrib.staticfiles import finders
+
     files = {
         name.split("?")[0]
         for name in re.findall(r'(?:href|src)="/static/([^"]+\.(?:css|js|svg))"', page)
     }
     found = [path for path in map(finders.find, files) if isinstance(path, str)]
-    weights = [Path(path).stat().st_size for path in found]
-    return {
-        "all": timed(browser, "/admin/maintenance/", pages),
-        "one": timed(browser, "/admin/maintenance/?target=brokers_3", pages),
-        "metrics": timed(program, "/metrics", pages),
-        "api": timed(program, "/api/v1/runs/", pages),
-        "static_kb": sum(weights) / 1000,
-    }
+    return sum(Path(path).stat().st_size for path in found) / 1000
 
 
 if __name__ == "__main__":

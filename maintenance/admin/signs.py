@@ -1,7 +1,10 @@
 """Words with a sign: a state is never told by its colour alone."""
 
+from functools import cache
+
 from django.template.loader import render_to_string
 from django.utils.functional import Promise
+from django.utils.html import format_html
 from django.utils.safestring import SafeString
 from django.utils.translation import gettext as _
 
@@ -13,11 +16,14 @@ def badge(kind: str, word: str | Promise) -> SafeString:
 
     ``kind`` is a severity, the state of a run, ``unavailable``, ``on``, ``paused`` or ``off``.
     """
-    return render_to_string("admin/maintenance/badge.html", {"kind": kind, "word": word})
+    return format_html(
+        '<span class="maintenance-badge maintenance-is-{}">{} {}</span>', kind, sign(kind), word
+    )
 
 
+@cache
 def sign(kind: str) -> SafeString:
-    """Return the sign of ``kind`` alone, for where the word stands elsewhere."""
+    """Return the sign of ``kind`` alone, for where the word stands elsewhere. It has no words itself."""
     return render_to_string("admin/maintenance/sign.html", {"kind": kind})
 
 

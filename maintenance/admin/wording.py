@@ -2,6 +2,7 @@
 
 import re
 from datetime import datetime, timedelta, tzinfo
+from functools import lru_cache
 
 from django.utils import timezone
 from django.utils.html import format_html
@@ -18,6 +19,7 @@ from maintenance.reports.formatting import NO_VALUE, format_seconds
 _SPELLINGS = {"redis": "Redis", "n plus one": "N+1", "cpu": "CPU"}
 
 
+@lru_cache(maxsize=1024)  # asked for each line of a page
 def task_words(name: str) -> str:
     """Return a task's name as a phrase: ``maintenance.trim_streams`` is ``Trim streams``."""
     words = name.removeprefix(PREFIX).replace("_", " ").capitalize()

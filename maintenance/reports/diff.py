@@ -91,7 +91,12 @@ class ReportDiff:
 
 
 def compare(old: ReportDocument, new: ReportDocument) -> ReportDiff:
-    """Compare two reports of one task. Raises :class:`IncomparableReports` for different tasks.
+    """Compare two reports of one task. Raises :class:`IncomparableReports` for different tasks."""
+    return compare_plain(plain_document(old), plain_document(new))
+
+
+def compare_plain(old: ReportDocument, new: ReportDocument) -> ReportDiff:
+    """Compare two plain documents of one task. Raises :class:`IncomparableReports` for different tasks.
 
     Findings are the same if their fingerprints are; two targets are compared as if they were one.
     A finding that is missing from the newer report is ``fixed`` only if the newer one could have
@@ -102,7 +107,6 @@ def compare(old: ReportDocument, new: ReportDocument) -> ReportDiff:
             f"A report of {old.run.task} cannot be compared with one of {new.run.task}."
             " Choose two reports of the same task."
         )
-    old, new = plain_document(old), plain_document(new)
     numbers = list(_mapping_changes("facts", "", old.report.facts, new.report.facts))
     rows: list[RowChange] = []
     incomparable: list[str] = []

@@ -16,10 +16,11 @@ from maintenance.core.reports import Report, ReportDocument, RunFacts, Table
 from maintenance.runbooks.links import linked
 
 _SECRET_NAMES = ("password", "passwd", "pwd", "secret", "requirepass", "token")
+_SECRET_ENDINGS = tuple(f"_{name}" for name in _SECRET_NAMES)
 _REDACTED = "***"
 
 
-def plain(value: Any, name: str = "") -> Any:
+def plain(value: Any, name: str = "") -> Any:  # noqa: PLR0911 - one line a kind reads best
     """Return ``value`` as JSON can hold it, passwords replaced by ``***``.
 
     Decimals become numbers, times ISO 8601, durations seconds, sets sorted lists. A number that
@@ -31,6 +32,8 @@ def plain(value: Any, name: str = "") -> Any:
         return value
     if _is_secret(name):
         return _REDACTED
+    if type(value) is str:  # most of a report
+        return _text(value)
     if isinstance(value, Mapping):
         return {_text(str(key)): plain(item, str(key)) for key, item in value.items()}
     if isinstance(value, list | tuple):
@@ -69,13 +72,15 @@ def _from_decimal(value: Decimal) -> int | float | None:
 
 def _text(text: str) -> str:
     """Redact, and write out what neither PostgreSQL's text nor UTF-8 can hold."""
-    text = text.replace("\x00", "\\x00").encode("utf-8", "backslashreplace").decode("utf-8")
+    text = text.replace("\x00", "\\x00")
+    if not text.isascii():
+        text = text.encode("utf-8", "backslashreplace").decode("utf-8")
     return redact(text)
 
 
 def _is_secret(name: str) -> bool:
     lowered = name.lower()
-    return any(lowered == secret or lowered.endswith(f"_{secret}") for secret in _SECRET_NAMES)
+    return lowered in _SECRET_NAMES or lowered.endswith(_SECRET_ENDINGS)
 
 
 def plain_report(report: Report) -> Report:

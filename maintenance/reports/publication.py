@@ -8,7 +8,7 @@ from datetime import datetime, tzinfo
 from maintenance.core.finding_life import ReportLife
 from maintenance.core.findings import Finding, Severity
 from maintenance.core.reports import Report, ReportDocument, RunFacts
-from maintenance.reports.diff import ReportDiff, compare
+from maintenance.reports.diff import ReportDiff, compare_plain
 from maintenance.reports.formatting import counted
 from maintenance.reports.plain import plain_document, plain_report
 
@@ -37,7 +37,7 @@ def of_document(document: ReportDocument, previous: ReportDocument | None = None
     Raises :class:`~maintenance.reports.diff.IncomparableReports` for one of another task.
     """
     clean = plain_document(document)
-    since = None if previous is None else compare(previous, document)
+    since = None if previous is None else compare_plain(plain_document(previous), clean)
     report = clean.report
     return Publication(
         report.title, report.summary, (report,), clean.run, since=since, life=clean.life

@@ -28,6 +28,13 @@ KINDS = ("critical", "failed", "warning", "unavailable", "info", "ok", "skipped"
 #: Those that need somebody.
 WORRYING = frozenset({"critical", "failed", "warning"})
 
+#: Severities that need somebody, however long ago they were found.
+_NEEDING_SOMEBODY = frozenset({Severity.CRITICAL.value, Severity.WARNING.value})
+
+_STALE_AFTER: Mapping[str, timedelta] = {
+    task: timedelta(days=days * PERIODS_UNTIL_STALE) for task, days in LOOKS_EVERY_DAYS.items()
+}
+
 _SUMMARY_CHARACTERS = 220
 
 
@@ -37,7 +44,7 @@ def kind_of(standing: Standing, now: datetime) -> str:
         return "unavailable"
     if standing.state == "failed":
         return "unavailable" if standing.is_failure_muted else "failed"
-    if standing.severity in {Severity.CRITICAL, Severity.WARNING}:
+    if standing.severity in _NEEDING_SOMEBODY:
         return standing.severity
     if _is_stale(standing, now):
         return "unavailable"
@@ -46,10 +53,10 @@ def kind_of(standing: Standing, now: datetime) -> str:
 
 def _is_stale(standing: Standing, now: datetime) -> bool:
     """Tell whether a task of a checklist has not looked for longer than two of its periods."""
-    days = LOOKS_EVERY_DAYS.get(standing.task)
-    if days is None or standing.finished_at is None:
+    longest = _STALE_AFTER.get(standing.task)
+    if longest is None or standing.finished_at is None:
         return False
-    return now - standing.finished_at > timedelta(days=days * PERIODS_UNTIL_STALE)
+    return now - standing.finished_at > longest
 
 
 @dataclass(frozen=True, slots=True)
@@ -228,10 +235,13 @@ def _detail(standing: Standing, kind: str, now: datetime) -> Detail:
     what = task_words(standing.task)
     if standing.target:
         what = _("%(task)s on %(target)s") % {"task": what, "target": standing.target}
+    summary = standing.summary
+    if len(summary) > _SUMMARY_CHARACTERS:  # or it would be read character by character for nothing
+        summary = Truncator(summary).chars(_SUMMARY_CHARACTERS)
     return Detail(
         kind=kind,
         what=what,
-        sentence=Truncator(standing.summary).chars(_SUMMARY_CHARACTERS),
+        sentence=summary,
         run_id=standing.run_id,
         when=relative(standing.finished_at, now) if standing.finished_at else "",
     )

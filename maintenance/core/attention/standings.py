@@ -1,9 +1,10 @@
 """How things stand: the newest run of each task on each target that has looked, however long the history."""
 
+import json
+from collections import defaultdict
 from collections.abc import Iterable
-from dataclasses import dataclass
 from datetime import datetime
-from typing import Any
+from typing import Any, NamedTuple
 
 from django.db import connection
 
@@ -23,16 +24,18 @@ MOST_SUMMARY_CHARACTERS = 400
 # PostgreSQL cannot skip along an index for DISTINCT ON: it would read every run ever made. One
 # probe of maintenance_run_history for each pair reads one row each. The pair is a range, not an
 # equation: with equations the planner may walk the index of queued_at backwards instead, through
-# the whole history for a pair that has no run.
+# the whole history for a pair that has no run. The pairs come as one JSON text, targets by task: of
+# two arrays of thousands of names each would be quoted here and parsed there, one by one.
 _STANDINGS = """
 SELECT run.task, run.target, run.id::text, run.state, run.severity,
        coalesce(run.finished_at, run.queued_at), left(run.summary, %s)
-FROM unnest(%s::text[], %s::text[]) AS pair (task, target)
+FROM json_each(%s::json) AS wanted (task, targets)
+CROSS JOIN LATERAL json_array_elements_text(wanted.targets) AS named (target)
 CROSS JOIN LATERAL (
     SELECT task, target, id, state, severity, finished_at, queued_at, summary
     FROM {runs}
-    WHERE (task, target) >= (pair.task, pair.target)
-      AND (task, target) <= (pair.task, pair.target)
+    WHERE (task, target) >= (wanted.task, named.target)
+      AND (task, target) <= (wanted.task, named.target)
       AND state = ANY (%s)
     ORDER BY task, target, queued_at DESC
     LIMIT 1
@@ -40,11 +43,11 @@ CROSS JOIN LATERAL (
 """
 
 
-@dataclass(frozen=True, slots=True)
-class Standing:
+class Standing(NamedTuple):
     """The newest run of one task on one target that has looked; ``run_id`` is ``None`` where none has.
 
-    ``is_failure_muted`` is whether it failed and nobody wants to hear of it.
+    ``is_failure_muted`` is whether it failed and nobody wants to hear of it. A tuple, because a page has
+    thousands of them.
     """
 
     task: str
@@ -66,12 +69,13 @@ def configured_pairs(configuration: Configuration) -> list[Pair]:
 
 def standings(pairs: Iterable[Pair]) -> dict[Pair, Standing]:
     """Return the standing of each (task, target) that has one. One query."""
-    wanted = sorted(set(pairs))
+    wanted: defaultdict[str, list[str]] = defaultdict(list)
+    for task, target in dict.fromkeys(pairs):
+        wanted[task].append(target)
     if not wanted:
         return {}
-    tasks, targets = zip(*wanted, strict=True)
     text = _STANDINGS.format(runs=connection.ops.quote_name(Run._meta.db_table))
     looked = [state.value for state in RUNS_THAT_LOOKED]
     with connection.cursor() as cursor:
-        cursor.execute(text, [MOST_SUMMARY_CHARACTERS, list(tasks), list(targets), looked])
+        cursor.execute(text, [MOST_SUMMARY_CHARACTERS, json.dumps(wanted), looked])
         return {(row[0], row[1]): Standing(*row) for row in cursor.fetchall()}
