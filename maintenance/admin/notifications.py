@@ -6,6 +6,7 @@ from django.contrib import admin, messages
 from django.http import HttpRequest, HttpResponse, HttpResponseNotAllowed
 from django.shortcuts import redirect
 from django.urls import URLPattern, path
+from django.utils.html import format_html
 from django.utils.safestring import SafeString
 from django.utils.translation import gettext as _
 from django.utils.translation import gettext_lazy
@@ -109,13 +110,19 @@ class NotificationAdmin(HistoryAdmin):
         return above(row.title, row.reason) if row.reason else row.title
 
     @admin.display(description=gettext_lazy("written"), ordering="created_at")
-    def written(self, row: Notification) -> SafeString | str:
+    def written(self, row: Notification) -> SafeString:
         """Return when it was written."""
-        return moment(row.created_at)
+        return _named(_("written"), moment(row.created_at))
 
     @admin.display(description=gettext_lazy("sent"), ordering="sent_at")
-    def sent(self, row: Notification) -> SafeString | str:
+    def sent(self, row: Notification) -> SafeString:
         """Return when it was sent, or when the next attempt is."""
         if row.sent_at is None and row.state == NotificationState.PENDING:
-            return badge("queued", _("not before %(when)s") % {"when": moment(row.due_at)})
-        return moment(row.sent_at)
+            words = _("not before %(when)s") % {"when": "{}"}
+            return _named(_("sent"), format_html(words, moment(row.due_at)))
+        return _named(_("sent"), moment(row.sent_at))
+
+
+def _named(name: str, value: SafeString | str) -> SafeString:
+    """Return a value under its name, which is seen where there is no room for a table's head."""
+    return format_html('<span class="maintenance-narrow">{}</span>{}', name, value)

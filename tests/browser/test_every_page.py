@@ -14,9 +14,19 @@ from django.utils import timezone
 from playwright.sync_api import Page
 
 from maintenance.conf import configuration
+from maintenance.core.attention.mutes import mute
 from maintenance.core.scheduling.pausing import pause
 from maintenance.core.scheduling.schedule_sync import sync_schedules
-from maintenance.models import Blackout, Run, RunState, ScheduleRow
+from maintenance.models import (
+    Blackout,
+    Notification,
+    NotificationKind,
+    NotificationState,
+    Run,
+    RunState,
+    ScheduleRow,
+    StoredFinding,
+)
 from tests.browser.accessibility import faults
 from tests.browser.conftest import OpenPage
 from tests.browser.test_lists import some_history
@@ -100,6 +110,10 @@ def pages_of_a_crew_at_work() -> dict[str, str]:
     Blackout.objects.create(
         reason="stocktaking", starts_at=now + timedelta(days=2), ends_at=now + timedelta(days=3)
     )
+    muted, finding = StoredFinding.objects.filter(run=run).order_by("id")[:2]
+    week = now + timedelta(days=7)
+    mute(muted, reason="a larger disk is ordered, and comes next week", by="ann", until=week)
+    some_messages()
     return {
         "dashboard": ADMIN,
         "dashboard-target": f"{ADMIN}?target=default",
@@ -111,6 +125,9 @@ def pages_of_a_crew_at_work() -> dict[str, str]:
         "run-choose": RUN_NOW,
         "run-form": f"{RUN_NOW}?task=vacuum_analyze",
         "findings": f"{ADMIN}storedfinding/",
+        "finding-mute": f"{ADMIN}storedfinding/{finding.pk}/mute/",
+        "muted": f"{ADMIN}mutedfinding/",
+        "messages": f"{ADMIN}notification/",
         "schedules": f"{ADMIN}schedulerow/",
         "schedule-pause": f"{ADMIN}schedulerow/{other.pk}/pause/",
         "schedule-resume": f"{ADMIN}schedulerow/{paused.pk}/resume/",
@@ -120,6 +137,23 @@ def pages_of_a_crew_at_work() -> dict[str, str]:
         "blackouts": f"{ADMIN}blackout/",
         "targets": f"{ADMIN}acceptedtarget/",
     }
+
+
+def some_messages() -> None:
+    """Write a message in each state, the titles as long as those of alarms are."""
+    now = timezone.now()
+    for state in NotificationState:
+        Notification.objects.create(
+            kind=NotificationKind.ALARM,
+            key=f"alarm:{state.value}",
+            channel="apprise:on-call",
+            title="Critical: disk-space on local (/var/lib/postgresql/16/main/pg_wal)",
+            state=state,
+            created_at=now - timedelta(hours=1),
+            due_at=now + timedelta(minutes=5),
+            sent_at=now if state == NotificationState.SENT else None,
+            reason="smtp.example:587 does not answer." * (state == NotificationState.FAILED),
+        )
 
 
 def test_no_page_is_refused_anything_asks_a_stranger_or_is_too_wide(
