@@ -1,13 +1,15 @@
 """Schedules from code into rows, and what an operator made of them."""
 
 import json
+from datetime import UTC, datetime
 from typing import Any
 
 import pytest
 from django_celery_beat.models import CrontabSchedule, IntervalSchedule, PeriodicTask
 
 from maintenance.conf import Configuration, parse_configuration
-from maintenance.core.scheduling import schedule_sync
+from maintenance.core.scheduling import schedule_sync, synced_rows
+from maintenance.core.scheduling.schedule_book import change_mark
 from maintenance.core.scheduling.schedule_sync import Difference, differences, sync_schedules
 from maintenance.models import SyncedSchedule
 from maintenance.schedules import CHECKLISTS, Schedule
@@ -42,9 +44,11 @@ def weekly_at_noon() -> CrontabSchedule:
 def change_the_code(monkeypatch: pytest.MonkeyPatch) -> Any:
     """Let the monthly vacuum have another cron line, as a new release would."""
 
-    def change(cron: str) -> None:
+    def change(cron: str, line: str = "") -> None:
         changed = tuple(
-            Schedule("vacuum_analyze", cron, each.line) if each.task == "vacuum_analyze" else each
+            Schedule("vacuum_analyze", cron, line or each.line)
+            if each.task == "vacuum_analyze"
+            else each
             for each in CHECKLISTS["monthly"]
         )
         monkeypatch.setattr(schedule_sync, "CHECKLISTS", {**CHECKLISTS, "monthly": changed})
@@ -114,6 +118,61 @@ def test_rows_of_others_are_never_touched() -> None:
     assert PeriodicTask.objects.filter(pk=foreign.pk).values().get() == before
 
 
+# --- Many rows ---
+
+
+def test_statements_do_not_grow_with_the_targets(
+    django_assert_num_queries: Any, django_assert_max_num_queries: Any
+) -> None:
+    names = [f"site-{number}" for number in range(12)]
+    with django_assert_max_num_queries(20):
+        sync_schedules(site(*names))
+    with django_assert_num_queries(3):
+        sync_schedules(site(*names))
+    with django_assert_max_num_queries(20):
+        updated = sync_schedules(site(*names, timezone="Europe/Berlin")).updated
+    with django_assert_max_num_queries(20):
+        disabled = sync_schedules(site("site-0", timezone="Europe/Berlin")).disabled
+
+    assert len(updated) > len(disabled) > 100
+
+
+def test_more_rows_than_one_transaction_takes_are_all_written(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr(synced_rows, "ROWS_PER_TRANSACTION", 7)
+    wanted = site("library", "archive")
+
+    created = sync_schedules(wanted).created
+    assert differences(wanted) == []
+    moved = site("library", "archive", timezone="Europe/Berlin")
+    assert sync_schedules(moved).updated == created
+    assert differences(moved) == []
+    assert len(sync_schedules(site("archive", timezone="Europe/Berlin")).disabled) > 7
+
+
+def test_a_scheduler_sees_what_was_written_and_keeps_what_is_its_own(change_the_code: Any) -> None:
+    sync_schedules(site())
+    ran_at = datetime(2026, 3, 1, 3, tzinfo=UTC)
+    PeriodicTask.objects.filter(name=VACUUM).update(last_run_at=ran_at, total_run_count=7)
+    mark, before = change_mark(), row()
+    sync_schedules(site())
+    assert change_mark() == mark, "nothing was written, so nothing has to be read again"
+
+    change_the_code("15 2 1 * *")
+    sync_schedules(site())
+
+    assert change_mark() != mark
+    assert row().date_changed > before.date_changed
+    assert (row().last_run_at, row().total_run_count) == (ran_at, 7)
+
+    mark, before = change_mark(), row()
+    sync_schedules(site("archive"))
+    assert change_mark() != mark
+    assert row().date_changed > before.date_changed
+    assert row().last_run_at is None, "as django-celery-beat does where a row is switched off"
+
+
 # --- What an operator changed ---
 
 
@@ -166,6 +225,18 @@ def test_what_only_the_code_changed_is_updated(change_the_code: Any) -> None:
     assert result.updated == [VACUUM]
     assert (row().crontab.minute, row().crontab.hour) == ("15", "2")
     assert differences(site()) == []
+
+
+def test_a_crontab_that_an_operator_wrote_with_spaces_stays(change_the_code: Any) -> None:
+    sync_schedules(site())
+    spaced = CrontabSchedule.objects.create(minute="0, 30", hour="3", timezone="UTC")
+    edit(crontab=spaced)
+    change_the_code("0 3 1 * *", line="Another line")
+
+    result = sync_schedules(site())
+
+    assert result.updated == [VACUUM]
+    assert (row().crontab, row().description) == (spaced, "Monthly checklist: Another line")
 
 
 def test_where_both_changed_different_fields_each_gets_its_own(change_the_code: Any) -> None:

@@ -89,6 +89,7 @@ def look_for_changes(
         if held.name not in names
     ]
     for rows in read_rows(changed):
+        now = leadership.renew()
         for row in rows:
             changes += _read(row, book.held.get(row.name), mark, now)
     _apply(changes, book, leadership, settle)

@@ -1,16 +1,20 @@
 """Schedules from code into django-celery-beat's rows, without overwriting an operator's edits."""
 
-import json
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
-from django.db import transaction
-from django.utils import timezone
-from django_celery_beat.models import CrontabSchedule, PeriodicTask
+from django_celery_beat.models import PeriodicTask
 
 from maintenance.conf import Configuration
 from maintenance.core.runs.registry import TaskSpec, task_named
+from maintenance.core.scheduling.synced_rows import (
+    Crontabs,
+    Writing,
+    definition_of,
+    switch_off,
+    write,
+)
 from maintenance.models import SyncedSchedule
 from maintenance.schedules import CHECKLISTS, Schedule
 
@@ -48,35 +52,44 @@ def sync_schedules(configuration: Configuration) -> SyncResult:
     A row is compared with what was last written there. What an operator changed stays; what only
     the code changed is updated; a row deleted by an operator stays deleted. Rows whose target is
     no longer configured are disabled, not deleted: their history is worth keeping, and they come
-    back with their target.
+    back with their target. Costs three queries where nothing changed, and a few statements for each
+    500 rows that did.
     """
     result = SyncResult()
     wanted = dict(_definitions(configuration))
     written = {row.name: row for row in SyncedSchedule.objects.all()}
-    rows = _rows()
-    for name, definition in wanted.items():
-        _sync_one(name, definition, rows.get(name), written.get(name), result)
-    for name in sorted(written.keys() - wanted.keys()):
-        _retire(rows.get(name), written[name], result)
+    rows, crontabs = _rows(), Crontabs()
+    writings = [
+        _compare(
+            name, definition, rows.get(name), written.get(name), crontabs=crontabs, result=result
+        )
+        for name, definition in wanted.items()
+    ]
+    write([writing for writing in writings if writing is not None], crontabs)
+    _retire([written[name] for name in sorted(written.keys() - wanted.keys())], rows, result)
     return result
 
 
-def _retire(row: PeriodicTask | None, synced: SyncedSchedule, result: SyncResult) -> None:
-    """Disable a row that the code does not want any more, once: what an operator does then stays."""
-    if row is None:
-        synced.delete()
-    elif synced.definition.get("enabled") and row.enabled:
-        row.enabled = False
-        row.save()
-        synced.definition = {**synced.definition, "enabled": False}
-        synced.save()
-        result.disabled.append(row.name)
+def _retire(
+    unwanted: Sequence[SyncedSchedule], rows: Mapping[str, PeriodicTask], result: SyncResult
+) -> None:
+    """Disable rows that the code does not want any more, once: what an operator does then stays."""
+    deleted = [synced.pk for synced in unwanted if synced.name not in rows]
+    if deleted:
+        SyncedSchedule.objects.filter(pk__in=deleted).delete()
+    retired = [
+        (rows[synced.name], synced)
+        for synced in unwanted
+        if synced.name in rows and synced.definition.get("enabled") and rows[synced.name].enabled
+    ]
+    switch_off(retired)
+    result.disabled += [synced.name for _row, synced in retired]
 
 
 def differences(configuration: Configuration) -> list[Difference]:
     """Return where rows and code differ, edited or not synchronised yet; write nothing."""
     written = set(SyncedSchedule.objects.values_list("name", flat=True))
-    rows = _rows()
+    rows, crontabs = _rows(), Crontabs()
     found: list[Difference] = []
     for name, definition in _definitions(configuration):
         row = rows.get(name)
@@ -85,7 +98,7 @@ def differences(configuration: Configuration) -> list[Difference]:
                 Difference(name, "row", "present", "deleted" if name in written else "missing")
             )
             continue
-        current = _read(row)
+        current = definition_of(row, crontabs)
         found += [
             Difference(name, key, value, current[key])
             for key, value in definition.items()
@@ -95,7 +108,7 @@ def differences(configuration: Configuration) -> list[Difference]:
 
 
 def _rows() -> dict[str, PeriodicTask]:
-    rows = PeriodicTask.objects.select_related("crontab").filter(name__startswith=NAME_PREFIX)
+    rows = PeriodicTask.objects.filter(name__startswith=NAME_PREFIX)
     return {row.name: row for row in rows}
 
 
@@ -130,21 +143,23 @@ def _definition(
     }
 
 
-def _sync_one(
+def _compare(
     name: str,
     definition: dict[str, Any],
     row: PeriodicTask | None,
     synced: SyncedSchedule | None,
+    *,
+    crontabs: Crontabs,
     result: SyncResult,
-) -> None:
+) -> Writing | None:
+    """Return what one row needs, ``None`` where that is nothing, and note it in ``result``."""
     if row is None and synced is not None:
         result.kept.append(Difference(name, "row", "present", "deleted"))
-        return
+        return None
     if row is None:
-        _write(PeriodicTask(name=name), definition)
         result.created.append(name)
-        return
-    current = _read(row)
+        return Writing(name, None, definition, definition)
+    current = definition_of(row, crontabs)
     base = synced.definition if synced is not None else definition
     edited = {key for key, value in current.items() if value != base.get(key)}
     result.kept += [
@@ -153,59 +168,9 @@ def _sync_one(
         if current[key] != definition[key]
     ]
     merged = {key: current[key] if key in edited else value for key, value in definition.items()}
-    if merged == current:
-        _remember(name, definition)
-        result.unchanged.append(name)
-    else:
-        _write(row, merged, base=definition)
+    if merged != current:
         result.updated.append(name)
-
-
-def _read(row: PeriodicTask) -> dict[str, Any]:
-    """Return a row in the shape of :func:`_definition`."""
-    crontab = row.crontab
-    cron = (
-        " ".join(
-            str(getattr(crontab, name))
-            for name in ("minute", "hour", "day_of_month", "month_of_year", "day_of_week")
-        )
-        if crontab is not None
-        else ""
-    )
-    return {
-        "task": row.task,
-        "cron": cron,
-        "timezone": str(crontab.timezone) if crontab is not None else "",
-        "kwargs": json.loads(row.kwargs or "{}"),
-        "queue": row.queue,
-        "headers": json.loads(row.headers or "{}"),
-        "description": row.description,
-        "enabled": row.enabled,
-    }
-
-
-@transaction.atomic
-def _write(
-    row: PeriodicTask, definition: dict[str, Any], base: dict[str, Any] | None = None
-) -> None:
-    """Save ``definition`` into ``row`` and remember ``base`` as what the code wanted."""
-    if definition["cron"]:  # an operator may have put an interval in the place of the crontab
-        schedule = Schedule(definition["task"], definition["cron"])
-        fields = {**schedule.cron_fields, "timezone": definition["timezone"]}
-        # No constraint keeps these rows unique: get_or_create would fail where there are two.
-        crontab = CrontabSchedule.objects.filter(**fields).order_by("pk").first()
-        row.crontab = crontab or CrontabSchedule.objects.create(**fields)
-    row.task = definition["task"]
-    row.kwargs = json.dumps(definition["kwargs"])
-    row.queue = definition["queue"]
-    row.headers = json.dumps(definition["headers"])
-    row.description = definition["description"]
-    row.enabled = definition["enabled"]
-    row.save()
-    _remember(row.name, base or definition)
-
-
-def _remember(name: str, definition: dict[str, Any]) -> None:
-    SyncedSchedule.objects.update_or_create(
-        name=name, defaults={"definition": definition, "synced_at": timezone.now()}
-    )
+        return Writing(name, row, merged, definition)
+    result.unchanged.append(name)
+    is_remembered = synced is not None and synced.definition == definition
+    return None if is_remembered else Writing(name, row, None, definition)
