@@ -16,7 +16,8 @@ class Secret:
     variable: str
 
 
-#: Files of secrets. Those of a site may be empty, which is as if they were not there.
+#: Files of secrets. Those of a site, of the mail server and of a chat may be empty, which is as if they
+#: were not there.
 SECRETS = (
     Secret("postgres_password", "DATABASE_PASSWORD_FILE"),
     Secret("redis_password", "REDIS_PASSWORD_FILE"),
@@ -24,6 +25,8 @@ SECRETS = (
     Secret("flower_password", "FLOWER_PASSWORD_FILE"),
     Secret("site_database_url", "SITE_DATABASE_URL_FILE"),
     Secret("site_redis_url", "SITE_REDIS_URL_FILE"),
+    Secret("email_password", "EMAIL_HOST_PASSWORD_FILE"),
+    Secret("chat_url", "OPS_CHAT_URL_FILE"),
 )
 
 

@@ -6,7 +6,7 @@ from pathlib import Path
 from deploy.programs import SECRETS
 
 #: Those that a person fills in; empty, they are as if they were not there.
-GIVEN = frozenset({"site_database_url", "site_redis_url"})
+GIVEN = frozenset({"site_database_url", "site_redis_url", "email_password", "chat_url"})
 
 
 def write_secrets(folder: Path) -> list[Path]:

@@ -15,7 +15,8 @@ def load(path: Path | None, environment: Mapping[str, str] = os.environ) -> dict
     """Return the ``MAINTENANCE`` mapping.
 
     With no file, the service looks after its own database and queues; and, where the variables
-    SITE_DATABASE_URL and SITE_REDIS_URL are set, after a site's. Raises ``ConfigurationError``
+    SITE_DATABASE_URL and SITE_REDIS_URL are set, after a site's. Who is told is named by the variables
+    MAINTENANCE_RECIPIENTS, several with commas, and OPS_CHAT_URL; links lead to MAINTENANCE_BASE_URL. Raises ``ConfigurationError``
     with line and column for a file that is not TOML.
     """
     if path is None:
@@ -52,4 +53,16 @@ def _default(environment: Mapping[str, str]) -> dict[str, Any]:
     if environment.get("SITE_REDIS_URL"):
         mapping["redis"]["site"] = {"url": "env:SITE_REDIS_URL"}
         mapping["caches"]["site"] = {"url": "env:SITE_REDIS_URL"}
+    mapping["notifications"] = _notifications(environment)
     return mapping
+
+
+def _notifications(environment: Mapping[str, str]) -> dict[str, Any]:
+    named = environment.get("MAINTENANCE_RECIPIENTS", "").split(",")
+    told: dict[str, Any] = {
+        "recipients": [address.strip() for address in named if address.strip()],
+        "base_url": environment.get("MAINTENANCE_BASE_URL", ""),
+    }
+    if environment.get("OPS_CHAT_URL"):
+        told["apprise"] = {"chat": "env:OPS_CHAT_URL"}
+    return told

@@ -12,7 +12,9 @@ import yaml
 from deploy.__main__ import deployment_files
 from deploy.pin_images import pinned
 from deploy.programs import SECRETS, Program, read_programs
-from deploy.secrets_folder import write_secrets
+from deploy.secrets_folder import GIVEN, write_secrets
+from maintenance.conf import parse_configuration
+from service.configuration import load
 from service.embedded.binaries import locate_postgres, locate_valkey
 from service.up import programs as up
 from tests.compose_file import COMPOSE_FILE, ROOT, ComposeService, read_compose, words_of
@@ -65,6 +67,33 @@ def test_a_service_runs_what_the_table_says(service: ComposeService) -> None:
     assert service.body["restart"] == ("no" if program.once else "unless-stopped")
 
 
+@each_of_ours
+def test_a_service_that_sends_mail_is_told_how(service: ComposeService) -> None:
+    settings = (ROOT / "service/settings.py").read_text()
+    read = set(re.findall(r'environ\.get\("(EMAIL_\w+|DEFAULT_FROM_EMAIL)"', settings))
+    assert {"EMAIL_HOST", "EMAIL_HOST_PASSWORD"} < read
+    passed = {name.removesuffix("_FILE") for name in service.environment}
+    missing = read - {"EMAIL_BACKEND"} - passed
+    assert bool(missing) is (service.name == "flower")
+
+
+def test_what_stands_in_env_reaches_the_configuration() -> None:
+    base_url = "https://maintenance.example"
+    given = {
+        "MAINTENANCE_RECIPIENTS": "ops@example.org, night@example.org",
+        "MAINTENANCE_BASE_URL": base_url,
+    }
+    environment = {**read_compose(given)["worker-high"].environment, "OPS_CHAT_URL": "json://chat"}
+
+    told = parse_configuration(load(None, environment)).notifications
+
+    assert told.recipients == ("ops@example.org", "night@example.org")
+    assert told.base_url == base_url
+    assert told.channels == ("mail", "apprise.chat")
+    quiet = read_compose()["worker-high"].environment
+    assert parse_configuration(load(None, quiet)).notifications.channels == ()
+
+
 def test_table_and_file_have_the_same_programs() -> None:
     assert {service.name for service in OURS} == set(TABLE)
 
@@ -109,7 +138,7 @@ def test_a_service_is_told_where_secrets_lie_and_never_what_they_are(
     service: ComposeService,
 ) -> None:
     for name, value in service.environment.items():
-        if re.search(r"PASSWORD|SECRET|TOKEN|SITE_\w+_URL", name):
+        if re.search(r"PASSWORD|SECRET|TOKEN|SITE_\w+_URL|CHAT_URL", name):
             assert name.endswith("_FILE"), name
             assert value.startswith("/run/secrets/"), name
     assert not [word for word in words_of(service) if re.search(r"://[^/]*:[^/]+@", word)]
@@ -192,7 +221,8 @@ def test_secrets_are_written_once_and_behind_a_closed_folder(tmp_path: Path) -> 
     assert folder.stat().st_mode & 0o777 == 0o700
     before = {path.name: path.read_text() for path in folder.iterdir()}
     assert before["site_database_url"] == ""
-    generated = {text for name, text in before.items() if not name.startswith("site_")}
+    assert before["email_password"] == ""
+    generated = {text for name, text in before.items() if name not in GIVEN}
     assert len(generated) == 4
     assert all(len(text) > 32 for text in generated)
     assert write_secrets(folder) == []
