@@ -127,7 +127,7 @@ def test_statements_do_not_grow_with_the_targets(
     names = [f"site-{number}" for number in range(12)]
     with django_assert_max_num_queries(20):
         sync_schedules(site(*names))
-    with django_assert_num_queries(3):
+    with django_assert_num_queries(2):
         sync_schedules(site(*names))
     with django_assert_max_num_queries(20):
         updated = sync_schedules(site(*names, timezone="Europe/Berlin")).updated
@@ -237,6 +237,10 @@ def test_a_crontab_that_an_operator_wrote_with_spaces_stays(change_the_code: Any
 
     assert result.updated == [VACUUM]
     assert (row().crontab, row().description) == (spaced, "Monthly checklist: Another line")
+
+    sync_schedules(site(timezone="Europe/Berlin"))
+
+    assert (row().crontab.minute, str(row().crontab.timezone)) == ("0,30", "Europe/Berlin")
 
 
 def test_where_both_changed_different_fields_each_gets_its_own(change_the_code: Any) -> None:

@@ -3,11 +3,13 @@
 import json
 from collections.abc import Callable, Iterator
 from datetime import datetime, timedelta
+from threading import Thread
 from typing import Any
 
 import pytest
 import redis
 from celery import Celery
+from django.db import connection, transaction
 from django.utils import timezone
 from django_celery_beat.models import (
     ClockedSchedule,
@@ -21,6 +23,7 @@ from maintenance.core.findings import Severity
 from maintenance.core.reports import Report
 from maintenance.core.runs import claims, ledger
 from maintenance.core.runs.registry import task_named
+from maintenance.core.scheduling.leadership import Leadership, hold_leader
 from maintenance.core.scheduling.pausing import resume
 from maintenance.core.scheduling.scheduler import LedgerScheduler
 from maintenance.core.scheduling.slot_rows import slot_id
@@ -592,6 +595,25 @@ def test_a_leader_whose_lease_is_old_sends_nothing_until_it_has_renewed_it(
     assert not beat._leadership.may_send()
     beat._leadership.renew()
     assert beat._leadership.may_send()
+
+
+def test_no_leader_writes_while_many_rows_are_written(beat: LedgerScheduler) -> None:
+    Leader.objects.update(expires_at=hours_ago(1))
+    took: list[bool] = []
+
+    def take() -> None:
+        other = Leadership("other")
+        took.append(other.take())
+        connection.close()
+
+    for hold in (hold_leader, lambda: None):
+        with transaction.atomic():
+            hold()
+            thread = Thread(target=take)
+            thread.start()
+            thread.join()
+
+    assert took == [False, True]
 
 
 def test_every_tick_shows_that_it_lives(beat: LedgerScheduler) -> None:

@@ -51,6 +51,10 @@ UPDATE {table} SET
 WHERE name = %s AND token = %s
 RETURNING clock_timestamp(), set_config('idle_in_transaction_session_timeout', %s, true)
 """
+_HOLD = """
+SELECT set_config('idle_in_transaction_session_timeout', %s, true)
+FROM {table} WHERE name = %s FOR NO KEY UPDATE
+"""
 _RELEASE = "UPDATE {table} SET expires_at = clock_timestamp() WHERE name = %s AND token = %s"
 
 
@@ -144,6 +148,17 @@ class Leadership:
             with connection.cursor() as cursor:
                 cursor.execute(_sql(_RELEASE), [NAME, token])
             logger.info("%s gives the lead away", self._holder)
+
+
+def hold_leader() -> None:
+    """Let no leader write until the end of this transaction; wait for the one that does.
+
+    For who writes many rows of schedules at once: a leader moves their cursors, and two that each hold a
+    row which the other wants would be ended by the server. Of a transaction that hangs it is free as a
+    leader's own is.
+    """
+    with connection.cursor() as cursor:
+        cursor.execute(_sql(_HOLD), [f"{HANGING_SECONDS * 1000:.0f}", NAME])
 
 
 def _sql(statement: str) -> str:

@@ -2,11 +2,12 @@
 
 A service that looks after hundreds of sites has thousands of them. Their number of statements grows by a
 few for each :data:`ROWS_PER_TRANSACTION` rows. No signal is sent for a row; what a scheduler finds a change
-by, the time of the row and that of the last change of any, is written with the rows, in one transaction.
+by, the time of the row and that of the last change of any, is written with the rows, in one transaction. It
+comes before the rows, as in the admin, so that neither waits for the other.
 """
 
 import json
-from collections.abc import Iterable, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime
 from typing import Any
@@ -15,10 +16,12 @@ from django.db import connection, transaction
 from django.utils import timezone
 from django_celery_beat.models import CrontabSchedule, PeriodicTask, PeriodicTasks
 
+from maintenance.core.scheduling.leadership import hold_leader
+from maintenance.core.scheduling.schedule_versions import crontab_text
 from maintenance.models import SyncedSchedule
 from maintenance.schedules import Schedule
 
-#: Few enough that a scheduler, which waits for the note of the last change, never waits long.
+#: Few enough that a scheduler, or an operator who saves a row, never waits long.
 ROWS_PER_TRANSACTION = 500
 
 #: What a definition says of a row, as columns with their types; nothing else of a row is written.
@@ -39,38 +42,8 @@ WHERE row.id = wanted.id
 """
 
 
-class Crontabs:
-    """All crontabs, read once: what each of them says, and which one says it."""
-
-    def __init__(self) -> None:
-        self._said: dict[int, tuple[str, str]] = {}
-        self._ids: dict[tuple[str, str], int] = {}
-        # No constraint keeps these rows unique: of several that say the same the first one is taken.
-        for crontab in CrontabSchedule.objects.order_by("pk"):
-            self._add(crontab)
-
-    def _add(self, crontab: CrontabSchedule) -> None:
-        names = ("minute", "hour", "day_of_month", "month_of_year", "day_of_week")
-        cron = " ".join(str(getattr(crontab, name)) for name in names)
-        self._said[crontab.pk] = cron, str(crontab.timezone)
-        self._ids.setdefault(self._said[crontab.pk], crontab.pk)
-
-    def said_by(self, crontab_id: int | None) -> tuple[str, str]:
-        """Return the five fields of a crontab and its timezone, empty where a row has none."""
-        return self._said.get(crontab_id, ("", "")) if crontab_id is not None else ("", "")
-
-    def id_of(self, cron: str, timezone_name: str) -> int:
-        """Return the crontab that says this. Raises ``KeyError`` where none does yet."""
-        return self._ids[cron, timezone_name]
-
-    def add_missing(self, wanted: Iterable[tuple[str, str]]) -> None:
-        """Write the crontabs that no row says yet."""
-        missing = [
-            CrontabSchedule(**Schedule("", cron).cron_fields, timezone=timezone_name)
-            for cron, timezone_name in sorted(set(wanted) - self._ids.keys())
-        ]
-        for crontab in CrontabSchedule.objects.bulk_create(missing):
-            self._add(crontab)
+#: The five fields of a crontab and the name of its timezone.
+_Said = tuple[str, str]
 
 
 @dataclass(frozen=True, slots=True)
@@ -87,9 +60,9 @@ class Writing:
     base: dict[str, Any]
 
 
-def definition_of(row: PeriodicTask, crontabs: Crontabs) -> dict[str, Any]:
-    """Return what a row says, in the shape of the code's definitions."""
-    cron, timezone_name = crontabs.said_by(row.crontab_id)
+def definition_of(row: PeriodicTask) -> dict[str, Any]:
+    """Return what a row says, in the shape of the code's definitions; its crontab is read with it."""
+    cron, timezone_name = _said_by(row.crontab)
     return {
         "task": row.task,
         "cron": cron,
@@ -102,22 +75,42 @@ def definition_of(row: PeriodicTask, crontabs: Crontabs) -> dict[str, Any]:
     }
 
 
-def write(writings: Sequence[Writing], crontabs: Crontabs) -> None:
+def _said_by(crontab: CrontabSchedule | None) -> _Said:
+    """Return what a crontab says; nothing where a row has an interval in its place."""
+    return (crontab_text(crontab), str(crontab.timezone)) if crontab is not None else ("", "")
+
+
+def write(writings: Sequence[Writing]) -> None:
     """Write rows, and what the code wanted them to say."""
     definitions = [each.definition for each in writings if each.definition is not None]
-    crontabs.add_missing(
-        # An operator may have put an interval in the place of the crontab.
-        (definition["cron"], definition["timezone"])
-        for definition in definitions
-        if definition["cron"]
-    )
+    crontabs = _crontabs({_wanted(definition) for definition in definitions})
     for start in range(0, len(writings), ROWS_PER_TRANSACTION):
         _write_at_once(writings[start : start + ROWS_PER_TRANSACTION], crontabs)
 
 
+def _wanted(definition: dict[str, Any]) -> _Said:
+    return definition["cron"], definition["timezone"]
+
+
+def _crontabs(wanted: Collection[_Said]) -> Mapping[_Said, CrontabSchedule]:
+    """Return a crontab for each that is wanted, written where no row says it yet."""
+    if not wanted:
+        return {}
+    found: dict[_Said, CrontabSchedule] = {}
+    # No constraint keeps these rows unique: of several that say the same the first one is taken.
+    for crontab in CrontabSchedule.objects.order_by("pk"):
+        found.setdefault(_said_by(crontab), crontab)
+    missing = [
+        CrontabSchedule(**Schedule("", cron).cron_fields, timezone=timezone_name)
+        for cron, timezone_name in sorted(set(wanted) - found.keys())
+        if cron
+    ]
+    written = CrontabSchedule.objects.bulk_create(missing)
+    return found | {_said_by(crontab): crontab for crontab in written}
+
+
 @transaction.atomic
-def _write_at_once(writings: Sequence[Writing], crontabs: Crontabs) -> None:
-    now = timezone.now()
+def _write_at_once(writings: Sequence[Writing], crontabs: Mapping[_Said, CrontabSchedule]) -> None:
     created: list[PeriodicTask] = []
     changed: list[PeriodicTask] = []
     for each in writings:
@@ -126,11 +119,17 @@ def _write_at_once(writings: Sequence[Writing], crontabs: Crontabs) -> None:
         row = each.row or PeriodicTask(name=each.name)
         _set_columns(row, each.definition, crontabs)
         (created if each.row is None else changed).append(row)
+    if created or changed:
+        _announce()
+    now = timezone.now()
     PeriodicTask.objects.bulk_create(created)
     _update(changed, now)
     _remember({each.name: each.base for each in writings}, now)
-    if created or changed:
-        PeriodicTasks.update_changed()
+
+
+def _announce() -> None:
+    hold_leader()
+    PeriodicTasks.update_changed()
 
 
 def _update(rows: Sequence[PeriodicTask], now: datetime) -> None:
@@ -148,10 +147,13 @@ def _update(rows: Sequence[PeriodicTask], now: datetime) -> None:
         cursor.execute(statement, [now, *values])
 
 
-def _set_columns(row: PeriodicTask, definition: dict[str, Any], crontabs: Crontabs) -> None:
-    said = definition["cron"], definition["timezone"]
-    if definition["cron"] and said != crontabs.said_by(row.crontab_id):
-        row.crontab_id = crontabs.id_of(*said)
+def _set_columns(
+    row: PeriodicTask, definition: dict[str, Any], crontabs: Mapping[_Said, CrontabSchedule]
+) -> None:
+    said = _wanted(definition)
+    # An operator may have put an interval in the place of the crontab.
+    if definition["cron"] and said != _said_by(row.crontab):
+        row.crontab = crontabs[said]
     row.task = definition["task"]
     row.kwargs = json.dumps(definition["kwargs"])
     row.queue = definition["queue"]
@@ -168,12 +170,12 @@ def switch_off(rows: Sequence[tuple[PeriodicTask, SyncedSchedule]]) -> None:
 
 @transaction.atomic
 def _switch_off_at_once(rows: Sequence[tuple[PeriodicTask, SyncedSchedule]]) -> None:
+    _announce()
     now = timezone.now()
     PeriodicTask.objects.filter(pk__in=[row.pk for row, _synced in rows]).update(
         enabled=False, last_run_at=None, date_changed=now
     )
     _remember({synced.name: {**synced.definition, "enabled": False} for _, synced in rows}, now)
-    PeriodicTasks.update_changed()
 
 
 def _remember(definitions: dict[str, dict[str, Any]], now: datetime) -> None:
