@@ -4,6 +4,7 @@ The text of a query does not say which of two foreign keys to the same table was
 own frames do, while the query runs: they hold the descriptor or the queryset that sent it.
 """
 
+import sys
 from collections.abc import Callable
 from functools import cache
 from types import CodeType, FrameType
@@ -17,7 +18,13 @@ from django.db.models.fields.related_descriptors import (
 )
 from django.db.models.query_utils import DeferredAttribute
 
-from maintenance.web.call_sites import MAXIMUM_DEPTH, foreign_files, is_application
+from maintenance.web.call_sites import (
+    MAXIMUM_DEPTH,
+    REMEMBERED_STATEMENTS,
+    REMEMBERED_TEXT,
+    foreign_files,
+    is_application,
+)
 from maintenance.web.relations import Lookup, Relation
 
 
@@ -64,30 +71,69 @@ _NAMES = frozenset(code.co_name for code in _MEANINGS)
 _QUERYSETS = QuerySet.get.__code__.co_filename
 
 
-def lookup_of(frame: FrameType | None) -> Lookup | None:
-    """Return what the query on the stack at or above ``frame`` is for; ``None`` for any other one.
+# Frames above the first one that is looked at, and what the one runs that told the most.
+_told_at: dict[tuple[str, str, int], tuple[int, CodeType]] = {}
+
+
+def lookup_of(asked: tuple[str, str, int], depth: int) -> Lookup | None:
+    """Return what a query on the stack is for, from ``depth`` callers up; ``None`` for any other one.
 
     Looks at frames up to the application's own, by their code: nothing is called, and nothing of
-    what the frames hold is kept.
+    what the frames hold is kept. ``asked`` is the statement with the file and line that sent it: where
+    it came the same way as the last time, the frame is looked at alone that told it then.
     """
-    queryset: QuerySet[Any] | None = None
+    known = _told_at.get(asked)
+    if known is not None:
+        above, code = known
+        try:
+            frame = sys._getframe(depth + 1 + above)
+        except ValueError:  # the stack is not as deep this time
+            frame = None
+        if frame is not None and frame.f_code is code:
+            return _told_by(frame)
+    return _looked_for(asked, sys._getframe(depth + 1))
+
+
+def _looked_for(asked: tuple[str, str, int], frame: FrameType | None) -> Lookup | None:
+    """Look at one frame after the other, and note which one told what the query is for."""
+    telling: tuple[int, FrameType] | None = None
     foreign = foreign_files
-    depth = MAXIMUM_DEPTH
-    while frame is not None and depth:
+    above = 0
+    while frame is not None and above < MAXIMUM_DEPTH:
         code = frame.f_code
         file = code.co_filename
         if file not in foreign and is_application(file):
             break
-        if code.co_name in _NAMES:
-            meaning = _MEANINGS.get(code)
-            if meaning is not None:
-                return meaning(frame.f_locals["self"])
-        if queryset is None and file == _QUERYSETS:
-            held = frame.f_locals.get("self")
-            queryset = held if isinstance(held, QuerySet) else getattr(held, "queryset", None)
+        if code.co_name in _NAMES and code in _MEANINGS:
+            telling = above, frame
+            break
+        if telling is None and file == _QUERYSETS and _queryset_of(frame) is not None:
+            telling = above, frame
         frame = frame.f_back
-        depth -= 1
-    return _queryset_lookup(queryset) if isinstance(queryset, QuerySet) else None
+        above += 1
+    if telling is None:
+        return None
+    statement, _file, line = asked
+    # Of what no line is known, calls of many lines would be taken for one.
+    if line and len(statement) <= REMEMBERED_TEXT:
+        if len(_told_at) >= REMEMBERED_STATEMENTS:
+            _told_at.clear()
+        _told_at[asked] = telling[0], telling[1].f_code
+    return _told_by(telling[1])
+
+
+def _told_by(frame: FrameType) -> Lookup | None:
+    meaning = _MEANINGS.get(frame.f_code)
+    if meaning is not None:
+        return meaning(frame.f_locals["self"])
+    queryset = _queryset_of(frame)
+    return None if queryset is None else _queryset_lookup(queryset)
+
+
+def _queryset_of(frame: FrameType) -> "QuerySet[Any] | None":
+    held = frame.f_locals.get("self")
+    queryset = held if isinstance(held, QuerySet) else getattr(held, "queryset", None)
+    return queryset if isinstance(queryset, QuerySet) else None
 
 
 def _lookup(

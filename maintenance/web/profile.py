@@ -7,7 +7,6 @@ passed on and never looked at. Memory is bounded by :data:`MAXIMUM_GROUPS`, what
 """
 
 import asyncio
-import sys
 import threading
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
@@ -81,10 +80,11 @@ class QueryProfile:
         file, line = call_site(text, _FRAMES_OF_OURS)
         if not line and self._task is not None:
             file, line = awaiting_site(self._task)
+        asked = text, file, line
         with self._lock:
             self.calls += 1
             self.seconds += seconds
-            group = self.groups.get((text, file, line))
+            group = self.groups.get(asked)
             if group is None:
                 group = self._new_group(text, (file, line), context)
                 if group is None:
@@ -103,7 +103,7 @@ class QueryProfile:
                     group.most_rows = rows
             # The first call of a statement is mostly its only one, and not worth a second look.
             if group.calls == 2:
-                group.lookup = lookup_of(sys._getframe(_FRAMES_OF_OURS))
+                group.lookup = lookup_of(asked, _FRAMES_OF_OURS)
 
     def _new_group(self, text: str, site: CallSite, context: dict[str, Any]) -> QueryGroup | None:
         """Return the group of a statement that was not met as it is; ``None`` without room."""
