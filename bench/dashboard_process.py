@@ -158,7 +158,7 @@ def _ask(pages: int) -> dict[str, Any]:
     addresses = {
         "all": _ADMIN,
         "one": f"{_ADMIN}?target=brokers_3",
-        "runs": f"{_ADMIN}run/",
+        "list": f"{_ADMIN}run/",
         "report": f"{_ADMIN}run/{store_reports()}/change/",
         "poll": f"{_ADMIN}run/{run_at_work()}/progress/",
     }
