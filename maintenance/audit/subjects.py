@@ -7,7 +7,7 @@ from datetime import datetime, timedelta
 from django.db.models import Q, QuerySet
 
 from maintenance.conf import Configuration
-from maintenance.core.attention.mutes import mutes_in_force
+from maintenance.core.attention.mutes import is_silenced, mutes_in_force
 from maintenance.core.finding_life import Mute
 from maintenance.core.findings import Finding
 from maintenance.core.reports import Report, ReportDocument
@@ -115,8 +115,8 @@ class _NewestRuns:
         return ReportDocument(run_facts(run), replace(report, findings=heard))
 
     def _is_silenced(self, finding: Finding, run: Run) -> bool:
-        mute = self.mutes.get((run.task, finding.fingerprint(run.target)))
-        return mute is not None and mute.silences(finding.severity, self.at)
+        key = (run.task, finding.fingerprint(run.target))
+        return is_silenced(key, finding.severity, self.mutes, self.at)
 
 
 def _newest(names: list[str], wanted: Q) -> _Runs:

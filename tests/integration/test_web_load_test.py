@@ -1,5 +1,6 @@
 """Load tests of real servers by real Locust: what it reaches, where it ends, how quickly it stops."""
 
+import re
 import subprocess
 import sys
 import threading
@@ -160,7 +161,7 @@ def test_a_dry_run_sends_nothing(sites: tuple[Site, Site]) -> None:
     [
         ("/fails", 40, "requests failed"),
         ("/hangs", 40, "requests took longer than 500 ms"),
-        ("/hangs", 5, "of 4 users have waited for longer than 500 ms"),
+        ("/hangs", 5, "[234] of 4 users have waited for longer than 500 ms"),
     ],
 )
 def test_it_stops_within_a_second_of_the_limit(
@@ -171,7 +172,7 @@ def test_it_stops_within_a_second_of_the_limit(
     report = run(job(site, {page: 1}, duration_seconds=30, abort_p99_ms=500))
     ended = time.monotonic()
     aborted = next(f for f in report.findings if f.code == "load-test-aborted")
-    assert reason in aborted.sentence
+    assert re.search(reason, aborted.sentence)
     assert aborted.evidence["lasted_seconds"] < 5
     assert aborted.evidence["stopped_after_seconds"] < 1
     # Nobody was asked for anything any more while the report was made, nor afterwards.

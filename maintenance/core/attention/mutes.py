@@ -111,12 +111,22 @@ def muted_findings(
     runs = RawSQL(_RUNS_NAMED, [named])  # noqa: S611 - a constant
     muted = {fingerprint for _task, fingerprint in mutes}
     rows = StoredFinding.objects.filter(run__in=runs, fingerprint__in=muted).select_related("run")
-    return [row for row in rows if _is_silenced(row, mutes, now)]
+    return [
+        row
+        for row in rows
+        if is_silenced((row.run.task, row.fingerprint), Severity(row.severity), mutes, now)
+    ]
 
 
-def _is_silenced(row: StoredFinding, mutes: Mapping[tuple[str, str], Mute], now: datetime) -> bool:
-    found = mutes.get((row.run.task, row.fingerprint))
-    return found is not None and found.silences(Severity(row.severity), now)
+def is_silenced(
+    key: tuple[str, str],
+    severity: Severity,
+    mutes: Mapping[tuple[str, str], Mute],
+    now: datetime,
+) -> bool:
+    """Tell whether a finding, by its task and fingerprint, counts for nothing."""
+    found = mutes.get(key)
+    return found is not None and found.silences(severity, now)
 
 
 def without_muted(
