@@ -29,16 +29,15 @@ def _fence() -> None:
 
     fenced_finish = ledger.finish
 
-    def heartbeat(run: Run, **progress: Any) -> bool:
+    def heartbeat(run: Run, **progress: Any) -> None:
         Run.objects.filter(id=run.id).update(**progress)
-        return False
 
     def finish(run: Run, state: RunState, report: Report, reason: str = "") -> ReportDocument:
         run.attempt = Run.objects.values_list("attempt", flat=True).get(id=run.id)
         return fenced_finish(run, state, report, reason)
 
     ledger.heartbeat = heartbeat
-    ledger.is_asked_to_stop = lambda run: False  # noqa: ARG005 - the name it has there
+    ledger.who_asked_to_stop = lambda run: None  # noqa: ARG005 - the name it has there
     ledger.finish = finish
     setattr(runner, "end_expired_sessions", lambda *_target, **_needs: ())  # noqa: B010 - no export
 

@@ -23,15 +23,23 @@ class RunningProgram:
 def programs_with(program: str, text: str, root: Path = ROOT) -> list[RunningProgram]:
     """Return the processes of a program whose command line holds ``text``.
 
-    ``program`` is a word of the command line or the last part of a path in it (``gunicorn``). Cost
-    grows with the number of processes. What ends meanwhile is left out.
+    ``program`` is what one of the first words names (``gunicorn``). Cost grows with the number of processes.
+    What ends meanwhile is left out.
     """
     return [
         found
         for found in _all(root)
-        if any(argument.rpartition("/")[2] == program for argument in found.arguments[:3])
+        if any(named_program(found.arguments, place) == program for place in range(3))
         and text in " ".join(found.arguments)
     ]
+
+
+def named_program(arguments: Sequence[str], place: int) -> str:
+    """Return the program that a word names: the last part of a path, or of a module after ``-m``; "" without a word."""
+    if place >= len(arguments):
+        return ""
+    is_module = place > 0 and arguments[place - 1] == "-m"
+    return arguments[place].rpartition("." if is_module else "/")[2]
 
 
 def leaders(programs: Sequence[RunningProgram]) -> list[RunningProgram]:

@@ -110,6 +110,10 @@ class Run(models.Model):
         _("deaths"), default=0, help_text=_("How many workers were lost while they held it.")
     )
     cancel_requested = models.BooleanField(_("cancel requested"), default=False)
+    # The server's default is for processes of the release before, which do not write it.
+    cancel_actor = models.CharField(
+        _("cancel requested by"), max_length=150, blank=True, default="", db_default=""
+    )
 
     phase = models.CharField(_("phase"), max_length=200, blank=True)
     progress_done = models.BigIntegerField(_("done"), default=0)

@@ -12,7 +12,8 @@ from django.template.loader import render_to_string
 from django.utils.safestring import SafeString
 
 from maintenance.core.reports import ReportDocument
-from maintenance.reports.content import content_of
+from maintenance.reports.composition import content_of
+from maintenance.reports.outline import outline_of
 from maintenance.reports.publication import Publication, of_document
 
 BODY_TEMPLATE = "maintenance/report_body.html"
@@ -47,6 +48,7 @@ def body_context(publication: Publication, *, heading_level: int = 1) -> dict[st
     levels = {"title": heading_level, "section": heading_level + 1, "part": part, "item": part + 1}
     return {
         "report": content,
+        "outline": outline_of(content),
         "levels": {name: str(min(level, 6)) for name, level in levels.items()},
     }
 

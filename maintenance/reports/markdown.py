@@ -7,6 +7,7 @@ from maintenance.core.reports import ReportDocument
 from maintenance.reports.bars import BarContent, BarsContent
 from maintenance.reports.blocks import single, sparkline, stacked
 from maintenance.reports.changes import ChangedFinding, ChangesContent
+from maintenance.reports.composition import content_of
 from maintenance.reports.content import (
     Content,
     Fact,
@@ -14,7 +15,6 @@ from maintenance.reports.content import (
     OutcomeContent,
     Section,
     TableContent,
-    content_of,
 )
 from maintenance.reports.next_steps import Steps
 from maintenance.reports.plots import PlotContent

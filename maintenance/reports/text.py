@@ -14,6 +14,7 @@ from maintenance.reports.columns import (
     titled,
     wrap,
 )
+from maintenance.reports.composition import content_of
 from maintenance.reports.content import (
     Column,
     Content,
@@ -22,7 +23,6 @@ from maintenance.reports.content import (
     OutcomeContent,
     Section,
     TableContent,
-    content_of,
 )
 from maintenance.reports.publication import Publication, of_document
 from maintenance.reports.text_plots import plots_as_lines

@@ -13,7 +13,6 @@ WORKERS: Mapping[str, int] = {"high": 4, "medium": 2, "low": 1}
 WORKER_PATIENCE_SECONDS = 40.0
 FLOWER_USER = "admin"
 ROOT = Path(__file__).resolve().parents[2]
-APP = ("-A", "service.celery")
 
 #: What service.celery logs when a worker takes messages and when beat has begun.
 READY_TEXT = "is ready for work"
@@ -32,7 +31,7 @@ def worker_name(queue: str) -> str:
 
 
 def _celery(*arguments: str) -> tuple[str, ...]:
-    return (sys.executable, "-m", "celery", "--quiet", *arguments)
+    return (sys.executable, "-m", "service.up.celery", *arguments)
 
 
 def worker(queue: str, concurrency: int, *, is_quiet: bool = False) -> Program:
@@ -44,7 +43,6 @@ def worker(queue: str, concurrency: int, *, is_quiet: bool = False) -> Program:
     return Program(
         name=worker_name(queue),
         command=_celery(
-            *APP,
             "worker",
             *("--queues", queue),
             *("--concurrency", str(concurrency)),
@@ -66,7 +64,7 @@ def worker(queue: str, concurrency: int, *, is_quiet: bool = False) -> Program:
 def beat() -> Program:
     """The scheduler. Its state is in the database, so it needs neither a file nor a pid file."""
     return Program(
-        BEAT, _celery(*APP, "beat", "--pidfile", "", "--loglevel", "WARNING"), ready_text=READY_TEXT
+        BEAT, _celery("beat", "--pidfile", "", "--loglevel", "WARNING"), ready_text=READY_TEXT
     )
 
 
@@ -91,9 +89,8 @@ def flower(port: int, password: str, folder: Path, web_port: int) -> Program:
     folder.mkdir(mode=0o700, exist_ok=True)
     return Program(
         FLOWER,
-        _celery(
-            "--config=celeryconfig",
-            "flower",
+        (
+            *(sys.executable, "-m", "celery", "--quiet", "--config=celeryconfig", "flower"),
             "--address=127.0.0.1",
             f"--port={port}",
             "--persistent=True",

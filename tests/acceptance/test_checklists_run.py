@@ -10,7 +10,7 @@ from django.utils import timezone
 from django_celery_beat.models import IntervalSchedule, PeriodicTask
 
 from maintenance.core.runs.dispatch import start_run
-from maintenance.core.runs.ledger import Origin, stored_document
+from maintenance.core.runs.ledger import Origin, request_cancel, stored_document
 from maintenance.core.runs.registry import task_named
 from maintenance.models import Run, RunState, StoredReport, StoredSample, Trigger
 from tests.celery_nodes import WorkerFactory
@@ -132,10 +132,10 @@ def test_a_cancelled_run_stops_and_says_so(
         return run.state == RunState.RUNNING
 
     eventually(is_running, 30, "the run is at work")
-    Run.objects.filter(id=run.id).update(cancel_requested=True)
+    request_cancel(run, "crew")
 
     assert finished(run).state == RunState.CANCELLED
-    assert "request" in run.reason
+    assert run.reason == "Cancelled by crew while it was at work."
 
 
 def test_a_second_run_of_the_same_work_is_skipped_and_names_the_first(

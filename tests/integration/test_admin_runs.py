@@ -419,7 +419,7 @@ def test_a_running_run_is_asked_to_stop(operator: Client) -> None:
     text = answer.content.decode()
     assert run.cancel_requested
     assert run.state == RunState.RUNNING
-    assert ledger.heartbeat(run) is True
+    assert ledger.heartbeat(run) == "ann"
     assert "Cancel requested" in text
     assert f"{RUNS}{run.id}/cancel/" not in text
 

@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 from django.contrib import admin
 from django.contrib.auth.models import User
-from django.test import Client
+from django.test import Client, RequestFactory
 from django.urls import URLPattern, URLResolver, get_resolver
 from django.urls.resolvers import RoutePattern
 
@@ -86,8 +86,10 @@ def test_the_service_adds_no_page_of_its_own(monkeypatch: pytest.MonkeyPatch) ->
 
     from service import urls
 
-    assert [str(entry.pattern) for entry in urls.urlpatterns] == ["", "admin/", ""]
-    known = {path.removeprefix("maintenance/") for path in PAGES} | {""}
+    assert [str(entry.pattern) for entry in urls.urlpatterns] == ["", "favicon.ico", "admin/", ""]
+    icon = urls.icon(RequestFactory().get("/favicon.ico"))
+    assert (icon.status_code, icon.url) == (302, "/static/maintenance/icon.svg")
+    known = {path.removeprefix("maintenance/") for path in PAGES} | {"", "favicon.ico"}
     of_the_service = {path for entry in urls.urlpatterns for path in _own(entry)}
     assert of_the_service <= known | set(PAGES)
 

@@ -1,5 +1,6 @@
 """``maintenance cancel``: runs that wait, runs at work, and runs that have ended."""
 
+import getpass
 import threading
 from io import StringIO
 from pathlib import Path
@@ -52,7 +53,7 @@ def test_a_run_at_work_stops_and_is_waited_for(tmp_path: Path) -> None:
     thread.join(20)
 
     assert code == 0
-    assert "is cancelled. Cancelled on request." in said
+    assert f"is cancelled. Cancelled by {getpass.getuser()} while it was at work." in said
 
 
 def test_a_run_that_has_ended_stays_as_it_is_and_an_unknown_one_is_refused() -> None:

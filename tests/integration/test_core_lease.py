@@ -187,7 +187,10 @@ def test_a_cancelled_run_ends_in_mid_statement_within_five_seconds(
 
     assert took < 5
     run.refresh_from_db()
-    assert (run.state, run.reason) == (RunState.CANCELLED, "Cancelled on request.")
+    assert (run.state, run.reason) == (
+        RunState.CANCELLED,
+        "Cancelled by crew while it was at work.",
+    )
 
 
 def test_a_writing_run_ends_what_lost_runs_left_on_its_target_and_says_so(

@@ -244,10 +244,10 @@ def test_a_heartbeat_renews_the_lease_and_stores_progress(spec: TaskSpec) -> Non
     run = claimed(spec, queued(spec))
     silence(run)
 
-    cancelled = ledger.heartbeat(run, phase="tables", progress_done=3, progress_total=9)
+    asked = ledger.heartbeat(run, phase="tables", progress_done=3, progress_total=9)
 
     stored = Run.objects.get(id=run.id)
-    assert not cancelled
+    assert asked is None
     assert (stored.phase, stored.progress_done, stored.progress_total) == ("tables", 3, 9)
     assert ledger.runs_without_a_worker() == []
 
@@ -256,7 +256,7 @@ def test_a_heartbeat_tells_that_somebody_asked_to_stop(spec: TaskSpec) -> None:
     run = claimed(spec, queued(spec))
 
     assert ledger.request_cancel(run, "crew") is None
-    assert ledger.heartbeat(run)
+    assert ledger.heartbeat(run) == ledger.who_asked_to_stop(run) == "crew"
 
 
 def test_a_lease_lasts_until_it_is_silent_for_longer(spec: TaskSpec) -> None:
@@ -281,7 +281,7 @@ def test_a_silent_run_can_be_claimed_anew_and_its_old_worker_writes_nothing_more
     with pytest.raises(LostLease):
         ledger.heartbeat(old)
     with pytest.raises(LostLease):
-        ledger.is_asked_to_stop(old)
+        ledger.who_asked_to_stop(old)
     with pytest.raises(LostLease):
         ledger.requeue(old, 0)
     with pytest.raises(LostLease):

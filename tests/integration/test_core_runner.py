@@ -250,7 +250,7 @@ def test_a_run_that_is_asked_to_stop_ends_as_cancelled(tmp_path: Path) -> None:
 
     ended = working.join()
     assert ended.state == RunState.CANCELLED
-    assert ended.reason == "Cancelled on request."
+    assert ended.reason == "Cancelled by crew while it was at work."
 
 
 def test_a_worker_that_lost_its_run_stops_and_leaves_the_end_to_the_other(tmp_path: Path) -> None:

@@ -367,7 +367,7 @@ def test_a_run_that_was_asked_to_stop_neither_waits_nor_is_tried_again(
     run = work_here(queued(task_that(end_all_the_same)))
 
     assert (run.state, run.attempt) == (RunState.CANCELLED, 1)
-    assert run.reason == "Cancelled on request."
+    assert run.reason == "Cancelled by crew while it was at work."
 
 
 def test_the_writer_ends_with_its_attempt(task_that: TaskFactory) -> None:

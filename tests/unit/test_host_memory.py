@@ -53,6 +53,7 @@ MACHINE = Machine(8 * 1024 * MB, 4 * 1024 * MB, 0, 4, 0.5)
             (),
         ),
         (["celery", "-A", "worker", "beat"], "celery beat", "", ()),
+        (["python", "-m", "shop.celery", "worker", "-Q", "low"], "celery worker", "low", ()),
     ],
 )
 def test_a_program_is_known_by_its_command_line(
@@ -70,6 +71,7 @@ def test_a_program_is_known_by_its_command_line(
         [],
         ["vim", "gunicorn.conf.py"],
         ["grep", "celery"],
+        ["python", "-m", "celery.tests", "worker"],
         ["tail", "-f", "/var/log/celery"],
         ["celery", "-A", "worker", "inspect", "ping"],
         ["python", "manage.py", "runserver", "gunicorn"],

@@ -8,7 +8,7 @@ import pytest
 
 from maintenance.core.reports import ReportDocument
 from maintenance.reports.changes import FINDINGS_SHOWN, NUMBERS_SHOWN, ChangesContent
-from maintenance.reports.content import content_of
+from maintenance.reports.composition import content_of
 from maintenance.reports.formats import FORMATS
 from maintenance.reports.json_format import parse_json
 from maintenance.reports.publication import of_document

@@ -5,7 +5,7 @@ from pathlib import Path
 import maintenance
 from maintenance.core.findings import Finding, Severity
 from maintenance.core.reports import Report
-from maintenance.reports.content import content_of
+from maintenance.reports.composition import content_of
 from maintenance.reports.formats import render_report
 from maintenance.reports.next_steps import FOR_DEVELOPERS, Steps, Whose, in_brief, whose_step
 from maintenance.reports.publication import of_report

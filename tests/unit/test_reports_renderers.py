@@ -16,7 +16,7 @@ from maintenance.core.findings import Finding, Severity
 from maintenance.core.reports import Report, ReportDocument, Table
 from maintenance.reports import html
 from maintenance.reports.columns import display_width
-from maintenance.reports.content import ROW_LIMIT
+from maintenance.reports.composition import ROW_LIMIT
 from maintenance.reports.csv_format import render_table
 from maintenance.reports.formats import FORMATS, render, render_all, render_report
 from maintenance.reports.json_format import parse_json, render_json

@@ -111,7 +111,7 @@ class Lease:
         """Write a heartbeat with ``progress`` fields of the row. Raises as :meth:`check`."""
         asked_at = steady_seconds()
         try:
-            cancelled = ledger.heartbeat(self._run, **progress)
+            actor = ledger.heartbeat(self._run, **progress)
         except LostLease as lost:
             self._stop = lost
             raise
@@ -123,8 +123,8 @@ class Lease:
             logger.warning("Run %s could not be noted to be at work: %s", self._run.id, reason)
             return
         self._confirmed_at = max(self._confirmed_at, asked_at)
-        if cancelled:
-            self._stop = Cancelled("Cancelled on request.")
+        if actor is not None:
+            self._stop = ledger.cancelled_at_work(actor)
             raise self._stop
 
     def look(self, *, renew: bool) -> None:
@@ -132,8 +132,8 @@ class Lease:
         try:
             if renew:
                 self.renew()
-            elif ledger.is_asked_to_stop(self._run):
-                self._stop = Cancelled("Cancelled on request.")
+            elif (actor := ledger.who_asked_to_stop(self._run)) is not None:
+                self._stop = ledger.cancelled_at_work(actor)
         except Cancelled:
             return  # noted by the renewal
         except (LostLease, LeaseUnknown) as stop:

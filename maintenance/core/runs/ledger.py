@@ -115,12 +115,12 @@ _HEARTBEAT = """
 UPDATE maintenance_run
 SET heartbeat_at = pg_catalog.statement_timestamp(){columns}
 WHERE id = %s AND attempt = %s AND state = %s
-RETURNING cancel_requested
+RETURNING CASE WHEN cancel_requested THEN cancel_actor END
 """
 
 
-def heartbeat(run: Run, *, counts_anew: bool = False, **progress: Any) -> bool:
-    """Renew the lease and store ``progress`` fields; return whether a cancel was requested.
+def heartbeat(run: Run, *, counts_anew: bool = False, **progress: Any) -> str | None:
+    """Renew the lease and store ``progress`` fields; return who asked for a cancel, if anybody did.
 
     ``counts_anew`` says that a count of progress begins with these fields. Raises ``LostLease`` where this attempt does not hold the run any more.
     """
@@ -136,16 +136,23 @@ def heartbeat(run: Run, *, counts_anew: bool = False, **progress: Any) -> bool:
         held = cursor.fetchone()
     if held is None:
         raise _lost(run)
-    return bool(held[0])
+    actor: str | None = held[0]
+    return actor
 
 
-def is_asked_to_stop(run: Run) -> bool:
-    """Return whether a cancel was requested, without a write. Raises ``LostLease`` as a heartbeat."""
+def who_asked_to_stop(run: Run) -> str | None:
+    """Return what a heartbeat does, without a write. Raises ``LostLease`` as it does."""
     held = Run.objects.filter(id=run.id, attempt=run.attempt, state=RunState.RUNNING)
-    asked = held.values_list("cancel_requested", flat=True).first()
+    asked = held.values_list("cancel_requested", "cancel_actor").first()
     if asked is None:
         raise _lost(run)
-    return bool(asked)
+    is_requested, actor = asked
+    return actor if is_requested else None
+
+
+def cancelled_at_work(actor: str) -> Cancelled:
+    """Return what ends a run that ``actor`` asked to stop; empty where the row does not say who."""
+    return Cancelled(f"Cancelled by {actor} while it was at work." if actor else "Cancelled.")
 
 
 def _lost(run: Run) -> LostLease:
@@ -311,9 +318,8 @@ def requeue(run: Run, delay_seconds: float, *, held: bool = False, reason: str =
         published_at=now if held else None,
         phase="",
     ):
-        if ours.exists():
-            raise Cancelled("Cancelled on request.")
-        raise _lost(run)
+        actor = who_asked_to_stop(run)
+        raise _lost(run) if actor is None else cancelled_at_work(actor)
 
 
 def request_cancel(run: Run, actor: str) -> ReportDocument | None:
@@ -326,7 +332,7 @@ def request_cancel(run: Run, actor: str) -> ReportDocument | None:
     with transaction.atomic():
         current = Run.objects.select_for_update().get(id=run.id)
         if current.state == RunState.RUNNING:
-            Run.objects.filter(id=run.id).update(cancel_requested=True)
+            Run.objects.filter(id=run.id).update(cancel_requested=True, cancel_actor=actor)
         if current.state != RunState.QUEUED:
             return None
         reason = f"Cancelled by {actor} while it was queued."

@@ -209,7 +209,7 @@ def _work(
     task: Carrier, spec: TaskSpec, run: Run, options: Mapping[str, Any], lease: Lease
 ) -> Report:
     if run.cancel_requested:  # while an earlier attempt was at work
-        raise Cancelled("Cancelled on request.")
+        raise ledger.cancelled_at_work(run.cancel_actor)
     parsed = parse_options(spec.options_type, options)
     target = spec.resolve_target(configuration(), run.target)
     windows = configuration().windows_of(target)

@@ -9,6 +9,8 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import PurePosixPath
 
+from maintenance.core.command_lines import named_program
+
 _GUNICORN_TITLE = re.compile(r"gunicorn: (?:master|worker) \[(?P<name>[^\]]*)\]")
 _CELERY_TITLE = re.compile(r"\[celeryd: (?P<node>[^\s:\]]+)[^\]]*\]")
 
@@ -55,15 +57,15 @@ def program_of(words: Sequence[str]) -> Program | None:
     if place is None:
         return None
     arguments = list(words[place + 1 :])
-    if PurePosixPath(words[place]).name == "gunicorn":
+    if named_program(words, place) == "gunicorn":
         return _gunicorn(arguments)
     return _celery(arguments)
 
 
 def _place_of_program(words: Sequence[str]) -> int | None:
     """Return where ``gunicorn`` or ``celery`` stands: run itself, by an interpreter, or by ``-m``."""
-    for place, word in enumerate(words[:4]):
-        if PurePosixPath(word).name not in {"gunicorn", "celery"}:
+    for place in range(4):
+        if named_program(words, place) not in {"gunicorn", "celery"}:
             continue
         is_program = place == 0 or words[place - 1] == "-m"
         is_script = place == 1 and PurePosixPath(words[0]).name.startswith(("python", "pypy"))
