@@ -19,7 +19,7 @@ _COMMANDS: dict[str, click.Command] = {"worker": worker, "beat": beat}
 def main(arguments: list[str]) -> None:
     """Run the command that the first argument names; ends the process as the ``celery`` command does."""
     name, *options = arguments
-    context = CLIContext(app=app, no_color=None, workdir=None, quiet=True)
+    context = CLIContext(app=app, no_color=False, workdir=None, quiet=True)
     _COMMANDS[name].main(options, prog_name=f"celery {name}", obj=context)
 
 
