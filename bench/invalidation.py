@@ -1,7 +1,7 @@
 """Removing 100,000 of 300,000 cached values by prefix: ours beside django-redis's delete_pattern.
 
 Both remove the same keys of the same server, in alternating runs, and both leave the other 200,000.
-Another process pings throughout; what it feels is compared with what it feels when nobody works.
+Ours has stepped back for others, as the service's workers have. Another process pings throughout; what it feels is compared with what it feels when nobody works.
 Then groups: how long it takes to drop a tag and a namespace that cover one value, and 100,000.
 
 ``BENCH_INVALIDATION_KEYS`` and ``BENCH_INVALIDATION_RUNS`` make it smaller.
@@ -23,6 +23,7 @@ from django.conf import settings
 from django.core.cache.backends.redis import RedisCache
 
 from bench.stream_trimming import p999_ms, slowest_us, with_pings
+from bench.worker_process import in_a_worker
 from maintenance.caching.invalidation import invalidate_caches
 from maintenance.caching.namespaces import Namespace
 from maintenance.caching.options import InvalidateOptions
@@ -118,7 +119,10 @@ def _removal_rows(trial: Trial) -> list[dict[str, Any]]:
 
 def _trial(url: str) -> Trial:
     trial = Trial()
-    with redis.Redis.from_url(url) as client:
+    with (
+        redis.Redis.from_url(url) as client,
+        in_a_worker(partial(_remove, url)) as ours,
+    ):
         for number in range(RUNS):
             # What comes first in a pair meets a server that was just idle: they take turns.
             for is_ours in (True, False) if number % 2 else (False, True):
@@ -126,7 +130,8 @@ def _trial(url: str) -> Trial:
                 client.config_set("slowlog-log-slower-than", 100)
                 client.config_set("slowlog-max-len", 10_000)
                 client.slowlog_reset()
-                seconds, pings = with_pings(url, partial(_remove, url, own=is_ours))
+                work = ours if is_ours else partial(_remove_as_the_peer, url)
+                seconds, pings = with_pings(url, work)
                 slowest = slowest_us(client)
                 if client.dbsize() != KEYS - REMOVED:
                     raise RuntimeError(f"{client.dbsize():,} keys are left")
@@ -151,12 +156,13 @@ def _fill(client: "redis.Redis") -> None:
         client.mset({name: VALUE for name, _ in zip(names, range(KEYS_PER_WRITE), strict=False)})
 
 
-def _remove(url: str, *, own: bool) -> None:
-    if own:
-        rule = InvalidationRule(prefixes=("book:",))
-        target = CacheTarget(url=url, invalidate={"books": rule})
-        invalidate_caches(Job("bench", target, InvalidateOptions()))
-        return
+def _remove(url: str) -> None:
+    rule = InvalidationRule(prefixes=("book:",))
+    target = CacheTarget(url=url, invalidate={"books": rule})
+    invalidate_caches(Job("bench", target, InvalidateOptions()))
+
+
+def _remove_as_the_peer(url: str) -> None:
     from django_redis.cache import RedisCache as TheirCache  # noqa: PLC0415 - a peer of the bench
 
     cache = TheirCache(url, {})

@@ -35,6 +35,7 @@ from maintenance.redis.stream_options import TrimOptions
 from maintenance.redis.streams import trim_streams
 from maintenance.redis_client.packed import pack
 from service.embedded.valkey import EmbeddedValkey
+from service.niceness import step_back
 
 STREAMS = int(os.environ.get("MILLION_STREAMS", "1000000"))
 MEMBERS = int(os.environ.get("MILLION_MEMBERS", "1000000"))
@@ -215,6 +216,7 @@ def _run(url: str, client: "redis.Redis", trial: Trial, check: Callable[[], None
 def _trim(url: str, line: Connection) -> None:
     target = RedisTarget(url=url, role="streams")
     family = StreamFamily(redis="bench", pattern="*-home", max_length=LIMIT)
+    step_back()  # as the service's workers do
     line.send("ready")
     line.recv()
     started = time.perf_counter()

@@ -2,7 +2,7 @@
 
 Both do the same work on the same keys of the same server, in alternating runs; what a run removed is
 added again. Another process pings throughout; what it feels is compared with what it feels when
-nobody trims. A run is over after a tenth of a second and some eighty pings: it takes many for the
+nobody trims. Ours has stepped back for others, as the service's workers have. A run is over after a tenth of a second and some eighty pings: it takes many for the
 slowest ping of a thousand.
 
 The tenth is over its limit by what a day brings (20 of 200 members), as a daily trim meets it. A
@@ -17,12 +17,14 @@ import tempfile
 import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
+from functools import partial
 from multiprocessing.connection import Connection
 from pathlib import Path
 from typing import Any
 
 import redis
 
+from bench.worker_process import in_a_worker
 from maintenance.conf import RedisTarget, StreamFamily
 from maintenance.core.job import Job
 from maintenance.redis.stream_options import TrimOptions
@@ -137,13 +139,21 @@ def _trial(url: str, long_members: int) -> Trial:
     client.flushall()
     _add(client, range(STREAMS), range(SHORT_MEMBERS))
     _add(client, range(0, STREAMS, LONG_EVERY), range(long_members))
+    with in_a_worker(partial(_ours, url)) as ours:
+        _pairs(url, client, trial, ours, long_members)
+    return trial
+
+
+def _pairs(
+    url: str, client: "redis.Redis", trial: Trial, ours: Callable[[], None], long_members: int
+) -> None:
     for number in range(RUNS):
         # What comes first in a pair meets a server that was just idle: they take turns.
         for is_ours in (True, False) if number % 2 else (False, True):
             _add(client, range(0, STREAMS, LONG_EVERY), range(long_members - LIMIT))
             client.slowlog_reset()
             if is_ours:
-                seconds, pings = with_pings(url, lambda: _ours(url))
+                seconds, pings = with_pings(url, ours)
                 trial.ours.append(seconds)
                 trial.pings += pings
                 trial.slowest_us.append(slowest_us(client))
@@ -156,7 +166,6 @@ def _trial(url: str, long_members: int) -> Trial:
         # The speed of a machine drifts: idle is measured between the runs.
         _seconds, pings = with_pings(url, lambda: time.sleep(trial.ours[-1]))
         trial.idle_pings += pings
-    return trial
 
 
 def slowest_us(client: "redis.Redis") -> int:

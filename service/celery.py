@@ -11,6 +11,7 @@ from celery import Celery
 from celery.signals import beat_init, worker_init, worker_process_init, worker_ready
 
 from service.embedded.leash import EXIT_PARENT_GONE, ask_for_signal_on_parent_death
+from service.niceness import step_back
 from service.secret_files import adopt_secret_files
 
 os.environ.setdefault("DJANGO_SETTINGS_MODULE", "service.settings")
@@ -25,10 +26,6 @@ if os.environ.get("MAINTENANCE_SIGNING_KEY"):
     # Progress in the result backend stays JSON, which is then read from there alone.
     app.setup_security(allowed_serializers={"json"})
 
-#: Workers step back for whatever else runs on their host (sched(7), "The nice value"). Beside a trim, another
-#: client of the same server then waits about two thirds as long, and the trim itself takes no longer.
-NICENESS = 10
-
 _worker_pid: int | None = None
 
 
@@ -42,7 +39,7 @@ def prepare_to_fork(**_details: Any) -> None:
     """
     global _worker_pid  # noqa: PLW0603 - one fact about this process, inherited by fork
     _worker_pid = os.getpid()
-    os.nice(NICENESS)
+    step_back()
     gc.collect()
     gc.freeze()
 

@@ -16,7 +16,8 @@ print(*sorted({name.partition(".")[0] for name in sys.modules} & {"flower", "tor
 
 _STEPS_BACK = """
 import os
-from service.celery import NICENESS, prepare_to_fork
+from service.celery import prepare_to_fork
+from service.niceness import NICENESS
 before = os.nice(0)
 prepare_to_fork()
 print(NICENESS > 0, os.nice(0) == min(before + NICENESS, 19))
