@@ -40,18 +40,18 @@ _STRETCH = re.compile(
     rf"""
     (?P<kept> (?: [ \t\n\r\f\v]+
       | (?![EeBbXxNn]'|[Uu]&')[{_LETTER}][{_LETTER}0-9$]*+
-      | "(?:[^"]|"")*+"
+      | "[^"]*+(?:""[^"]*+)*"(?!")
       | \$[0-9]+
       | -(?!-) | /(?!\*) | \.(?![0-9])
       | [^'"$/.0-9 \t\n\r\f\v{_LETTER}\-]+
-    )*+ )
-    (?P<literal> \.?[0-9][A-Za-z0-9_.]*+ | '(?:[^'\\]++|'')*+' )?
+    )* )
+    (?P<literal> \.?[0-9][A-Za-z0-9_.]*+ | '[^'\\]*+(?:''[^'\\]*+)*'(?!') )?
     """,
     re.VERBOSE,
 )
 _BLOCK_COMMENT_EDGE = re.compile(r"/\*|\*/")
-_REST_OF_ESCAPE_STRING = re.compile(r"(?:[^'\\]++|\\.|'')*+'", re.DOTALL)
-_REST_OF_PLAIN_STRING = re.compile(r"(?:[^'\\]++|'')*+'")
+_REST_OF_ESCAPE_STRING = re.compile(r"[^'\\]*+(?:(?:\\.|'')[^'\\]*+)*'(?!')", re.DOTALL)
+_REST_OF_PLAIN_STRING = re.compile(r"[^'\\]*+(?:''[^'\\]*+)*'(?!')")
 _SEVERAL_VALUES = re.compile(r"\?(?: ?, ?\?)+")
 
 # From 18 on pg_stat_statements writes a list of any length as its first value and this.

@@ -170,10 +170,11 @@ def _free_text(following: bytes, escape: Escape) -> bytes:
     if following[:1] == b'"' and escape is not Escape.NONE:
         if escape is Escape.DEFAULT:  # a quote is written as \\x22
             return rb'[^"\n]*+'
-        return rb'[^"\\\n]*+(?:\\.[^"\\\n]*+)*+'
+        return rb'[^"\\\n]*+(?:\\.[^"\\\n]*+)*'
     if len(following) <= 1:
         return rb"[^" + (end or rb"\r") + rb"\n]*+"
-    return rb"(?:[^" + end + rb"\n]++|(?!" + re.escape(following) + rb")[^\n])*+"
+    inside = rb"[^" + end + rb"\n]*+"
+    return inside + rb"(?:(?!" + re.escape(following) + rb")[^\n]" + inside + rb")*"
 
 
 def _nginx_directive(text: str) -> tuple[str, Escape]:

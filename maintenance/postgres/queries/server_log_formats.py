@@ -218,7 +218,7 @@ class JsonParser:
 
     _KEYS = ("timestamp", "error_severity", "message", "dbname", "application_name")
     # Inside of a text each quote has a backslash, so that nothing there looks like a key.
-    _STRING = rb'":("(?:[^"\\]|\\[^u]|\\u[0-9a-fA-F]{4})*+)'
+    _STRING = rb'":("[^"\\]*+(?:\\(?:[^u]|u[0-9a-fA-F]{4})[^"\\]*+)*)'
 
     def parse(self, record: bytes) -> LogEntry | None:
         """Read one record."""
