@@ -74,6 +74,7 @@ class EmbeddedValkey(EmbeddedServer):
     def _answers(self) -> bool:
         client = redis.Redis.from_url(self.url(), socket_timeout=1, socket_connect_timeout=1)
         try:
+            client.ping()  # INFO answers while the data is being loaded, and nothing else does
             return bool(client.info("server")["process_id"] == self.pid)
         except (redis.ConnectionError, redis.TimeoutError, redis.ResponseError):
             return False  # not listening yet, still loading, or somebody else's server

@@ -318,6 +318,21 @@ def test_valkey_keeps_data_and_port_across_a_restart(valkey: EmbeddedValkey) -> 
         assert client.get("kept") == b"42"
 
 
+def test_valkey_is_ready_when_its_data_is_loaded(valkey: EmbeddedValkey) -> None:
+    with valkey, redis.Redis.from_url(valkey.url()) as client:
+        client.mset({f"key:{number}": number for number in range(3000)})
+        client.bgrewriteaof()
+        eventually(
+            lambda: not client.info("persistence")["aof_rewrite_in_progress"], 20, "one file"
+        )
+    # Half a second for all keys; clients are answered meanwhile, with "LOADING".
+    slow = {"key-load-delay": "170", "loading-process-events-interval-bytes": "1024"}
+
+    loading = EmbeddedValkey(valkey.state_dir, PASSWORD, settings=slow)
+    with loading, redis.Redis.from_url(loading.url()) as client:
+        assert client.dbsize() == 3000
+
+
 def test_valkey_refuses_a_wrong_password_and_none(valkey_server: EmbeddedValkey) -> None:
     for address in (f":wrong@{LOOPBACK}", LOOPBACK):
         with (
