@@ -5,6 +5,7 @@ from datetime import UTC, date, datetime
 from pathlib import Path
 
 from maintenance.core.redaction import redact
+from maintenance.models import StoredReport
 from service.sample_site import (
     access_log,
     history,
@@ -57,6 +58,8 @@ def ensure_site(
     day = date.fromisoformat(truth.as_of)
     access_log.write(servers.site_access_log, day, truth.seed)
     now = datetime.now(UTC)
+    if servers.has_own_database:
+        forget_what_was_read()
     history.plant(now, truth.seed)
     slots.plant(now)
     performance_log.write(servers.site_performance_log, now, truth.seed)
@@ -88,6 +91,14 @@ def ensure_site(
     truth.write(path)
     output.say(f"the sample site is built; {len(truth.faults)} planted faults are listed in {path}")
     return truth
+
+
+def forget_what_was_read() -> None:
+    """Let tasks that go on where their last run ended begin anew: what they read was of a site that is gone.
+
+    Only for a ledger of our own. In any other they go on, and name what is planted once.
+    """
+    StoredReport.objects.exclude(state={}).update(state={})
 
 
 def _present(path: Path) -> Truth | None:

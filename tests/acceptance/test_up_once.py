@@ -167,3 +167,17 @@ def test_a_run_that_fails_makes_the_exit_code_1(server_root: Path) -> None:
         assert up.wait(150) == 1
         assert "FAILED    check_queue_depths" in up.output
         assert "127.0.0.1:1" in up.output
+
+
+def test_a_site_that_is_built_again_on_the_same_folder_is_read_anew(daily: UpProcess) -> None:
+    """Logs and slots that the first crew has read are those of a site that is gone."""
+    arguments = ("--sample-site", "--scale", SCALE, "--once", "daily")
+    with UpProcess(daily.state, *arguments) as again:
+        again.exit_code = again.wait(120)
+
+    assert again.exit_code == 0, again.output
+    assert "MISSING" not in again.output
+    for task in ("review_error_rates", "prove_slots"):
+        assert any(line.startswith(f"critical  {task}") for line in again.output.splitlines()), (
+            again.output
+        )
