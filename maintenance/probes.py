@@ -22,7 +22,7 @@ from maintenance.core.findings import Severity
 
 #: Probes ask every 10 to 60 s; a dead scheduler is named after a minute.
 KEPT_SECONDS = 10.0
-#: A look at ten thousand schedules takes a second; it is worth no more than this share of a process.
+#: A look at a hundred thousand schedules takes a second; it is worth no more than this share of a process.
 LOOKING_RATIO = 0.05
 
 

@@ -10,6 +10,7 @@ import pytest
 from django.core.management import call_command
 from django.db import connection
 from django.test import Client
+from django.test.utils import CaptureQueriesContext
 from django_celery_beat.models import CrontabSchedule, PeriodicTask, SolarSchedule
 
 from maintenance.core.evidence.liveness_look import look
@@ -137,6 +138,59 @@ def test_due_times_that_cannot_be_computed_hide_no_others(
     PeriodicTask.objects.create(name="at sunset", task="news.send", solar=sunset)
     settle(hourly, now - timedelta(hours=5))
     assert [slot.schedule for slot in look().overdue] == [NEWSLETTER]
+
+
+def test_schedules_that_share_their_times_are_each_judged_by_what_is_settled(
+    hourly: PeriodicTask, now: datetime
+) -> None:
+    """Some are up to date, some wait for an earlier or a later slot, and one begins later."""
+    hour = now.replace(minute=0, second=0, microsecond=0)
+    for back in (0, 9, 3, 3, 0, 2):
+        hourly_like(f"twin {back} {PeriodicTask.objects.count()}", hour - timedelta(hours=back))
+    hourly_like("ahead", hour + timedelta(hours=1))
+    assert hour + timedelta(hours=1) > now
+    found = look()
+    missed = {slot.schedule.split()[1]: slot.due_at for slot in found.overdue}
+    assert missed["9"] == hour - timedelta(hours=8)
+    assert missed["3"] == hour - timedelta(hours=2)
+    assert missed["2"] == hour - timedelta(hours=1)
+    assert [slot.due_at for slot in found.overdue] == sorted(s.due_at for s in found.overdue)
+    assert len(found.overdue) == 4
+    assert found.following is not None
+    assert found.following.due_at == hour + timedelta(hours=1)
+    assert found.following.schedule != "ahead", "its slot of the next hour is settled"
+
+
+def test_a_look_at_more_schedules_asks_no_more_and_nothing_longer(
+    hourly: PeriodicTask, now: datetime
+) -> None:
+    lead(now)
+    few = statements_of_a_look()
+    for number in range(200):
+        hourly_like(f"twin {number}", now.replace(minute=0, second=0, microsecond=0))
+    assert statements_of_a_look() == few
+    assert look().enabled == 201
+
+
+def hourly_like(name: str, settled_until: datetime) -> None:
+    """Make a schedule with the times of the newsletter, of a task and a target of its own."""
+    row = PeriodicTask.objects.create(
+        name=name, task="news.send", crontab=CrontabSchedule.objects.get(minute="0")
+    )
+    definition = Definition(f"news.{name}", name, crontab="0 * * * *", timezone="UTC")
+    since = settled_until - timedelta(days=1)
+    ScheduleVersion.objects.create(
+        schedule=name, since=since - timedelta(days=9), definition={"task": "of old"}
+    )
+    ScheduleVersion.objects.create(schedule=name, since=since, definition=definition.to_json())
+    PeriodicTask.objects.filter(pk=row.pk).update(last_run_at=settled_until)
+
+
+def statements_of_a_look() -> list[int]:
+    """Return the length of each statement."""
+    with CaptureQueriesContext(connection) as queries:
+        look()
+    return [len(each["sql"]) for each in queries.captured_queries]
 
 
 def test_no_leader_ever_is_critical_and_so_is_a_queue_that_nobody_serves(
