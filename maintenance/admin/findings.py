@@ -19,14 +19,13 @@ from django.utils.translation import gettext_lazy
 
 from maintenance.admin.base import HistoryAdmin
 from maintenance.admin.filters import Choices, CompactFilter, SeverityFilter, TargetFilter
-from maintenance.admin.latest_runs import latest_runs
 from maintenance.admin.muting import mute_view
 from maintenance.admin.rights import MUTE_FINDING, VIEW_RUN, explains_refusals, holds
 from maintenance.admin.signs import severity_badge
 from maintenance.admin.wording import above, moment, task_words
 from maintenance.conf import configuration
 from maintenance.core.attention.mutes import mutes_in_force
-from maintenance.core.attention.standings import RUNS_THAT_LOOKED, configured_pairs
+from maintenance.core.attention.standings import configured_pairs, runs_named, standings
 from maintenance.core.findings import Severity
 from maintenance.models import StoredFinding
 
@@ -62,8 +61,8 @@ class CurrencyFilter(CompactFilter):
         """Narrow down to the newest runs unless all are asked for."""
         if self.value() == "all":
             return queryset
-        newest = latest_runs(configured_pairs(configuration()), RUNS_THAT_LOOKED)
-        return queryset.filter(run__in=[run.id for run in newest.values()])
+        newest = standings(configured_pairs(configuration()))
+        return queryset.filter(run__in=runs_named(each.run_id for each in newest.values()))
 
 
 class LifeFilter(CompactFilter):

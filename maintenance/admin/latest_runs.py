@@ -1,34 +1,18 @@
 """The newest runs of each task on each target, in one query however long the history is."""
 
 import uuid
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable
 from dataclasses import dataclass
 from datetime import datetime
 
 from django.db import connection
 
 from maintenance.core.attention.standings import Pair
-from maintenance.models import Run, RunState
 
 # PostgreSQL cannot skip along an index for DISTINCT ON: it would read every run ever made. One
 # probe of maintenance_run_history for each pair reads one row each. The pair is a range, not an
 # equation: with equations the planner may walk the index of queued_at backwards instead, through
 # the whole history for a pair that has no run (9 s where this takes 10 ms, with 1,000,000 runs).
-_NEWEST_OF_EACH_PAIR = """
-SELECT run.id, run.task, run.target, run.state, run.severity, run.summary, run.trigger,
-       run.queued_at, run.started_at, run.finished_at
-FROM unnest(%s::text[], %s::text[]) AS pair (task, target)
-CROSS JOIN LATERAL (
-    SELECT * FROM maintenance_run
-    WHERE (task, target) >= (pair.task, pair.target)
-      AND (task, target) <= (pair.task, pair.target)
-      AND state = ANY (%s)
-    ORDER BY task, target, queued_at DESC
-    LIMIT 1
-) AS run
-"""
-
-# The same with a few rows a pair, and with the columns alone that a row of marks needs.
 _RECENT_OF_EACH_PAIR = """
 SELECT pair.task, pair.target, run.id, run.state, run.severity,
        coalesce(run.finished_at, run.started_at, run.queued_at)
@@ -66,15 +50,3 @@ def recent_runs(pairs: Iterable[Pair], count: int) -> dict[Pair, list[PastRun]]:
         for task, target, key, state, severity, at in cursor.fetchall():
             found.setdefault((task, target), []).append(PastRun(key, state, severity, at))
     return found
-
-
-def latest_runs(
-    pairs: Iterable[Pair], states: Sequence[str] = tuple(RunState.values)
-) -> dict[Pair, Run]:
-    """Return the newest run in one of ``states`` of each (task, target) that has one."""
-    wanted = sorted(set(pairs))
-    if not wanted:
-        return {}
-    tasks, targets = zip(*wanted, strict=True)
-    found = Run.objects.raw(_NEWEST_OF_EACH_PAIR, [list(tasks), list(targets), list(states)])
-    return {(run.task, run.target): run for run in found}

@@ -14,7 +14,7 @@ from django.views.decorators.csrf import csrf_exempt
 from django.views.decorators.http import require_safe
 
 from maintenance.conf import configuration
-from maintenance.core.attention.standings import configured_pairs, standings
+from maintenance.core.attention.standings import configured_pairs, runs_named, standings
 from maintenance.core.errors import InvalidOptions, Skipped, UnknownName
 from maintenance.core.findings import Severity
 from maintenance.core.runs import ledger
@@ -73,7 +73,7 @@ def findings_view(request: HttpRequest) -> HttpResponse:
         return refused(400, str(error))
     target = request.GET.get("target", "")
     pairs = [pair for pair in configured_pairs(configuration()) if target in {"", pair[1]}]
-    looked = [standing.run_id for standing in standings(pairs).values()]
+    looked = runs_named(standing.run_id for standing in standings(pairs).values())
     found = StoredFinding.objects.filter(run__in=looked).select_related("run").order_by("-id")
     if severity:
         found = found.filter(severity=severity)

@@ -11,7 +11,13 @@ from django.utils import timezone
 from maintenance.conf import Configuration
 from maintenance.core.attention.alarms import OWN_TASKS
 from maintenance.core.attention.mutes import mutes_in_force, without_muted
-from maintenance.core.attention.standings import Pair, Standing, configured_pairs, standings
+from maintenance.core.attention.standings import (
+    Pair,
+    Standing,
+    configured_pairs,
+    runs_named,
+    standings,
+)
 from maintenance.core.evidence.liveness_look import leader_report
 from maintenance.core.finding_life import FixedFinding
 from maintenance.core.findings import Finding, Severity
@@ -96,7 +102,7 @@ def _is_looked_after(pair: Pair) -> bool:
 
 
 def _rows(found: Iterable[Standing], muted: Iterable[int]) -> Iterable[StoredFinding]:
-    runs = [each.run_id for each in found if each.run_id is not None]
+    runs = runs_named(each.run_id for each in found if each.run_id is not None)
     rows = StoredFinding.objects.filter(run__in=runs).exclude(severity=Severity.OK.value)
     return rows.exclude(id__in=list(muted)).select_related("run")[:MOST_FINDINGS]
 

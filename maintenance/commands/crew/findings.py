@@ -17,7 +17,7 @@ from maintenance.commands.exit_codes import ExitCode
 from maintenance.commands.listing import Item, Listing, Row
 from maintenance.conf import configuration
 from maintenance.core.attention.mutes import mute, mutes_in_force
-from maintenance.core.attention.standings import configured_pairs, standings
+from maintenance.core.attention.standings import configured_pairs, runs_named, standings
 from maintenance.core.errors import UnknownName
 from maintenance.core.finding_life import FixedFinding, Mute
 from maintenance.core.findings import Severity
@@ -58,7 +58,7 @@ def list_findings(command: MaintenanceCommand, options: dict[str, Any]) -> ExitC
 
 def _current(target: str) -> list[StoredFinding]:
     pairs = [pair for pair in configured_pairs(configuration()) if target in {"", pair[1]}]
-    runs = [each.run_id for each in standings(pairs).values()]
+    runs = runs_named(each.run_id for each in standings(pairs).values())
     rows = StoredFinding.objects.filter(run__in=runs).exclude(severity=Severity.OK.value)
     return sorted(
         rows.select_related("run"),
@@ -97,7 +97,7 @@ def _row(finding: StoredFinding, mutes: Mutes, now: datetime) -> dict[str, Any]:
 def _fixed(target: str) -> list[dict[str, Any]]:
     """Return what the newest run of each task and target found to be gone."""
     pairs = [pair for pair in configured_pairs(configuration()) if target in {"", pair[1]}]
-    runs = [each.run_id for each in standings(pairs).values()]
+    runs = runs_named(each.run_id for each in standings(pairs).values())
     reports = StoredReport.objects.filter(run__in=runs, fixed__isnull=False).exclude(fixed=[])
     return [
         {

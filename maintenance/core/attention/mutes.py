@@ -9,9 +9,8 @@ from uuid import UUID
 
 from django.db import connection
 from django.db.models import Q
-from django.db.models.expressions import RawSQL
 
-from maintenance.core.attention.standings import Pair, Standing
+from maintenance.core.attention.standings import Pair, Standing, runs_named
 from maintenance.core.errors import InvalidOptions
 from maintenance.core.finding_life import Mute
 from maintenance.core.findings import Severity
@@ -31,8 +30,6 @@ SELECT pg_catalog.statement_timestamp(), coalesce((
     WHERE until IS NULL OR until > pg_catalog.statement_timestamp()
 ), '[]'::jsonb)
 """  # noqa: S608 - of constants
-
-_RUNS_NAMED = "SELECT value::uuid FROM json_array_elements_text(%s::json)"
 
 #: The mutes that last among these findings of a task, by fingerprint, as a part of another statement; its
 #: parameters are the task, the fingerprints and the time.
@@ -106,11 +103,9 @@ def muted_findings(
     """Return which findings of these runs are muted. One query, none where nothing is."""
     if not mutes:
         return []
-    # One text: thousands of ids would be checked and quoted one by one.
-    named = json.dumps([str(run_id) for run_id in run_ids])
-    runs = RawSQL(_RUNS_NAMED, [named])  # noqa: S611 - a constant
     muted = {fingerprint for _task, fingerprint in mutes}
-    rows = StoredFinding.objects.filter(run__in=runs, fingerprint__in=muted).select_related("run")
+    of_these = StoredFinding.objects.filter(run__in=runs_named(run_ids))
+    rows = of_these.filter(fingerprint__in=muted).select_related("run")
     return [
         row
         for row in rows
