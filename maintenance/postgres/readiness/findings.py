@@ -60,18 +60,19 @@ def _rights(server: Readiness) -> Iterator[Finding]:
             advice="`maintenance doctor --sql` prints roles with the least rights.",
         )  # fmt: skip
         return
-    for code, right, has, without in (
+    for code, right, has, words, without in (
         (
-            "right-monitor", "pg_monitor", server.has_monitor,
+            "right-monitor", "pg_monitor", server.has_monitor, "pg_monitor",
             "statements, settings and the server's log of others are hidden",
         ),
         (
-            "right-read", "pg_read_all_data", server.has_read_all_data,
+            "right-read", "pg_read_all_data", server.has_read_all_data or server.reads_every_table,
+            "pg_read_all_data" if server.has_read_all_data else "may read every table",
             "bloat of tables, sequences and integrity are not measured",
         ),
     ):  # fmt: skip
         if has:
-            yield _holds(code, server, right)
+            yield _holds(code, server, words)
         else:
             yield Finding(
                 code, Severity.WARNING, server.role,
@@ -82,7 +83,8 @@ def _rights(server: Readiness) -> Iterator[Finding]:
 
 
 def _right_to_vacuum(server: Readiness) -> Iterator[Finding]:
-    if not server.foreign_owners and server.has_maintain is not False:
+    may_catalogs = server.owns_database or server.has_maintain
+    if not server.foreign_owners and may_catalogs:
         yield _holds("right-vacuum", server, "may vacuum every table")
         return
     tables = counted(sum(owner.tables for owner in server.foreign_owners), "table")
@@ -99,6 +101,10 @@ def _right_to_vacuum(server: Readiness) -> Iterator[Finding]:
             commands=(_grant("pg_maintain", server),), undo=(_revoke("pg_maintain", server),),
         )  # fmt: skip
         return
+    if not may_catalogs:
+        yield _catalogs_of_owner(server)
+    if not server.foreign_owners:
+        return
     able = [owner for owner in server.foreign_owners if not owner.is_superuser]
     yield Finding(
         "right-vacuum", Severity.WARNING, server.role,
@@ -111,6 +117,20 @@ def _right_to_vacuum(server: Readiness) -> Iterator[Finding]:
         ),
         commands=tuple(_grant(quoted(owner.owner), server) for owner in able),
         undo=tuple(_revoke(quoted(owner.owner), server) for owner in able),
+    )  # fmt: skip
+
+
+def _catalogs_of_owner(server: Readiness) -> Finding:
+    """Say who may vacuum the server's catalogs before 17: membership in a superuser would be too much."""
+    owner = "" if server.is_owner_superuser else quoted(server.database_owner)
+    return Finding(
+        "right-vacuum-catalogs", Severity.INFO, server.role,
+        f"The role {server.quoted_role} may not vacuum the system's own catalogs, which are left to"
+        " autovacuum: before PostgreSQL 17 superusers and the owner of the database may alone.",
+        evidence={"owner": server.database_owner, "is_superuser": server.is_owner_superuser},
+        advice="Leave it so, unless autovacuum falls behind: the weekly look at vacuuming says that.",
+        commands=(_grant(owner, server),) if owner else (),
+        undo=(_revoke(owner, server),) if owner else (),
     )  # fmt: skip
 
 

@@ -24,6 +24,9 @@ class ForeignOwner:
 class Readiness:
     """One look. ``has_maintain`` is ``None`` on servers that have no pg_maintain (before 17).
 
+    ``reads_every_table`` is about those of the database that are there now, the server's own aside;
+    ``owns_database`` is whether the role has the rights of ``database_owner``.
+
     ``clock_ahead_seconds`` is how far the server's clock is ahead of ours, known within
     ``clock_error_seconds``: half of the time that its answer took. Of ``settings`` those are absent
     that the role may not see; ``extensions`` says of each that the server has whether it was created
@@ -38,6 +41,10 @@ class Readiness:
     has_monitor: bool
     has_read_all_data: bool
     has_maintain: bool | None
+    reads_every_table: bool
+    owns_database: bool
+    database_owner: str
+    is_owner_superuser: bool
     may_stop_counting: bool
     may_read_files: bool
     is_standby: bool
@@ -82,6 +89,10 @@ def look_through(conn: Connection) -> Readiness:
         has_monitor=row["has_monitor"],
         has_read_all_data=row["has_read_all_data"],
         has_maintain=row["has_maintain"] if major >= 17 else None,
+        reads_every_table=row["reads_every_table"],
+        owns_database=row["owns_database"],
+        database_owner=row["database_owner"],
+        is_owner_superuser=row["is_owner_superuser"],
         may_stop_counting=row["may_stop_counting"] if major >= 15 else row["is_superuser"],
         may_read_files=row["may_read_files"],
         is_standby=row["is_standby"],
