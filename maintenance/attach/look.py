@@ -22,7 +22,8 @@ SAMPLE_KEYS = 2000
 #: Pages of SCAN, of 1,000 keys each, among which queues are looked for.
 SCAN_PAGES = 200
 
-_BINDINGS = b"_kombu.binding.*"
+#: kombu's own name of a set of bindings; a site may write its prefix before it (``global_keyprefix``).
+_BINDING = b"_kombu.binding."
 _SEPARATOR = b"\x06\x16"  # kombu, transport/redis.py: routing key, pattern and queue of a binding
 #: Queues of kombu's own: remote control and events.
 _OWN_QUEUES = re.compile(r"\.pidbox$|^celeryev\b|\.reply\.")
@@ -68,7 +69,11 @@ class ShapeSeen:
 
 @dataclass(frozen=True, slots=True)
 class RedisSeen:
-    """One database of a Redis server. ``prefixes`` are (key prefix, version, sampled keys) of caches."""
+    """One database of a Redis server. ``prefixes`` are (key prefix, version, sampled keys) of caches.
+
+    ``queue_prefix`` stands before the keys of ``queues``. Where several sites share the server, the queues
+    are those of the prefix that has most of them.
+    """
 
     address: str
     name: str
@@ -76,6 +81,7 @@ class RedisSeen:
     shapes: tuple[ShapeSeen, ...]
     queues: tuple[str, ...]
     prefixes: tuple[tuple[str, int, int], ...]
+    queue_prefix: str = ""
 
 
 def look_at_database(target: DatabaseTarget) -> DatabaseSeen:
@@ -98,14 +104,17 @@ def look_at_redis(target: RedisTarget) -> RedisSeen:
         is_lfu = "lfu" in facts.maxmemory_policy
         with exchange(client) as wire:
             sample = take_sample(wire, facts.keys, SAMPLE_KEYS, is_lfu=is_lfu)
-        queues = sorted(set(_queues(client)))
+        declared = set(_queues(client))
+        counts = Counter(prefix for prefix, _queue in sorted(declared))
+        queue_prefix = counts.most_common(1)[0][0] if counts else ""
         return RedisSeen(
             address=address_of(target.resolved_url()),
             name=facts.name,
             keys=facts.keys,
             shapes=tuple(_shapes(client, sample)),
-            queues=tuple(queues),
+            queues=tuple(sorted(queue for prefix, queue in declared if prefix == queue_prefix)),
             prefixes=tuple(_prefixes(sample)),
+            queue_prefix=queue_prefix,
         )
 
 
@@ -124,23 +133,27 @@ def _longest(client: redis.Redis, kind: str, names: Sequence[str]) -> int:
     return max((reply for reply in replies if isinstance(reply, int)), default=0)
 
 
-def _queues(client: redis.Redis) -> Iterator[str]:
-    """Yield the queues that Celery's workers or clients have declared on this server."""
+def _queues(client: redis.Redis) -> Iterator[tuple[str, str]]:
+    """Yield the prefix and name of queues that Celery's workers or clients have declared on this server."""
     with exchange(client) as wire:
         for keys in _bindings(wire):
-            for members in wire.run([pack(b"SMEMBERS", key) for key in keys]):
+            replies = wire.run([pack(b"SMEMBERS", key) for key in keys])
+            for key, members in zip(keys, replies, strict=True):
                 if isinstance(members, Exception):
                     continue  # of another type, so that kombu has not written it
+                prefix = key.partition(_BINDING)[0].decode("utf-8", "replace")
                 for member in members:
                     queue = member.rpartition(_SEPARATOR)[2].decode("utf-8", "replace")
                     if queue and not _OWN_QUEUES.search(queue):
-                        yield queue
+                        yield prefix, queue
 
 
 def _bindings(wire: Exchange) -> Iterator[list[bytes]]:
     cursor = b"0"
     for _page in range(SCAN_PAGES):
-        (reply,) = wire.run([pack(b"SCAN", cursor, b"MATCH", _BINDINGS, b"COUNT", b"1000")])
+        (reply,) = wire.run(
+            [pack(b"SCAN", cursor, b"MATCH", b"*" + _BINDING + b"*", b"COUNT", b"1000")]
+        )
         if isinstance(reply, Exception):
             raise reply
         cursor, keys = reply

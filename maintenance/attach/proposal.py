@@ -8,6 +8,7 @@ from typing import Any
 from maintenance.attach.fit import Fit
 from maintenance.attach.look import DatabaseSeen, RedisSeen, ShapeSeen
 from maintenance.conf.presets import Preset
+from maintenance.conf.references import filled
 from maintenance.core.configuration_file import ConfigurationFile, Line
 from maintenance.core.wording import bytes_in_words, counted, listed
 from maintenance.reports.columns import one_line, visible
@@ -31,14 +32,15 @@ def proposed(
     databases: Sequence[tuple[Address, DatabaseSeen]],
     servers: Sequence[tuple[Address, RedisSeen]],
     fit: Fit | None,
+    environment: Mapping[str, str],
 ) -> ConfigurationFile:
-    """Return the whole file."""
+    """Return the whole file. ``environment`` is what the preset's own references will read."""
     lines = [Line("", _to_set([*databases, *servers]))]
     if fit is not None:
         lines += _by_preset(fit, servers)
         lines += [Line("", "--- PostgreSQL ---")]
         lines += _databases(databases)
-        lines += [Line("", "--- Redis ---"), *_redis_of_preset(fit, servers)]
+        lines += [Line("", "--- Redis ---"), *_redis_of_preset(fit, servers, environment)]
     else:
         lines += [Line("", "--- PostgreSQL ---"), *_databases(databases)]
         lines += [Line("", "--- Redis ---")] if servers else []
@@ -75,10 +77,20 @@ def _by_preset(fit: Fit, servers: Sequence[tuple[Address, RedisSeen]]) -> Iterat
     if keys:
         what += f", keys {listed(keys)}"
     reason = (
-        f"This is {fit.preset.title}: {what} say so. The preset brings streams, caches, queues and times"
-        " of rest; what stands below wins over it, and `maintenance config` shows both."
+        f"This is {fit.preset.title}: {what} say so. The preset brings {listed(_brought(fit.preset))}; what"
+        " stands below wins over it, and `maintenance config` shows both."
     )
     yield Line(f"preset = {_text(fit.name)}", reason)
+
+
+def _brought(preset: Preset) -> list[str]:
+    """Say what a preset knows beside addresses."""
+    configuration = preset.configuration
+    words = {"streams": "streams", "caches": "caches", "brokers": "queues"}
+    brought = [word for section, word in words.items() if section in configuration]
+    if any("windows" in database for database in configuration["databases"].values()):
+        brought.append("times of rest")
+    return brought
 
 
 def _databases(databases: Sequence[tuple[Address, DatabaseSeen]]) -> Iterator[Line]:
@@ -98,7 +110,9 @@ def _databases(databases: Sequence[tuple[Address, DatabaseSeen]]) -> Iterator[Li
         yield Line(f"url = {_text(address.reference)}")
 
 
-def _redis_of_preset(fit: Fit, servers: Sequence[tuple[Address, RedisSeen]]) -> Iterator[Line]:
+def _redis_of_preset(
+    fit: Fit, servers: Sequence[tuple[Address, RedisSeen]], environment: Mapping[str, str]
+) -> Iterator[Line]:
     if not servers:
         yield Line("", "No Redis was given: its servers are those that the preset names.")
     for name, index in fit.servers.items():
@@ -116,8 +130,12 @@ def _redis_of_preset(fit: Fit, servers: Sequence[tuple[Address, RedisSeen]]) -> 
         for section, target in _on_the_same_server(fit.preset, name):
             yield Line(f"[{section}.{target}]", f"The preset has them on {name}.")
             yield Line(f"url = {_text(address.reference)}")
+            values = fit.preset.configuration[section][target]
+            wanted = filled(str(values.get("key_prefix", "")), environment)
             if section == "caches":
-                yield from _other_prefix(fit.preset.configuration["caches"][target], seen)
+                yield from _other_cache_prefix((wanted, int(values.get("version", 1))), seen)
+            elif seen.queues and seen.queue_prefix != wanted:
+                yield _prefix_of_queues(seen)
 
 
 def _on_the_same_server(preset: Preset, name: str) -> Iterator[tuple[str, str]]:
@@ -127,14 +145,20 @@ def _on_the_same_server(preset: Preset, name: str) -> Iterator[tuple[str, str]]:
         yield from ((section, one) for one, values in targets.items() if values.get("url") == url)
 
 
-def _other_prefix(preset_cache: Mapping[str, Any], seen: RedisSeen) -> Iterator[Line]:
-    """Take the prefix that is there, where the preset's is not."""
-    wanted = (str(preset_cache.get("key_prefix", "")), int(preset_cache.get("version", 1)))
+def _other_cache_prefix(wanted: tuple[str, int], seen: RedisSeen) -> Iterator[Line]:
+    """Take the prefix and version that are there, where those of the preset are not."""
     there = [(prefix, version) for prefix, version, _ in seen.prefixes]
-    if there and wanted not in there and "${" not in wanted[0]:
+    if there and wanted not in there:
         prefix, version = there[0]
         yield Line(f"key_prefix = {_text(prefix)}", "The sampled keys have this one.")
         yield Line(f"version = {version}")
+
+
+def _prefix_of_queues(seen: RedisSeen) -> Line:
+    return Line(
+        f"key_prefix = {_text(seen.queue_prefix)}",
+        "The keys of its queues begin with it (global_keyprefix).",
+    )
 
 
 def _redis(name: str, address: Address, seen: RedisSeen) -> Iterator[Line]:
@@ -157,6 +181,8 @@ def _redis(name: str, address: Address, seen: RedisSeen) -> Iterator[Line]:
         )
         yield Line(f"url = {_text(address.reference)}")
         yield Line(f"queues = [{', '.join(map(_text, seen.queues))}]")
+        if seen.queue_prefix:
+            yield _prefix_of_queues(seen)
     for number, (prefix, version, sampled) in enumerate(seen.prefixes):
         cache = _name(name, number)
         yield Line(

@@ -20,6 +20,9 @@ from maintenance.redis_client.server import ServerFacts, server_facts
 METRIC = "cache_hit_ratio"
 #: The name under which the review of PostgreSQL's buffer cache stores its own.
 DATABASE_METRIC = "database_cache_hit_ratio"
+#: A role whose misses mean nothing: empty queues are asked for all day long, by workers and by whoever
+#: reads their depth. What is cached on such a server has no ratio by the server's counters.
+BROKER = "broker"
 
 
 @dataclass(frozen=True, slots=True)
@@ -67,7 +70,7 @@ def review_cache_hit_ratios(
     earlier = earlier_ratio(job.history.series(METRIC, since_seconds=EARLIER_SECONDS))
     return Report(
         title=f"Cache hit ratio of {job.target_name}",
-        summary=_summary(job.target_name, window, thresholds),
+        summary=_summary(job.target_name, job.target.role, window, thresholds),
         findings=(
             *diagnose(job.target_name, job.target.role, window, thresholds, earlier),
             *prefix_ratios.diagnose(job.target_name, found, lines, thresholds, window.evicted_keys),
@@ -84,7 +87,7 @@ def review_cache_hit_ratios(
             "needs_acl": ["+info", "+ping", *(["+hgetall"] if found else [])],
         },
         samples=(
-            *_samples(window, thresholds),
+            *_samples(job.target.role, window, thresholds),
             *prefix_ratios.samples(lines, thresholds),
         ),
         plots=_plots(job, window, thresholds),
@@ -138,6 +141,8 @@ def diagnose(
     ``earlier`` is the median of earlier reviews, where there were enough.
     """
     ratio = window.ratio
+    if role == BROKER:
+        return
     if ratio is None or window.reads < thresholds.cache_hit_minimum_reads:
         yield unavailable(
             "cache-hit-ratio",
@@ -145,9 +150,6 @@ def diagnose(
             "the hit ratio",
             f"at least {thresholds.cache_hit_minimum_reads:,} lookups ({window.reads:,} so far)",
         )
-        return
-    if role == "broker":
-        # A worker polls empty lists all day long: on a broker a miss means nothing.
         return
     if ratio < thresholds.cache_hit_ratio:
         yield Finding(
@@ -199,8 +201,13 @@ def _advice(window: HitWindow) -> str:
     )
 
 
-def _summary(name: str, window: HitWindow, thresholds: Thresholds) -> str:
+def _summary(name: str, role: str, window: HitWindow, thresholds: Thresholds) -> str:
     since = "since the server started" if window.since_start else "since the previous review"
+    if role == BROKER:
+        return (
+            f"{name} had {window.reads:,} lookups {since}. It holds queues, which are asked for while they"
+            " are empty: its counters have no ratio of a cache."
+        )
     ratio = window.ratio
     if ratio is None or window.reads < thresholds.cache_hit_minimum_reads:
         return f"{name} had {window.reads:,} lookups {since}: too few for a ratio."
@@ -222,8 +229,9 @@ def _row(window: HitWindow, facts: ServerFacts, earlier: float | None) -> dict[s
     }
 
 
-def _samples(window: HitWindow, thresholds: Thresholds) -> tuple[Sample, ...]:
-    if window.ratio is None or window.reads < thresholds.cache_hit_minimum_reads:
+def _samples(role: str, window: HitWindow, thresholds: Thresholds) -> tuple[Sample, ...]:
+    too_few = window.reads < thresholds.cache_hit_minimum_reads
+    if window.ratio is None or too_few or role == BROKER:
         return ()
     return (Sample(METRIC, window.ratio),)
 
@@ -235,8 +243,11 @@ def _plots(
         f"Lookups on {job.target_name} that found their key",
         METRIC,
         job.history.series(METRIC),
-        next((Point(time.time(), s.value) for s in _samples(window, thresholds)), None),
-        limit=None if job.target.role == "broker" else thresholds.cache_hit_ratio,
+        next(
+            (Point(time.time(), s.value) for s in _samples(job.target.role, window, thresholds)),
+            None,
+        ),
+        limit=None if job.target.role == BROKER else thresholds.cache_hit_ratio,
     )
 
 

@@ -1,6 +1,7 @@
 """What is proposed for a site, from what was seen on its servers."""
 
 import tomllib
+from collections.abc import Mapping
 
 import pytest
 
@@ -20,7 +21,10 @@ def database(*tables: str) -> DatabaseSeen:
 
 
 def server(
-    *shapes: tuple[str, str, int], queues: tuple[str, ...] = (), prefixes: tuple[str, ...] = ()
+    *shapes: tuple[str, str, int],
+    queues: tuple[str, ...] = (),
+    prefixes: tuple[str, ...] = (),
+    queue_prefix: str = "",
 ) -> RedisSeen:
     return RedisSeen(
         "redis://h:6379/0",
@@ -29,6 +33,7 @@ def server(
         tuple(ShapeSeen(shape, kind, count, 400) for shape, kind, count in shapes),
         queues,
         tuple((prefix, 1, 10) for prefix in prefixes),
+        queue_prefix,
     )
 
 
@@ -41,10 +46,12 @@ def address(name: str) -> Address:
     return Address(f"env:{name}", is_to_be_set=True)
 
 
-def file_for(seen: DatabaseSeen, *servers: RedisSeen) -> str:
+def file_for(
+    seen: DatabaseSeen, *servers: RedisSeen, environment: Mapping[str, str] | None = None
+) -> str:
     found = fitting(PRESETS, seen, servers)
     named = [(address(f"REDIS_{number}"), one) for number, one in enumerate(servers)]
-    return proposed([(address("DB"), seen)], named, found).text
+    return proposed([(address("DB"), seen)], named, found, environment or {}).text
 
 
 @pytest.mark.parametrize(
@@ -86,6 +93,19 @@ def test_the_other_preset_is_known_by_its_tables() -> None:
     parsed = parse_configuration(tomllib.loads(file_for(seen, server(queues=("celery",)))))
     assert parsed.preset == "paperless-ngx"
     assert parsed.brokers["site"].url == parsed.redis["site"].url == "env:REDIS_0"
+
+
+def test_a_prefix_of_the_site_that_our_environment_does_not_say_is_taken_from_the_keys() -> None:
+    seen = database(*PRESETS["paperless-ngx"].fits.tables)
+    redis = server(queues=("celery",), prefixes=("archive-",), queue_prefix="archive-")
+    text = file_for(seen, redis)
+    parsed = parse_configuration(tomllib.loads(text))
+    assert parsed.brokers["site"].key_prefix == parsed.caches["site"].key_prefix == "archive-"
+    assert "The preset brings caches, queues;" in " ".join(text.replace("#", "").split())
+    told = {"PAPERLESS_REDIS_PREFIX": "archive-"}
+    assert "key_prefix" not in file_for(seen, redis, environment=told), "the preset says it then"
+    unknown = file_for(database("library_book"), redis)
+    assert parse_configuration(tomllib.loads(unknown)).brokers["site"].key_prefix == "archive-"
 
 
 def test_an_unknown_site_gets_roles_queues_and_caches_and_no_limit_is_guessed() -> None:

@@ -49,6 +49,20 @@ def test_the_variables_of_a_site_are_all_that_a_preset_needs(of_the_site: None) 
     assert parsed.roles_on("activity") == ("cache", "streams")
 
 
+def test_an_archive_that_sets_no_variable_at_all_has_the_addresses_of_its_compose_file(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """Its compose file names a host alone: user, name and password are the defaults of its settings."""
+    for name in ("DBUSER", "DBPASS", "DBHOST", "DBPORT", "DBNAME", "REDIS", "REDIS_PREFIX"):
+        monkeypatch.delenv(f"PAPERLESS_{name}", raising=False)
+    parsed = parse_configuration({"preset": "paperless-ngx"})
+    assert parsed.databases["site"].connection_parameters()["dsn"] == (
+        "postgres://paperless:paperless@db:5432/paperless"
+    )
+    assert parsed.brokers["site"].resolved_url() == "redis://broker:6379"
+    assert parsed.roles_on("site") == ("broker", "cache")
+
+
 def test_a_limit_that_the_site_has_set_is_ours_as_well(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("MAX_STREAM_LENGTH", "500")
     parsed = parse_configuration({"preset": "bookwyrm"})

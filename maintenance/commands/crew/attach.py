@@ -44,6 +44,7 @@ def attach(command: MaintenanceCommand, options: dict[str, Any]) -> ExitCode:
         list(zip(addresses(databases), seen, strict=True)),
         list(zip(addresses(servers), seen_redis, strict=True)),
         found,
+        os.environ,
     )
     parse_configuration(tomllib.loads(file.text))  # what we propose is accepted, or never shown
     if path is None:
