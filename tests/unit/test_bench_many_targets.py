@@ -7,7 +7,7 @@ def figures(targets: int, of_each: float) -> dict[str, float]:
     return {
         "targets": targets, "schedules": targets * 20, "sync_seconds": 1 + 0.01 * targets,
         "start_seconds": 2 + 0.002 * targets, "tick_ms": 5.0, "connections": 1,
-        "memory_bytes": 80e6 + of_each * targets, "probe_seconds": 0.5,
+        "memory_bytes": 80e6 + of_each * targets, "probe_seconds": 0.05,
     }  # fmt: skip
 
 
