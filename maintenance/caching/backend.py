@@ -17,7 +17,7 @@ from maintenance.core.job import Progress
 from maintenance.core.latency import with_latency
 from maintenance.core.reports import Report
 from maintenance.core.suggestions import did_you_mean
-from maintenance.redis_client.connection import BatchConnection, explained_errors
+from maintenance.redis_client.connection import connection_class_of, explained_errors
 from maintenance.redis_client.globs import escape_glob
 from maintenance.redis_client.probe import PacedProgress, probing
 
@@ -112,11 +112,11 @@ def paced(
 
 def _cache_of(target: CacheTarget) -> BaseCache:
     if target.url is not None:
+        url = resolve_secret(target.url)
         options = {
             "socket_timeout": TIMEOUT_SECONDS,
             "socket_connect_timeout": TIMEOUT_SECONDS,
-            # Reads whole batches of replies; the URL's own class goes before it (TLS, sockets).
-            "connection_class": BatchConnection,
+            "connection_class": connection_class_of(url),
             "protocol": 2,
         }
         parameters: dict[str, Any] = {
@@ -124,7 +124,7 @@ def _cache_of(target: CacheTarget) -> BaseCache:
             "VERSION": target.version,
             "OPTIONS": options,
         }
-        return RedisCache(resolve_secret(target.url), parameters)
+        return RedisCache(url, parameters)
     if target.alias not in settings.CACHES:
         raise UnknownName(
             f'Django has no cache "{target.alias}". {did_you_mean(target.alias, settings.CACHES)}'

@@ -10,7 +10,12 @@ from typing import Any, Protocol
 import redis
 from redis._parsers.hiredis import NOT_ENOUGH_DATA, _HiredisParser
 from redis.backoff import NoBackoff
-from redis.connection import Connection, SSLConnection, UnixDomainSocketConnection
+from redis.connection import (
+    AbstractConnection,
+    Connection,
+    SSLConnection,
+    UnixDomainSocketConnection,
+)
 from redis.retry import Retry
 
 from maintenance.core.errors import ConfigurationError, MissingRights, TargetUnavailable
@@ -97,7 +102,18 @@ class BatchUnixConnection(_ReadsManyReplies, UnixDomainSocketConnection):
     """A Unix socket."""
 
 
-_CONNECTION_CLASSES = {"rediss": BatchSSLConnection, "unix": BatchUnixConnection}
+_CONNECTION_CLASSES: dict[str, type[Any]] = {
+    "rediss": BatchSSLConnection,
+    "unix": BatchUnixConnection,
+}
+
+
+def connection_class_of(url: str) -> type[AbstractConnection]:
+    """Return what speaks to such a URL, TLS and sockets included, and reads whole batches of replies.
+
+    Where a class is given, redis-py takes it in the place of the URL's own.
+    """
+    return _CONNECTION_CLASSES.get(url.partition(":")[0].lower(), BatchConnection)
 
 
 def connect(target: HasUrl) -> redis.Redis:
@@ -126,7 +142,7 @@ def _pool(url: str, timeout_seconds: float) -> redis.ConnectionPool:
     try:
         return redis.ConnectionPool.from_url(
             url,
-            connection_class=_CONNECTION_CLASSES.get(url.partition(":")[0], BatchConnection),
+            connection_class=connection_class_of(url),
             # RESP2: every reply read here is the same in both, and the handshake is shorter.
             protocol=2,
             socket_timeout=timeout_seconds,

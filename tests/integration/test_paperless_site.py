@@ -6,6 +6,7 @@ import tomllib
 from collections.abc import Iterator
 from contextlib import suppress
 from io import StringIO
+from pathlib import Path
 from typing import Any
 from urllib.parse import unquote, urlsplit
 
@@ -23,6 +24,7 @@ from maintenance.core.runs.registry import task_named
 from maintenance.models import Run, RunState, Trigger
 from maintenance.schedules import CHECKLISTS
 from service.embedded.postgres import EmbeddedPostgres
+from service.embedded.valkey import EmbeddedValkey
 from tests import paperless_site
 from tests.integration.test_postgres_readiness import login
 from tests.postgres_clients import ask
@@ -235,3 +237,21 @@ def test_what_attach_proposes_reads_the_same_queue_and_cache(
     assert "right-monitor" in needed
     assert not needed & {"right-read", "right-vacuum"}, "its role owns the tables and the database"
     assert all(each["severity"] != "critical" for each in of_the_site)
+
+
+def test_a_server_behind_a_socket_is_read_by_the_variable_of_the_site(
+    by_its_variables: None, server_root: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    folder, password = server_root / "socket", secrets.token_hex(8)
+    path = folder / "data" / "redis.sock"  # where the server's account may write
+    settings = {"appendonly": "no", "unixsocket": str(path), "unixsocketperm": "777"}
+    with EmbeddedValkey(folder, password, settings=settings):
+        address = f"unix://:{password}@{path}?db=2"
+        monkeypatch.setenv("PAPERLESS_REDIS", address)
+        with redis.Redis.from_url(address) as client:
+            paperless_site.fill_redis(client)
+        daily = {name: DAILY[name] for name in ("check_queue_depths", "check_redis_memory")}
+        daily["invalidate_caches"] = DAILY["invalidate_caches"]
+        assert not untold(carried_out("daily", daily), daily)
+        weekly = {"review_cache_hit_ratios": WEEKLY["review_cache_hit_ratios"]}
+        assert not untold(carried_out("weekly", weekly), weekly)
