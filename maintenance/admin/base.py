@@ -10,7 +10,7 @@ from django.utils.functional import Promise, cached_property
 from django.utils.text import capfirst
 
 from maintenance.admin.rights import explains_refusals
-from maintenance.reports.formatting import NO_VALUE, format_count
+from maintenance.reports.formatting import format_count
 
 if TYPE_CHECKING:
     AnyModelAdmin = admin.ModelAdmin[Any]
@@ -49,7 +49,8 @@ class MaintenanceAdmin(AnyModelAdmin):
     # Counting a million rows for a number that nobody needs takes longer than the page.
     show_full_result_count = False
     show_facets = admin.ShowFacets.NEVER
-    empty_value_display = NO_VALUE
+    # Nothing is to be said: a dash says no more, and on a phone it has lost the head of its column.
+    empty_value_display = ""
     paginator = BoundedPaginator
     #: What a list without rows says in their place.
     when_empty: str | Promise = ""

@@ -20,7 +20,7 @@ from maintenance.admin.base import MaintenanceAdmin
 from maintenance.conf import configuration
 from maintenance.core.scheduling.calendar import Appointment, Planned, Span, appointments, meetings
 from maintenance.core.scheduling.planned import coming_closures, is_frequent, planned_schedules
-from maintenance.reports.formatting import format_seconds
+from maintenance.reports.formatting import format_count, format_seconds
 from maintenance.reports.ics import render_ics
 from maintenance.schedules import CHECKLISTS
 
@@ -138,12 +138,11 @@ def calendar_view(request: HttpRequest, model_admin: MaintenanceAdmin) -> HttpRe
     found = appointments(
         plans, since, until, closures=coming_closures(since, until), outage=form.outage
     )
+    runs = sum(a.begins_at is not None and not a.plan.idle for a in found)
     met, remarks = meetings(found), _remarks(found)
     context = {
         **model_admin.page_context(request),
-        "title": formats.date_format(day, "DATE_FORMAT")
-        if day
-        else formats.date_format(month, "F Y"),
+        "title": formats.date_format(day, "l, Y-m-d") if day else formats.date_format(month, "F Y"),
         "form": form,
         "is_played_through": form.outage is not None,
         "month": month,
@@ -151,7 +150,8 @@ def calendar_view(request: HttpRequest, model_admin: MaintenanceAdmin) -> HttpRe
         "weeks": [] if day else _weeks(found, month, today),
         "weekdays": _weekdays(),
         "entries": [_entry(a) for a in found if not a.plan.idle] if day else [],
-        "runs": sum(a.begins_at is not None and not a.plan.idle for a in found),
+        "runs": runs,
+        "runs_in_words": format_count(runs),
         "schedules": len(plans),
         "left_out": left_out,
         "frequent": [plan.name for plan in frequent],

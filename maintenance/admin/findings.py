@@ -130,7 +130,7 @@ class FindingAdmin(HistoryAdmin):
 
     list_display = (
         "severity_with_sign",
-        "target",
+        "on_target",
         "code",
         "said",
         "life",
@@ -155,6 +155,11 @@ class FindingAdmin(HistoryAdmin):
     def severity_with_sign(self, finding: StoredFinding) -> SafeString:
         """Return the severity as a word with its sign."""
         return severity_badge(finding.severity, measured=finding.measured)
+
+    @admin.display(description=gettext_lazy("target"), ordering="target")
+    def on_target(self, finding: StoredFinding) -> str:
+        """Return the target; nothing of what concerns the site as a whole."""
+        return finding.target
 
     def get_changelist(self, request: HttpRequest, **kwargs: Any) -> type[ChangeList]:  # noqa: ARG002
         """Use the list that knows what is muted."""

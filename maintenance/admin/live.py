@@ -8,13 +8,12 @@ from django.template.loader import render_to_string
 from django.utils import timezone
 from django.utils.html import format_html, strip_tags
 from django.utils.safestring import SafeString
-from django.utils.text import Truncator
 from django.utils.translation import gettext as _
 
 from maintenance.admin.rights import User, may_cancel
 from maintenance.admin.run_page import phase_of_state, progress_context
 from maintenance.admin.signs import severity_badge, sign, state_badge
-from maintenance.admin.wording import length, task_words
+from maintenance.admin.wording import length, shortened, task_words
 from maintenance.core.attention.standings import RUNS_THAT_LOOKED
 from maintenance.models import Run, RunState
 
@@ -97,7 +96,7 @@ def summary(run: Run) -> SafeString | str:
         return render_to_string("admin/maintenance/run/row_progress.html", progress_context(run))
     if not run.is_finished:
         return phase_of_state(run)
-    return Truncator(run.summary).chars(_SUMMARY_CHARACTERS)
+    return shortened(run.summary, _SUMMARY_CHARACTERS)
 
 
 def took(run: Run) -> SafeString | str:
@@ -108,7 +107,7 @@ def took(run: Run) -> SafeString | str:
             length(timezone.now() - run.started_at),
             _("so far"),
         )
-    return length(run.duration)
+    return length(run.duration) if run.is_finished else ""
 
 
 def cancel_link(run: Run, *, may: bool) -> SafeString:

@@ -5,10 +5,13 @@ from typing import Any
 
 from django import forms
 from django.contrib import admin, messages
+from django.contrib.admin.views.main import ChangeList
 from django.http import Http404, HttpRequest, HttpResponse
 from django.shortcuts import redirect
 from django.template.response import TemplateResponse
+from django.urls import reverse
 from django.utils import timezone
+from django.utils.html import format_html
 from django.utils.safestring import SafeString
 from django.utils.translation import gettext as _
 from django.utils.translation import gettext_lazy
@@ -16,7 +19,7 @@ from django.utils.translation import gettext_lazy
 from maintenance.admin.base import AnyModelAdmin, MaintenanceAdmin
 from maintenance.admin.rights import MUTE_FINDING, require
 from maintenance.admin.signs import badge, severity_badge
-from maintenance.admin.wording import moment, task_words
+from maintenance.admin.wording import above, moment, task_words
 from maintenance.core.attention.mutes import mute
 from maintenance.core.errors import InvalidOptions
 from maintenance.core.findings import Severity
@@ -58,7 +61,7 @@ def mute_view(request: HttpRequest, model_admin: MaintenanceAdmin, key: int) -> 
     finding = StoredFinding.objects.select_related("run").filter(pk=key).first()
     if finding is None or finding.severity == Severity.OK:
         raise Http404(_("There is no such finding."))
-    form = MuteForm(request.POST if request.method == "POST" else None)
+    form = MuteForm(request.POST if request.method == "POST" else None, label_suffix="")
     if form.is_valid():
         until = form.until()
         try:
@@ -90,16 +93,33 @@ def mute_view(request: HttpRequest, model_admin: MaintenanceAdmin, key: int) -> 
     return TemplateResponse(request, "admin/maintenance/storedfinding/confirm_mute.html", context)
 
 
+class MutedList(ChangeList):
+    """Tells each row whether the person may unmute it."""
+
+    def get_results(self, request: HttpRequest) -> None:
+        """Note it on every row of the page."""
+        super().get_results(request)
+        rows: list[MutedFinding] = list(self.result_list)
+        may = self.model_admin.has_delete_permission(request)
+        for row in rows:
+            row.__dict__["may_be_unmuted"] = may
+        self.result_list = rows
+
+
 @admin.register(MutedFinding)
 class MutedFindingAdmin(MaintenanceAdmin):
     """What is muted and was. Deleting a row unmutes its finding; Django asks before, and logs it."""
 
-    list_display = ("finding", "severity_with_sign", "state", "reason", "muted_by", "muted")
+    list_display = ("finding", "severity_with_sign", "state", "reason", "muted", "by_hand")
     list_display_links = None
     search_fields = ("code", "subject", "target", "reason", "muted_by")
     ordering = ("-muted_at",)
     change_list_template = "admin/maintenance/mutedfinding/change_list.html"
     when_empty = gettext_lazy("Nothing is muted.")
+
+    def get_changelist(self, request: HttpRequest, **kwargs: Any) -> type[ChangeList]:  # noqa: ARG002
+        """Use the list that knows what the person may unmute."""
+        return MutedList
 
     def has_change_permission(self, request: HttpRequest, obj: Any = None) -> bool:  # noqa: ARG002
         """A finding is muted anew from the list of findings."""
@@ -110,11 +130,11 @@ class MutedFindingAdmin(MaintenanceAdmin):
         return AnyModelAdmin.has_delete_permission(self, request, obj)
 
     @admin.display(description=gettext_lazy("finding"), ordering="code")
-    def finding(self, row: MutedFinding) -> str:
-        """Return what is muted, and who finds it."""
-        where = f" {_('on')} {row.target}" if row.target else ""
-        subject = f": {row.subject}" if row.subject else ""
-        return f"{row.code}{where}{subject} ({task_words(row.task)})"
+    def finding(self, row: MutedFinding) -> SafeString:
+        """Return what is muted, above the task that finds it and its target."""
+        subject = row.subject if row.subject != row.target else ""
+        where = " · ".join(filter(None, (task_words(row.task), row.target)))
+        return above(f"{row.code}: {subject}" if subject else row.code, where)
 
     @admin.display(description=gettext_lazy("up to"), ordering="severity")
     def severity_with_sign(self, row: MutedFinding) -> SafeString:
@@ -132,6 +152,18 @@ class MutedFindingAdmin(MaintenanceAdmin):
         return badge("paused", _("until %(when)s") % {"when": f"{local:%Y-%m-%d %H:%M}"})
 
     @admin.display(description=gettext_lazy("since"), ordering="muted_at")
-    def muted(self, row: MutedFinding) -> SafeString | str:
-        """Return when it was muted."""
-        return moment(row.muted_at)
+    def muted(self, row: MutedFinding) -> SafeString:
+        """Return when it was muted, above by whom."""
+        return above(moment(row.muted_at), row.muted_by)
+
+    @admin.display(description=gettext_lazy("by hand"))
+    def by_hand(self, row: MutedFinding) -> SafeString | str:
+        """Return the way to unmute it, for whoever may."""
+        if not row.__dict__.get("may_be_unmuted", False):
+            return ""
+        return format_html(
+            '<a href="{}" aria-label="{}">{}</a>',
+            reverse("admin:maintenance_mutedfinding_delete", args=[row.pk]),
+            _("Unmute: %(finding)s") % {"finding": row},
+            _("Unmute"),
+        )

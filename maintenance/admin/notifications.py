@@ -15,7 +15,7 @@ from maintenance.admin.base import HistoryAdmin
 from maintenance.admin.filters import ChoiceFilter
 from maintenance.admin.rights import SEND_TEST, explains_refusals, holds, require
 from maintenance.admin.signs import badge
-from maintenance.admin.wording import above, moment
+from maintenance.admin.wording import above, moment, named
 from maintenance.conf import configuration
 from maintenance.core.attention.delivering import start_delivery
 from maintenance.models import Notification, NotificationKind, NotificationState
@@ -110,19 +110,14 @@ class NotificationAdmin(HistoryAdmin):
         return above(row.title, row.reason) if row.reason else row.title
 
     @admin.display(description=gettext_lazy("written"), ordering="created_at")
-    def written(self, row: Notification) -> SafeString:
+    def written(self, row: Notification) -> SafeString | str:
         """Return when it was written."""
-        return _named(_("written"), moment(row.created_at))
+        return named(_("written"), moment(row.created_at))
 
     @admin.display(description=gettext_lazy("sent"), ordering="sent_at")
-    def sent(self, row: Notification) -> SafeString:
-        """Return when it was sent, or when the next attempt is."""
+    def sent(self, row: Notification) -> SafeString | str:
+        """Return when it was sent, or when the next attempt is; the state says why it was not."""
         if row.sent_at is None and row.state == NotificationState.PENDING:
             words = _("not before %(when)s") % {"when": "{}"}
-            return _named(_("sent"), format_html(words, moment(row.due_at)))
-        return _named(_("sent"), moment(row.sent_at))
-
-
-def _named(name: str, value: SafeString | str) -> SafeString:
-    """Return a value under its name, which is seen where there is no room for a table's head."""
-    return format_html('<span class="maintenance-narrow">{}</span>{}', name, value)
+            return named(_("sent"), format_html(words, moment(row.due_at)))
+        return named(_("sent"), moment(row.sent_at) if row.sent_at else "")

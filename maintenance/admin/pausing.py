@@ -35,7 +35,7 @@ def pause_selected_view(
     keys: Sequence[Any],
 ) -> HttpResponse | None:
     """Ask for a reason, then pause. ``keys`` are of what was selected; ``None`` ends at the list."""
-    form = PauseForm(request.POST if "confirmed" in request.POST else None)
+    form = PauseForm(request.POST if "confirmed" in request.POST else None, label_suffix="")
     if form.is_valid():
         actor, reason = request.user.get_username(), form.cleaned_data["reason"]
         paused = [row for row in rows if pause(row, actor, reason)]
@@ -48,7 +48,7 @@ def pause_selected_view(
         return None
     context = {
         **model_admin.page_context(request),
-        "title": _("Pause these schedules?"),
+        "title": ngettext("Pause this schedule?", "Pause these schedules?", len(rows)),
         "rows": rows,
         "keys": keys,
         "form": form,

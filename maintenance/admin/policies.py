@@ -15,10 +15,11 @@ from maintenance.admin.base import AnyModelAdmin, MaintenanceAdmin
 from maintenance.admin.filters import Choices, CompactFilter
 from maintenance.admin.pausing import pause_selected_view, resume_selected
 from maintenance.admin.signs import badge
-from maintenance.admin.wording import moment
+from maintenance.admin.wording import moment, named
 from maintenance.conf import configuration
 from maintenance.core.runs.registry import TargetKind
 from maintenance.models import Blackout, SchedulePolicy
+from maintenance.reports.formatting import format_seconds
 
 
 class EditedAdmin(MaintenanceAdmin):
@@ -59,14 +60,14 @@ class SchedulePolicyAdmin(EditedAdmin):
     """How single schedules deal with what goes wrong; deleting one brings the defaults back."""
 
     list_display = (
-        "row",
+        "schedule",
         "state",
-        "days",
-        "misfire",
-        "overlap",
-        "jitter_seconds",
-        "deadline_seconds",
-        "priority",
+        "only_on",
+        "missed",
+        "while_running",
+        "jitter",
+        "start_within",
+        "of_priority",
     )
     list_filter = (PausedFilter,)
     list_select_related = ("row",)
@@ -99,10 +100,20 @@ class SchedulePolicyAdmin(EditedAdmin):
         ),
     )
 
+    def get_fieldsets(self, request: HttpRequest, obj: Any = None) -> Any:
+        """Leave out who paused it, while nobody has."""
+        is_paused = obj is not None and obj.paused_at is not None
+        return super().get_fieldsets(request, obj)[: None if is_paused else -1]
+
     def get_readonly_fields(self, request: HttpRequest, obj: Any = None) -> tuple[str, ...]:
         """A policy stays with its schedule, which is its key."""
         readonly = tuple(super().get_readonly_fields(request, obj))
         return readonly if obj is None else ("row", *readonly)
+
+    @admin.display(description=gettext_lazy("schedule"), ordering="row__name")
+    def schedule(self, policy: SchedulePolicy) -> str:
+        """Return the schedule's name, which may break where its crontab could not."""
+        return str(policy.row.name)
 
     @admin.display(description=gettext_lazy("state"), ordering="paused_at")
     def state(self, policy: SchedulePolicy) -> SafeString:
@@ -110,6 +121,36 @@ class SchedulePolicyAdmin(EditedAdmin):
         if not policy.row.enabled:
             return badge("off", _("off"))
         return badge("paused", _("paused")) if policy.paused_at else badge("on", _("on"))
+
+    @admin.display(description=gettext_lazy("only on"), ordering="days")
+    def only_on(self, policy: SchedulePolicy) -> SafeString | str:
+        """Return the rule of days, or nothing."""
+        return named(_("only on"), policy.days)
+
+    @admin.display(description=gettext_lazy("missed slots"), ordering="misfire")
+    def missed(self, policy: SchedulePolicy) -> SafeString | str:
+        """Return what becomes of slots that were missed."""
+        return named(_("missed slots"), policy.get_misfire_display())
+
+    @admin.display(description=gettext_lazy("while the run before lasts"), ordering="overlap")
+    def while_running(self, policy: SchedulePolicy) -> SafeString | str:
+        """Return what becomes of a slot while the run before it is at work."""
+        return named(_("while the run before lasts"), policy.get_overlap_display())
+
+    @admin.display(description=gettext_lazy("jitter"), ordering="jitter_seconds")
+    def jitter(self, policy: SchedulePolicy) -> SafeString | str:
+        """Return by how much a run may start later, or nothing."""
+        return named(_("jitter"), _duration(policy.jitter_seconds))
+
+    @admin.display(description=gettext_lazy("start within"), ordering="deadline_seconds")
+    def start_within(self, policy: SchedulePolicy) -> SafeString | str:
+        """Return how late a run may start, or nothing."""
+        return named(_("start within"), _duration(policy.deadline_seconds))
+
+    @admin.display(description=gettext_lazy("priority"), ordering="priority")
+    def of_priority(self, policy: SchedulePolicy) -> SafeString | str:
+        """Return the priority, or nothing."""
+        return named(_("priority"), "" if policy.priority is None else str(policy.priority))
 
     @admin.action(description=gettext_lazy("Pause selected schedules"), permissions=["change"])
     def pause(
@@ -124,6 +165,10 @@ class SchedulePolicyAdmin(EditedAdmin):
     def resume(self, request: HttpRequest, queryset: QuerySet[SchedulePolicy]) -> None:
         """End the pauses."""
         resume_selected(request, self, [policy.row for policy in queryset.select_related("row")])
+
+
+def _duration(seconds: int | None) -> str:
+    return format_seconds(seconds) if seconds else ""
 
 
 class BlackoutForm(forms.ModelForm):  # type: ignore[type-arg]
@@ -210,14 +255,14 @@ class BlackoutAdmin(EditedAdmin):
     @admin.display(description=gettext_lazy("from"), ordering="starts_at")
     def from_moment(self, blackout: Blackout) -> SafeString | str:
         """Return when it begins."""
-        return moment(blackout.starts_at)
+        return named(_("from"), moment(blackout.starts_at))
 
     @admin.display(description=gettext_lazy("until"), ordering="ends_at")
     def until_moment(self, blackout: Blackout) -> SafeString | str:
         """Return when it ends."""
-        return moment(blackout.ends_at)
+        return named(_("until"), moment(blackout.ends_at))
 
     @admin.display(description=gettext_lazy("target"), ordering="target")
-    def on_target(self, blackout: Blackout) -> str:
+    def on_target(self, blackout: Blackout) -> SafeString | str:
         """Return the target's name."""
-        return blackout.target or _("all")
+        return named(_("target"), blackout.target or _("all"))

@@ -145,7 +145,7 @@ def _form_page(
     asked_for = request.GET.get("target", "")
     context = {
         **model_admin.page_context(request),
-        "title": _("Run “%(task)s”") % {"task": task_words(spec.name)},
+        "title": _("Start “%(task)s”") % {"task": task_words(spec.name)},
         "spec": spec,
         "form": form,
         "configured": is_configured(spec, parsed),
@@ -160,7 +160,7 @@ def _confirmation(
 ) -> HttpResponse:
     context = {
         **model_admin.page_context(request),
-        "title": _("Run “%(task)s” for real?") % {"task": task_words(spec.name)},
+        "title": _("Start “%(task)s” for real?") % {"task": task_words(spec.name)},
         "spec": spec,
         "form": form,
         "facts": _what_is_to_be_done(spec, form),

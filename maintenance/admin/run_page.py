@@ -4,6 +4,8 @@ from datetime import datetime
 from typing import Any
 from urllib.parse import quote
 
+from django.contrib.admin.models import LogEntry
+from django.contrib.contenttypes.models import ContentType
 from django.http import HttpRequest
 from django.utils import timezone
 from django.utils.dateparse import parse_datetime
@@ -45,6 +47,7 @@ def page_context(request: HttpRequest, run: Run) -> dict[str, Any]:
         "may_run_again": _may_run(request.user, run),
         "previous_run": previous,
         "next_run": following,
+        "has_log": _has_log(run),
         "plan_offer": plan_offer(run, following, request.user),
         "flower_task_url": flower_task_url(run),
         "formats": [(name, _FORMAT_WORDS[name]) for name in FORMATS],
@@ -89,6 +92,12 @@ def neighbours(run: Run) -> tuple[Run | None, Run | None]:
     return before, after
 
 
+def _has_log(run: Run) -> bool:
+    """Tell whether a person did something to the run: Django's page of it says nothing else."""
+    kind = ContentType.objects.get_for_model(Run)
+    return LogEntry.objects.filter(content_type=kind, object_id=str(run.id)).exists()
+
+
 def flower_task_url(run: Run) -> str:
     """Return the run's page in Flower, empty where no Flower is configured."""
     base = configuration().flower_url.rstrip("/")
@@ -111,12 +120,21 @@ def _report_context(run: Run) -> dict[str, Any]:
     try:
         document = ledger.stored_document(run)
     except StoredReport.DoesNotExist:
-        return {"no_report": _("This run left no report.")}
+        return {"no_report": _no_report(run)}
     except ValueError as error:  # written by another release
         return {"no_report": str(error)}
     local = in_timezone(document, timezone.get_current_timezone())
     publication = of_document(local, ledger.previous_document(run))
     return {"has_report": True, **html.body_context(publication, heading_level=2)}
+
+
+def _no_report(run: Run) -> str:
+    if run.state == RunState.SENT:
+        return _(
+            "The broker took its message. It is a task of the site's own, which nobody watches:"
+            " how it ended is not known here."
+        )
+    return _("This run left no report.")
 
 
 def progress_context(run: Run) -> dict[str, Any]:

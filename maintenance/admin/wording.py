@@ -21,8 +21,14 @@ _SPELLINGS = {"redis": "Redis", "n plus one": "N+1", "cpu": "CPU"}
 
 @lru_cache(maxsize=1024)  # asked for each line of a page
 def task_words(name: str) -> str:
-    """Return a task's name as a phrase: ``maintenance.trim_streams`` is ``Trim streams``."""
-    words = name.removeprefix(PREFIX).replace("_", " ").capitalize()
+    """Return a task's name as a phrase: ``maintenance.trim_streams`` is ``Trim streams``.
+
+    The name of a task of the site itself stays as it is.
+    """
+    own = name.removeprefix(PREFIX)
+    if "." in own:  # a task of the site's own, which is known by its path
+        return own
+    words = own.replace("_", " ").capitalize()
     for written, spelled in _SPELLINGS.items():
         words = re.sub(rf"\b{written}\b", spelled, words)
     return words
@@ -82,6 +88,24 @@ def above(first: str, under: str) -> SafeString:
     return format_html('{}<span class="maintenance-under">{}</span>', first, under)
 
 
+def named(name: str, value: SafeString | str) -> SafeString | str:
+    """Return a value under its name, which is seen where there is no room for a table's head.
+
+    Nothing has no name either.
+    """
+    if not value:
+        return ""
+    return format_html('<span class="maintenance-narrow">{}</span>{}', name, value)
+
+
+def shortened(text: str, most: int) -> str:
+    """Return a text of ``most`` characters at the most, cut between two words."""
+    if len(text) <= most:
+        return text
+    cut = text[: most - 1].rpartition(" ")[0] or text[: most - 2]
+    return f"{cut.rstrip(' ,;:(')} …"
+
+
 def asked_by(run: Run) -> str:
     """Return who or what asked for a run: ``ann, admin``, ``schedule, daily``."""
     return ", ".join(
@@ -100,10 +124,10 @@ def moment(when: datetime | None, zone: tzinfo | None = None) -> SafeString | st
 
 
 def relative(when: datetime, now: datetime) -> str:
-    """Return how far off a moment is in its largest unit: ``in 3 hours``, ``2 days ago``, ``now``."""
+    """Return how far off a moment is in its largest unit: ``in 3 hours``, ``2 days ago``, ``just now``."""
     distance = when - now
     if abs(distance) < timedelta(minutes=1):
-        return _("now")
+        return _("now") if distance > timedelta(0) else _("just now")
     if distance > timedelta(0):
         return _("in %(time)s") % {"time": timeuntil(when, now, depth=1)}
     return _("%(time)s ago") % {"time": timesince(when, now, depth=1)}

@@ -246,7 +246,7 @@ def _outcome(outcome: Outcome) -> OutcomeContent:
         subject=one_line(action.subject),
         statement=visible(action.statement),
         reason=one_line(action.reason),
-        predicted=facts_of(action.predicted),
+        predicted=facts_of({n: v for n, v in action.predicted.items() if v is not None}),
         changes=_changes(outcome.before, outcome.after),
         sentence=visible(outcome.sentence),
         undo=visible(action.undo),
@@ -261,6 +261,7 @@ def _changes(before: Mapping[str, Any], after: Mapping[str, Any]) -> tuple[Chang
             one_line(heading(name)),
             one_line(format_value(name, before[name])) if name in before else NO_VALUE,
             one_line(format_value(name, after[name])) if name in after else NO_VALUE,
+            is_new=name not in before,
         )
         for name in names
     )

@@ -37,11 +37,15 @@ class Fact:
 
 @dataclass(frozen=True, slots=True)
 class Change:
-    """A measurement before and after an action; a dash where one is missing."""
+    """A measurement before and after an action; a dash where one is missing.
+
+    ``is_new`` says that there was none before, as of what the action gained: then ``after`` says all.
+    """
 
     label: str
     before: str
     after: str
+    is_new: bool = False
 
 
 @dataclass(frozen=True, slots=True)

@@ -234,7 +234,12 @@ def _outcomes(outcomes: Sequence[OutcomeContent]) -> str:
 def _outcome(outcome: OutcomeContent) -> Sequence[str]:
     action = f"{outcome.kind} {outcome.subject}"
     notes = [action, outcome.sentence, outcome.reason and f"Because: {outcome.reason}"]
-    measured = [f"{change.label} {change.before} → {change.after}" for change in outcome.changes]
+    measured = [
+        f"{change.label} {change.after}"
+        if change.is_new
+        else f"{change.label} {change.before} → {change.after}"
+        for change in outcome.changes
+    ]
     measured += [f"{fact.label} {fact.value} (expected)" for fact in outcome.predicted]
     return (
         f"\\[{outcome.sign}\\] {outcome.verdict}",

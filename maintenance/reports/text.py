@@ -144,7 +144,8 @@ def _outcome(outcome: OutcomeContent, width: int) -> Iterator[str]:
         yield from hanging("    because:  ", outcome.reason, width)
     for number, change in enumerate(outcome.changes):
         first = "    change:   " if number == 0 else " " * 14
-        yield from hanging(first, f"{change.label} {change.before} -> {change.after}", width)
+        values = change.after if change.is_new else f"{change.before} -> {change.after}"
+        yield from hanging(first, f"{change.label} {values}", width)
     if outcome.predicted:
         predicted = "; ".join(f"{fact.label} {fact.value}" for fact in outcome.predicted)
         yield from hanging("    expected: ", predicted, width)

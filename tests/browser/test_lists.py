@@ -93,7 +93,7 @@ def test_a_paused_schedule_looks_paused(
     row.get_by_role("checkbox").check()
     page.locator("select[name=action]").select_option("pause")
     page.locator("button[name=index]").click()
-    expect(page.get_by_role("heading", name="Pause these schedules?")).to_be_visible()
+    expect(page.get_by_role("heading", name="Pause this schedule?")).to_be_visible()
     keep_picture(page, "pause")
     page.get_by_label("Reason").fill("the disk is being replaced")
     page.get_by_role("button", name="Pause").click()
@@ -105,7 +105,7 @@ def test_a_paused_schedule_looks_paused(
     keep_picture(page, "schedules")
 
     row.get_by_role("link", name="Run now").click()
-    expect(page.get_by_role("heading", name="Run “Check disk space”")).to_be_visible()
+    expect(page.get_by_role("heading", name="Start “Check disk space”")).to_be_visible()
 
 
 def test_several_schedules_are_run_after_a_look_at_them(

@@ -74,7 +74,7 @@ def test_a_dry_run_changes_nothing_and_a_confirmed_run_trims(
     page.get_by_role("link", name="Run again").click()
     page.get_by_label("Dry run").uncheck()
     page.get_by_role("button", name="Run now").click()
-    expect(page.get_by_role("heading", name="Run “Trim streams” for real?")).to_be_visible()
+    expect(page.get_by_role("heading", name="Start “Trim streams” for real?")).to_be_visible()
     keep_picture(page, "run-now-confirmation")
     page.get_by_role("button", name="Yes, run it for real").click()
     expect(page.locator(".maintenance-report")).to_be_visible()

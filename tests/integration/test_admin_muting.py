@@ -1,15 +1,25 @@
 """Muting in the admin, the list of messages, and what counts afterwards."""
 
+import re
 from io import StringIO
 from typing import Any
 
 import pytest
 from django.contrib.admin.models import LogEntry
+from django.contrib.auth.models import Permission, User
 from django.core.management import CommandError, call_command
 from django.test import Client
+from django.utils import timezone
 
 from maintenance.core.findings import Finding, Severity
-from maintenance.models import MutedFinding, Notification, RunState, StoredFinding
+from maintenance.models import (
+    MutedFinding,
+    Notification,
+    NotificationKind,
+    NotificationState,
+    RunState,
+    StoredFinding,
+)
 from tests.admin_clients import ClientFactory
 from tests.ledger_rows import finished_run, warning
 
@@ -38,6 +48,37 @@ def mute_page() -> str:
 
 def text(client: Client, page: str) -> str:
     return client.get(page).content.decode()
+
+
+def test_the_list_of_what_is_muted_leads_to_unmuting_whoever_may(keeper: Client) -> None:
+    finished_run(findings=[warning()])
+    keeper.post(mute_page(), {"lasts": "7", "reason": "a new disk is ordered"})
+    unmuting = f"{MUTED}{MutedFinding.objects.get().pk}/delete/"
+    assert unmuting in text(keeper, MUTED)
+
+    permission = Permission.objects.get(codename="delete_mutedfinding")
+    User.objects.get().user_permissions.remove(permission)
+    assert unmuting not in text(keeper, MUTED)
+
+
+@pytest.mark.parametrize(
+    "state", [NotificationState.FAILED, NotificationState.DROPPED, NotificationState.SUMMED_UP]
+)
+def test_a_message_that_was_not_sent_has_no_dash_for_a_time(
+    keeper: Client, state: NotificationState
+) -> None:
+    now = timezone.now()
+    Notification.objects.create(
+        kind=NotificationKind.ALARM,
+        key="alarm:1",
+        channel="mail",
+        title="Critical: disk-space on local",
+        state=state,
+        created_at=now,
+        due_at=now,
+    )
+
+    assert re.findall(r'<td class="field-sent[^>]*>(.*?)</td>', text(keeper, MESSAGES)) == [""]
 
 
 def command(*words: str) -> tuple[int, str]:

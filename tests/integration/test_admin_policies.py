@@ -87,7 +87,7 @@ def test_a_schedule_of_the_site_is_paused_and_resumed_in_the_list_of_policies(
     SchedulePolicy.objects.create(row=newsletter)
     chosen = {"action": "pause", "_selected_action": [newsletter.pk]}
     answer = keeper.post(POLICIES, chosen)
-    assert "Pause these schedules?" in answer.content.decode()
+    assert "Pause this schedule?" in answer.content.decode()
 
     keeper.post(POLICIES, {**chosen, "confirmed": "yes", "reason": "holidays"})
 

@@ -137,10 +137,33 @@ def test_the_page_of_a_run_costs_few_queries_however_many_findings_it_has(
 ) -> None:
     run = finished_run(findings=[warning(subject=f"/mount/{n}") for n in range(150)])
 
-    with django_assert_max_num_queries(11):  # two for the lives of findings
+    # Two for the lives of findings, two for what persons did to the run.
+    with django_assert_max_num_queries(13):
         answer = operator.get(page(run))
 
     assert answer.content.decode().count("The disk is 85 % full.") == 150
+
+
+def test_only_a_run_that_a_person_did_something_to_leads_to_its_log(operator: Client) -> None:
+    untouched, cancelled = finished_run(), queued_run()
+    operator.post(f"{page(cancelled)[: -len('change/')]}cancel/")
+
+    assert "/history/" not in operator.get(page(untouched)).content.decode()
+    assert "/history/" in operator.get(page(cancelled)).content.decode()
+
+
+def test_a_task_of_the_site_itself_keeps_its_name_and_says_that_nobody_watched(
+    operator: Client,
+) -> None:
+    run = queued_run()
+    Run.objects.filter(id=run.id).update(
+        task="library.send_newsletter", target="", state=RunState.SENT
+    )
+
+    text = operator.get(page(run)).content.decode()
+
+    assert "<h1>library.send_newsletter</h1>" in text
+    assert "how it ended is not known here" in text
 
 
 def test_failed_attempts_are_told_with_their_reasons(operator: Client) -> None:

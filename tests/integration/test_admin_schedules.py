@@ -147,7 +147,7 @@ def test_the_last_runs_stand_in_a_row_that_is_told_in_words(operator: Client) ->
 def test_one_schedule_is_paused_and_resumed_from_its_line(operator: Client) -> None:
     key = row(DISK).pk
     assert f"{SCHEDULES}{key}/pause/" in line_of(operator, DISK)
-    assert "Pause these schedules?" in operator.get(f"{SCHEDULES}{key}/pause/").content.decode()
+    assert "Pause this schedule?" in operator.get(f"{SCHEDULES}{key}/pause/").content.decode()
     operator.post(f"{SCHEDULES}{key}/pause/", {"confirmed": "yes", "reason": "a new disk"})
     assert policy(DISK).pause_reason == "a new disk"
     assert f"{SCHEDULES}{key}/resume/" in line_of(operator, DISK)
@@ -232,7 +232,7 @@ def test_a_paused_schedule_says_who_paused_it_and_why_and_has_no_next_run(operat
 def test_pausing_asks_for_a_reason_before_it_does_anything(operator: Client) -> None:
     for fields in ({}, {"confirmed": "yes"}, {"confirmed": "yes", "reason": " "}):
         text = act(operator, "pause", DISK, **fields).content.decode()
-        assert "Pause these schedules?" in text
+        assert "Pause this schedule?" in text
         assert DISK in text
     assert not SchedulePolicy.objects.exists()
 

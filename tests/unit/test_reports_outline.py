@@ -40,6 +40,17 @@ def test_a_tall_page_names_each_of_its_tables_in_their_order() -> None:
     assert [words for _, words in found] == [f"table {n}" for n in range(FEWEST_PLACES)]
 
 
+def test_tables_that_begin_alike_stand_together_under_what_they_share() -> None:
+    names = ["Subjects", "review site: Sizes (the first 15 of 20)", "review site: Ages", "a: b"]
+    more = tuple(Table.of(name, [{"name": "a"}]) for name in names)
+    tall = with_tables(FEWEST_PLACES)
+
+    page = page_of(of_report(replace(tall, tables=more + tall.tables)))
+
+    assert [words for _, words in entries(page)][:4] == ["Subjects", "Sizes", "Ages", "a: b"]
+    assert page.count("<span>review site</span>") == 1
+
+
 def test_of_several_reports_it_names_the_reports() -> None:
     reports = [replace(with_tables(2), title=f"Report {n}") for n in range(FEWEST_PLACES)]
 

@@ -6,12 +6,11 @@ from dataclasses import dataclass
 from datetime import datetime, timedelta
 from typing import Any
 
-from django.utils.text import Truncator
 from django.utils.translation import get_language, ngettext
 from django.utils.translation import gettext as _
 
 from maintenance.admin.dashboard.areas import LOOKS_EVERY_DAYS, Area, area_of
-from maintenance.admin.wording import relative, task_words
+from maintenance.admin.wording import relative, shortened, task_words
 from maintenance.core.attention.standings import Pair, Standing
 from maintenance.core.findings import Severity
 from maintenance.core.runs.registry import TargetKind, TaskSpec
@@ -235,13 +234,10 @@ def _detail(standing: Standing, kind: str, now: datetime) -> Detail:
     what = task_words(standing.task)
     if standing.target:
         what = _("%(task)s on %(target)s") % {"task": what, "target": standing.target}
-    summary = standing.summary
-    if len(summary) > _SUMMARY_CHARACTERS:  # or it would be read character by character for nothing
-        summary = Truncator(summary).chars(_SUMMARY_CHARACTERS)
     return Detail(
         kind=kind,
         what=what,
-        sentence=summary,
+        sentence=shortened(standing.summary, _SUMMARY_CHARACTERS),
         run_id=standing.run_id,
         when=relative(standing.finished_at, now) if standing.finished_at else "",
     )

@@ -7,7 +7,7 @@ from maintenance.core.options import DryRunOption
 
 @dataclass(frozen=True, slots=True)
 class ReindexOptions(DryRunOption):
-    """``indexes`` rebuilds these by name, however bloated they are and whenever they were last.
+    """``indexes`` rebuilds these by name, however bloated they are, however lately built.
 
     ``minimum_bloat_ratio`` is the threshold of the target's configuration unless given. One rebuild
     at a time is usual; ``jobs`` allows more, up to those of the target. ``time_budget_seconds``

@@ -10,7 +10,7 @@ Mode = Literal["needed", "all"]
 
 @dataclass(frozen=True, slots=True)
 class VacuumOptions(DryRunOption):
-    """``mode`` is ``needed`` (by the server's own triggers) or ``all``, as ``VACUUM ANALYZE;`` does.
+    """``mode`` is ``needed`` (by the server's own triggers) or ``all``, as by ``VACUUM ANALYZE``.
 
     ``tables`` limits the run to tables by name. One statement is cancelled by the server after
     ``table_time_limit_seconds``, the run ends after ``time_budget_seconds``; 0 means no limit.

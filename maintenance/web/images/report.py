@@ -71,7 +71,7 @@ def build_report(
 
 
 def _summary(job: Job[MediaTarget, OptimizeOptions], tally: Tally, stopped_because: str) -> str:
-    would = "would be" if job.options.dry_run else "were"
+    would = "would be" if job.options.dry_run else "was" if tally.rewritten == 1 else "were"
     seen = f"{counted(tally.looked_at, 'image')} of {counted(tally.files, 'file')} looked at"
     if tally.known:
         seen += f", {tally.known:,} known from earlier runs"

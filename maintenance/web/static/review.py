@@ -133,7 +133,7 @@ def _report(
         sentence += f"; {counted(folder.files, 'file')} in {folder.path}"
     return Report(
         title=f"Static files of {job.target_name}",
-        summary=f"{sentence}. The worst finding is {worst_severity(findings)}."
+        summary=f"{sentence}. {counted(len(findings), 'finding')}, at worst {worst_severity(findings)}."
         if findings
         else f"{sentence}. Nothing needs attention.",
         findings=tuple(by_seriousness(findings)),
