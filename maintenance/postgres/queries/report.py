@@ -218,6 +218,7 @@ def _summary(
 def _row(cost: QueryCost) -> dict[str, Any]:
     return {
         "query_id": cost.query_id,
+        "query": cost.text,
         "mean_ms": round(cost.mean_ms, 3),
         "calls": cost.calls,
         "total_ms": round(cost.total_ms, 3),
@@ -226,5 +227,4 @@ def _row(cost: QueryCost) -> dict[str, Any]:
         "hit_ratio": None if cost.hit_ratio is None else round(cost.hit_ratio, 4),
         "temp_bytes": cost.temp_bytes,
         "wal_bytes": cost.wal_bytes,
-        "query": cost.text,
     }
