@@ -201,7 +201,8 @@ def test_a_slow_utility_statement_is_in_the_table_by_its_command_word_only() -> 
     vacuum = counters("1", text="VACUUM secret_table", total_ms=99_000.0)
     report = report_of(use_of(vacuum))
     assert report.findings == ()
-    assert report.tables[0].rows[0][-1] == "VACUUM ..."
+    table = report.tables[0]
+    assert table.rows[0][table.columns.index("query")] == "VACUUM ..."
 
 
 def test_a_nested_statement_does_not_add_to_all_time() -> None:
