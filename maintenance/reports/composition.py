@@ -113,6 +113,10 @@ def _actions(outcomes: Sequence[Outcome]) -> str:
     return f"{counted(len(outcomes), 'action')}: {each}"
 
 
+#: What the ledger calls a trigger, as the admin's lists call it.
+_TRIGGERS = {"beat": "schedule", "cli": "command line", "api": "application code"}
+
+
 def _run_facts(run: RunFacts) -> Iterable[Fact]:
     yield Fact("task", one_line(run.task))
     if run.target:
@@ -123,7 +127,8 @@ def _run_facts(run: RunFacts) -> Iterable[Fact]:
     if run.schedule:
         yield Fact("schedule", one_line(run.schedule))
     actor = f" by {run.actor}" if run.actor else ""
-    yield Fact("triggered", one_line(f"{run.trigger}{actor}"))
+    trigger = _TRIGGERS.get(run.trigger, run.trigger)
+    yield Fact("triggered", one_line(f"{trigger}{actor}"))
     if run.options:
         yield Fact("options", one_line(format_value("options", run.options)))
     if run.attempt > 1:

@@ -157,7 +157,7 @@ def _summary(
         return f"The performance log {path} has nothing new."
     seen = (
         f"in {counted(tally.profiles, 'logged request or task', 'logged requests and tasks')} between"
-        f" {tally.first_at[:16]} and {tally.last_at[:16]}"
+        f" {tally.first_at[:16].replace('T', ' ')} and {tally.last_at[:16].replace('T', ' ')} UTC"
     )
     if not repeated:
         return f"No line of code repeats a query {seen}."

@@ -6,6 +6,7 @@ what does not fit are counted, and have to be none.
 
 from collections.abc import Callable
 from datetime import timedelta
+from typing import Any
 from urllib.parse import urlsplit
 
 import pytest
@@ -157,8 +158,10 @@ def some_messages() -> None:
 
 
 def test_no_page_is_refused_anything_asks_a_stranger_or_is_too_wide(
-    open_page: OpenPage,
+    open_page: OpenPage, settings: Any
 ) -> None:
+    databases = {"default": {"alias": "default", "allow": ["reindex"]}}
+    settings.MAINTENANCE = {**settings.MAINTENANCE, "databases": databases}
     pages = pages_of_a_crew_at_work()
     page = open_page()
     inspector = Inspector(page)
@@ -168,8 +171,13 @@ def test_no_page_is_refused_anything_asks_a_stranger_or_is_too_wide(
         assert answer.status == 200, name
         assert answer.headers["content-security-policy"].startswith("default-src 'self'")
         inspector.look_at(name)
+    page.goto(f"{RUN_NOW}?task=reindex_bloated_indexes")
+    page.get_by_label("Dry run").uncheck()
+    page.get_by_role("button", name="Run now").click()
+    page.get_by_label("I have read what it does").check()
+    inspector.look_at("run-confirm")
 
-    assert inspector.looks == len(pages) * len(VIEWS)
+    assert inspector.looks == (len(pages) + 1) * len(VIEWS)
     assert inspector.found == {}
 
 

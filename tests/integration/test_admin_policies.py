@@ -8,7 +8,9 @@ from django.test import Client
 from django.utils import timezone
 from django_celery_beat.models import IntervalSchedule, PeriodicTask
 
+from maintenance.core.scheduling.pausing import pause
 from maintenance.models import Blackout, SchedulePolicy
+from maintenance.reports.formatting import NO_VALUE
 from tests.admin_clients import ClientFactory
 
 POLICIES = "/admin/maintenance/schedulepolicy/"
@@ -98,6 +100,21 @@ def test_a_schedule_of_the_site_is_paused_and_resumed_in_the_list_of_policies(
     policy.refresh_from_db()
     assert policy.paused_at is None
     assert "maintenance-is-on" in keeper.get(f"{POLICIES}?paused=no").content.decode()
+
+
+def test_a_policy_tells_of_a_pause_only_where_there_is_one(
+    keeper: Client, newsletter: PeriodicTask
+) -> None:
+    SchedulePolicy.objects.create(row=newsletter, jitter_seconds=90)
+    page = f"{POLICIES}{newsletter.pk}/change/"
+    assert "Reason of the pause" not in keeper.get(page).content.decode()
+
+    pause(newsletter, "ann", "holidays")
+
+    assert "holidays" in keeper.get(page).content.decode()
+    row = keeper.get(POLICIES).content.decode().partition("<tbody>")[2]
+    assert "1 min 30 s" in row
+    assert NO_VALUE not in row.partition("</tbody>")[0]
 
 
 def test_whoever_may_only_look_changes_nothing(

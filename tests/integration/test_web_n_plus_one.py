@@ -1,6 +1,7 @@
 """The weekly review of what the profiler really wrote, across every way of rotating a log."""
 
 import gzip
+import re
 import shutil
 from collections.abc import Callable
 from pathlib import Path
@@ -94,6 +95,7 @@ def test_nothing_is_counted_twice_or_lost_across_a_rotation(
     second = review(path, first.state)
     third = review(path, second.state)
 
+    assert re.search(r"between \d{4}-\d\d-\d\d \d\d:\d\d and ", first.summary)
     assert first.facts["profiles"] == 1
     assert second.facts["profiles"] == 2
     assert {f.subject.split(" at ")[0] for f in second.findings} == {"auth.User.groups"}

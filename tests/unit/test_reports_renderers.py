@@ -13,12 +13,14 @@ from hypothesis import strategies as st
 
 from maintenance.core.errors import UnknownName
 from maintenance.core.findings import Finding, Severity
+from maintenance.core.plans import Action, Outcome, Verdict
 from maintenance.core.reports import Report, ReportDocument, Table
 from maintenance.reports import html
 from maintenance.reports.columns import display_width
 from maintenance.reports.composition import ROW_LIMIT
 from maintenance.reports.csv_format import render_table
 from maintenance.reports.formats import FORMATS, render, render_all, render_report
+from maintenance.reports.formatting import NO_VALUE
 from maintenance.reports.json_format import parse_json, render_json
 from maintenance.reports.markdown import render_markdown
 from maintenance.reports.plain import plain_document
@@ -295,3 +297,21 @@ def test_spreadsheets_get_no_formula_from_a_name() -> None:
         "'-x,1",
         "plain,2",
     ]
+
+
+@pytest.mark.parametrize("name", HUMAN_FORMATS)
+def test_what_an_action_gained_had_no_value_before(name: str) -> None:
+    action = Action(
+        "reindex", "an_index", "REINDEX", "bloat", predicted={"gain_bytes": 9, "seconds": None}
+    )
+    outcome = Outcome(
+        action, Verdict.WORKED, before={"scans": 12}, after={"scans": 13, "gained_bytes": 2048}
+    )
+    report = Report(title="Rebuild", summary="1 index rebuilt.", outcomes=(outcome,))
+
+    page = render_report(report, name)
+
+    words = " ".join(PageReader(page).words) if name == "html" else page
+    assert re.search(r"gained\W+2048 bytes", words)
+    assert re.search(r"scans\W+12\W+(to\W+)?13", words)
+    assert NO_VALUE not in words
