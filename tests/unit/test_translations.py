@@ -57,7 +57,7 @@ def test_the_admin_speaks_german() -> None:
     with override("de"):
         assert gettext("What needs a decision") == "Was eine Entscheidung braucht"
         assert pgettext("a target", "on") == "auf"
-        assert ngettext("%(n)s run", "%(n)s runs", 2) % {"n": 2} == "2 Läufe"
+        assert ngettext("%(number)s run", "%(number)s runs", 2) % {"number": 2} == "2 Läufe"
         assert str(Run._meta.verbose_name) == "Lauf"
     with override("en"):
         assert str(Run._meta.verbose_name) == "run"
