@@ -27,7 +27,7 @@ from maintenance.core.job import Job
 from maintenance.core.options import NoOptions
 from maintenance.core.reports import Report
 from maintenance.core.runs.history import LedgerHistory, LedgerRuns
-from maintenance.core.scheduling.schedule_versions import recorded_since
+from maintenance.core.scheduling.leadership import has_ever_led
 from maintenance.postgres.queries.rules import SlowQueryOptions
 
 #: Health checks that no scheduled task takes.
@@ -62,7 +62,7 @@ def run_performance_audit(job: Job[None, NoOptions], configuration: Configuratio
 def _measured_now(configuration: Configuration) -> Iterator[Report]:
     earlier = LedgerRuns()
     scope = Scope(configuration, configuration.databases, earlier)
-    is_scheduled = recorded_since() is not None
+    is_scheduled = has_ever_led()
     for name, reports in run_checks(LIVE_CHECKS, scope).items():
         yield from reports if is_scheduled or name != "schedule" else map(_for_information, reports)
     for name, target in configuration.databases.items():

@@ -27,7 +27,7 @@ from maintenance.core.runs.ledger import stored_document
 from maintenance.models import Run, RunState, StoredFinding, StoredSample
 from service.embedded.postgres import EmbeddedPostgres
 from service.embedded.valkey import EmbeddedValkey
-from service.sample_site import build
+from service.sample_site import build, slots
 from tests.ledger_rows import finished_run, queued_run
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -156,6 +156,7 @@ def test_what_other_tasks_found_is_in_its_report_and_is_not_listed_twice() -> No
     full = Finding("disk-space", Severity.CRITICAL, "/", "The disk is 95 % full.")
     old = Finding("disk-space", Severity.WARNING, "/var", "The disk is 85 % full.")
     finished_run("check_disk_space", "local", findings=[full, old])
+    slots.plant(timezone.now())  # a record of schedules, which an old backup may have brought
     muted = StoredFinding.objects.get(subject="/var")
     mute(muted, reason="It is to be replaced.", by="tester", until=None, endless=True)
 

@@ -150,6 +150,11 @@ class Leadership:
             logger.info("%s gives the lead away", self._holder)
 
 
+def has_ever_led() -> bool:
+    """Tell whether any scheduler has ever led: where none has, people run what they want by hand."""
+    return Leader.objects.exists()
+
+
 def hold_leader() -> None:
     """Let no leader write until the end of this transaction; wait for the one that does.
 
