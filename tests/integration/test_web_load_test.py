@@ -7,6 +7,7 @@ import threading
 import time
 from collections.abc import Iterator
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -244,3 +245,33 @@ def test_a_site_that_is_down_is_skipped_with_the_reason(sites: tuple[Site, Site]
     site, _ = sites
     with pytest.raises(Skipped, match=r"no page of .* answers as a page should .*refused"):
         run(job(site, {"/": 1}, url="http://127.0.0.1:9/", allowed_hosts=["127.0.0.1"]))
+
+
+# Two that want the same processor: what it waits for is its own time, too. Ends with its parent.
+STARVED = """
+import os, signal, time
+from maintenance.web.load_test.generator import processor_seconds
+os.sched_setaffinity(0, {min(os.sched_getaffinity(0))})
+rival = os.fork()
+if not rival:
+    signal.alarm(20)
+    while True:
+        pass
+before, used_before, began = processor_seconds(), time.process_time(), time.monotonic()
+while time.monotonic() - began < 1:
+    pass
+lasted = time.monotonic() - began
+print((processor_seconds() - before) / lasted, (time.process_time() - used_before) / lasted)
+os.kill(rival, signal.SIGKILL)
+"""
+
+
+@pytest.mark.skipif(not Path("/proc/self/schedstat").exists(), reason="no scheduler's statistics")
+def test_a_generator_that_waits_for_a_processor_counts_as_busy() -> None:
+    done = subprocess.run(
+        [sys.executable, "-c", STARVED], cwd=ROOT, capture_output=True, text=True, check=True
+    )
+
+    wanted, used = map(float, done.stdout.split())
+    assert wanted > 0.9
+    assert wanted > used + 0.1

@@ -50,7 +50,7 @@ class Result:
 
     ``kind`` says why it ended: ``time``, ``requests``, ``aborted`` or ``cancelled``, ``reason`` the
     rest. ``stopped_after_seconds`` is the time from that decision until no user was at work.
-    ``processor_ratio`` is how busy the generator itself was, of one processor.
+    ``processor_ratio`` is the share of the time in which the generator used a processor or waited for one.
     """
 
     kind: str

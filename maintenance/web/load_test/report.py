@@ -23,7 +23,7 @@ RATE_METRIC = "load_test_requests_per_second"
 #: Of fewer requests the slowest hundredth, or twentieth, is a single one.
 P99_MINIMUM_REQUESTS = 100
 P95_MINIMUM_REQUESTS = 20
-#: A generator that is busier waits for its own processor, and its response times are its own.
+#: The response times of a generator that is busier, or waits more for a processor, are its own.
 BUSY_RATIO = 0.80
 #: The same site on the same machine differs by some tenth from one quarter to the next.
 SLOWER_FACTOR = 1.25
@@ -185,8 +185,8 @@ def _busy(name: str, result: Result) -> Finding:
         "load-test-generator-busy",
         name,
         "how long pages take under load",
-        f"a generator with time to spare: it used {percent(result.processor_ratio)} of a processor"
-        " itself; lower requests_per_second, or run it on another machine",
+        f"a generator with time to spare: it used a processor, or waited for one,"
+        f" {percent(result.processor_ratio)} of the time; lower requests_per_second, or run it on another machine",
     )
 
 
