@@ -72,15 +72,16 @@ def _nothing_ran_since(since: Callable[[], datetime], name: str, row: str) -> Ki
         fire.point = "everything.down"
         fire.fault_at = time.time()
         fire.stack.heal()
-        hours, days = _hours_since(start), _days_since(start)
+        # What has passed is asked each time: an hour or half past two may come meanwhile.
         eventually(
-            lambda: site_rows.slots_of("hourly") == hours,
+            lambda: site_rows.slots_of("hourly") == _hours_since(start),
             CATCH_UP_SECONDS,
             "every hour has its row",
         )
         eventually(
             lambda: (
-                [at.astimezone(BERLIN).date() for at in sorted(site_rows.slots_of("daily"))] == days
+                [at.astimezone(BERLIN).date() for at in sorted(site_rows.slots_of("daily"))]
+                == days_since(start, datetime.now(UTC))
             ),
             CATCH_UP_SECONDS,
             "every day has its row",
@@ -100,12 +101,16 @@ def _hours_since(start: datetime) -> set[datetime]:
     return {hour + timedelta(hours=n) for n in range(int((now - hour) / timedelta(hours=1)) + 1)}
 
 
-def _days_since(start: datetime) -> list[date]:
-    """Return every day since then whose half past two has passed in Berlin."""
-    first = start.astimezone(BERLIN).date() + timedelta(days=1)
-    now = datetime.now(BERLIN)
-    last = now.date() if (now.hour, now.minute) >= (2, 30) else now.date() - timedelta(days=1)
-    return [first + timedelta(days=n) for n in range((last - first).days + 1)]
+def days_since(start: datetime, now: datetime) -> list[date]:
+    """Return every day whose half past two in Berlin has come since ``start``."""
+    first = _last_half_past_two(start) + timedelta(days=1)
+    return [first + timedelta(days=n) for n in range((_last_half_past_two(now) - first).days + 1)]
+
+
+def _last_half_past_two(at: datetime) -> date:
+    there = at.astimezone(BERLIN)
+    has_come = (there.hour, there.minute) >= (2, 30)
+    return there.date() if has_come else there.date() - timedelta(days=1)
 
 
 def _edit_timezone(fire: Fire) -> None:

@@ -23,7 +23,9 @@ def build(folder: Path) -> tuple[Path, Path]:
     _run("sdist", sources, folder)
     [sdist] = folder.glob("*.tar.gz")
     with tarfile.open(sdist) as archive:
-        archive.extractall(folder / "unpacked", filter="data")
+        # Python before 3.11.4 has no filters, and this archive is our own.
+        how = {"filter": "data"} if hasattr(tarfile, "data_filter") else {}
+        archive.extractall(folder / "unpacked", **how)
     [unpacked] = (folder / "unpacked").iterdir()
     _run("wheel", unpacked, folder)
     [wheel] = folder.glob("*.whl")
