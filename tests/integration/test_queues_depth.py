@@ -24,7 +24,9 @@ def client(redis_url: str) -> Iterator[redis.Redis]:
 
 
 def publish(url: str, queue: str, messages: int, priority: int = 0, prefix: str = "") -> None:
-    options = {"global_keyprefix": prefix}
+    # RabbitMQ takes messages before it counts them: it confirms them when it has.
+    is_rabbitmq = url.startswith("amqp")
+    options = {"confirm_publish": True} if is_rabbitmq else {"global_keyprefix": prefix}
     with (
         kombu.Connection(url, transport_options=options) as connection,
         connection.SimpleQueue(queue) as simple,
