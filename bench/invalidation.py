@@ -1,7 +1,8 @@
 """Removing 100,000 of 300,000 cached values by prefix: ours beside django-redis's delete_pattern.
 
 Both remove the same keys of the same server, in alternating runs, and both leave the other 200,000.
-Ours has stepped back for others, as the service's workers have. Another process pings throughout; what it feels is compared with what it feels when nobody works.
+Ours has stepped back for others, as the service's workers have. Another process pings throughout;
+what it feels is compared with what it feels when nobody works.
 Then groups: how long it takes to drop a tag and a namespace that cover one value, and 100,000.
 
 ``BENCH_INVALIDATION_KEYS`` and ``BENCH_INVALIDATION_RUNS`` make it smaller.

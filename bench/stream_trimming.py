@@ -2,8 +2,8 @@
 
 Both do the same work on the same keys of the same server, in alternating runs; what a run removed is
 added again. Another process pings throughout; what it feels is compared with what it feels when
-nobody trims. Ours has stepped back for others, as the service's workers have. A run is over after a tenth of a second and some eighty pings: it takes many for the
-slowest ping of a thousand.
+nobody trims. Ours has stepped back for others, as the service's workers have. A run is over after a
+tenth of a second and some eighty pings: it takes many for the slowest ping of a thousand.
 
 The tenth is over its limit by what a day brings (20 of 200 members), as a daily trim meets it. A
 second row shows the first trim after the limit was lowered (100 members too many), where both

@@ -1,7 +1,7 @@
 """Celery's worker and beat, without the rest of its command line: ``python -m service.up.celery worker ...``.
 
-The ``celery`` command loads every plug-in that it finds, and an interactive shell: 13 MB in each worker and
-in beat for what they never use. The options are Celery's own.
+The ``celery`` command loads every plug-in that it finds, and an interactive shell: memory in each worker and in
+beat for what they never use. The options are Celery's own.
 """
 
 import sys
