@@ -16,7 +16,15 @@ from maintenance.core.findings import Finding, Severity
 from maintenance.core.reports import Report, Sample
 from maintenance.core.scheduling.pausing import pause
 from maintenance.core.scheduling.schedule_sync import sync_schedules
-from maintenance.models import AcceptedTarget, Blackout, Leader, Run, RunState, StoredSample
+from maintenance.models import (
+    AcceptedTarget,
+    Blackout,
+    Leader,
+    Run,
+    RunState,
+    ScheduleRow,
+    StoredSample,
+)
 from tests.admin_clients import ClientFactory
 from tests.ledger_rows import WORKER, finished_run, queued_run, running_run, warning
 from tests.postgres_clients import ODD_NAME
@@ -70,6 +78,14 @@ def test_a_new_site_is_told_what_to_do_first(operator: Client) -> None:
     assert "schedules are on." in said
     assert "sync_schedules" not in said
     assert "What will run" in said
+
+
+def test_the_first_steps_count_one_of_a_thing_as_one(operator: Client) -> None:
+    sync_schedules(configuration())
+    only = ScheduleRow.objects.values_list("id", flat=True)[0]
+    ScheduleRow.objects.exclude(id=only).update(enabled=False)
+
+    assert "1 schedule is on." in text(operator)
 
 
 def test_the_worst_verdict_is_the_headline(operator: Client, leading: None) -> None:

@@ -9,6 +9,7 @@ from django.http import HttpRequest
 from django.utils.html import escape, format_html_join
 from django.utils.safestring import SafeString, mark_safe
 from django.utils.translation import gettext as _
+from django.utils.translation import ngettext
 
 from maintenance.admin import live
 from maintenance.admin.dashboard.coming import Coming, Outlook, outlook
@@ -265,14 +266,18 @@ def _first_steps(parsed: Configuration, coming: Outlook, crew: Report) -> list[S
             bool(configured),
             _("Name what is to be looked after: databases, Redis servers, brokers, logs.")
             if not configured
-            else _("%(n)s targets are configured.") % {"n": len(configured)},
+            else ngettext(
+                "%(n)s target is configured.", "%(n)s targets are configured.", len(configured)
+            )
+            % {"n": len(configured)},
             "" if configured else "maintenance.toml",
         ),
         Step(
             bool(coming.enabled),
             _("Write the schedules of the checklists.")
             if not coming.enabled
-            else _("%(n)s schedules are on.") % {"n": coming.enabled},
+            else ngettext("%(n)s schedule is on.", "%(n)s schedules are on.", coming.enabled)
+            % {"n": coming.enabled},
             "" if coming.enabled else "python manage.py sync_schedules",
         ),
         Step(
