@@ -56,7 +56,7 @@ class Pacing(Section):
     active_sessions: int | None = Field(default=None, gt=0)  # None: two for each processor
     lock_waiters: int = Field(default=3, gt=0)  # a queue has formed: locks are what we add to
     replica_lag_seconds: float = Field(default=30, gt=0)  # readers of replicas notice a minute
-    wal_bytes_per_second: int = Field(default=64 * 1024**2, gt=0)  # 1 GB in 16 s: max_wal_size
+    wal_bytes_per_second: int | None = Field(default=None, gt=0)  # None: max_wal_size in 16 s
     added_latency_ms: float = Field(default=5, gt=0)  # of a small statement, against before
     longest_wait_seconds: float = Field(default=900, ge=0)
 

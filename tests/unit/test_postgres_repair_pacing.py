@@ -60,6 +60,17 @@ def test_without_a_limit_of_its_own_a_server_bears_two_sessions_for_each_process
     assert pace_of(Load(active_sessions=5), Pacing(), jobs=1, processors=2).sessions == 0
 
 
+def test_what_wal_a_server_bears_follows_from_its_own_limit_unless_one_is_configured() -> None:
+    large = Load(active_sessions=0, wal_bytes_per_second=200e6, max_wal_bytes=8 * 1024**3)
+    assert pace(large) == Pace(4, Speed.FULL)
+    assert pace(replace(large, max_wal_bytes=4 * 1024**3)).sessions == 1
+    assert "(limit 134 MB)" in pace(replace(large, max_wal_bytes=2 * 1024**3)).reason
+
+    configured = Pacing(active_sessions=8, wal_bytes_per_second=100_000_000)
+    stopped = pace_of(large, configured, jobs=4, processors=2)
+    assert (stopped.sessions, "(limit 100 MB)" in stopped.reason) == (0, True)
+
+
 @given(
     st.builds(
         Load,

@@ -8,15 +8,20 @@ from psycopg2.extensions import connection as Connection  # noqa: N812 - it is a
 
 from maintenance.postgres.connection import query
 
+#: What max_wal_size is unless somebody sets it (PostgreSQL documentation, "Write Ahead Log").
+DEFAULT_MAX_WAL_BYTES = 1024**3
+
 
 @dataclass(frozen=True, slots=True)
 class Load:
     """The site's own activity; ``None`` where the role may not see it, or it cannot be told yet.
 
     ``active_sessions`` are client sessions with a statement at work, ``recent_sessions`` those that
-    had one within the last second, ``lock_waiters`` those that wait for a lock, none of them ours. ``replica_lag_seconds`` is that of the slowest streaming
-    standby, ``wal_bytes_per_second`` the rate since the reading before, ours included.
-    ``added_latency_ms`` is how much longer a small statement takes than before the work began.
+    had one within the last second, ``lock_waiters`` those that wait for a lock, none of them ours.
+    ``replica_lag_seconds`` is that of the slowest streaming standby, ``wal_bytes_per_second`` the rate
+    since the reading before, ours included, and ``max_wal_bytes`` what may be written between two
+    checkpoints. ``added_latency_ms`` is how much longer a small statement takes than before the work
+    began.
     """
 
     active_sessions: int | None = None
@@ -24,6 +29,7 @@ class Load:
     lock_waiters: int = 0
     replica_lag_seconds: float | None = None
     wal_bytes_per_second: float | None = None
+    max_wal_bytes: int = DEFAULT_MAX_WAL_BYTES
     added_latency_ms: float | None = None
 
 
@@ -49,5 +55,6 @@ class LoadMeter:
             lock_waiters=row["lock_waiters"],
             replica_lag_seconds=row["replica_lag_seconds"],
             wal_bytes_per_second=rate,
+            max_wal_bytes=row["max_wal_bytes"],
             added_latency_ms=added_latency_ms,
         )

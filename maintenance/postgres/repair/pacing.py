@@ -13,6 +13,9 @@ from maintenance.postgres.repair.load import Load
 
 #: Of a server whose processors nobody told us.
 ASSUMED_PROCESSORS = 4
+#: WAL that fills max_wal_size forces a checkpoint, after which every page is written whole once
+#: (PostgreSQL documentation, "WAL Configuration"). More often than every so many seconds a site feels it.
+FORCED_CHECKPOINT_SECONDS = 16.0
 #: Above this share of a limit work goes on gently, in one session.
 GENTLE_RATIO = 0.5
 #: What takes longer outlasts the quiet moment in which it was begun.
@@ -95,11 +98,12 @@ def _loads(load: Load, limits: Pacing, processors: int | None) -> Iterator[tuple
             ),
         )
     if load.wal_bytes_per_second is not None:
+        most = limits.wal_bytes_per_second or load.max_wal_bytes / FORCED_CHECKPOINT_SECONDS
         yield (
-            load.wal_bytes_per_second / limits.wal_bytes_per_second,
+            load.wal_bytes_per_second / most,
             (
                 f"WAL grows by {load.wal_bytes_per_second / 1e6:.0f} MB a second"
-                f" (limit {limits.wal_bytes_per_second / 1e6:.0f} MB)"
+                f" (limit {most / 1e6:.0f} MB)"
             ),
         )
     if load.added_latency_ms is not None:

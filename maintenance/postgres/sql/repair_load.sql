@@ -17,7 +17,8 @@ SELECT
     ) AS replica_lag_seconds,
     CASE
         WHEN NOT pg_is_in_recovery() THEN pg_wal_lsn_diff(pg_current_wal_lsn(), '0/0')::bigint
-    END AS wal_bytes
+    END AS wal_bytes,
+    pg_size_bytes(current_setting('max_wal_size')) AS max_wal_bytes
 FROM (SELECT pg_has_role(current_user, 'pg_read_all_stats', 'USAGE') AS see) AS may
 CROSS JOIN (
     SELECT
