@@ -92,7 +92,7 @@ def measured(name: str) -> Group:
         verdict = "met   " if row["met"] else "MISSED"
         print(
             f"{verdict} {name}: {row['name']} = {row['value']:,.4g} {row['unit']}"
-            f" (limit {row['limit']})",
+            f" (limit {row['limit']}; beside: {row.get('peer') or 'nothing'})",
             flush=True,
         )
     return {

@@ -9,6 +9,8 @@ from typing import Any
 FIRST_RUN, LAST_RUN = 500, 5000
 #: What a process may grow by in between, in proportional set size.
 GROWTH_LIMIT_BYTES = 5 * 1024**2
+#: A soak of this length has no excuse for fewer runs than the last one that counts.
+WHOLE_SECONDS = 55 * 60
 #: Files and connections come and go with what is at work at the moment of the look.
 SLACK = 3
 
@@ -37,10 +39,7 @@ def compared(samples: Sequence[Sample]) -> list[Growth]:
     """Return the growth of each process that lived from the first of the two runs to the last."""
     if not samples:
         return []
-    warm = [sample for sample in samples if sample["runs"] >= FIRST_RUN]
-    first = warm[0] if warm else samples[len(samples) // 5]
-    done = [sample for sample in samples if sample["runs"] >= LAST_RUN]
-    last = done[0] if done else samples[-1]
+    first, last = _first_and_last(samples)
     return [
         Growth(
             process=name,
@@ -52,8 +51,18 @@ def compared(samples: Sequence[Sample]) -> list[Growth]:
             last_files=last["processes"][name]["files"],
         )
         for name, before in first["processes"].items()
-        if last["processes"].get(name, {}).get("pid") == before["pid"]
+        if _lives(before, last["processes"].get(name))
     ]
+
+
+def _first_and_last(samples: Sequence[Sample]) -> tuple[Sample, Sample]:
+    warm = [sample for sample in samples if sample["runs"] >= FIRST_RUN]
+    done = [sample for sample in samples if sample["runs"] >= LAST_RUN]
+    return warm[0] if warm else samples[len(samples) // 5], done[0] if done else samples[-1]
+
+
+def _lives(before: Mapping[str, Any], after: Mapping[str, Any] | None) -> bool:
+    return after is not None and after["pid"] == before["pid"]
 
 
 def ends(samples: Sequence[Sample], name: str) -> tuple[float, float]:
@@ -64,7 +73,13 @@ def ends(samples: Sequence[Sample], name: str) -> tuple[float, float]:
 
 
 def faults_of(samples: Sequence[Sample], violations: int) -> Iterator[str]:
-    """Yield a sentence for each limit that was passed."""
+    """Yield a sentence for each limit that was passed, and for what could not be compared."""
+    first, last = _first_and_last(samples)
+    for name, before in first["processes"].items():
+        if not _lives(before, last["processes"].get(name)):
+            yield f"{name} did not live from run {first['runs']:,} to run {last['runs']:,}"
+    if last["runs"] < LAST_RUN and last["at_seconds"] >= WHOLE_SECONDS:
+        yield f"only {last['runs']:,} runs were done of the {LAST_RUN:,} that are compared"
     for growth in compared(samples):
         if growth.grown_bytes > GROWTH_LIMIT_BYTES:
             yield (
@@ -77,9 +92,9 @@ def faults_of(samples: Sequence[Sample], violations: int) -> Iterator[str]:
         ("connections", "connections to PostgreSQL"),
         ("clients", "connections to the broker"),
     ):
-        first, last = ends(samples, name)
-        if last > first + SLACK:
-            yield f"there were {first:.0f} {words}, and {last:.0f} later"
+        early, late = ends(samples, name)
+        if late > early + SLACK:
+            yield f"there were {early:.0f} {words}, and {late:.0f} later"
     if samples[-1]["stale_locks"]:
         yield f"{samples[-1]['stale_locks']} locks are held by sessions that do nothing"
     if samples[-1]["overdue_rows"]:

@@ -40,6 +40,18 @@ def test_a_process_that_was_replaced_is_not_compared() -> None:
     other["processes"]["worker-a"]["pid"] = 8
 
     assert compared([sample(500), other]) == []
+    assert list(faults_of([sample(500), other], 0)) == [
+        "worker-a did not live from run 500 to run 5,000"
+    ]
+
+
+def test_an_hour_with_too_few_runs_to_compare_is_none() -> None:
+    hour = sample(4_800, at_seconds=3_550)
+
+    assert list(faults_of([sample(500), sample(3000), hour], 0)) == [
+        "only 4,800 runs were done of the 5,000 that are compared"
+    ]
+    assert list(faults_of([sample(500), sample(3000), sample(4_800, at_seconds=600)], 0)) == []
 
 
 def test_what_stays_the_same_passes_no_limit() -> None:
