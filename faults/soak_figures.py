@@ -74,12 +74,25 @@ def ends(samples: Sequence[Sample], name: str) -> tuple[float, float]:
 
 def faults_of(samples: Sequence[Sample], violations: int) -> Iterator[str]:
     """Yield a sentence for each limit that was passed, and for what could not be compared."""
-    first, last = _first_and_last(samples)
+    yield from _uncompared(*_first_and_last(samples))
+    yield from _grown(samples)
+    if samples[-1]["stale_locks"]:
+        yield f"{samples[-1]['stale_locks']} locks are held by sessions that do nothing"
+    if samples[-1]["overdue_rows"]:
+        yield f"{samples[-1]['overdue_rows']} runs are older than the retention"
+    if violations:
+        yield f"{violations} promises were broken"
+
+
+def _uncompared(first: Sample, last: Sample) -> Iterator[str]:
     for name, before in first["processes"].items():
         if not _lives(before, last["processes"].get(name)):
             yield f"{name} did not live from run {first['runs']:,} to run {last['runs']:,}"
     if last["runs"] < LAST_RUN and last["at_seconds"] >= WHOLE_SECONDS:
         yield f"only {last['runs']:,} runs were done of the {LAST_RUN:,} that are compared"
+
+
+def _grown(samples: Sequence[Sample]) -> Iterator[str]:
     for growth in compared(samples):
         if growth.grown_bytes > GROWTH_LIMIT_BYTES:
             yield (
@@ -92,15 +105,9 @@ def faults_of(samples: Sequence[Sample], violations: int) -> Iterator[str]:
         ("connections", "connections to PostgreSQL"),
         ("clients", "connections to the broker"),
     ):
-        early, late = ends(samples, name)
-        if late > early + SLACK:
-            yield f"there were {early:.0f} {words}, and {late:.0f} later"
-    if samples[-1]["stale_locks"]:
-        yield f"{samples[-1]['stale_locks']} locks are held by sessions that do nothing"
-    if samples[-1]["overdue_rows"]:
-        yield f"{samples[-1]['overdue_rows']} runs are older than the retention"
-    if violations:
-        yield f"{violations} promises were broken"
+        first, last = ends(samples, name)
+        if last > first + SLACK:
+            yield f"there were {first:.0f} {words}, and {last:.0f} later"
 
 
 def mib(number: float) -> str:
