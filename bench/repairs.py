@@ -7,6 +7,7 @@ How much is measured can be set by the environment: ``REPAIR_PAIRS``, ``REPAIR_T
 for all by default.
 """
 
+import json
 import os
 import statistics
 import subprocess
@@ -18,6 +19,7 @@ from dataclasses import dataclass
 from typing import Any
 from urllib.parse import unquote, urlsplit
 
+from bench.own_ledger import figures_of
 from bench.production_impact import (
     Latencies,
     latencies,
@@ -96,6 +98,32 @@ BEGIN
             ' FROM generate_series(1, {rows}) i WHERE i %% 4 = {part}', n);
     END LOOP;
 END $$
+"""
+#: A tenth to three tenths of the rows die, below the server's trigger and above it; every fifth table
+#: has a trigger of its own.
+_AROUND_THE_TRIGGER = """
+DO $$
+BEGIN
+    FOR n IN {first}..{last} LOOP
+        IF n % 5 = 0 THEN
+            EXECUTE format('ALTER TABLE work_%s SET (autovacuum_vacuum_scale_factor = 0.15)', n);
+        END IF;
+        EXECUTE format('DELETE FROM work_%s WHERE id %% 100 < %s', n, 10 + n % 21);
+    END LOOP;
+END $$
+"""
+#: PostgreSQL documentation, "The Autovacuum Daemon".
+_DUE = """
+SELECT s.relname FROM pg_stat_user_tables AS s JOIN pg_class AS c ON c.oid = s.relid
+WHERE s.n_dead_tup > 50 + greatest(c.reltuples, 0) * coalesce(
+    (SELECT option_value::float8 FROM pg_options_to_table(c.reloptions)
+     WHERE option_name = 'autovacuum_vacuum_scale_factor'), 0.2)
+"""
+_TARGET = """
+[databases.many]
+url = {url}
+jobs = {jobs}
+exclude_schemas = ["pg_catalog"]
 """
 
 
@@ -211,30 +239,29 @@ def _all_dirty(server: EmbeddedPostgres) -> list[dict[str, Any]]:
             _in_blocks(run, _MAKE, everything)
         vacuumdb(url)
         pairs = _pairs(url, everything, PAIRS, lambda: vacuum(url))
-        left = _left_out(url, everything)
+        due, left = _left_out(url, everything)
     return [
         _ratio_row(f"{DIRTY_TABLES:,} tables of 8 MB, all dirty", pairs, ALL_DIRTY_LIMIT),
         {
             "name": "tables with dead rows above their trigger that were left out",
-            "value": left,
+            "value": len(left),
             "unit": "tables",
-            "peer": "the same triggers in SQL, after the last run",
+            "peer": f"{len(due)} of {DIRTY_TABLES} tables were above by the same triggers in SQL, the others below",
             "limit": "none",
-            "met": left == 0,
+            "met": not left and 0 < len(due) < DIRTY_TABLES,
         },
     ]
 
 
-def _left_out(url: str, tables: range) -> int:
-    """Dirty all tables, run ours, and count those that are still past the server's trigger."""
-    _dirty(url, tables, PAIRS)
-    vacuum(url)
+def _left_out(url: str, tables: range) -> tuple[set[str], set[str]]:
+    """Dirty tables to both sides of their triggers, run ours; return those above before, and after."""
     with session(url) as run:
-        due = run(
-            "SELECT count(*) FROM pg_stat_user_tables AS s JOIN pg_class AS c ON c.oid = s.relid"
-            " WHERE s.n_dead_tup > 50 + 0.2 * greatest(c.reltuples, 0)"
-        )
-    return int(due[0][0])
+        _in_blocks(run, _AROUND_THE_TRIGGER, tables)
+        run("SELECT pg_stat_force_next_flush()")
+    with session(url) as run:
+        before = {row[0] for row in run(_DUE)}
+        vacuum(url)
+        return before, before & {row[0] for row in run(_DUE)}
 
 
 def _ratio_row(name: str, pairs: Sequence[Pair], limit: float) -> dict[str, Any]:
@@ -259,8 +286,12 @@ def _many_empty(server: EmbeddedPostgres) -> list[dict[str, Any]]:
         planning = min(_seconds(lambda: vacuum(url, dry_run=True)) for _ in range(3))
         vacuumdb(url)
         theirs = _seconds(lambda: vacuumdb(url))
-        ours = _seconds(lambda: vacuum(url, mode="all"))
-    each_ms = 1000 * ours / MANY_TABLES
+        run = figures_of(
+            "bench.repairs_process", configuration=_TARGET.format(url=json.dumps(url), jobs=JOBS)
+        )
+        if run["steps"] < MANY_TABLES:
+            raise RuntimeError(f"only {run['steps']} of {MANY_TABLES} tables were done")
+    each_ms = 1000 * run["seconds"] / MANY_TABLES
     return [
         {
             "name": f"planning on {MANY_TABLES:,} tables",
@@ -271,7 +302,8 @@ def _many_empty(server: EmbeddedPostgres) -> list[dict[str, Any]]:
             "met": planning < PLANNING_LIMIT_SECONDS,
         },
         {
-            "name": f"vacuum_analyze of {MANY_TABLES:,} empty tables (mode all), for each",
+            "name": f"a run of vacuum_analyze by the engine on {MANY_TABLES:,} empty tables (mode all),"
+            " ledger and report included, for each",
             "value": each_ms,
             "unit": "ms",
             "peer": f"vacuumdb {1000 * theirs / MANY_TABLES:.2g} ms, {JOBS} jobs",
@@ -340,7 +372,8 @@ def _load_rows(found: Sequence[dict[str, Latencies]], rate: float) -> list[dict[
             "name": "rise of pgbench's 99th percentile beside vacuum_analyze",
             "value": rises["ours"],
             "unit": "ms",
-            "peer": f"alone {alone:.3g} ms at {rate:,.0f} transactions/s, {len(found)} pairs",
+            "peer": f"alone {alone:.3g} ms ({min(raw['alone']):.3g} to {max(raw['alone']):.3g}) at {rate:,.0f}"
+            f" transactions/s, {len(found)} pairs",
             "limit": f"at most {limit_ms:.3g} (20 % or 2 ms)",
             "met": rises["ours"] <= limit_ms,
             "raw": raw,
