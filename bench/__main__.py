@@ -21,6 +21,9 @@ RAW = ROOT / "docs" / "benchmarks.json"
 #: What one bench measured: ``rows``, and ``taken_at``, ``commit`` and ``machine`` as text.
 Group = dict[str, Any]
 
+#: Of a row whose limit is a figure of its own: nothing else does the same, or can be told apart.
+NO_PEER = "no peer"
+
 #: Each module has ``rows()``, which returns a mapping a row: ``name``, ``value``, ``unit``,
 #: ``peer`` (what it is compared with, may be empty), ``limit`` (in words) and ``met``.
 BENCHES = {
@@ -71,7 +74,8 @@ def as_markdown(groups: Mapping[str, Group]) -> str:
     lines = [
         "# Benchmarks",
         "",
-        "Written by `make bench`; the raw values are in [benchmarks.json](benchmarks.json).",
+        "Written by `make bench`; the raw values are in [benchmarks.json](benchmarks.json). Beside a row stands",
+        "what it was compared with in the same run, or what it was measured on.",
     ]
     for bench, group in groups.items():
         taken = f"Taken {group['taken_at']} at commit {group['commit']} on {group['machine']}."
@@ -79,7 +83,7 @@ def as_markdown(groups: Mapping[str, Group]) -> str:
         lines += ["| measured | value | limit | met | beside |", "|---|---|---|---|---|"]
         lines += [
             f"| {row['name']} | {row['value']:,.4g} {row['unit']} | {row['limit']}"
-            f" | {'yes' if row['met'] else '**no**'} | {row.get('peer', '')} |"
+            f" | {'yes' if row['met'] else '**no**'} | {row.get('peer') or NO_PEER} |"
             for row in group["rows"]
         ]
     return "\n".join(lines) + "\n"
@@ -92,7 +96,7 @@ def measured(name: str) -> Group:
         verdict = "met   " if row["met"] else "MISSED"
         print(
             f"{verdict} {name}: {row['name']} = {row['value']:,.4g} {row['unit']}"
-            f" (limit {row['limit']}; beside: {row.get('peer') or 'nothing'})",
+            f" (limit {row['limit']}; beside: {row.get('peer') or NO_PEER})",
             flush=True,
         )
     return {
