@@ -1,8 +1,8 @@
 """Trimming a million streams, a tenth over length: ours beside redis-benchmark and redis-py's pipeline.
 
 All write to the same keys of the same server, in turns. redis-benchmark sends the very command of a
-trim, 100 at a time on one connection, and reads nothing of the replies: it is the ceiling of one
-client. Ours runs in a process of its own, whose memory is read at its end. Another process pings
+trim, 100 at a time, and reads nothing of the replies: from its 50 connections it is the ceiling of the
+server, from one that of a client. Ours runs in a process of its own, whose memory is read at its end. Another process pings
 throughout, and between the runs, when nobody trims.
 
 Size and number of runs can be set by the environment: ``MILLION_STREAMS``, ``MILLION_MEMBERS`` (of
@@ -68,7 +68,16 @@ class Trial:
     pings: list[float] = field(default_factory=list)
     idle_pings: list[float] = field(default_factory=list)
     slowest_us: list[int] = field(default_factory=list)
+    memory_before_mb: list[float] = field(default_factory=list)
     peak_memory_mb: list[float] = field(default_factory=list)
+
+
+@dataclass(slots=True)
+class Peers:
+    """Commands a second of redis-benchmark, by its number of clients, and seconds of redis-py's pipeline."""
+
+    ceilings: dict[int, list[float]] = field(default_factory=lambda: {50: [], 1: []})
+    pipeline_seconds: list[float] = field(default_factory=list)
 
 
 def rows() -> list[dict[str, Any]]:
@@ -87,14 +96,15 @@ def _measure(url: str) -> list[dict[str, Any]]:
         client.config_set("slowlog-log-slower-than", 100)
         client.config_set("slowlog-max-len", 10_000)
         _send(client, (_filled(number) for number in range(STREAMS)))
-        many, ceilings, pipelines = Trial(), [], []
+        many, peers = Trial(), Peers()
         for number in range(RUNS):
             _run(url, client, many, lambda: _check(client))
             if number < PEER_RUNS:
+                for clients, rates in peers.ceilings.items():
+                    _lengthen(client)
+                    rates.append(_ceiling(url, clients))
                 _lengthen(client)
-                ceilings.append(_ceiling(url))
-                _lengthen(client)
-                pipelines.append(_pipeline(url))
+                peers.pipeline_seconds.append(_pipeline(url))
                 _check(client)
             _lengthen(client)
         client.flushall()
@@ -103,29 +113,22 @@ def _measure(url: str) -> list[dict[str, Any]]:
             _send(client, _one_large_set())
             _run(url, client, single, lambda: _check_large(client))
             client.flushall()
-    return [*_speed_rows(many, ceilings, pipelines), *_felt_rows(many, single)]
+    return [*_speed_rows(many, peers), *_felt_rows(many, single)]
 
 
-def _speed_rows(
-    many: Trial, ceilings: Sequence[float], pipelines: Sequence[float]
-) -> list[dict[str, Any]]:
+def _speed_rows(many: Trial, peers: Peers) -> list[dict[str, Any]]:
     rate = STREAMS / statistics.median(many.seconds)
     raw = {
         "ours_seconds": many.seconds,
-        "redis_benchmark_keys_per_second": list(ceilings),
-        "pipeline_seconds": list(pipelines),
+        "redis_benchmark_commands_per_second": peers.ceilings,
+        "pipeline_seconds": peers.pipeline_seconds,
     }
-    ceiling = statistics.median(ceilings)
-    pipeline = STREAMS / statistics.median(pipelines)
+    pipeline = STREAMS / statistics.median(peers.pipeline_seconds)
     return [
-        _row(
-            f"speed of a trim of {STREAMS:,} streams against redis-benchmark -c 1 -P 100",
-            rate / ceiling,
-            "times",
-            f"ours {rate:,.0f} keys/s, redis-benchmark {ceiling:,.0f} commands/s",
-            at_least=CEILING_LIMIT,
-        )
-        | {"raw": raw},
+        *(
+            _ceiling_row(rate, clients, rates) | {"raw": raw}
+            for clients, rates in peers.ceilings.items()
+        ),
         _row(
             "speed of it against redis-py's pipeline",
             rate / pipeline,
@@ -137,10 +140,21 @@ def _speed_rows(
             "peak memory of the process that trims them",
             max(many.peak_memory_mb),
             "MB",
-            "",
+            f"{max(many.memory_before_mb):.1f} MB before it begins, without Django and Celery",
             under=MEMORY_LIMIT_MB,
         ),
     ]
+
+
+def _ceiling_row(rate: float, clients: int, rates: Sequence[float]) -> dict[str, Any]:
+    ceiling = statistics.median(rates)
+    return _row(
+        f"speed of a trim of {STREAMS:,} streams against redis-benchmark -c {clients} -P 100",
+        rate / ceiling,
+        "times",
+        f"ours {rate:,.0f} keys/s, redis-benchmark {ceiling:,.0f} commands/s",
+        at_least=CEILING_LIMIT,
+    )
 
 
 def _felt_rows(many: Trial, single: Trial) -> list[dict[str, Any]]:
@@ -200,8 +214,9 @@ def _run(url: str, client: "redis.Redis", trial: Trial, check: Callable[[], None
 
     def work() -> None:
         ours.send("go")
-        seconds, peak_memory_mb = ours.recv()
+        seconds, memory_before_mb, peak_memory_mb = ours.recv()
         trial.seconds.append(seconds)
+        trial.memory_before_mb.append(memory_before_mb)
         trial.peak_memory_mb.append(peak_memory_mb)
 
     _seconds, pings = with_pings(url, work)
@@ -219,9 +234,10 @@ def _trim(url: str, line: Connection) -> None:
     step_back()  # as the service's workers do
     line.send("ready")
     line.recv()
+    memory_before_mb = _peak_memory_mb()
     started = time.perf_counter()
     trim_streams(Job("bench", target, TrimOptions()), {"home": family})
-    line.send((time.perf_counter() - started, _peak_memory_mb()))
+    line.send((time.perf_counter() - started, memory_before_mb, _peak_memory_mb()))
 
 
 def _peak_memory_mb() -> float:
@@ -233,7 +249,7 @@ def _peak_memory_mb() -> float:
     return int(found[1]) * 1024 / 1e6
 
 
-def _ceiling(url: str) -> float:
+def _ceiling(url: str, clients: int) -> float:
     """Return the commands a second of redis-benchmark with the command of a trim."""
     program = shutil.which("redis-benchmark")
     if program is None:
@@ -243,7 +259,7 @@ def _ceiling(url: str) -> float:
         [
             program,
             *("-h", str(server.hostname), "-p", str(server.port), "-a", str(server.password)),
-            *("-c", "1", "-P", "100", "-n", str(STREAMS), "-r", str(STREAMS), "--csv"),
+            *("-c", str(clients), "-P", "100", "-n", str(STREAMS), "-r", str(STREAMS), "--csv"),
             *("ZREMRANGEBYRANK", "__rand_int__-home", "0", str(-LIMIT - 1)),
         ],
         capture_output=True,
