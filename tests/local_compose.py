@@ -1,10 +1,11 @@
-"""The services of docker-compose.yml as processes of this machine, where no container engine is.
+"""The services of the compose files as processes of this machine, where no container engine is.
 
 Commands, environment, health checks, order and grace are executed as the file has them. What a container
 has of its own is mapped, and nothing else: host names and ports (two services may not listen on one port
 here), the folders of secrets, state and data, and /tmp/alive. The entry point of PostgreSQL's image (it
 makes a cluster, a role and a database) is stood in for by our embedded server, with the settings of the
-command. Namespaces, limits, users and the read-only root are the engine's, and not proved here.
+command; a profile without servers gets those that its variables name. Namespaces, limits, users and the
+read-only root are the engine's, and not proved here.
 """
 
 import os
@@ -26,7 +27,8 @@ from service.embedded.binaries import locate_postgres, locate_valkey
 from service.embedded.leash import leashed
 from service.embedded.ports import LOOPBACK, free_port
 from service.embedded.postgres import EmbeddedPostgres
-from tests.compose_file import ROOT, ComposeService, read_compose
+from service.secret_files import with_password
+from tests.compose_file import COMPOSE_FILE, ROOT, ComposeService, read_compose
 from tests.polling import eventually
 
 #: A migration, and workers that load Django at once, on a machine that has other tests to run.
@@ -35,11 +37,22 @@ HEALTHY, DONE = "service_healthy", "service_completed_successfully"
 
 
 class LocalCompose:
-    """``docker compose up`` of a profile; leaving the context kills what is left."""
+    """``docker compose up`` of a profile; leaving the context kills what is left.
 
-    def __init__(self, folder: Path, scale: Mapping[str, int] | None = None) -> None:
+    ``variables`` are those of .env. Secrets that are there already stay as they are.
+    """
+
+    def __init__(
+        self,
+        folder: Path,
+        scale: Mapping[str, int] | None = None,
+        *,
+        profile: str = "all",
+        files: Sequence[Path] = (COMPOSE_FILE,),
+        variables: Mapping[str, str] | None = None,
+    ) -> None:
         self.folder = folder
-        self.services = read_compose({})
+        self.services = read_compose(variables, profile, files)
         self.processes: dict[str, subprocess.Popen[bytes]] = {}
         self.started: list[str] = []
         self._scale = scale or {}
@@ -48,15 +61,18 @@ class LocalCompose:
             (folder / name).mkdir()
         write_secrets(self._secrets)
         self.ports = {name: free_port() for name in ("redis", "web", "flower")}
-        self._postgres = EmbeddedPostgres(
-            folder / "postgres",
-            self.secret("postgres_password"),
-            settings={"fsync": "off", **_settings(self.services["postgres"].command)},
-        )
-        redis_cli = which("valkey-cli") or which("redis-cli")
-        assert redis_cli, "neither valkey-cli nor redis-cli is installed (Debian: redis-tools)"
-        (folder / "bin" / "valkey-cli").symlink_to(redis_cli)
-        (folder / "bin" / "valkey-server").symlink_to(locate_valkey().server)
+        self._configuration = (variables or {}).get("MAINTENANCE_TOML", "")
+        self._postgres: EmbeddedPostgres | None = None
+        if "postgres" in self.services:
+            self._postgres = EmbeddedPostgres(
+                folder / "postgres",
+                self.secret("postgres_password"),
+                settings={"fsync": "off", **_settings(self.services["postgres"].command)},
+            )
+            redis_cli = which("valkey-cli") or which("redis-cli")
+            assert redis_cli, "neither valkey-cli nor redis-cli is installed (Debian: redis-tools)"
+            (folder / "bin" / "valkey-cli").symlink_to(redis_cli)
+            (folder / "bin" / "valkey-server").symlink_to(locate_valkey().server)
 
     def secret(self, name: str) -> str:
         """Return what stands in a secret's file."""
@@ -75,7 +91,8 @@ class LocalCompose:
             if process.poll() is None:
                 os.killpg(process.pid, signal.SIGKILL)  # and what a shell has started
                 process.wait()
-        self._postgres.stop()
+        if self._postgres is not None:
+            self._postgres.stop()
 
     def up(self) -> Self:
         """Start all services, each once the conditions that it names hold."""
@@ -120,8 +137,8 @@ class LocalCompose:
         """Start one container's command."""
         self.started.append(instance)
         service = self.service_of(instance)
-        if service.name == "postgres":
-            self._start_postgres()
+        if service.name == "postgres" and self._postgres is not None:
+            self._start_postgres(self._postgres)
             return
         (self.folder / f"{instance}.alive").unlink(missing_ok=True)  # a container's /tmp is new
         with (self.folder / f"{instance}.log").open("ab") as log:
@@ -153,11 +170,12 @@ class LocalCompose:
             name: self._mapped(str(value), instance)
             for name, value in self.service_of(instance).environment.items()
         }
+        own_port = {} if self._postgres is None else {"PGPORT": str(self._postgres.port)}
         # Celery warns root for the sake of pickle; a container's user is not root.
         return {
             "PATH": ":".join([*folders, os.environ["PATH"]]),
-            "PGPORT": str(self._postgres.port),
             "PYTHONWARNINGS": "ignore:You're running the worker",
+            **own_port,
             **given,
         }
 
@@ -196,9 +214,12 @@ class LocalCompose:
         return path.read_text(errors="replace") if path.exists() else ""
 
     def ledger(self, query: str, parameters: Sequence[object] = ()) -> list[tuple]:  # type: ignore[type-arg]
-        """Run a query on the ledger."""
+        """Run a query on the ledger, as the services do."""
+        address = self.environment("web-1")["DATABASE_URL"]
         with (
-            closing(psycopg2.connect(self._postgres.url("maintenance"))) as connection,
+            closing(
+                psycopg2.connect(with_password(address, self.secret("postgres_password")))
+            ) as connection,
             connection,
             connection.cursor() as cursor,
         ):
@@ -206,6 +227,8 @@ class LocalCompose:
             return cursor.fetchall() if cursor.description else []
 
     def _await(self, name: str, condition: str) -> None:
+        if name not in self.services:  # of another profile, and not required
+            return
         for instance in self.instances(name):
             if condition == DONE:
                 code = self.processes[instance].wait(HEALTHY_SECONDS)
@@ -213,10 +236,10 @@ class LocalCompose:
             else:
                 self.await_health(instance)
 
-    def _start_postgres(self) -> None:
-        self._postgres.start()
+    def _start_postgres(self, server: EmbeddedPostgres) -> None:
+        server.start()
         given = self.services["postgres"].environment
-        with closing(psycopg2.connect(self._postgres.url())) as connection:
+        with closing(psycopg2.connect(server.url())) as connection:
             connection.autocommit = True
             with connection.cursor() as cursor:
                 cursor.execute(
@@ -229,13 +252,15 @@ class LocalCompose:
 
     def _mapped(self, text: str, instance: str) -> str:
         redis, web, flower = (self.ports[name] for name in ("redis", "web", "flower"))
+        postgres = self._postgres.port if self._postgres is not None and "5432" in text else ""
         for ours, here in (
-            ("postgres:5432", f"{LOOPBACK}:{self._postgres.port if '5432' in text else ''}"),
+            ("postgres:5432", f"{LOOPBACK}:{postgres}"),
             ("redis:6379", f"{LOOPBACK}:{redis}"),
             ("--port 6379", f"--bind {LOOPBACK} --port {redis}"),
             ("-p 6379", f"-p {redis}"),
             ("@%h", f"@{instance}"),
             ("/run/secrets", str(self._secrets)),
+            ("/etc/maintenance.toml", self._configuration),
             ("dir /data", f"dir {self.folder / 'redis'}"),
             ("/var/lib/maintenance", str(self.folder / "state")),
             ("/tmp/alive", str(self.folder / f"{instance}.alive")),

@@ -17,7 +17,14 @@ from maintenance.conf import parse_configuration
 from service.configuration import load
 from service.embedded.binaries import locate_postgres, locate_valkey
 from service.up import programs as up
-from tests.compose_file import COMPOSE_FILE, ROOT, ComposeService, read_compose, words_of
+from tests.compose_file import (
+    ATTACH_FILE,
+    COMPOSE_FILE,
+    ROOT,
+    ComposeService,
+    read_compose,
+    words_of,
+)
 
 SERVERS = {"postgres", "redis"}
 ALL = read_compose()
@@ -188,11 +195,11 @@ def test_the_image_is_installed_from_the_lock_without_the_embedded_servers() -> 
     assert locked("container.txt") < locked("service.txt")
 
 
-def test_every_variable_of_the_file_stands_in_the_example_of_env() -> None:
-    text = COMPOSE_FILE.read_text()
+def test_every_variable_of_both_files_stands_in_the_example_of_env() -> None:
+    text = COMPOSE_FILE.read_text() + ATTACH_FILE.read_text()
     asked = set(re.findall(r"(?<!\$)\$\{(\w+)", text))
     told = set(re.findall(r"^#?(\w+)=", (ROOT / ".env.example").read_text(), re.MULTILINE))
-    assert asked | {"COMPOSE_PROFILES"} == told
+    assert asked | {"COMPOSE_PROFILES", "COMPOSE_FILE"} == told
 
 
 @pytest.mark.parametrize("path", deployment_files(), ids=lambda path: path.name)
