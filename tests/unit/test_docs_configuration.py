@@ -1,0 +1,90 @@
+"""What the guides show of configurations and compose files: keys, services and variables that exist."""
+
+import json
+import re
+import subprocess
+import tomllib
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import jsonschema
+import pytest
+import yaml
+
+from maintenance.conf import parse_configuration
+from maintenance.conf.references import missing_of
+from tests.code_blocks import blocks_of, code_blocks
+from tests.compose_file import COMPOSE_FILE, ROOT, laid_over
+from tests.unit.test_compose_attach import BOOKWYRM, addresses_of
+
+PAGES = sorted(path.relative_to(ROOT).as_posix() for path in (ROOT / "docs").glob("*.md"))
+SCHEMA = json.loads((ROOT / "tests/schemas/compose-spec.json").read_text())
+EXAMPLE = (ROOT / ".env.example").read_text()
+
+
+def overrides() -> Iterator[tuple[str, dict[str, Any]]]:
+    """Yield page and content of what is to be laid over docker-compose.yml."""
+    for page in PAGES:
+        for _language, text in code_blocks(page):
+            if re.search(r"^services:", text, re.MULTILINE):
+                yield page, yaml.safe_load(text)
+
+
+@pytest.mark.parametrize(("page", "body"), list(overrides()))
+def test_an_override_names_services_that_exist_and_makes_a_compose_file(
+    page: str, body: dict[str, Any]
+) -> None:
+    base = yaml.safe_load(COMPOSE_FILE.read_text())
+    assert body["services"].keys() <= base["services"].keys(), page
+    whole = laid_over(base, body)
+    jsonschema.validate(whole, SCHEMA)
+    for service in body["services"].values():
+        assert set(service.get("secrets", ())) <= whole["secrets"].keys()
+        assert set(service.get("networks", ())) <= whole["networks"].keys()
+
+
+def test_a_command_names_services_that_exist() -> None:
+    services = set(yaml.safe_load(COMPOSE_FILE.read_text())["services"])
+    named = set()
+    for page in PAGES:
+        text = (ROOT / page).read_text()
+        for verb, rest in re.findall(
+            r"docker compose(?: --profile \w+)? (exec|stop|up)\b([^`#|<>$\n]*)", text
+        ):
+            words = [word for word in rest.split() if not re.search(r"^-|=", word)]
+            named |= set(words[:1] if verb == "exec" else words)
+    assert {"web", "beat", "worker-low", "postgres"} < named
+    assert named <= services
+
+
+@pytest.mark.parametrize("page", ["docs/deployment.md", "docs/presets.md"])
+def test_a_variable_of_env_that_a_guide_sets_is_one(page: str) -> None:
+    known = set(re.findall(r"^#?(\w+)=", EXAMPLE, re.MULTILINE))
+    blocks = [text for _language, text in code_blocks(page) if "COMPOSE_FILE=" in text]
+    assert blocks
+    for text in blocks:
+        assert set(re.findall(r"^(\w+)=", text, re.MULTILINE)) <= known
+
+
+def test_the_smaller_file_of_the_guide_has_all_that_the_preset_asks_for(tmp_path: Path) -> None:
+    [line] = re.findall(
+        r"^ *(grep .*\.env > secrets/site\.env)$",
+        (ROOT / "docs/deployment.md").read_text(),
+        re.MULTILINE,
+    )
+    site, here = tmp_path / "bookwyrm", tmp_path / "maintenance"
+    site.mkdir()
+    (here / "secrets").mkdir(parents=True)
+    (site / ".env").write_text(BOOKWYRM)
+    subprocess.run(["sh", "-c", line], cwd=here, check=True)
+    kept = dict(word.split("=", 1) for word in (here / "secrets/site.env").read_text().splitlines())
+    assert kept["MAX_STREAM_LENGTH"] == "150"
+    assert not {"SECRET_KEY", "FLOWER_PASSWORD", "EMAIL_HOST_PASSWORD"} & kept.keys()
+    assert not [name for url in addresses_of(kept) for name in missing_of(url, kept)]
+
+
+@pytest.mark.parametrize("page", [page for page in PAGES if blocks_of(page, "toml")])
+def test_the_configuration_that_a_guide_shows_is_accepted(page: str) -> None:
+    whole = "\n".join(blocks_of(page, "toml"))
+    assert parse_configuration(tomllib.loads(whole)) != parse_configuration({})
