@@ -286,12 +286,12 @@ def _many_empty(server: EmbeddedPostgres) -> list[dict[str, Any]]:
         planning = min(_seconds(lambda: vacuum(url, dry_run=True)) for _ in range(3))
         vacuumdb(url)
         theirs = _seconds(lambda: vacuumdb(url))
-        run = figures_of(
+        found = figures_of(
             "bench.repairs_process", configuration=_TARGET.format(url=json.dumps(url), jobs=JOBS)
         )
-        if run["steps"] < MANY_TABLES:
-            raise RuntimeError(f"only {run['steps']} of {MANY_TABLES} tables were done")
-    each_ms = 1000 * run["seconds"] / MANY_TABLES
+        if found["steps"] < MANY_TABLES:
+            raise RuntimeError(f"only {found['steps']} of {MANY_TABLES} tables were done")
+    each_ms = 1000 * found["seconds"] / MANY_TABLES
     return [
         {
             "name": f"planning on {MANY_TABLES:,} tables",
