@@ -15,7 +15,8 @@
 - **Time-outs are spread** by a tenth, so that values written together do not end together.
 - **A computation that fails keeps the old value**, is logged, and is not tried again for
   :data:`RETRY_SECONDS`.
-- **A cache that goes away in between** costs the computation and nothing else: its value is returned.
+- **A cache that goes away in between, or refuses to write** (no memory left, a replica, a right that is
+  missing) costs the computation and nothing else: readers get the old value, or what they computed.
 
 It works on Django's own Redis backend and on django-redis, instrumented or not. On a backend
 without a server that all processes share (memory, files, dummy) there is no lock: every reader who
@@ -31,7 +32,6 @@ import secrets
 import threading
 import time
 from collections.abc import Callable
-from contextlib import suppress
 from dataclasses import dataclass
 from traceback import format_exc
 from typing import Any, Generic, TypeVar
@@ -62,6 +62,8 @@ MAX_REFRESHES = 8
 
 #: The server is away, or says that it cannot be used now.
 _AWAY = (redis.ConnectionError, redis.TimeoutError)
+#: It answers, and refuses: it is out of memory, a replica, or its ACL denies the command.
+_REFUSED = redis.ResponseError
 
 _ENVELOPE = "maintenance-envelope-1"
 _FLIGHT = "maintenance-flight:{}"
@@ -108,8 +110,10 @@ def get_or_compute(
     starts it waits for it.
 
     Where nothing is stored yet, readers wait for the one who computes; whoever waited for longer
-    than ``lock_seconds`` computes by himself. Raises what ``compute`` raises where there is no old
-    value, and what the cache raises.
+    than ``lock_seconds`` computes by himself. What was computed is returned, whether it could be
+    stored or not: a server that is away or refuses is logged as a warning, a value that no server
+    could store (it cannot be pickled) as an error with its traceback. Raises what ``compute`` raises
+    where there is no old value, and what the cache raises when it is asked for the value.
     """
     chosen = caches[cache] if isinstance(cache, str) else cache
     spare = ttl_seconds if stale_seconds is None else stale_seconds
@@ -156,11 +160,12 @@ class _Reader(Generic[Value]):
         while time.monotonic() < gives_up_at:
             try:
                 flight = self._take_flight(self.client)
-            except _AWAY as error:
+                # Looked for under the lock as well: the one who held it may just have stored it.
+                found = self._look_under(flight)
+            except (*_AWAY, _REFUSED) as error:
                 logger.warning("%s is computed without a lock: %s", self.key, redact(str(error)))
-                return self.compute()
-            # Looked for under the lock as well: the one who held it may just have stored it.
-            found = self.look()
+                # A server that is away would keep this reader waiting once more.
+                return self.compute() if isinstance(error, _AWAY) else self._compute_alone(None)
             if found is not None:
                 if flight is not None:
                     flight.end()
@@ -174,33 +179,52 @@ class _Reader(Generic[Value]):
 
     def refresh(self, old: Envelope, *, background: bool) -> Value:
         """Return the old value, or a new one where this reader computes it himself."""
-        value: Value = old.value
         if self.client is None:
             return self._compute_alone(old)
-        if background and not _refreshes.acquire(blocking=False):
+        value: Value = old.value
+        if not background:
+            flight, value = self._flight_for(self.client, old)
+            return value if flight is None else self._fly(flight, old)
+        if not _refreshes.acquire(blocking=False):
             return value
+        is_flying = False
         try:
-            flight = self._take_flight(self.client)
-            newer = self.look() if flight is not None else None
-        except _AWAY as error:
+            flight, value = self._flight_for(self.client, old)
+            is_flying = flight is not None and self._fly_in_background(flight, old)
+        finally:
+            if not is_flying:  # a thread gives its place back itself
+                _refreshes.release()
+        return value
+
+    def _flight_for(self, client: redis.Redis, old: Envelope) -> "tuple[_Flight | None, Value]":
+        """Return the right to compute what follows ``old``, if it is to be had, and the value now."""
+        try:
+            flight = self._take_flight(client)
+            newer = self._look_under(flight) if flight is not None else old
+        except (*_AWAY, _REFUSED) as error:
             logger.warning("%s keeps its old value: %s", self.key, redact(str(error)))
-            flight = newer = None
-        if flight is not None and newer is not None and newer.ends_at == old.ends_at:
-            if not background:
-                return self._fly(flight, old)
-            self._fly_in_background(flight, old)  # which gives its place among the threads back
-            return value
-        if background:
-            _refreshes.release()
+            return None, old.value
+        if newer is not None and newer.ends_at == old.ends_at:
+            return flight, old.value
         if flight is not None:  # another one refreshed it, or dropped it, a moment ago
             flight.end()
-        return value if newer is None else newer.value
+        return None, old.value if newer is None else newer.value
+
+    def _look_under(self, flight: "_Flight | None") -> Envelope | None:
+        """Look for the value; whoever cannot even do that must not keep others from computing."""
+        try:
+            return self.look()
+        except BaseException:
+            if flight is not None:
+                flight.end()
+            raise
 
     def _take_flight(self, client: redis.Redis) -> "_Flight | None":
         name = str(self.cache.make_key(_FLIGHT.format(self.key), version=self.version))
         return _Flight.take(client, name, self.lock_seconds)
 
-    def _fly_in_background(self, flight: "_Flight", old: Envelope) -> None:
+    def _fly_in_background(self, flight: "_Flight", old: Envelope) -> bool:
+        """Compute in a thread of its own; return whether there is one."""
         language, zone = translation.get_language(), timezone.get_current_timezone()
 
         def fly() -> None:
@@ -219,8 +243,9 @@ class _Reader(Generic[Value]):
             thread.start()
         except RuntimeError as error:  # the process has no thread left: another one refreshes it
             logger.warning("%s was not refreshed: %s", self.key, error)
-            _refreshes.release()
             flight.end()
+            return False
+        return True
 
     def _fly(self, flight: "_Flight", old: Envelope | None) -> Value:
         """Compute under the lock. A flight that lost it stores nothing: a newer value may be there."""
@@ -236,17 +261,18 @@ class _Reader(Generic[Value]):
         except BaseException:
             flight.end()
             raise
-        seconds = time.perf_counter() - started
+        stored = False
         try:
-            if flight.is_ours():
-                self._store(value, seconds)
+            stored = self._stored(value, time.perf_counter() - started, flight)
+        finally:
+            if stored or old is None:
                 flight.end()
-        except _AWAY as error:
-            logger.warning("%s was computed and not stored: %s", self.key, redact(str(error)))
+            else:  # readers have the old value: they need not compute one that is not stored
+                flight.stay(RETRY_SECONDS)
         return value
 
     def _compute_alone(self, old: Envelope | None) -> Value:
-        """Compute without a lock, for there is no server that could hold one."""
+        """Compute without a lock, for there is no server that could hold one, or it refuses to."""
         started = time.perf_counter()
         try:
             value = self.compute()
@@ -254,8 +280,27 @@ class _Reader(Generic[Value]):
             if old is None:
                 raise
             return self._keep(old)
-        self._store(value, time.perf_counter() - started)
+        self._stored(value, time.perf_counter() - started, None)
         return value
+
+    def _stored(self, value: Value, seconds: float, flight: "_Flight | None") -> bool:
+        """Store a value, unless the flight has lost its lock; return whether nothing went wrong.
+
+        Never raises: whoever computed the value has it, whatever becomes of the cache.
+        """
+        try:
+            if flight is None or flight.is_ours():
+                self._store(value, seconds)
+        except (*_AWAY, _REFUSED) as error:
+            logger.warning("%s was computed and not stored: %s", self.key, redact(str(error)))
+            return False
+        except Exception:  # noqa: BLE001 - what a backend raises for a value is its own
+            logger.error(
+                "%s was computed and cannot be stored, so that every reader computes it\n%s",
+                *(self.key, redact(format_exc())),
+            )
+            return False
+        return True
 
     def _keep(self, old: Envelope) -> Value:
         logger.warning("%s keeps its old value\n%s", self.key, redact(format_exc()))
@@ -298,17 +343,30 @@ class _Flight:
 
     def end(self) -> None:
         """Give the right back, if it is still ours."""
-        self._change(lambda pipeline: pipeline.delete(self.name))
+        self._change(lambda server: server.delete(self.name))
 
     def stay(self, seconds: float) -> None:
         """Keep it for so many seconds from now, if it is still ours."""
-        self._change(lambda pipeline: pipeline.pexpire(self.name, round(seconds * 1000)))
+        self._change(lambda server: server.pexpire(self.name, round(seconds * 1000)))
 
     def _change(self, change: Callable[[Any], object]) -> None:
-        # Where it expired another reader has it now; where the server is away it will expire.
-        with suppress(redis.WatchError, *_AWAY), self.client.pipeline(transaction=True) as pipeline:
-            pipeline.watch(self.name)  # type: ignore[no-untyped-call]
-            if pipeline.get(self.name) == self.token:
-                pipeline.multi()
-                change(pipeline)
-                pipeline.execute()
+        try:
+            self._change_if_ours(change)
+        except (redis.WatchError, *_AWAY):
+            return  # another reader has it now; where the server is away it will expire
+        except _REFUSED as error:
+            logger.warning("%s stays until it expires: %s", self.name, redact(str(error)))
+
+    def _change_if_ours(self, change: Callable[[Any], object]) -> None:
+        try:
+            with self.client.pipeline(transaction=True) as pipeline:
+                pipeline.watch(self.name)  # type: ignore[no-untyped-call]
+                if pipeline.get(self.name) == self.token:
+                    pipeline.multi()
+                    change(pipeline)
+                    pipeline.execute()
+        except redis.exceptions.OutOfMemoryError:
+            # Redis queues nothing for EXEC then, but removes. Nobody can take the right before there
+            # is memory again, so that the look and the change need not be one step.
+            if self.is_ours():
+                change(self.client)
