@@ -20,6 +20,7 @@ from maintenance.core.suggestions import did_you_mean
 from maintenance.redis_client.connection import connection_class_of, explained_errors
 from maintenance.redis_client.globs import escape_glob
 from maintenance.redis_client.probe import PacedProgress, probing
+from maintenance.redis_client.server import server_facts
 
 #: For caches that are opened by URL; an alias has the time-outs of its own settings.
 TIMEOUT_SECONDS = 10.0
@@ -108,6 +109,18 @@ def paced(
                 report, probe.change, limit_ms, stood_still_seconds=slow.stood_still_seconds
             ),
         )
+
+
+def reason_to_refuse(cache: OpenCache) -> str:
+    """Say why nothing may be written on the cache's server; empty where all is well."""
+    if cache.client is None:
+        return ""
+    facts = server_facts(cache.client)
+    if facts.is_replica:
+        return "the cache's server is a replica; point the target at its primary"
+    if facts.cluster_enabled:
+        return "the cache's server is one node of a cluster, and has a part of the keys only"
+    return ""
 
 
 def _cache_of(target: CacheTarget) -> BaseCache:

@@ -11,8 +11,7 @@ from dataclasses import dataclass, field
 
 import redis
 
-from maintenance.caching.backend import opened, paced
-from maintenance.caching.invalidation import reason_to_refuse
+from maintenance.caching.backend import opened, paced, reason_to_refuse
 from maintenance.caching.key_prefixes import OTHER, prefix_of
 from maintenance.caching.patterns import NEEDS_ACL, PatternTally, drop_pattern
 from maintenance.conf import CacheTarget

@@ -3,7 +3,7 @@ by glob pattern, or as groups by tag or namespace. Never by KEYS, and never by a
 
 from collections.abc import Iterable, Mapping, Sequence
 
-from maintenance.caching.backend import OpenCache, opened, paced
+from maintenance.caching.backend import OpenCache, opened, paced, reason_to_refuse
 from maintenance.caching.invalidation_report import RuleResult, build_report
 from maintenance.caching.namespaces import Namespace
 from maintenance.caching.options import InvalidateOptions
@@ -16,7 +16,6 @@ from maintenance.core.job import Job, Progress, SilentProgress
 from maintenance.core.reports import Report
 from maintenance.core.suggestions import require_known
 from maintenance.redis_client.globs import escape_glob, literal_beginning
-from maintenance.redis_client.server import server_facts
 
 KEYS_PER_DELETE = 500
 
@@ -67,18 +66,6 @@ def _ask_to_warm(cache: OpenCache, results: Sequence[RuleResult]) -> tuple[str, 
         if tally.removed_keys
     }
     return warm_after(cache.cache, cache.name, keys, sorted(beginnings - {""}))
-
-
-def reason_to_refuse(cache: OpenCache) -> str:
-    """Say why nothing may be dropped on the cache's server; empty where all is well."""
-    if cache.client is None:
-        return ""
-    facts = server_facts(cache.client)
-    if facts.is_replica:
-        return "the cache's server is a replica; point the target at its primary"
-    if facts.cluster_enabled:
-        return "the cache's server is one node of a cluster, and has a part of the keys only"
-    return ""
 
 
 def _apply(cache: OpenCache, result: RuleResult, *, writes: bool, progress: Progress) -> RuleResult:

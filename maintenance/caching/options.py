@@ -8,7 +8,10 @@ class WarmOptions:
     """``only`` names warmers, empty means all; ``cold_only`` leaves values that are there.
 
     ``expiring_within_seconds`` computes only what is missing or expires by then: a run every ten
-    minutes with 900 refreshes each value shortly before it expires. 0 refreshes everything.
+    minutes with 900 refreshes each value shortly before it expires. 0 refreshes everything. Of a
+    warmer of many keys those that its last run wrote are looked at, of more than a thousand a
+    thousand drawn by lot; where one is missing or expires, all are computed. Outside of Redis no
+    cache tells how long a value stays: everything is refreshed there.
     """
 
     only: tuple[str, ...] = ()

@@ -8,10 +8,9 @@ import time
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from functools import partial
-from hashlib import sha256
 
 from maintenance.caching import warm_after as after_invalidation
-from maintenance.caching.backend import OpenCache, opened, paced
+from maintenance.caching.backend import OpenCache, opened, paced, reason_to_refuse
 from maintenance.caching.counters import stored_counts
 from maintenance.caching.fragments import warm_fragment
 from maintenance.caching.instrumented import Instrumented
@@ -19,8 +18,9 @@ from maintenance.caching.key_prefixes import prefix_of
 from maintenance.caching.options import WarmOptions
 from maintenance.caching.pages import PageAnswer, render_page
 from maintenance.caching.stored_values import StoredValues, stored_values
-from maintenance.caching.stored_writes import TTL_JITTER_RATIO, write
+from maintenance.caching.stored_writes import write
 from maintenance.caching.warm_after import warm_after
+from maintenance.caching.warmed_keys import forget_keys, note_keys, noted_keys
 from maintenance.caching.warmer_functions import failure_of, run_function, values_of
 from maintenance.caching.warmers import PageRequest, Warmer, warm_view, warmer, warmers_of
 from maintenance.caching.warming_report import WarmerResult, build_report, outcome_of
@@ -47,17 +47,10 @@ FOLLOW_UP_SECONDS = 60.0
 
 #: What a run needs of a cache in Redis, beside its keys. Counts and notes of what is waited for
 #: lie beside the site's own.
-NEEDS_ACL = ("+ping", "+set", "+strlen", "+pttl", "+hgetall", "+srem", "+smembers")
-
-#: Notes for how long the values of a warmer of many keys stay: their keys are known only once they
-#: have been computed.
-_WARMED = "maintenance-warmed:{}"
-
-
-def _note_of(one: Warmer) -> str:
-    """Return the key of a warmer's note; its name may have what a key must not."""
-    return _WARMED.format(sha256(one.name.encode()).hexdigest()[:16])
-
+NEEDS_ACL = (
+    *("+ping", "+info", "+get", "+set", "+del", "+strlen", "+pttl"),
+    *("+hgetall", "+srem", "+smembers"),
+)
 
 #: Waits until one more value may be computed; see ``maintenance.core.runs.limits.wait_for_start``.
 WaitForStart = Callable[[Progress], object]
@@ -68,43 +61,59 @@ def warm_caches(
 ) -> Report:
     """Run the warmers of the target's cache, the most asked for first, and write what they return.
 
-    What an earlier attempt of this run has done is not done again. Raises :class:`UnknownName` for
-    a warmer that is not registered, and :class:`TargetUnavailable` or :class:`MissingRights` for
+    What an earlier attempt of this run has done is not done again. A server that takes no writes, or
+    has a part of the keys only, is refused before anything is computed. Raises :class:`UnknownName`
+    for a warmer that is not registered, and :class:`TargetUnavailable` or :class:`MissingRights` for
     the cache's server.
     """
     chosen = choose_warmers(job.target_name, job.target, job.options)
-    results: list[WarmerResult] = []
     with (
         opened(job.target_name, job.target) as cache,
         paced(cache, job.progress, job.target.added_latency_ms) as (progress, with_its_latency),
     ):
-        known: dict[str, str] = dict(job.previous_state.get("prefixes", {}))
-        prefixes = _prefixes_of(chosen, cache, known)
-        reads = _reads_by_prefix(cache)
-        chosen = by_demand(chosen, {name: reads.get(prefixes[name], 0) for name in prefixes})
-        if not job.options.dry_run:
-            _take_noted(cache, chosen)
-        done = job.steps.done()
-        for number, one in enumerate(chosen):
-            progress.update(number, len(chosen), phase=f"warming {one.name}", unit="warmers")
-            result = WarmerResult(one, reads=reads.get(prefixes[one.name]))
-            results.append(result)
-            if one.name in done:
-                result.earlier = done[one.name]
-                continue
-            wait = wait_for_start or (lambda _progress: None)
-            _Warming(cache, job.target.alias, job.options, progress, wait).run(result)
-            prefixes[one.name] = result.prefix or prefixes[one.name]
-            outcome = outcome_of(job.options.dry_run, result)
-            if outcome.verdict in (Verdict.WORKED, Verdict.NO_GAIN):
-                job.steps.record(one.name, outcome)
-        follow_up = None if job.options.dry_run else _follow_up(cache, job)
-    report = build_report(
-        job.target_name, job.options.dry_run, results, known | prefixes, follow_up
-    )
+        refusal = reason_to_refuse(cache)
+        if refusal:
+            refused = [WarmerResult(one, refusal=refusal) for one in chosen]
+            report = build_report(
+                job.target_name, job.options.dry_run, refused, _known_prefixes(job)
+            )
+        else:
+            report = _run_all(job, cache, chosen, progress, wait_for_start)
     if cache.client is not None:
         report = replace(report, facts={**report.facts, "needs_acl": list(NEEDS_ACL)})
     return with_its_latency(report)
+
+
+def _run_all(
+    job: Job[CacheTarget, WarmOptions],
+    cache: OpenCache,
+    chosen: Sequence[Warmer],
+    progress: Progress,
+    wait_for_start: WaitForStart | None,
+) -> Report:
+    results: list[WarmerResult] = []
+    known = _known_prefixes(job)
+    prefixes = _prefixes_of(chosen, cache, known)
+    reads = _reads_by_prefix(cache)
+    chosen = by_demand(chosen, {name: reads.get(prefixes[name], 0) for name in prefixes})
+    if not job.options.dry_run:
+        _take_noted(cache, chosen)
+    done = job.steps.done()
+    for number, one in enumerate(chosen):
+        progress.update(number, len(chosen), phase=f"warming {one.name}", unit="warmers")
+        result = WarmerResult(one, reads=reads.get(prefixes[one.name]))
+        results.append(result)
+        if one.name in done:
+            result.earlier = done[one.name]
+            continue
+        wait = wait_for_start or (lambda _progress: None)
+        _Warming(cache, job.target.alias, job.options, progress, wait).run(result)
+        prefixes[one.name] = result.prefix or prefixes[one.name]
+        outcome = outcome_of(job.options.dry_run, result)
+        if outcome.verdict in (Verdict.WORKED, Verdict.NO_GAIN):
+            job.steps.record(one.name, outcome)
+    follow_up = None if job.options.dry_run else _follow_up(cache, job)
+    return build_report(job.target_name, job.options.dry_run, results, known | prefixes, follow_up)
 
 
 def choose_warmers(name: str, target: CacheTarget, options: WarmOptions) -> list[Warmer]:
@@ -123,6 +132,11 @@ def choose_warmers(name: str, target: CacheTarget, options: WarmOptions) -> list
 def by_demand(chosen: Sequence[Warmer], reads: Mapping[str, int]) -> list[Warmer]:
     """Return the warmers with the most reads first; equal ones stay in order of registration."""
     return sorted(chosen, key=lambda one: -reads.get(one.name, 0))
+
+
+def _known_prefixes(job: Job[CacheTarget, WarmOptions]) -> dict[str, str]:
+    """Return the key prefixes that the run before saw, by warmer."""
+    return dict(job.previous_state.get("prefixes", {}))
 
 
 def _prefixes_of(
@@ -189,8 +203,8 @@ class _Warming:
             self._look_before(result, [one.key])
         ahead = self.options.expiring_within_seconds
         if ahead > 0:
-            key = one.key if one.key is not None else _note_of(one)
-            result.seconds_left = self.values.seconds_left([key])[0]
+            keys = [one.key] if one.key is not None else noted_keys(self.cache, one)
+            result.seconds_left = min(self.values.seconds_left(keys), default=0.0)
         result.is_due = result.seconds_left <= ahead and not (
             self.options.cold_only and result.all_warm
         )
@@ -225,11 +239,17 @@ class _Warming:
         result.first_refusal = tally.first_refusal
         if tally.keys_refused and not tally.keys_written:
             result.failure = f"its value could not be stored: {tally.first_refusal}"
-            return
-        result.keys_present_after, result.stored_bytes = self.values.sizes(list(values))
+        else:
+            result.keys_present_after, result.stored_bytes = self.values.sizes(list(values))
         if one.many:
-            shortest = one.ttl_seconds * (1 - TTL_JITTER_RATIO)
-            self.cache.cache.set(_note_of(one), 1, timeout=max(1, int(shortest)))
+            self._note(list(values), result)
+
+    def _note(self, keys: Sequence[str], result: WarmerResult) -> None:
+        """Note what was written, where that is all of it: other values end at times of their own."""
+        if result.keys_refused or result.keys_present_after < len(keys):
+            forget_keys(self.cache, result.warmer)
+        elif len(keys) == result.keys_looked_at:
+            note_keys(self.cache, result.warmer, keys)
 
     def _look_before(self, result: WarmerResult, keys: Sequence[str]) -> set[str]:
         there = self.values.present(keys)

@@ -16,12 +16,14 @@ from maintenance.core.wording import counted, listed, seconds_in_words
 class WarmerResult:
     """One warmer in one run. ``failure`` is empty where it did its work; the old value stays
     otherwise. ``stored_bytes`` is ``None`` where the backend cannot tell, ``reads`` where nobody
-    counts lookups. ``earlier`` is what an earlier attempt of this run made of it.
+    counts lookups. ``earlier`` is what an earlier attempt of this run made of it, ``refusal`` why
+    nothing may be written on the server at all.
     """
 
     warmer: Warmer
     reads: int | None = None
     earlier: Outcome | None = None
+    refusal: str = ""
     is_due: bool = True
     seconds_left: float = 0.0
     keys_looked_at: int = 0
@@ -65,7 +67,10 @@ def build_report(
     return Report(
         title=f"Warming of {name}",
         summary=_summary(name, dry_run, results),
-        findings=tuple(finding for result in results for finding in _findings(result)),
+        findings=(
+            *_refused(name, results),
+            *(finding for result in results for finding in _findings(result)),
+        ),
         outcomes=tuple(result.earlier or outcome_of(dry_run, result) for result in results),
         tables=(Table.of("Warmers", [_row(result) for result in results]),) if results else (),
         facts={"dry_run": dry_run},
@@ -82,6 +87,8 @@ def build_report(
 def _summary(name: str, dry_run: bool, results: Sequence[WarmerResult]) -> str:
     if not results:
         return f'Nothing to do: no warmer is registered for cache "{name}".'
+    if results[0].refusal:
+        return f"Nothing was warmed: {results[0].refusal}."
     if dry_run:
         due = [result for result in results if result.is_due and not result.failure]
         cold = sum(result.was == "cold" for result in due)
@@ -106,6 +113,19 @@ def _summary(name: str, dry_run: bool, results: Sequence[WarmerResult]) -> str:
 
 def _nothing_to_do(warmers: int) -> str:
     return f"nothing to do: every value of {counted(warmers, 'warmer')} is there"
+
+
+def _refused(name: str, results: Sequence[WarmerResult]) -> Iterator[Finding]:
+    if results and results[0].refusal:
+        yield Finding(
+            code="warming-refused",
+            severity=Severity.WARNING,
+            subject=name,
+            sentence=(
+                f"{counted(len(results), 'warmer')} of {name} did not run: {results[0].refusal}."
+            ),
+            advice="Correct the target, then run this again.",
+        )
 
 
 def _findings(result: WarmerResult) -> Iterator[Finding]:
@@ -203,6 +223,8 @@ def outcome_of(dry_run: bool, result: WarmerResult) -> Outcome:
         statement=_statement(result.warmer),
         reason=f"the cache was {result.was}" if result.was != "unknown" else "on schedule",
     )
+    if result.refusal:
+        return Outcome(action, Verdict.REFUSED, f"Nothing was computed: {result.refusal}.")
     if dry_run and not result.failure:
         return Outcome(action, Verdict.PLANNED, _plan(result), before)
     verdict, sentence = _verdict(result)

@@ -17,6 +17,7 @@ from maintenance.core.errors import Cancelled, TargetUnavailable, UnknownName
 from maintenance.core.job import Job, SilentProgress
 from maintenance.core.plans import Verdict
 from maintenance.core.reports import Report
+from tests.redis_servers import Cluster
 
 CACHE = "pages"
 
@@ -212,3 +213,34 @@ def test_a_warmer_may_use_the_database_and_leaves_no_connection_behind(
     with connection.cursor() as cursor:
         cursor.execute("SELECT count(*) FROM pg_stat_activity WHERE pid = %s", [pid])
         assert cursor.fetchone()[0] == 0
+
+
+def test_a_replica_is_refused_before_anything_is_computed(
+    redis_url: str, site_cache: RedisCache
+) -> None:
+    site_cache.set("trending", "old")
+    computed: list[int] = []
+    register("trending", lambda: computed.append(1) or "new")
+    with redis.Redis.from_url(redis_url) as client:
+        client.execute_command("REPLICAOF", "127.0.0.1", "1")
+        try:
+            report = warm(redis_url)
+        finally:
+            client.execute_command("REPLICAOF", "NO", "ONE")
+    assert (site_cache.get("trending"), computed) == ("old", [])
+    assert report.summary == (
+        "Nothing was warmed: the cache's server is a replica; point the target at its primary."
+    )
+    assert report.outcomes[0].verdict is Verdict.REFUSED
+    assert [found.code for found in report.findings] == ["warming-refused"]
+
+
+@pytest.mark.parametrize("dry_run", [True, False])
+def test_a_node_of_a_cluster_is_refused(cluster: Cluster, dry_run: bool) -> None:
+    register("trending", raises)
+    register("books", raises, many=True)
+    report = warm(cluster.urls[0], dry_run=dry_run)
+    assert "one node of a cluster" in report.summary
+    assert {outcome.verdict for outcome in report.outcomes} == {Verdict.REFUSED}
+    (found,) = report.findings
+    assert "trending and books" in found.sentence or "2 warmers" in found.sentence
