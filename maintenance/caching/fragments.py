@@ -10,7 +10,8 @@ from django.template.context import make_context
 from django.template.loader import get_template
 from django.templatetags.cache import CacheNode
 
-from maintenance.caching.warmers import Warmer, register
+from maintenance.caching.groups import Group
+from maintenance.caching.warmers import Warmer, groups_of, register
 from maintenance.core.errors import ConfigurationError
 
 
@@ -23,6 +24,7 @@ def warm_fragment(
     cache: str = "default",
     timeout_seconds: float = 60.0,
     name: str = "",
+    after: Group | Iterable[Group] = (),
 ) -> None:
     """Register a fragment of ``template``, once for each context that it is rendered with.
 
@@ -31,7 +33,8 @@ def warm_fragment(
     the key is the one that the page looks for; a context has all that the fragment uses, for no
     request and no context processor stands behind it. ``ttl_seconds`` is the tag's own, and
     ``cache`` the target of the alias that the tag uses: ``template_fragments`` where the settings
-    have it, else ``default``. Raises :class:`ConfigurationError`.
+    have it, else ``default``. Once a group of ``after`` is dropped, the fragments are rendered again,
+    and visitors have the old ones until then. Raises :class:`ConfigurationError`.
 
     >>> warm_fragment(
     ...     "sidebar",
@@ -54,6 +57,7 @@ def warm_fragment(
             ttl_seconds=ttl_seconds,
             timeout_seconds=timeout_seconds,
             prefix=f"template.cache.{fragment_name}",
+            after=groups_of(after),
         )
     )
 

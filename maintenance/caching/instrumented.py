@@ -22,7 +22,7 @@ Redis stay in the process.
 import asyncio
 import contextlib
 import pickle
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from time import monotonic
 from typing import TYPE_CHECKING, Any
 
@@ -97,7 +97,7 @@ class Instrumented(_Base):
         asked = list(keys)
         with self._counted_once():
             found: dict[Any, Any] = super().get_many(asked, version, **options)
-        for key in asked:
+        for key in asked if self._counting else ():
             if key in found:
                 self.counts.hit(key)
             else:
@@ -228,6 +228,10 @@ class Instrumented(_Base):
         self.counts.add(key, Metric.COMPUTES)
         self.counts.add(key, Metric.COMPUTE_MICROSECONDS, round(seconds * 1e6))
 
+    def uncounted(self) -> contextlib.AbstractContextManager[None]:
+        """Count no lookup in the block: it is not a visitor's."""
+        return self._counted_once()
+
     def flush_counts(self) -> None:
         """Bring the counts of this process to the cache's server now, if it lives in Redis."""
         with contextlib.suppress(Exception):  # opening the client is the site's own, and may fail
@@ -236,7 +240,7 @@ class Instrumented(_Base):
                 flush(self.counts, client, self)
 
     @contextlib.contextmanager
-    def _counted_once(self) -> Any:
+    def _counted_once(self) -> Iterator[None]:
         before, self._counting = self._counting, False
         try:
             yield

@@ -4,12 +4,13 @@ by glob pattern, or as groups by tag or namespace. Never by KEYS, and never by a
 from collections.abc import Iterable, Mapping, Sequence
 
 from maintenance.caching.backend import OpenCache, opened, paced, reason_to_refuse
+from maintenance.caching.groups import Stale
 from maintenance.caching.invalidation_report import RuleResult, build_report
 from maintenance.caching.namespaces import Namespace
 from maintenance.caching.options import InvalidateOptions
 from maintenance.caching.patterns import PatternTally, drop_pattern, refuse_flush
 from maintenance.caching.stored_values import stored_values
-from maintenance.caching.tags import invalidate_tag
+from maintenance.caching.tags import Tag, invalidate_tag
 from maintenance.caching.warm_after import warm_after
 from maintenance.conf import CacheTarget, InvalidationRule
 from maintenance.core.job import Job, Progress, SilentProgress
@@ -56,16 +57,24 @@ def invalidate_caches(job: Job[CacheTarget, InvalidateOptions]) -> Report:
 def _ask_to_warm(cache: OpenCache, results: Sequence[RuleResult]) -> tuple[str, ...]:
     """Have the warmers of what was dropped run next; return their names.
 
-    What groups cover is not known, so it waits for its reader.
+    What else groups cover is not known, and waits for its reader.
     """
-    keys = [key for result in results if result.keys_dropped for key in result.rule.keys]
+    stale: list[Stale] = [
+        key for result in results if result.keys_dropped for key in result.rule.keys
+    ]
+    stale += [
+        Tag(name) if kind == "tag" else Namespace(name)
+        for result in results
+        for (kind, name), is_gone in result.groups.items()
+        if is_gone
+    ]
     beginnings = {
         literal_beginning(tally.pattern)
         for result in results
         for tally in result.patterns
         if tally.removed_keys
     }
-    return warm_after(cache.cache, cache.name, keys, sorted(beginnings - {""}))
+    return warm_after(cache.cache, cache.name, stale, sorted(beginnings - {""}))
 
 
 def _apply(cache: OpenCache, result: RuleResult, *, writes: bool, progress: Progress) -> RuleResult:

@@ -70,6 +70,14 @@ class Namespace:
     def generation(self, cache: BaseCache) -> Generation:
         """Return the namespace at its present version; one without a version gets one."""
         version = cache.get(self.version_key) or first_version(cache, self.version_key)
+        return self._at(cache, version)
+
+    def present_generation(self, cache: BaseCache) -> Generation:
+        """Return the namespace at its present version, to read from it: nothing is written, and one
+        without a version is empty."""
+        return self._at(cache, cache.get(self.version_key) or "")
+
+    def _at(self, cache: BaseCache, version: str) -> Generation:
         return Generation(cache, f"{self.name}:{version}:")
 
     def get_or_set(

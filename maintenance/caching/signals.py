@@ -28,7 +28,8 @@ from typing import Any
 from django.db.models import Model
 from django.db.models.signals import ModelSignal, m2m_changed, post_save, pre_delete, pre_save
 
-from maintenance.caching.stale import Stale, count_broken, invalidate_on_commit, keys_of
+from maintenance.caching.groups import Stale, keys_of
+from maintenance.caching.stale import count_broken, invalidate_on_commit
 from maintenance.core.errors import ConfigurationError
 
 logger = logging.getLogger("maintenance.invalidation")

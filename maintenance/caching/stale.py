@@ -15,8 +15,7 @@ from asgiref.sync import sync_to_async
 from django.core.cache import caches
 from django.db import transaction
 
-from maintenance.caching.namespaces import Namespace
-from maintenance.caching.tags import Tag
+from maintenance.caching.groups import Stale, keys_of
 from maintenance.caching.warm_after import warm_after
 from maintenance.conf import configuration
 from maintenance.core.errors import ConfigurationError
@@ -24,9 +23,6 @@ from maintenance.core.redaction import redact
 from maintenance.core.wording import counted, listed
 
 logger = logging.getLogger("maintenance.invalidation")
-
-#: A key as the site writes it, or a group of values.
-Stale = str | Tag | Namespace
 
 KEYS_PER_DELETE = 500
 #: Keys that one process remembers for a cache that is down: some megabytes.
@@ -67,7 +63,8 @@ _memories: dict[str, _Memory] = {}
 def invalidate(*stale: Stale, cache: str = "default") -> None:
     """Drop keys and groups of the Django cache alias ``cache`` now. Raises what its backend raises.
 
-    One DEL for up to 500 of them, whatever the groups cover.
+    One DEL for up to 500 of them, whatever the groups cover. Their warmers are asked for, where the
+    cache is a target.
     """
     _drop(cache, keys_of(stale))
 
@@ -105,17 +102,6 @@ def invalidation_counts(cache: str = "default") -> InvalidationCounts:
     with _lock:
         memory = _memory_of(cache)
         return replace(memory.counts, waiting=len(memory.keys))
-
-
-def keys_of(stale: Stale | Iterable[Stale]) -> list[str]:
-    """Return the keys whose removal drops ``stale``: a group goes with the key of its version.
-
-    One key alone is taken as such, and not as its letters.
-    """
-    if isinstance(stale, str | Tag | Namespace):
-        stale = [stale]
-    keys = (one if isinstance(one, str) else one.version_key for one in stale)
-    return list(dict.fromkeys(keys))
 
 
 def count_broken(cache: str) -> None:

@@ -41,7 +41,8 @@ class WriteTally:
 
     def refuse(self, reason: object, keys: int = 1) -> None:
         """Count keys that were not written; what was stored under them before stays."""
-        self.first_refusal = self.first_refusal or str(reason) or type(reason).__name__
+        text = str(reason).rstrip(". ")
+        self.first_refusal = self.first_refusal or text or type(reason).__name__
         self.keys_refused += keys
 
 

@@ -95,6 +95,15 @@ def tagged_get(cache: BaseCache, key: str, default: Any = None) -> Any:
     return value if fresh else default
 
 
+def has_versions(stored: Any, versions: Mapping[str, str]) -> bool:
+    """Return whether what stands under a key was stored with just these versions of tags."""
+    match stored:
+        case [dict() as found, _]:
+            return found == versions
+        case _:
+            return False
+
+
 def tagged_get_or_set(
     cache: BaseCache,
     key: str,

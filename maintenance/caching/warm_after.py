@@ -12,6 +12,7 @@ import redis
 from django.core.cache.backends.base import BaseCache
 
 from maintenance.caching.backend import client_of
+from maintenance.caching.groups import Stale, keys_of
 from maintenance.caching.instrumented import Instrumented
 from maintenance.caching.key_prefixes import prefix_of
 from maintenance.caching.warmers import Warmer, warmers_of
@@ -35,9 +36,12 @@ def start_with(start: Start) -> None:
 
 
 def warm_after(
-    cache: BaseCache, target_name: str, keys: Iterable[str] = (), prefixes: Iterable[str] = ()
+    cache: BaseCache,
+    target_name: str,
+    keys: Stale | Iterable[Stale] = (),
+    prefixes: Iterable[str] = (),
 ) -> tuple[str, ...]:
-    """Ask for the warmers of what was dropped by key or prefix; return the names of all of them.
+    """Ask for the warmers of what was dropped by key, group or prefix; return all of their names.
 
     Call it after the transaction that made the values stale has committed. Two small commands and,
     for warmers that nobody waits for yet, one run that a worker takes up; nothing is computed here.
@@ -59,31 +63,34 @@ def warm_after(
 
 def warmers_for(
     target_name: str,
-    keys: Iterable[str],
+    keys: Stale | Iterable[Stale],
     prefixes: Iterable[str] = (),
     cache: BaseCache | None = None,
 ) -> list[Warmer]:
-    """Return the warmers whose values are among ``keys``, or begin with one of ``prefixes``."""
-    dropped = set(keys)
+    """Return the warmers whose values or groups are among ``keys``, or begin with one of ``prefixes``.
+
+    A group may be named by the key of its version.
+    """
+    dropped = set(keys_of(keys))
     rule = cache.counts.prefix_of if isinstance(cache, Instrumented) else prefix_of
     kinds = {rule(key) for key in dropped}
     beginnings = tuple(prefixes)
     return [
         one
         for one in warmers_of(target_name).values()
-        if one.key in dropped
+        if (one.key in dropped and not one.namespace)
         or (one.key is None and one.prefix in kinds)
+        or not dropped.isdisjoint(keys_of(one.groups))
         or any(_may_begin_with(one, beginning) for beginning in beginnings)
     ]
 
 
 def _may_begin_with(one: Warmer, beginning: str) -> bool:
     """Return whether a value of the warmer may have been dropped with all keys that begin so."""
-    if one.key is not None:
-        return one.key.startswith(beginning)
-    return bool(one.prefix) and (
-        one.prefix.startswith(beginning) or beginning.startswith(one.prefix)
-    )
+    known = one.beginning
+    if one.key is not None and not one.namespace:
+        return known.startswith(beginning)
+    return bool(known) and (known.startswith(beginning) or beginning.startswith(known))
 
 
 def _note(client: redis.Redis, cache: BaseCache, names: Sequence[str]) -> list[str]:

@@ -14,6 +14,7 @@ import redis
 
 from maintenance.caching.backend import OpenCache
 from maintenance.caching.stored_writes import TTL_JITTER_RATIO
+from maintenance.caching.warmed_groups import GroupVersions
 from maintenance.caching.warmers import Warmer
 from maintenance.core.redaction import redact
 
@@ -26,8 +27,8 @@ NOTED_KEYS = 1000
 _NOTE = "maintenance-warmed:{}"
 
 
-def note_keys(cache: OpenCache, one: Warmer, keys: Sequence[str]) -> None:
-    """Note ``keys``, all of which have just been written.
+def note_keys(cache: OpenCache, one: Warmer, keys: Sequence[str], versions: GroupVersions) -> None:
+    """Note ``keys``, all of which have just been written at these versions of their groups.
 
     The note goes when the first of them may expire. A server that refuses it is logged: the next run
     computes the values anew, and nothing is lost.
@@ -39,7 +40,7 @@ def note_keys(cache: OpenCache, one: Warmer, keys: Sequence[str]) -> None:
     try:
         cache.client.set(
             cache.stored_key(_note_of(one)),
-            json.dumps([str(key) for key in noted]),
+            json.dumps([versions.prefix, dict(versions.tags), [str(key) for key in noted]]),
             px=max(1, int(shortest_ms)),
         )
     except redis.ResponseError as error:
@@ -56,14 +57,17 @@ def forget_keys(cache: OpenCache, one: Warmer) -> None:
         cache.client.delete(cache.stored_key(_note_of(one)))
 
 
-def noted_keys(cache: OpenCache, one: Warmer) -> list[str]:
+def noted_keys(cache: OpenCache, one: Warmer, versions: GroupVersions) -> list[str]:
     """Return the keys that say how long the warmer's values stay: some of them, and the note.
 
-    Empty where nothing is noted.
+    Empty where nothing is noted, or was noted at other versions of its groups.
     """
     found = None if cache.client is None else cache.client.get(cache.stored_key(_note_of(one)))
-    noted = json.loads(found) if found else None
-    return [_note_of(one), *noted] if isinstance(noted, list) else []
+    match json.loads(found) if found else None:
+        case [versions.prefix, dict() as tags, list() as keys] if tags == versions.tags:
+            return [_note_of(one), *keys]
+        case _:
+            return []
 
 
 def _note_of(one: Warmer) -> str:

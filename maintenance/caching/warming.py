@@ -9,6 +9,8 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from functools import partial
 
+import redis
+
 from maintenance.caching import warm_after as after_invalidation
 from maintenance.caching.backend import OpenCache, opened, paced, reason_to_refuse
 from maintenance.caching.counters import stored_counts
@@ -20,6 +22,7 @@ from maintenance.caching.pages import PageAnswer, render_page
 from maintenance.caching.stored_values import StoredValues, stored_values
 from maintenance.caching.stored_writes import write
 from maintenance.caching.warm_after import warm_after
+from maintenance.caching.warmed_groups import GroupVersions, present_versions, take_versions
 from maintenance.caching.warmed_keys import forget_keys, note_keys, noted_keys
 from maintenance.caching.warmer_functions import failure_of, run_function, values_of
 from maintenance.caching.warmers import PageRequest, Warmer, warm_view, warmer, warmers_of
@@ -48,7 +51,7 @@ FOLLOW_UP_SECONDS = 60.0
 #: What a run needs of a cache in Redis, beside its keys. Counts and notes of what is waited for
 #: lie beside the site's own.
 NEEDS_ACL = (
-    *("+ping", "+info", "+get", "+set", "+del", "+strlen", "+pttl"),
+    *("+ping", "+info", "+get", "+mget", "+set", "+del", "+strlen", "+pttl"),
     *("+hgetall", "+srem", "+smembers"),
 )
 
@@ -145,7 +148,7 @@ def _prefixes_of(
     """Return the key prefix of each warmer: declared, by its key, or as its last run saw it."""
     rule = _rule_of(cache)
     return {
-        one.name: one.prefix or (rule(one.key) if one.key is not None else known.get(one.name, ""))
+        one.name: one.prefix or (rule(one.beginning) if one.beginning else known.get(one.name, ""))
         for one in chosen
     }
 
@@ -199,29 +202,45 @@ class _Warming:
 
     def _renew_values(self, result: WarmerResult) -> None:
         one = result.warmer
+        versions = present_versions(one, self.cache.cache)
         if one.key is not None:
-            self._look_before(result, [one.key])
+            self._look_before(result, [versions.prefix + one.key], versions)
         ahead = self.options.expiring_within_seconds
         if ahead > 0:
-            keys = [one.key] if one.key is not None else noted_keys(self.cache, one)
-            result.seconds_left = min(self.values.seconds_left(keys), default=0.0)
+            result.seconds_left = self._seconds_left(one, versions)
         result.is_due = result.seconds_left <= ahead and not (
             self.options.cold_only and result.all_warm
         )
         if self.options.dry_run or not result.is_due:
             return
         self.wait_for_start(self.progress)
+        try:
+            versions = take_versions(one, self.cache.cache)
+        except redis.exceptions.OutOfMemoryError as error:
+            refusal = str(error).rstrip(". ")
+            result.failure = f"the versions of its groups could not be stored: {refusal}"
+            return
         answer = run_function(one)
         result.compute_seconds = answer.seconds
         values, result.failure = values_of(one, answer)
         if values:
-            self._write(values, result)
+            self._write(versions.stored(values), versions, result)
 
-    def _write(self, values: Mapping[str, object], result: WarmerResult) -> None:
+    def _seconds_left(self, one: Warmer, versions: GroupVersions) -> float:
+        """Return how long the first of the values stays: 0 where one is missing."""
+        if one.key is None:
+            keys = noted_keys(self.cache, one, versions)
+        else:
+            keys = list(self._present([versions.prefix + one.key], versions))
+        return min(self.values.seconds_left(keys), default=0.0)
+
+    def _write(
+        self, values: Mapping[str, object], versions: GroupVersions, result: WarmerResult
+    ) -> None:
         one = result.warmer
         if one.many:
             result.prefix = _rule_of(self.cache)(str(next(iter(values))))
-            there = self._look_before(result, list(values))
+            there = self._look_before(result, list(values), versions)
             if self.options.cold_only:
                 values = {key: value for key, value in values.items() if key not in there}
         total = len(values)
@@ -242,20 +261,26 @@ class _Warming:
         else:
             result.keys_present_after, result.stored_bytes = self.values.sizes(list(values))
         if one.many:
-            self._note(list(values), result)
+            self._note(list(values), versions, result)
 
-    def _note(self, keys: Sequence[str], result: WarmerResult) -> None:
+    def _note(self, keys: Sequence[str], versions: GroupVersions, result: WarmerResult) -> None:
         """Note what was written, where that is all of it: other values end at times of their own."""
         if result.keys_refused or result.keys_present_after < len(keys):
             forget_keys(self.cache, result.warmer)
         elif len(keys) == result.keys_looked_at:
-            note_keys(self.cache, result.warmer, keys)
+            note_keys(self.cache, result.warmer, keys, versions)
 
-    def _look_before(self, result: WarmerResult, keys: Sequence[str]) -> set[str]:
-        there = self.values.present(keys)
+    def _look_before(
+        self, result: WarmerResult, keys: Sequence[str], versions: GroupVersions
+    ) -> set[str]:
+        there = self._present(keys, versions)
         result.keys_looked_at = len(keys)
         result.keys_warm_before = len(there)
         return there
+
+    def _present(self, keys: Sequence[str], versions: GroupVersions) -> set[str]:
+        """Return those of the stored ``keys`` that a reader finds."""
+        return versions.current(self.cache.cache, list(self.values.present(keys)))
 
     # --- Pages ----------------------------------------------------------------------------------
 

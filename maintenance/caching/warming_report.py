@@ -241,8 +241,12 @@ def outcome_of(dry_run: bool, result: WarmerResult) -> Outcome:
 def _statement(one: Warmer) -> str:
     if one.is_pages:
         return f"GET {one.pages}" if "://" in one.pages else f"GET each page of {one.pages}()"
-    keys = one.key if one.key is not None else "each key of the result"
-    return f"{one.source}() -> cache.set({keys}, ..., {one.ttl_seconds})"
+    key = one.key if one.key is not None else "each key of the result"
+    if one.namespace:
+        key = f"Namespace({one.namespace!r}).generation(cache).key({key})"
+    if one.tags:
+        return f"{one.source}() -> tagged_set(cache, {key}, ..., tags={list(one.tags)})"
+    return f"{one.source}() -> cache.set({key}, ..., {one.ttl_seconds})"
 
 
 def _plan(result: WarmerResult) -> str:

@@ -33,6 +33,7 @@ _PROBES: Mapping[str, tuple[str, ...]] = {
     "+llen": ("LLEN", _KEY),
     "+ltrim": ("LTRIM", _KEY, "0", "-1"),
     "+memory|usage": ("MEMORY", "USAGE", _KEY),
+    "+mget": ("MGET", _KEY),
     "+object|encoding": ("OBJECT", "ENCODING", _KEY),
     "+object|freq": ("OBJECT", "FREQ", _KEY),
     "+object|idletime": ("OBJECT", "IDLETIME", _KEY),

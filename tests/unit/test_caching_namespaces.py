@@ -29,6 +29,15 @@ def test_all_values_of_a_namespace_go_at_once_and_others_stay(cache: LocMemCache
     assert Namespace("shelves").generation(cache).get("a") == 3
 
 
+def test_a_look_at_a_namespace_without_a_version_finds_nothing_and_writes_nothing(
+    cache: LocMemCache,
+) -> None:
+    assert BOOKS.present_generation(cache).get("a") is None
+    assert cache.get(BOOKS.version_key) is None
+    BOOKS.generation(cache).set("a", 1, ttl_seconds=60)
+    assert BOOKS.present_generation(cache).get("a") == 1
+
+
 def test_a_version_that_was_evicted_brings_no_old_value_back(cache: LocMemCache) -> None:
     BOOKS.generation(cache).set("a", "old", ttl_seconds=60)
     BOOKS.invalidate(cache)

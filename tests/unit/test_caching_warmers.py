@@ -8,8 +8,10 @@ from typing import Any
 import pytest
 from django.core.cache.backends.redis import RedisCache
 
+from maintenance.caching.namespaces import Namespace
 from maintenance.caching.options import WarmOptions
 from maintenance.caching.pages import environ_of
+from maintenance.caching.tags import Tag
 from maintenance.caching.warm_after import warm_after, warmers_for
 from maintenance.caching.warmer_functions import run_function
 from maintenance.caching.warmers import (
@@ -60,6 +62,8 @@ def test_a_warmer_is_registered_under_the_name_of_its_function() -> None:
         ({"many": True}, "needs either key"),
         ({"ttl_seconds": 0}, "above 0"),
         ({"timeout_seconds": -1}, "above 0"),
+        ({"tags": "books"}, r'needs a list of names, tags=\["books"\]'),
+        ({"after": ["books"]}, "cannot come after 'books': name groups"),
     ],
 )
 def test_a_warmer_that_cannot_work_is_refused(settings: dict[str, Any], says: str) -> None:
@@ -156,6 +160,19 @@ def test_dropped_keys_name_their_warmers() -> None:
     assert [one.name for one in warmers_for(CACHE, ["book-rating-7", "other-1"])] == ["books"]
     assert [one.name for one in warmers_for(CACHE, [], prefixes=["home:"])] == ["front"]
     assert warmers_for(CACHE, ["home:other"]) == []
+
+
+def test_dropped_groups_name_their_warmers() -> None:
+    register("front", key="front", tags=["books", "books"])
+    register("rows", key="row", namespace="sidebar")
+    register("derived", after=Tag("books"))
+    assert [one.name for one in warmers_for(CACHE, [Tag("books")])] == ["front", "derived"]
+    assert [one.name for one in warmers_for(CACHE, Namespace("sidebar"))] == ["rows"]
+    assert [one.name for one in warmers_for(CACHE, [Tag("sidebar"), Namespace("books")])] == []
+    # Its key begins with the namespace and its version.
+    assert [one.name for one in warmers_for(CACHE, ["row"], ["row"])] == []
+    assert [one.name for one in warmers_for(CACHE, [], ["sidebar:"])] == ["rows"]
+    assert warmers_of(CACHE)["front"].tags == ("books",)
 
 
 def test_what_cannot_be_noted_is_not_raised() -> None:
