@@ -55,6 +55,7 @@ class LocalCompose:
         self.services = read_compose(variables, profile, files)
         self.processes: dict[str, subprocess.Popen[bytes]] = {}
         self.started: list[str] = []
+        self._quiet_from: dict[str, int] = {}
         self._scale = scale or {}
         self._secrets = folder / "secrets"
         for name in ("state", "redis", "bin"):
@@ -155,6 +156,17 @@ class LocalCompose:
                 start_new_session=True,
             )
 
+    def restart(self, instance: str) -> None:
+        """Kill a container's command and start it again; a database is asked to end."""
+        if self.service_of(instance).name == "postgres":
+            assert self._postgres is not None
+            self._postgres.stop()
+            self._postgres.start()
+            return
+        os.killpg(self.processes[instance].pid, signal.SIGKILL)
+        self.processes[instance].wait()
+        self.start(instance)
+
     def service_of(self, instance: str) -> ComposeService:
         """Return the service that a container is of."""
         return self.services[instance.rpartition("-")[0]]
@@ -208,10 +220,16 @@ class LocalCompose:
 
         eventually(is_up, HEALTHY_SECONDS, f"{instance} is healthy\n{self.log(instance)}")
 
-    def log(self, instance: str) -> str:
-        """Return what a container has printed."""
+    def log(self, instance: str, *, quiet: bool = False) -> str:
+        """Return what a container has printed; of ``quiet`` times, since servers were last restarted."""
         path = self.folder / f"{instance}.log"
-        return path.read_text(errors="replace") if path.exists() else ""
+        printed = path.read_bytes() if path.exists() else b""
+        return printed[self._quiet_from.get(instance, 0) if quiet else 0 :].decode(errors="replace")
+
+    def logs_are_quiet_from_here(self) -> None:
+        """Note that what stands in the logs by now is about servers that were away."""
+        for path in self.folder.glob("*.log"):
+            self._quiet_from[path.stem] = path.stat().st_size
 
     def ledger(self, query: str, parameters: Sequence[object] = ()) -> list[tuple]:  # type: ignore[type-arg]
         """Run a query on the ledger, as the services do."""
