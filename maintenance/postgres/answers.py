@@ -7,6 +7,7 @@ import psycopg2
 from maintenance.conf import DatabaseTarget
 from maintenance.core.errors import ConfigurationError
 from maintenance.postgres.connection import connect, connection_was_lost, reason_of
+from maintenance.postgres.giving_way import GaveWay
 
 #: Rows that are fetched at once: some hundred kilobytes of ids.
 ROWS_AT_ONCE = 10_000
@@ -40,8 +41,8 @@ def first_column(target: DatabaseTarget, sql: str) -> Iterator[str]:
                             f" {len(rows[0])}: {sql}"
                         )
                     yield from (str(value) for (value,) in rows if value is not None)
-        except psycopg2.errors.InsufficientPrivilege:
-            raise  # said by the connection, with the grant that is missing
+        except (psycopg2.errors.InsufficientPrivilege, GaveWay):
+            raise  # said by the connection, with the grant that is missing; or tried again
         except psycopg2.Error as error:
             if connection_was_lost(connection, error):
                 raise

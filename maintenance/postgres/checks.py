@@ -28,6 +28,7 @@ from maintenance.postgres import analyses
 from maintenance.postgres.analyses import Analysis, Part
 from maintenance.postgres.bloat.options import IndexBloatOptions, TableBloatOptions
 from maintenance.postgres.connection import connect, kept_sessions, reason_of
+from maintenance.postgres.giving_way import GaveWay
 from maintenance.postgres.one_look import one_look
 from maintenance.postgres.time_budget import OutOfTime, TimeBudget, queries_within
 
@@ -220,6 +221,8 @@ def _explained(error: Exception, subject: str, target_name: str, target: Databas
     if isinstance(error, TargetUnavailable):
         _require_answer(target)
         return _not_measured(subject, str(error))
+    if isinstance(error, GaveWay):
+        return _not_measured(subject, f"It {error}.", _TRY_AGAIN)
     if isinstance(error, psycopg2.Error):
         advice = _TOO_SLOW if isinstance(error, psycopg2.errors.QueryCanceled) else _TRY_AGAIN
         return _not_measured(subject, f"PostgreSQL ended it: {reason_of(error)}.", advice)

@@ -6,11 +6,11 @@ would leak to the site's own clients (PgBouncer documentation, "Feature matrix f
 """
 
 import re
-from collections.abc import Callable, Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from contextvars import ContextVar
 from dataclasses import fields
-from functools import cache
+from functools import cache, partial
 from importlib.resources import files
 from types import MappingProxyType
 from typing import TYPE_CHECKING, Any, TypeVar
@@ -24,13 +24,15 @@ from maintenance.conf import DatabaseTarget
 from maintenance.core.errors import ConfigurationError, MissingRights, TargetUnavailable
 from maintenance.core.redaction import redact
 from maintenance.core.run_marks import current_mark
+from maintenance.postgres.driver import MARKER as MARKER  # noqa: PLC0414 - to be had here
+from maintenance.postgres.driver import MarkedCursor, WatchedSession
+from maintenance.postgres.giving_way import giving_way
 from maintenance.postgres.time_budget import require_time_for_a_query
 
 if TYPE_CHECKING:
     from _typeshed import DataclassInstance
 
-#: Begins every statement of ours, so that reports on slow queries can leave us out.
-MARKER = "/* maintenance */"
+    from maintenance.postgres.repair.waiters import Waiter
 
 #: The oldest server whose views and settings the queries are written for.
 OLDEST_SUPPORTED_MAJOR = 14
@@ -66,12 +68,9 @@ LONGEST_NAME_BYTES = 63
 RecordT = TypeVar("RecordT", bound="DataclassInstance")
 
 #: Sessions that nobody uses at the moment, with the targets that they were opened for.
-_Sessions = list[tuple[DatabaseTarget, Connection]]
+_Sessions = list[tuple[DatabaseTarget, WatchedSession]]
 
 _kept: ContextVar[_Sessions | None] = ContextVar("kept_sessions", default=None)
-
-# Our marker and the comments of a file of sql/, in front of a statement's first word.
-_MARKED_START = re.compile(rf"\A{re.escape(MARKER)}\s*(?:--[^\n]*\n\s*)*(?P<word>\w+)")
 
 # What libpq asks back behind a refused connection; our own sentences say what to look at.
 _LIBPQ_QUESTION = re.compile(r"\s*Is the server running .*\?\s*$")
@@ -89,12 +88,15 @@ def connect(
     statement_timeout_seconds: float | None = None,
     lock_timeout_seconds: float | None = None,
     may_be_kept: bool = True,
+    gives_way: bool = True,
 ) -> Iterator[Connection]:
     """Open an autocommit session of our own and close it afterwards.
 
     ``purpose`` shows in ``application_name`` as ``maintenance:<purpose>``, within a run with its id
     and attempt. The time limits are the target's unless given; 0 means none. ``read_only`` sessions cannot write by accident.
     Within :func:`kept_sessions` it may be one that was used before, unless ``may_be_kept`` is false.
+    A ``read_only`` session ``gives_way``: its statements raise :class:`GaveWay`, a ``QueryCanceled``,
+    when somebody of the site waits too long for them.
 
     Raises :class:`TargetUnavailable` where the server cannot be reached or goes away in the body,
     :class:`MissingRights` where it refuses for lack of a privilege, and
@@ -115,7 +117,11 @@ def connect(
             lock_timeout_seconds=_given_or(lock_timeout_seconds, target.lock_timeout_seconds),
             read_only=read_only,
         )
-        yield conn
+        if read_only and gives_way:
+            with giving_way(conn, target.pacing, partial(_who_waits, target, conn)):
+                yield conn
+        else:
+            yield conn
     except psycopg2.errors.InsufficientPrivilege as error:
         raise MissingRights(missing_rights_sentence(error, address)) from error
     except (psycopg2.OperationalError, psycopg2.InterfaceError) as error:
@@ -130,6 +136,18 @@ def connect(
             conn.close()
         else:
             kept.append((target, conn))
+
+
+@contextmanager
+def _who_waits(
+    target: DatabaseTarget, conn: Connection
+) -> "Iterator[Callable[[], Sequence[Waiter]]]":
+    """Open a session beside ``conn`` that sees who waits for it."""
+    from maintenance.postgres.repair.waiters import waiters_for  # noqa: PLC0415 - it asks by ours
+
+    pid = conn.info.backend_pid
+    with connect(target, purpose="lookout", may_be_kept=False, gives_way=False) as beside:
+        yield lambda: waiters_for(beside, [pid])
 
 
 @contextmanager
@@ -149,7 +167,7 @@ def kept_sessions() -> Iterator[None]:
             conn.close()
 
 
-def _taken_from(kept: "_Sessions | None", target: DatabaseTarget) -> Connection | None:
+def _taken_from(kept: "_Sessions | None", target: DatabaseTarget) -> WatchedSession | None:
     """Return a session to the same place that nobody uses, as good as new; ``None`` without one."""
     for number, (known, conn) in enumerate(kept or ()):
         if kept is None or known.connection_parameters() != target.connection_parameters():
@@ -165,37 +183,20 @@ def _taken_from(kept: "_Sessions | None", target: DatabaseTarget) -> Connection 
     return None
 
 
-class _MarkedCursor(psycopg2.extensions.cursor):
-    """Puts the marker behind a statement's first word.
-
-    From 18 on pg_stat_statements keeps no comment that stands before a statement.
-    """
-
-    def execute(
-        self,
-        query: str | bytes | sql.Composable,
-        vars: Any = None,  # noqa: A002 - psycopg2's name
-    ) -> None:
-        """Run a statement."""
-        text = query.as_string(self.connection) if isinstance(query, sql.Composable) else query
-        if isinstance(text, str):
-            text = _MARKED_START.sub(rf"\g<word> {MARKER}", text)
-        super().execute(text, vars)
-
-
 def _given_or(given: float | None, default: float) -> float:
     return default if given is None else given
 
 
-def _open(target: DatabaseTarget, purpose: str) -> Connection:
+def _open(target: DatabaseTarget, purpose: str) -> WatchedSession:
     parameters = dict(target.connection_parameters())
     parameters["application_name"] = _session_name(purpose)
-    parameters["cursor_factory"] = _MarkedCursor
+    parameters["connection_factory"] = WatchedSession
+    parameters["cursor_factory"] = MarkedCursor
     parameters.setdefault("connect_timeout", target.connect_timeout_seconds)
     for name, value in NOTICES_A_CUT.items():
         parameters.setdefault(name, value)
     try:
-        conn: Connection = psycopg2.connect(**parameters)
+        conn: WatchedSession = psycopg2.connect(**parameters)
     except psycopg2.ProgrammingError:
         # libpq quotes the unreadable text, which may hold the password: nothing of it is passed on.
         raise ConfigurationError(

@@ -94,7 +94,7 @@ CALM = Pacing(
 def reindex(
     url: str, *, pacing: Pacing = CALM, target: dict[str, Any] | None = None, **values: Any
 ) -> Report:
-    given = ("progress", "steps", "window", "history")
+    given = ("progress", "steps", "window", "history", "by_hand")
     job = {name: values.pop(name) for name in given if name in values}
     return reindex_bloated_indexes(
         Job(
@@ -597,6 +597,11 @@ def test_a_window_that_closes_postpones_the_rest(slow_url: str) -> None:
         reindex(slow_url, indexes=("t_n",), window=OpenWindow(closes, closes + 3600))
     assert postponed.value.until_epoch_seconds == closes + 3600
     assert invalid(slow_url) == []
+
+
+def test_a_person_may_rebuild_after_the_window_has_closed(url: str) -> None:
+    window = OpenWindow(time.time() - 1, time.time() + 3600)
+    assert only(reindex(url, window=window, by_hand=True)).verdict is Verdict.WORKED
 
 
 def test_what_a_dead_attempt_left_is_ended_dropped_and_done_again(slow_url: str) -> None:

@@ -2,63 +2,27 @@
 
 import threading
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from contextlib import ExitStack
-from dataclasses import dataclass, field
 from typing import Any
 
 import pytest
-from psycopg2 import sql
 
 from maintenance.conf import DatabaseTarget, Pacing
 from maintenance.core.errors import Cancelled, TargetUnavailable
 from maintenance.core.job import Job, OpenWindow, SilentProgress
 from maintenance.core.options import NoOptions
-from maintenance.core.plans import Action, Outcome, Verdict
+from maintenance.core.plans import Outcome, Verdict
 from maintenance.postgres.connection import connect
-from maintenance.postgres.repair.crew import TRIES, Crew, Step, Work
-from maintenance.postgres.repair.pacing import Speed
-from maintenance.postgres.repair.session import RepairSession
+from maintenance.postgres.repair.crew import TRIES
 from maintenance.postgres.repair.sessions import watching
 from maintenance.postgres.repair.table_lock import Occupant, leave, occupy
 from maintenance.postgres.repair.time_limits import TimeLimits
 from tests.polling import eventually
 from tests.postgres_clients import Client, ask
+from tests.repair_crews import Noted, Statements, do, our_sessions, step
 
 LOCKED = "SELECT 1 FROM pg_locks WHERE mode = 'AccessExclusiveLock' AND relation = 'busy'::regclass"
-RUN_ID = "0d9f4f0e-3d1c-4a55-9a55-2a1b9f6f7c10"
-
-
-@dataclass
-class Statements:
-    """A trade whose steps run their action's statement as it stands."""
-
-    begun: list[str] = field(default_factory=list)
-
-    def perform(self, session: RepairSession, step: Step, speed: Speed) -> str | Outcome:
-        self.begun.append(step.action.subject)
-        session.execute(sql.SQL(step.action.statement))
-        return step.action.subject
-
-    def settle(self, done: Sequence[tuple[Step, str]]) -> list[Outcome]:
-        return [Outcome(step.action, Verdict.WORKED) for step, _ in done]
-
-
-class Noted:
-    """Steps that are kept in memory, as the ledger keeps them."""
-
-    def __init__(self, *done: Outcome) -> None:
-        self._done = {f"{o.action.kind} {o.action.subject}": o for o in done}
-
-    def done(self) -> dict[str, Outcome]:
-        return dict(self._done)
-
-    def record(self, key: str, outcome: Outcome) -> None:
-        self._done[key] = outcome
-
-
-def step(subject: str, statement: str, *, table: int = 0, stage: int = 0, **more: Any) -> Step:
-    return Step(Action("run", subject, statement, "a test"), table, stage, **more)
 
 
 @pytest.fixture
@@ -68,38 +32,27 @@ def url(make_database: Callable[[], str]) -> str:
     return url
 
 
-def do(
-    url: str,
-    plan: Sequence[Step],
-    *,
-    trade: Statements | None = None,
-    pacing: Pacing | None = None,
-    limits: TimeLimits | None = None,
-    **job: Any,
-) -> Work[Step]:
-    target = DatabaseTarget(url=url, pacing=pacing or Pacing())
-    work = Job("site", target, NoOptions(), run_id=RUN_ID, **job)
-    with watching(work, 2) as watch:
-        crew: Crew[Step, str] = Crew(
-            work, watch, trade or Statements(), limits or TimeLimits(), kind="test", jobs=2
-        )
-        return crew.work(plan)
-
-
-def our_sessions(url: str) -> list[tuple[Any, ...]]:
-    return ask(url, "SELECT pid FROM pg_stat_activity WHERE application_name LIKE 'maintenance:%%'")
-
-
 def test_steps_run_side_by_side_and_never_two_on_one_table(url: str) -> None:
-    ask(url, "CREATE TABLE seen (name text, began timestamptz, ended timestamptz)")
-    note = "INSERT INTO public.seen SELECT '{}', clock_timestamp(), clock_timestamp() FROM pg_sleep(0.2)"
-    steps = [step(name, note.format(name), table=n % 3) for n, name in enumerate("abcdef")]
+    ask(url, "CREATE TABLE seen (name text, on_table int, during tstzrange)")
+    note = (
+        "INSERT INTO public.seen"
+        " SELECT '{}', {}, tstzrange(statement_timestamp(), clock_timestamp(), '[]')"
+        " FROM pg_catalog.pg_sleep(0.2)"
+    )
+    steps = [step(name, note.format(name, n % 3), table=n % 3) for n, name in enumerate("abcdef")]
 
     work = do(url, steps)
 
-    assert [o.action.subject for o in work.outcomes if o.verdict is Verdict.WORKED] != []
-    assert {o.action.subject for o in work.outcomes} == set("abcdef")
+    assert {o.action.subject for o in work.outcomes if o.verdict is Verdict.WORKED} == set("abcdef")
     assert work.left == ()
+    together = """
+        SELECT a.on_table = b.on_table, count(*)
+        FROM seen AS a JOIN seen AS b ON a.name < b.name AND a.during && b.during
+        GROUP BY 1
+    """
+    [(on_one_table, pairs)] = ask(url, together)
+    assert not on_one_table
+    assert pairs >= 2
     eventually(lambda: our_sessions(url) == [], seconds=10, what="the end of our sessions")
 
 

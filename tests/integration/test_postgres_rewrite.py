@@ -239,6 +239,28 @@ def test_a_lock_is_ended_at_the_limit_that_was_agreed_to(
     eventually(lambda: ask(url, left) == [], seconds=10, what="the end of our sessions")
 
 
+def test_what_the_time_budget_leaves_is_left_with_the_reason(url: str) -> None:
+    before = size(url, "big")
+    outcome = only(rewrite(url, lock_limit_seconds=60, time_budget_seconds=1e-9))
+    assert outcome.verdict is Verdict.REFUSED
+    assert outcome.sentence.startswith("left for the next run: the time budget of")
+    assert size(url, "big") == before
+
+
+def test_a_rewrite_that_the_time_budget_is_too_short_for_is_not_begun(url: str) -> None:
+    class Slow(NoHistory):
+        def series(
+            self, metric: str, subject: str = "", *, since_seconds: float = 0.0
+        ) -> Sequence[Point]:
+            return [Point(since_seconds, 1e5)]
+
+    before = size(url, "big")
+    outcome = only(rewrite(url, lock_limit_seconds=600, time_budget_seconds=5, history=Slow()))
+    assert outcome.verdict is Verdict.REFUSED
+    assert "and the time budget leaves" in outcome.sentence
+    assert size(url, "big") == before
+
+
 def test_a_hostile_name_is_rewritten_and_named(url: str) -> None:
     bloated_table(url, ODD_NAME)
     outcome = only(rewrite(url, f"public.{ODD_NAME}", lock_limit_seconds=60))

@@ -1,13 +1,14 @@
 """Autovacuum settings given to tables on trial, and taken back where they do not help."""
 
+import time
 from collections.abc import Callable
 from typing import Any
 
 import pytest
 
 from maintenance.conf import DatabaseTarget, Thresholds
-from maintenance.core.errors import UnknownName
-from maintenance.core.job import Job
+from maintenance.core.errors import Postponed, UnknownName
+from maintenance.core.job import Job, OpenWindow
 from maintenance.core.plans import Outcome, Verdict
 from maintenance.core.reports import Report
 from maintenance.postgres.tuning.options import TuneOptions
@@ -31,12 +32,21 @@ def url(make_database: Callable[[], str], monkeypatch: pytest.MonkeyPatch) -> st
     return url
 
 
-def tune(url: str, state: Any = None, *earlier: Outcome, **options: Any) -> Report:
+def tune(
+    url: str,
+    state: Any = None,
+    *earlier: Outcome,
+    window: OpenWindow | None = None,
+    by_hand: bool = False,
+    **options: Any,
+) -> Report:
     job = Job(
         "site",
         DatabaseTarget(url=url, lock_timeout_seconds=0.3),
         TuneOptions(**options),
         previous_state=state or {},
+        window=window,
+        by_hand=by_hand,
         **({"steps": OfEarlierAttempt(*earlier)} if earlier else {}),
     )
     return tune_autovacuum(job, ADVICE)
@@ -75,6 +85,19 @@ def test_a_dry_run_changes_nothing_and_keeps_what_is_on_trial(url: str) -> None:
     assert settings(url) == before
     assert report.state == state
     assert report.follow_up is None
+
+
+def test_a_window_that_has_closed_puts_it_off_but_not_for_a_person(url: str) -> None:
+    now = time.time()
+    window = OpenWindow(closes_epoch_seconds=now - 1, next_opens_epoch_seconds=now + 3600)
+    with pytest.raises(Postponed, match="window closed with 1 statement left") as put_off:
+        tune(url, window=window)
+    assert put_off.value.until_epoch_seconds == now + 3600
+    assert settings(url) == UNTOUCHED
+
+    [outcome] = tune(url, window=window, by_hand=True).outcomes
+    assert outcome.verdict is Verdict.WORKED
+    assert settings(url) != UNTOUCHED
 
 
 def test_a_plan_is_what_is_done(url: str) -> None:

@@ -5,6 +5,7 @@ import threading
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from dataclasses import replace
 from typing import Any
 
 import pytest
@@ -18,8 +19,11 @@ from maintenance.core.reports import Report
 from maintenance.postgres.connection import connect
 from maintenance.postgres.repair.table_lock import occupy
 from maintenance.postgres.vacuum.options import VacuumOptions
-from maintenance.postgres.vacuum.run import vacuum_analyze
+from maintenance.postgres.vacuum.output import parse_vacuum_output
+from maintenance.postgres.vacuum.plan import Learned
+from maintenance.postgres.vacuum.run import measure, plan_of, steps_of, vacuum_analyze
 from maintenance.postgres.vacuum.statements import DATABASE_STATISTICS
+from maintenance.postgres.vacuum.trade import COLLECTOR_PATIENCE_SECONDS, Performed, VacuumTrade
 from service.embedded.postgres import EmbeddedPostgres
 from tests.polling import eventually
 from tests.postgres_clients import ODD_NAME, Client, ask, major_of, narrow_role
@@ -291,3 +295,24 @@ def test_the_server_s_age_follows_once_after_all_tables(url: str) -> None:
     report = vacuum(url)
     last = report.outcomes[-1]
     assert (last.action.statement == DATABASE_STATISTICS) is (major_of(url) >= 16)
+
+
+def test_counters_that_do_not_arrive_hold_up_nothing_and_are_judged_in_the_end(url: str) -> None:
+    dirty(url, "skipped")
+    target = DatabaseTarget(url=url, exclude_schemas=("pg_catalog",))
+    job = Job("site", target, VacuumOptions(), run_id=RUN_ID)
+    with connect(target) as conn:
+        measurement = measure(conn)
+        [step, *_] = steps_of(plan_of(measurement, job, Learned()), measurement, job, conn)
+        trade = VacuumTrade(conn)
+        skipped_now = Performed(parse_vacuum_output([]), 0.0, ended_at=time.monotonic())
+
+        [at_once] = trade.settle([(step, skipped_now)])
+        seconds = time.monotonic() - skipped_now.ended_at
+        long_ago = replace(skipped_now, ended_at=skipped_now.ended_at - COLLECTOR_PATIENCE_SECONDS)
+        [in_the_end] = trade.settle([(step, long_ago)])
+
+    assert seconds < COLLECTOR_PATIENCE_SECONDS / 3
+    assert (at_once is None) is (major_of(url) < 15)
+    assert in_the_end is not None
+    assert in_the_end.verdict is not Verdict.WORKED

@@ -111,6 +111,15 @@ def test_a_step_that_would_outlast_the_window_is_not_begun() -> None:
     assert TimeLimits().too_long(1e9) == ""
 
 
+def test_what_would_outlast_the_time_budget_is_not_begun() -> None:
+    budget = TimeLimits(budget_seconds=600.0, ends_epoch_seconds=1000.0, clock=lambda: 400.0)
+    assert budget.too_long(600.0) == ""
+    assert budget.too_long(601.0) == (
+        "it needs about 10 minutes, and the time budget leaves 10 minutes"
+    )
+    assert budget.too_long(None) == ""
+
+
 def test_the_window_and_the_budget_end_a_run() -> None:
     assert limits(999.0).over() == ""
     assert limits(1000.0).over() == "the maintenance window closed"

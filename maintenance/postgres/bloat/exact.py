@@ -11,6 +11,7 @@ from psycopg2.extensions import connection as Connection  # noqa: N812 - it is a
 from maintenance.core.errors import UnknownName
 from maintenance.core.suggestions import did_you_mean
 from maintenance.postgres.connection import query
+from maintenance.postgres.giving_way import GaveWay
 from maintenance.postgres.time_budget import TimeBudget
 
 #: Where none is named, so many of the largest are read whole; the others are estimated.
@@ -62,6 +63,8 @@ class ExactReader:
                 return query(self.conn, name, {"oid": oid}, identifiers={"schema": self.schema})[0]
         except psycopg2.errors.InsufficientPrivilege:
             return NEEDS_EXECUTE
+        except GaveWay as gave_way:
+            return gave_way.needs
         except (psycopg2.errors.QueryCanceled, psycopg2.errors.LockNotAvailable):
             return NEEDS_TIME
 

@@ -33,6 +33,7 @@ from maintenance.postgres.bloat.index_statistics import (
 from maintenance.postgres.bloat.interval import Z
 from maintenance.postgres.bloat.options import IndexBloatOptions
 from maintenance.postgres.connection import connect, query
+from maintenance.postgres.giving_way import GaveWay
 
 #: The share of keys with values that an index compresses, above which their size is not known.
 MOST_COMPRESSED_RATIO = 0.05
@@ -163,6 +164,8 @@ class _Meter:
                 yield self._measured(index, row, keys[row["oid"]], whole=whole)
             except psycopg2.errors.UndefinedTable:
                 continue  # dropped since it was listed
+            except GaveWay as gave_way:
+                yield replace(index, missing=gave_way.needs)
             except (psycopg2.errors.LockNotAvailable, psycopg2.errors.QueryCanceled):
                 yield replace(index, missing="a moment without a long exclusive lock on its table")
         progress.update(len(rows), len(rows), phase="measured", unit="indexes")

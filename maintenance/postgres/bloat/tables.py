@@ -29,6 +29,7 @@ from maintenance.postgres.bloat.page_sample import (
 from maintenance.postgres.bloat.table_report import TableBloat, diagnose
 from maintenance.postgres.bloat.tuple_size import TOAST_TUPLE_BYTES, table_columns
 from maintenance.postgres.connection import connect, query
+from maintenance.postgres.giving_way import GaveWay
 from maintenance.postgres.time_budget import TimeBudget
 
 #: More are read while half the interval is wider than this.
@@ -191,6 +192,8 @@ class _Sampler:
                 sample = self._sample(row)
             except psycopg2.errors.InsufficientPrivilege:
                 missing = _missing_right(row)
+            except GaveWay as gave_way:
+                missing = gave_way.needs
             except (psycopg2.errors.LockNotAvailable, psycopg2.errors.QueryCanceled):
                 missing = "a moment without a long exclusive lock on it"
         table = replace(table, estimate=sample.estimate, missing=missing)

@@ -45,7 +45,7 @@ from maintenance.postgres.repair.crew import Crew
 from maintenance.postgres.repair.ending import outcomes_of_run
 from maintenance.postgres.repair.harm import Harm
 from maintenance.postgres.repair.sessions import repair_session, watching
-from maintenance.postgres.repair.time_limits import TimeLimits
+from maintenance.postgres.repair.time_limits import TimeLimits, binding_window
 
 #: A DROP INDEX CONCURRENTLY waits for locks up to three times, and others behind it. What nobody
 #: watches may take so much of their limit each time.
@@ -150,7 +150,7 @@ def _would_wait_for(
 
 def _carry_out(job: Job[DatabaseTarget, ReindexOptions], plan: ReindexPlan) -> _Result:
     limits = TimeLimits.starting_now(
-        window=job.window, budget_seconds=job.options.time_budget_seconds
+        window=binding_window(job), budget_seconds=job.options.time_budget_seconds
     )
     jobs = max(1, min(job.options.jobs, job.target.jobs))
     due = {step.table_oid for step in plan.steps if step.action.kind == ANALYZE}

@@ -1,9 +1,9 @@
 """Several sessions that repair at once, under one watch.
 
-The calling thread plans and watches: it hands steps to threads, each with a session, looks every
-quarter of a second who waits for them, and ends what must end. A thread does nothing but wait for
-its statement, so that a killed process leaves the server only statements whose client is gone,
-which it drops by itself (``client_connection_check_interval``).
+The calling thread hands steps to threads, each with a session, verifies what they did and says how
+far it is; the lookout's thread sees who waits for them. A step's thread does nothing but wait for its
+statement, so that a killed process leaves the server only statements whose client is gone, which it
+drops by itself (``client_connection_check_interval``).
 """
 
 import math
@@ -30,13 +30,13 @@ from maintenance.postgres.repair.sessions import repair_session
 from maintenance.postgres.repair.time_limits import TimeLimits
 from maintenance.postgres.repair.watch import Watch
 
-#: Our statement ends after this part of what others may wait: to end it takes a moment, too.
-GIVING_WAY_RATIO = 0.6
 #: A step that gave way, or whose session was ended, is begun so often in one run.
 TRIES = 3
 #: What is done is verified and noted this often, and not sooner after its end: on 14 counters arrive
 #: through a collector, half a second late. A kill in between costs no more than twice this.
 SETTLE_SECONDS = 1.0
+#: At the end nothing is left to do but to wait for what cannot be judged yet.
+SETTLE_POLL_SECONDS = 0.05
 #: A session that does not answer a request to cancel is left behind after this long.
 PATIENCE_SECONDS = 10.0
 
@@ -82,8 +82,11 @@ class Trade(Protocol[StepT_contra, ResultT]):
         nothing else for what concerns its table alone.
         """
 
-    def settle(self, done: Sequence[tuple[StepT_contra, ResultT]]) -> Sequence[Outcome]:
-        """Measure again and judge, in the calling thread: one outcome for each step."""
+    def settle(self, done: Sequence[tuple[StepT_contra, ResultT]]) -> Sequence[Outcome | None]:
+        """Measure again and judge, in the calling thread: one outcome for each step.
+
+        ``None`` is for what cannot be judged yet: it comes again, and must be judged in the end.
+        """
 
 
 #: Looks at a session at work, in the calling thread and a few times a second; returns why its
@@ -167,21 +170,26 @@ class Crew(Generic[StepT, ResultT]):
         self._outcomes = [done[step.key] for step in steps if step.key in done]
         self._pending.extend(sorted((s for s in steps if s.key not in done), key=lambda s: s.stage))
         self._total = len(steps)
+        with self._watch.lookout.on_duty(self._limits.over, gives_way=self._gives_way):
+            self._work_off()
+        self._watch.enter_into(self._harm)
+        self._report_progress()
+        return Work(tuple(self._outcomes), tuple(self._left), self._harm)
+
+    def _work_off(self) -> None:
+        """Do what is pending; when this ends, however, nothing of ours is at work."""
         pool = ThreadPoolExecutor(self._jobs, thread_name_prefix=self._kind)
         try:
             while self._pending or self._begun:
                 self._begin(pool)
                 self._wait()
-            self._settle()
+            self._settle_all()
         except BaseException:
-            self._end_all(Interrupted(End.STOPPED, "the run was stopped"))
+            self._end_all()
             raise
         finally:
             pool.shutdown(wait=False, cancel_futures=True)
             self._sessions.close()
-            self._harm.latency = self._watch.latency
-        self._report_progress()
-        return Work(tuple(self._outcomes), tuple(self._left), self._harm)
 
     def _begin(self, pool: ThreadPoolExecutor) -> None:
         """Begin as many steps as pace, time and tables allow."""
@@ -241,7 +249,9 @@ class Crew(Generic[StepT, ResultT]):
             if not self._begun:
                 raise
             return None  # no connection is left for us: those that we have go on
-        return RepairSession(conn)
+        session = RepairSession(conn)
+        self._watch.lookout.watch_over(session)
+        return session
 
     def _stand_still(self) -> None:
         """Count the time in which nothing may begin, and give up after the longest wait."""
@@ -260,6 +270,7 @@ class Crew(Generic[StepT, ResultT]):
 
     def _wait(self) -> None:
         """Wait for the end of a step or the time of the next look, and do what is due."""
+        self._watch.lookout.check()
         timeout = max(0.0, self._watch.seconds_to_next_look)
         if self._begun:
             finished, _ = wait(self._begun, timeout=timeout, return_when=FIRST_COMPLETED)
@@ -319,13 +330,8 @@ class Crew(Generic[StepT, ResultT]):
         self._pending.insert(next(later, len(self._pending)), step)
 
     def _look(self) -> None:
-        """Look at who waits, at the time, and at how far we are."""
-        by_pid = {begun.session.pid: begun for begun in self._begun.values()}
-        for waiter in self._watch.look(list(by_pid)):
-            self._consider(waiter.waited_seconds, waiter.in_words, by_pid[waiter.our_pid].session)
-        reason = self._limits.over()
-        if reason:
-            self._interrupt_all(Interrupted(End.OUT_OF_TIME, reason))
+        """Look at the load, at what is at work, and at how far we are."""
+        self._watch.look([begun.session.pid for begun in self._begun.values()])
         if self._oversee is not None:
             for begun in self._begun.values():
                 interruption = self._oversee(begun.session)
@@ -334,16 +340,6 @@ class Crew(Generic[StepT, ResultT]):
         if time.monotonic() - self._settled_at >= SETTLE_SECONDS:
             self._settle(ended_before=time.monotonic() - SETTLE_SECONDS)
         self._report_progress()
-
-    def _consider(self, waited_seconds: float, waiter: str, session: RepairSession) -> None:
-        """Note that somebody waits for a session of ours, and have it give way in time."""
-        if waited_seconds > self._harm.longest_wait_seconds:
-            self._harm.longest_wait_seconds = waited_seconds
-            self._harm.longest_waiter = waiter
-        limit = self._job.target.pacing.blocked_limit_seconds
-        if self._gives_way and waited_seconds >= limit * GIVING_WAY_RATIO:
-            reason = f"gave way to {waiter}, which waited for its lock"
-            session.interrupt(Interrupted(End.GAVE_WAY, reason))
 
     def _report_progress(self) -> None:
         """Say how far we are. Raises what the progress raises."""
@@ -366,8 +362,18 @@ class Crew(Generic[StepT, ResultT]):
             return
         self._unsettled = self._unsettled[len(done) :]  # they stand in the order of their end
         outcomes = self._trade.settle([(each.step, each.result) for each in done])
-        for each, outcome in zip(done, outcomes, strict=True):
-            self._note(each.step, outcome)
+        judged = list(zip(done, outcomes, strict=True))
+        self._unsettled[:0] = [each for each, outcome in judged if outcome is None]
+        for each, outcome in judged:
+            if outcome is not None:
+                self._note(each.step, outcome)
+
+    def _settle_all(self) -> None:
+        """Verify and note the rest, waiting for what cannot be judged yet: nothing is at work."""
+        self._settle()
+        while self._unsettled:
+            time.sleep(SETTLE_POLL_SECONDS)
+            self._settle()
 
     def _note(self, step: StepT, outcome: Outcome) -> None:
         self._outcomes.append(outcome)
@@ -377,14 +383,11 @@ class Crew(Generic[StepT, ResultT]):
         self._left += [(step, reason) for step in self._pending]
         self._pending.clear()
 
-    def _interrupt_all(self, interruption: Interrupted) -> None:
-        for begun in self._begun.values():
-            begun.session.interrupt(interruption)
-
-    def _end_all(self, interruption: Interrupted) -> None:
+    def _end_all(self) -> None:
         """End every statement of ours, for a run that is being stopped, and note what was done."""
         self._pending.clear()
-        self._interrupt_all(interruption)
+        for begun in self._begun.values():
+            begun.session.interrupt(Interrupted(End.STOPPED, "the run was stopped"))
         finished, _ = wait(self._begun, timeout=PATIENCE_SECONDS)
         for future in finished:
             begun = self._begun.pop(future)
@@ -392,4 +395,4 @@ class Crew(Generic[StepT, ResultT]):
                 self._keep(begun.step, future.result())
         for begun in self._begun.values():
             begun.session.conn.close()
-        self._settle()
+        self._settle_all()

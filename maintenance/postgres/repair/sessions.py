@@ -1,4 +1,4 @@
-"""Sessions of a repair, which may write, and the session that watches them."""
+"""Sessions of a repair, which may write, and the two that watch them."""
 
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -11,6 +11,7 @@ from psycopg2.extensions import connection as Connection  # noqa: N812 - it is a
 from maintenance.conf import DatabaseTarget
 from maintenance.core.job import Job
 from maintenance.postgres.connection import MARKER, connect
+from maintenance.postgres.repair.lookout import Lookout
 from maintenance.postgres.repair.watch import Watch
 
 #: A little less than ``deadlock_timeout``, which is a second by default: then an autovacuum in the way
@@ -56,7 +57,11 @@ def _speak_english(conn: Connection) -> None:
 def watching(job: Job[DatabaseTarget, Any], jobs: int) -> Iterator[Watch]:
     """Open the watch over a repair in up to ``jobs`` sessions.
 
-    Raises what :func:`connect` raises, also when the watch's own session is lost in the body.
+    Raises what :func:`connect` raises, also when one of its two sessions is lost in the body.
     """
-    with connect(job.target, purpose="watch", may_be_kept=False) as conn:
-        yield Watch(conn, job.target, jobs)
+    with (
+        connect(job.target, purpose="watch", may_be_kept=False) as conn,
+        connect(job.target, purpose="lookout", may_be_kept=False, gives_way=False) as lookout_conn,
+    ):
+        lookout = Lookout(lookout_conn, job.target.pacing)
+        yield Watch(conn, lookout, job.target, jobs)

@@ -4,8 +4,9 @@ import time
 from collections.abc import Callable
 from dataclasses import dataclass
 from datetime import UTC, datetime
+from typing import Any
 
-from maintenance.core.job import OpenWindow
+from maintenance.core.job import Job, OpenWindow
 from maintenance.core.wording import seconds_in_words
 
 
@@ -51,20 +52,26 @@ class TimeLimits:
     def too_long(self, predicted_seconds: float | None) -> str:
         """Return why a step that is expected to take so long is not begun; empty where it may be.
 
-        A rebuild that runs out of its window has cost the server everything and gained nothing.
+        A rebuild that runs out of its time has cost the server everything and gained nothing.
         """
-        if predicted_seconds is None or self.window is None:
+        if predicted_seconds is None:
             return ""
-        left = self.window.closes_epoch_seconds - self.clock()
-        if predicted_seconds <= left:
-            return ""
-        closes = datetime.fromtimestamp(self.window.closes_epoch_seconds, UTC)
-        return (
-            f"it needs about {seconds_in_words(predicted_seconds)}, and the maintenance window"
-            f" closes at {closes:%H:%M} UTC"
-        )
+        needs = f"it needs about {seconds_in_words(predicted_seconds)}"
+        ends_at = self.clock() + predicted_seconds
+        if self.window is not None and ends_at > self.window.closes_epoch_seconds:
+            closes = datetime.fromtimestamp(self.window.closes_epoch_seconds, UTC)
+            return f"{needs}, and the maintenance window closes at {closes:%H:%M} UTC"
+        if self.ends_epoch_seconds is not None and ends_at > self.ends_epoch_seconds:
+            left = seconds_in_words(self.ends_epoch_seconds - self.clock())
+            return f"{needs}, and the time budget leaves {left}"
+        return ""
 
     @property
     def window_is_closed(self) -> bool:
         """Whether the run was in a window that has closed."""
         return self.window is not None and self.clock() >= self.window.closes_epoch_seconds
+
+
+def binding_window(job: Job[Any, Any]) -> OpenWindow | None:
+    """Return the window that a run has to end in; ``None`` where a person started it, who may know better."""
+    return None if job.by_hand else job.window

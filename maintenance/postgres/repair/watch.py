@@ -1,7 +1,8 @@
-"""The watch beside a repair: who waits for us, how busy the server is, how far we are.
+"""The watch beside a repair: what others feel, how busy the server is, how far we are.
 
 One session of its own, which writes nothing that stays. A look costs a few short statements; the
-waits are looked at each time, the load and the progress once a second.
+latency is felt each time, the load and the progress are read once a second. Who waits for a lock
+of ours is seen by the lookout, which waits for nobody.
 """
 
 import time
@@ -12,14 +13,14 @@ from typing import Any
 from psycopg2.extensions import connection as Connection  # noqa: N812 - it is a class
 
 from maintenance.conf import DatabaseTarget
-from maintenance.core.latency import LatencyChange
 from maintenance.postgres.connection import query
+from maintenance.postgres.repair.harm import Harm
 from maintenance.postgres.repair.load import Load, LoadMeter
+from maintenance.postgres.repair.lookout import Lookout
 from maintenance.postgres.repair.pacing import Pace, pace_of
 from maintenance.postgres.repair.probe import Probe
-from maintenance.postgres.repair.waiters import Waiter, waiters_for
 
-#: Somebody who waits is seen after this long; an eighth of the limit of two seconds.
+#: What a small transaction takes is felt this often.
 LOOK_SECONDS = 0.25
 #: The load changes within seconds, and reading it costs a look at every session.
 LOAD_SECONDS = 1.0
@@ -45,9 +46,12 @@ class Progress:
 class Watch:
     """Looks after the sessions of one repair. Made before the work begins, when all is as usual."""
 
-    def __init__(self, conn: Connection, target: DatabaseTarget, jobs: int) -> None:
+    def __init__(
+        self, conn: Connection, lookout: Lookout, target: DatabaseTarget, jobs: int
+    ) -> None:
         #: For whoever verifies in the calling thread.
         self.conn = conn
+        self.lookout = lookout
         self._target = target
         self._jobs = jobs
         self._probe = Probe(conn)
@@ -70,13 +74,16 @@ class Watch:
         """How long until the next look is due; 0 or less where it is."""
         return self._looked_at + LOOK_SECONDS - time.monotonic()
 
-    @property
-    def latency(self) -> LatencyChange | None:
-        """What the probe has felt so far."""
-        return self._probe.change
+    def enter_into(self, harm: Harm) -> None:
+        """Enter what others have felt so far."""
+        harm.latency = self._probe.change
+        longest = self.lookout.longest
+        if longest is not None:
+            harm.longest_wait_seconds = longest.waited_seconds
+            harm.longest_waiter = longest.in_words
 
-    def look(self, our_pids: Collection[int]) -> list[Waiter]:
-        """Return who waits for one of these sessions; brings pace and progress up to date."""
+    def look(self, our_pids: Collection[int]) -> None:
+        """Bring latency, pace and the progress of these sessions up to date."""
         self._looked_at = time.monotonic()
         # Also while the run stands still: nothing else would tell that the site is quick again.
         self._probe.send(beside_work=bool(our_pids))
@@ -85,7 +92,6 @@ class Watch:
             self.pace = self._pace(self._meter.read(our_pids, self._probe.added_ms))
             rows = query(self.conn, "repair_progress", {"ours": list(our_pids)})
             self._progress = {row["pid"]: _progress(row) for row in rows}
-        return waiters_for(self.conn, our_pids)
 
     def progress_of(self, pid: int) -> Progress | None:
         """Return how far a session was at the last look; ``None`` where it had nothing to show."""

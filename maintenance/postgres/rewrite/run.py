@@ -111,7 +111,9 @@ def _rewrite(
     job: Job[DatabaseTarget, VacuumFullOptions], steps: Sequence[Step]
 ) -> tuple[tuple[Outcome, ...], Harm]:
     limits = TimeLimits.starting_now(
-        window=job.window, statement_timeout_seconds=job.options.lock_limit_seconds
+        window=job.window,  # also by hand: it locks a table for all
+        budget_seconds=job.options.time_budget_seconds,
+        statement_timeout_seconds=job.options.lock_limit_seconds,
     )
     with watching(job, 1) as watch:
         trade = _Rewriting(watch.conn, job.target.size_limit_bytes)

@@ -15,4 +15,5 @@ WHERE NOT w.granted
     AND b.pid = ANY (%(ours)s::int[])
     AND w.pid <> ALL (%(ours)s::int[])
     AND coalesce(a.backend_type, '') <> 'autovacuum worker'
+    AND NOT starts_with(coalesce(a.application_name, ''), 'maintenance:')
 ORDER BY waited_seconds DESC

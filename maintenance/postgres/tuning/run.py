@@ -23,7 +23,7 @@ from maintenance.postgres.repair.harm import Harm
 from maintenance.postgres.repair.pacing import Speed
 from maintenance.postgres.repair.session import RepairSession
 from maintenance.postgres.repair.sessions import watching
-from maintenance.postgres.repair.time_limits import TimeLimits
+from maintenance.postgres.repair.time_limits import TimeLimits, binding_window
 from maintenance.postgres.tuning.options import TuneOptions
 from maintenance.postgres.tuning.report import tuning_report
 from maintenance.postgres.tuning.trial import (
@@ -60,8 +60,8 @@ def tune_autovacuum(job: Job[DatabaseTarget, TuneOptions], thresholds: Threshold
     """Begin trials of advised settings, and judge those whose time is over.
 
     A trial lives in the state of this task's reports, and a follow-up run comes at its end. Raises
-    :class:`Skipped` on a standby, :class:`UnknownName` for a table that does not exist, and what
-    :func:`connect` raises.
+    :class:`Skipped` on a standby, :class:`UnknownName` for a table that does not exist,
+    :class:`Postponed` where the maintenance window closed over it, and what :func:`connect` raises.
     """
     with connect(job.target, purpose="tuning") as conn:
         measured = measure(conn)
@@ -213,7 +213,9 @@ def _is_ours(trial: Trial, row: Mapping[str, Any] | None) -> bool:
 def _apply(
     job: Job[DatabaseTarget, TuneOptions], tuning: Tuning
 ) -> tuple[tuple[Outcome, ...], Harm]:
-    limits = TimeLimits(statement_timeout_seconds=STATEMENT_SECONDS)
+    limits = TimeLimits.starting_now(
+        window=binding_window(job), statement_timeout_seconds=STATEMENT_SECONDS
+    )
     with watching(job, 1) as watch:
         trade = _Altering(watch.conn, tuning.begun)
         crew: Crew[Step, None] = Crew(job, watch, trade, limits, kind="tuning", jobs=1)

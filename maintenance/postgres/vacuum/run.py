@@ -18,7 +18,7 @@ from maintenance.postgres.one_look import seen_once
 from maintenance.postgres.repair.crew import Crew
 from maintenance.postgres.repair.ending import outcomes_of_run
 from maintenance.postgres.repair.sessions import watching
-from maintenance.postgres.repair.time_limits import TimeLimits
+from maintenance.postgres.repair.time_limits import TimeLimits, binding_window
 from maintenance.postgres.repair.watch import Watch
 from maintenance.postgres.vacuum.autovacuum_rules import AutovacuumRules
 from maintenance.postgres.vacuum.duration import Durations
@@ -199,7 +199,7 @@ def steps_of(
 def _apply(job: VacuumJob, watch: Watch, steps: Sequence[VacuumStep]) -> Done:
     """Do the steps; see :func:`outcomes_of_run`."""
     limits = TimeLimits.starting_now(
-        window=None if job.by_hand else job.window,
+        window=binding_window(job),
         budget_seconds=job.options.time_budget_seconds,
         statement_timeout_seconds=job.options.table_time_limit_seconds,
     )

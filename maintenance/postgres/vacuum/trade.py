@@ -24,8 +24,8 @@ from maintenance.postgres.vacuum.table_state import TableState, table_states
 from maintenance.postgres.vacuum.verdict import Observed, needs_holders, verdict_of
 
 #: On 14 the counters arrive through a collector process, half a second late (PGSTAT_STAT_INTERVAL).
+#: Those that have not arrived after so long never will: the table was skipped.
 COLLECTOR_PATIENCE_SECONDS = 3.0
-COLLECTOR_POLL_SECONDS = 0.05
 #: Statements too short for their cost limits to matter (200 pages in the cache) follow one another
 #: with rests as long as they are, so that ten thousand of them do not take the site's processors.
 LONGEST_REST_SECONDS = 0.02
@@ -45,10 +45,11 @@ class VacuumStep(Step):
 
 @dataclass(frozen=True, slots=True)
 class Performed:
-    """What the server said, and how long it took."""
+    """What the server said, how long it took, and when it ended by the monotonic clock."""
 
     output: VacuumOutput
     seconds: float
+    ended_at: float
 
 
 class VacuumTrade:
@@ -83,21 +84,26 @@ class VacuumTrade:
                 session.conn, step.action, oid, error, limit_option="table_time_limit_seconds"
             )
             return replace(outcome, duration_seconds=time.monotonic() - started)
-        return Performed(parse_vacuum_output(messages), time.monotonic() - started)
+        now = time.monotonic()
+        return Performed(parse_vacuum_output(messages), now - started, now)
 
-    def settle(self, done: Sequence[tuple[VacuumStep, Performed]]) -> list[Outcome]:
-        """Read the counters of all tables at once, and judge each."""
+    def settle(self, done: Sequence[tuple[VacuumStep, Performed]]) -> list[Outcome | None]:
+        """Read the counters of all tables at once, and judge each whose counters have arrived."""
         tasks = [step.task for step, _ in done if step.task is not None]
         after = self._counters_after(tasks) if tasks else {}
         holders: tuple[XminHolder, ...] | None = None
-        outcomes = []
+        outcomes: list[Outcome | None] = []
         for step, performed in done:
             if step.task is None:
                 outcomes.append(_database_done(step.action, performed))
                 continue
+            counters = after.get(step.task.measured.oid)
+            if self._may_still_arrive(step.task, counters, performed):
+                outcomes.append(None)
+                continue
             observed = Observed(
                 before=step.task.measured,
-                after=after.get(step.task.measured.oid),
+                after=counters,
                 output=performed.output,
             )
             if needs_holders(step.task, observed):
@@ -107,18 +113,19 @@ class VacuumTrade:
         return outcomes
 
     def _counters_after(self, tasks: Sequence[TableTask]) -> dict[int, TableState]:
-        """Read the counters again, waiting on 14 until they arrive; dropped tables are left out."""
-        deadline = time.monotonic() + COLLECTOR_PATIENCE_SECONDS
+        """Read the counters again; dropped tables are left out."""
         oids = list({task.measured.oid for task in tasks})
-        while True:
-            after = {state.oid: state for state in table_states(self._conn, oids)}
-            if (
-                server_major(self._conn) >= 15
-                or all(_counted(task, after.get(task.measured.oid)) for task in tasks)
-                or time.monotonic() > deadline
-            ):
-                return after
-            time.sleep(COLLECTOR_POLL_SECONDS)
+        return {state.oid: state for state in table_states(self._conn, oids)}
+
+    def _may_still_arrive(
+        self, task: TableTask, counters: TableState | None, performed: Performed
+    ) -> bool:
+        """Tell whether the counters seen are those from before, of a server that is late with them."""
+        return (
+            server_major(self._conn) < 15
+            and not _counted(task, counters)
+            and time.monotonic() - performed.ended_at < COLLECTOR_PATIENCE_SECONDS
+        )
 
 
 def _bearable(step: VacuumStep, speed: Speed) -> Speed:
