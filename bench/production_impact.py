@@ -135,8 +135,9 @@ class BackendMeter:
     def connect(self, *arguments: Any, **parameters: Any) -> Any:
         """Open a session whose server process is looked at before it is closed."""
         meter = self
+        factory = parameters.pop("connection_factory", psycopg2.extensions.connection)
 
-        class Metered(psycopg2.extensions.connection):
+        class Metered(factory):  # type: ignore[misc] - ours, or the driver's own
             def close(self) -> None:
                 if not self.closed:
                     meter.cpu_seconds += cpu_seconds_of(self.info.backend_pid)

@@ -6,11 +6,9 @@ import re
 import secrets
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack, contextmanager
-from functools import partial
 from pathlib import Path
 from typing import Any
 
-import psycopg2.extensions
 import pytest
 
 import maintenance.tasks.postgres  # noqa: F401 - registers the tasks
@@ -23,6 +21,7 @@ from maintenance.core.runs.registry import TargetKind, TaskSpec, all_tasks
 from maintenance.postgres import connection
 from maintenance.postgres.analyses import ANALYSES
 from maintenance.postgres.checks import run_analyses
+from maintenance.postgres.driver import WatchedSession
 from service.embedded.postgres import EmbeddedPostgres
 from tests import postgres_zoo
 from tests.polling import eventually
@@ -289,7 +288,7 @@ def test_nothing_waits_for_a_lock(
     assert "not-measured" not in {finding.code for finding in report.findings}
 
 
-class NewerConnection(psycopg2.extensions.connection):
+class NewerSession(WatchedSession):
     """A server of a version that nobody knows yet."""
 
     server_version = 990_000
@@ -300,9 +299,8 @@ class NewerConnection(psycopg2.extensions.connection):
 def test_a_version_that_nobody_knows_yet_is_taken_for_the_newest_known(
     zoo: str, work: Callable[[DatabaseTarget], Report], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    connect = partial(psycopg2.connect, connection_factory=NewerConnection)
     with monkeypatch.context() as patch:
-        patch.setattr(connection.psycopg2, "connect", connect)
+        patch.setattr(connection, "WatchedSession", NewerSession)
         require_sound(work(DatabaseTarget(url=zoo)))
 
 

@@ -3,10 +3,9 @@
 import secrets
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from functools import partial
 from urllib.parse import quote, unquote, urlsplit, urlunsplit
 
-import psycopg2.extensions
+import psycopg2.errors
 import pytest
 from psycopg2 import sql
 
@@ -20,6 +19,7 @@ from maintenance.core.runs import accepted_targets
 from maintenance.core.runs.registry import TargetKind, TaskSpec, task_named
 from maintenance.postgres import connection
 from maintenance.postgres.connection import connect, query
+from maintenance.postgres.driver import WatchedSession
 from maintenance.postgres.readiness.findings import examine
 from maintenance.postgres.readiness.look import look
 from maintenance.postgres.readiness.roles import role_statements
@@ -240,7 +240,7 @@ def test_settings_that_stop_the_counters_are_named(site: str) -> None:
     assert "superuser" in findings_at(site)
 
 
-class OlderConnection(psycopg2.extensions.connection):
+class OlderSession(WatchedSession):
     """A server that is too old."""
 
     server_version = 130_000
@@ -268,8 +268,7 @@ def test_what_a_database_holds_is_seen_by_a_role_without_rights(site: str) -> No
 def test_a_server_that_is_too_old_is_named(site: str, monkeypatch: pytest.MonkeyPatch) -> None:
     from maintenance.doctor.examination import examinations, examined
 
-    older = partial(psycopg2.connect, connection_factory=OlderConnection)
-    monkeypatch.setattr(connection.psycopg2, "connect", older)
+    monkeypatch.setattr(connection, "WatchedSession", OlderSession)
     whole = configuration().model_copy(update={"databases": {"site": DatabaseTarget(url=site)}})
     report = examined("databases.site", examinations(whole)["databases.site"])
     assert "is version 13; the oldest supported is 14" in report.summary

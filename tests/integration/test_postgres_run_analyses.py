@@ -4,10 +4,8 @@ import secrets
 import threading
 from collections.abc import Callable, Mapping
 from dataclasses import replace
-from functools import partial
 from typing import Any
 
-import psycopg2.extensions
 import pytest
 
 from maintenance.conf import DatabaseTarget, Thresholds
@@ -18,6 +16,7 @@ from maintenance.postgres import analyses, checks, connection
 from maintenance.postgres.analyses import ANALYSES
 from maintenance.postgres.checks import run_analyses
 from maintenance.postgres.connection import connect
+from maintenance.postgres.driver import WatchedSession
 from maintenance.postgres.time_budget import TimeBudget
 from service.embedded.postgres import EmbeddedPostgres
 from tests.postgres_clients import ask, narrow_role
@@ -246,11 +245,10 @@ def test_a_right_that_is_taken_away_meanwhile(url: str) -> None:
 def test_a_server_that_is_too_old_is_refused_as_a_whole(
     url: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    class OlderConnection(psycopg2.extensions.connection):
+    class OlderSession(WatchedSession):
         server_version = 130_023
 
-    older = partial(psycopg2.connect, connection_factory=OlderConnection)
     with monkeypatch.context() as patch:
-        patch.setattr(connection.psycopg2, "connect", older)
+        patch.setattr(connection, "WatchedSession", OlderSession)
         with pytest.raises(ConfigurationError, match="version 13"):
             run(url)
