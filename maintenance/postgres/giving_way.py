@@ -69,7 +69,8 @@ def giving_way(conn: WatchedSession, limits: Pacing, look_beside: LookBeside) ->
         yield
     finally:
         watch.off_duty.set()
-        thread.join(CANCEL_SECONDS)
+        if watch.has_session:  # it ends with ours; else there is nothing to wait for
+            thread.join(CANCEL_SECONDS)
 
 
 class _ReadingWatch:
@@ -80,6 +81,7 @@ class _ReadingWatch:
         self._look_seconds = look_seconds(limits)
         self._mark = current_mark()  # a thread has a context of its own
         self.off_duty = threading.Event()
+        self.has_session = False
 
     def keep_looking(self) -> None:
         """Look at the clock, until the session is no longer used."""
@@ -98,14 +100,21 @@ class _ReadingWatch:
 
     def _watch(self, number: int) -> None:
         """Look at who waits for one statement, until it ends."""
-        with self._look_beside() as waiters:
-            while self._conn.statement.number == number:
-                for waiter in waiters():
-                    if waits_too_long(waiter, self._limits):
-                        reason = GaveWay(gave_way_to(waiter))
-                        self._conn.statement.cancel(self._conn, reason, number)
-                if self.off_duty.wait(self._look_seconds):
-                    return
+        self.has_session = True
+        try:
+            with self._look_beside() as waiters:
+                while self._conn.statement.number == number:
+                    self._look(waiters, number)
+                    if self.off_duty.wait(self._look_seconds):
+                        return
+        finally:
+            self.has_session = False
+
+    def _look(self, waiters: "Callable[[], Sequence[Waiter]]", number: int) -> None:
+        for waiter in waiters():
+            if waits_too_long(waiter, self._limits):
+                reason = GaveWay(gave_way_to(waiter))
+                self._conn.statement.cancel(self._conn, reason, number)
 
     def _end_unwatched(self, number: int, error: Exception) -> None:
         if self._lasts_for(self._limits.blocked_limit_seconds * GIVING_WAY_RATIO):
