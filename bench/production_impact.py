@@ -26,6 +26,7 @@ from bench.server import postgres_server, session
 from maintenance.conf import DatabaseTarget, Thresholds
 from maintenance.postgres.analyses import ANALYSES
 from maintenance.postgres.checks import run_analyses
+from maintenance.postgres.driver import WatchedSession
 from service.embedded.binaries import locate_postgres
 
 PAIRS = 10
@@ -135,15 +136,14 @@ class BackendMeter:
     def connect(self, *arguments: Any, **parameters: Any) -> Any:
         """Open a session whose server process is looked at before it is closed."""
         meter = self
-        factory = parameters.pop("connection_factory", psycopg2.extensions.connection)
 
-        class Metered(factory):  # type: ignore[misc] - ours, or the driver's own
+        class Metered(WatchedSession):
             def close(self) -> None:
                 if not self.closed:
                     meter.cpu_seconds += cpu_seconds_of(self.info.backend_pid)
                 super().close()
 
-        return self._connect(*arguments, connection_factory=Metered, **parameters)
+        return self._connect(*arguments, **{**parameters, "connection_factory": Metered})
 
 
 def cpu_seconds_of(pid: int) -> float:
