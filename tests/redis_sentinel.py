@@ -19,11 +19,12 @@ NAME = "crew"
 
 
 class Sentinel:
-    """What a client knows: one sentinel's port, the name, and the servers' password."""
+    """What a client knows: one sentinel's port, the name, the servers' password and the sentinel's own."""
 
-    def __init__(self, port: int, password: str) -> None:
+    def __init__(self, port: int, password: str, own_password: str) -> None:
         self.port = port
         self.password = password
+        self.own_password = own_password
 
     @property
     def url(self) -> str:
@@ -52,7 +53,7 @@ class Sentinel:
 
     def client(self) -> redis.Redis:
         """Return a client of the sentinel itself."""
-        return redis.Redis(host=LOOPBACK, port=self.port)
+        return redis.Redis(host=LOOPBACK, port=self.port, password=self.own_password)
 
 
 @pytest.fixture(scope="module")
@@ -60,7 +61,7 @@ def redis_sentinel(server_root: Path) -> Iterator[Sentinel]:
     """A sentinel whose primary has one replica that is in step."""
     if REDIS_PROGRAM is None:
         pytest.skip("redis-server is not installed")
-    password = secrets.token_hex(8)
+    password, own_password = secrets.token_hex(8), secrets.token_hex(8)
     folder = server_root / f"sentinel-{secrets.token_hex(4)}"
     folder.mkdir()
     with ExitStack() as stack:
@@ -83,6 +84,7 @@ def redis_sentinel(server_root: Path) -> Iterator[Sentinel]:
             f"port {port}\nbind {LOOPBACK}\ndir {folder}\n"
             f"sentinel monitor {NAME} {LOOPBACK} {primary.port} 1\n"
             f"sentinel auth-pass {NAME} {password}\n"
+            f"requirepass {own_password}\n"
         )
         with redis.Redis.from_url(replica.url()) as client:
             eventually(
@@ -92,7 +94,7 @@ def redis_sentinel(server_root: Path) -> Iterator[Sentinel]:
             "sentinel", lambda _node: [REDIS_PROGRAM, str(configuration), "--sentinel"], folder
         )
         stack.callback(container.remove)
-        sentinel = Sentinel(port, password)
+        sentinel = Sentinel(port, password, own_password)
 
         def knows_the_replica() -> bool:
             with suppress(redis.ConnectionError), sentinel.client() as client:

@@ -62,16 +62,50 @@ def worker(folder: Path, environment: dict[str, str]) -> Iterator[ProcessContain
         container.remove()
 
 
+def sentinel_environment(sentinel: Sentinel, folder: Path) -> dict[str, str]:
+    return service_environment(
+        folder,
+        CELERY_BROKER_URL=sentinel.url,
+        CELERY_BROKER_SENTINEL_NAME=NAME,
+        CELERY_BROKER_SENTINEL_PASSWORD=sentinel.own_password,
+    )
+
+
 def test_a_task_is_run_before_and_after_a_failover_of_sentinels(
     redis_sentinel: Sentinel, tmp_path: Path
 ) -> None:
-    environment = service_environment(
-        tmp_path, CELERY_BROKER_URL=redis_sentinel.url, CELERY_BROKER_SENTINEL_NAME=NAME
-    )
+    environment = sentinel_environment(redis_sentinel, tmp_path)
     with worker(tmp_path, environment):
         run_a_task(environment)
         redis_sentinel.fail_over()
         run_a_task(environment)
+
+
+def test_a_worker_that_is_asked_tells_no_password_of_its_broker(
+    redis_sentinel: Sentinel, tmp_path: Path
+) -> None:
+    environment = sentinel_environment(redis_sentinel, tmp_path)
+    with worker(tmp_path, environment):
+        for question in ("stats", "conf"):
+            told = celery(environment, "inspect", question, "--json", "--timeout", "20")
+            assert f'"master_name": "{NAME}"' in told, "the sentinels are not spoken of"
+            assert redis_sentinel.password not in told
+            assert redis_sentinel.own_password not in told
+
+
+def celery(environment: dict[str, str], *arguments: str) -> str:
+    """Return what a command of the service's Celery prints."""
+    done = subprocess.run(
+        [sys.executable, "-m", "celery", "-A", "service.celery", *arguments],
+        cwd=ROOT,
+        env=environment,
+        capture_output=True,
+        text=True,
+        timeout=120,
+        check=False,
+    )
+    assert done.returncode == 0, done.stdout + done.stderr
+    return done.stdout
 
 
 def test_on_rabbitmq_queues_are_quorum_queues_and_a_task_is_run(

@@ -1,8 +1,9 @@
-"""A worker that outlives its broker and ends when told: Celery's own part that takes messages, twice amended."""
+"""A worker that outlives its broker, ends when told and tells no password: Celery's own consumer, amended."""
 
 import logging
 from typing import Any
 
+from celery.app.utils import filter_hidden_settings
 from celery.exceptions import WorkerTerminate
 from celery.worker import state
 from celery.worker.consumer import Consumer
@@ -19,7 +20,23 @@ class PatientConsumer(Consumer):
 
     A signal to end stops the pool wherever the loop is (Celery 5.7). In the middle of its turn the loop asks the
     pool how many processes it has, and the worker ends by that error, with exit code 1, and not as it was told.
+
+    A worker that is asked for its state (``inspect stats``, Flower's pages) answers with the options of its broker,
+    and with the sentinels' password among them (Celery 5.7).
     """
+
+    class Blueprint(Consumer.Blueprint):
+        """The consumer's parts, whose answer holds no password."""
+
+        def info(self, parent: Any) -> dict[str, Any]:
+            """Return what Celery says, with stars for what its own list of settings calls hidden."""
+            said: dict[str, Any] = super().info(parent)
+            broker = said.get("broker")
+            if isinstance(broker, dict):
+                broker.update(
+                    filter_hidden_settings({"transport_options": broker["transport_options"]})
+                )
+            return said
 
     loop: Any
 
