@@ -7,6 +7,12 @@ import ast
 import os
 from typing import Any
 
+from flower.urls import handlers
+from flower.views.auth import LoginHandler, LogoutHandler
+from flower.views.error import NotFoundErrorHandler
+from flower.views.monitor import Healthcheck
+from tornado.web import RequestHandler, StaticFileHandler, URLSpec, authenticated
+
 #: Where the admin is, such as ``https://crew.example/admin/``: each task then names its run's page.
 _ADMIN_URL = os.environ.get("MAINTENANCE_ADMIN_URL", "")
 
@@ -15,6 +21,24 @@ tasks_columns = "name,args,state,received,runtime,worker,uuid"
 # The ledger has the history. With the default (100,000) Flower's memory grows for months, and each save of it
 # holds up its pages.
 max_tasks = 5000
+
+
+#: What answers a stranger: a probe's "OK", the styles and scripts, the login and its end, and that there is
+#: no such page. All else demands the login, also what a later Flower adds.
+_OPEN = (Healthcheck, StaticFileHandler, LoginHandler, LogoutHandler, NotFoundErrorHandler)
+
+
+def _demand_login() -> None:
+    """Close what Flower leaves open (``/metrics`` in 2.2). Where it has other names, it does not start."""
+    pages = {h.handler_class if isinstance(h, URLSpec) else h[1] for h in handlers}
+    for page in pages.difference(_OPEN):
+        for verb in ("get", "head", "post", "put", "patch", "delete"):
+            answer = getattr(page, verb)
+            if answer is not getattr(RequestHandler, verb):
+                setattr(page, verb, authenticated(answer))
+
+
+_demand_login()
 
 
 def format_task(task: Any) -> Any:

@@ -1,6 +1,5 @@
 """`manage.py up` until it is stopped: addresses, secrets, restarts, refusals."""
 
-import base64
 import http.client
 import re
 import signal as signals
@@ -11,7 +10,9 @@ from pathlib import Path
 from urllib.parse import urlsplit
 
 import pytest
+from prometheus_client.parser import text_string_to_metric_families
 
+from tests import flower_pages
 from tests.polling import eventually
 from tests.up_process import FREE_PORTS, UpProcess, are_gone, command_of, manage
 
@@ -23,14 +24,24 @@ def up(server_root: Path) -> Iterator[UpProcess]:
         yield process.wait_until_ready()
 
 
-def get(url: str, login: str = "") -> tuple[int, str]:
+def get(url: str) -> tuple[int, str]:
     """Return status and body of a page, without following redirects."""
     parts = urlsplit(url)
-    headers = {"Authorization": "Basic " + base64.b64encode(login.encode()).decode()}
     with closing(http.client.HTTPConnection(parts.netloc, timeout=10)) as connection:
-        connection.request("GET", parts.path, headers=headers if login else {})
+        connection.request("GET", parts.path)
         with connection.getresponse() as answer:
             return answer.status, answer.read().decode()
+
+
+def flower(up: UpProcess, path: str, *, logged_in: bool = True) -> tuple[int, str]:
+    """Return status and body of a page of Flower's."""
+    login = f"admin:{up.secrets()['flower_password']}" if logged_in else ""
+    status, _headers, body = flower_pages.ask(flower_port(up), path, login)
+    return status, body
+
+
+def flower_port(up: UpProcess) -> int:
+    return urlsplit(up.address("Flower")).port or 0
 
 
 def test_the_admin_shows_its_login_page(up: UpProcess) -> None:
@@ -45,19 +56,39 @@ def test_a_probe_is_told_that_a_scheduler_is_at_work_and_nothing_else(up: UpProc
 
 
 def test_flower_opens_with_its_login_only(up: UpProcess) -> None:
-    url = up.address("Flower")
-    assert get(url + "workers")[0] in {302, 401}
-    assert get(url + "api/workers")[0] == 401
-    assert get(url + "workers", f"admin:{up.secrets()['flower_password']}")[0] == 200
+    assert flower_pages.what_a_stranger_is_shown(flower_port(up)) == []
+    assert flower(up, "/workers")[0] == 200
 
 
 def test_flower_sees_the_three_workers(up: UpProcess) -> None:
     def are_listed() -> bool:
-        login = f"admin:{up.secrets()['flower_password']}"
-        _status, body = get(up.address("Flower") + "workers", login)
+        _status, body = flower(up, "/workers")
         return all(f"{queue}@" in body for queue in ("high", "medium", "low"))
 
     eventually(are_listed, 30, "Flower lists the workers")
+
+
+def test_what_flower_leaves_open_names_nothing_of_the_crew(up: UpProcess) -> None:
+    open_paths = [path for page, path in flower_pages.pages() if page in flower_pages.OPEN]
+    said = {path: flower(up, path, logged_in=False) for path in open_paths}
+    assert said["/healthcheck"] == (200, "OK")
+    for path, (status, body) in said.items():
+        assert status in {200, 404}, path
+        assert not re.search(r"@|maintenance\.|redis://|127\.0\.0\.1", body), path
+
+
+def test_prometheus_reads_flowers_metrics_with_the_login(up: UpProcess) -> None:
+    def workers() -> set[str]:
+        status, body = flower(up, "/metrics")
+        assert status == 200
+        return {
+            sample.labels["worker"].partition("@")[0]
+            for family in text_string_to_metric_families(body)
+            if family.name == "flower_worker_online"
+            for sample in family.samples
+        }
+
+    eventually(lambda: workers() == {"high", "medium", "low"}, 30, "all workers are online")
 
 
 def test_the_table_names_the_next_runs_and_folders(up: UpProcess) -> None:

@@ -1,9 +1,13 @@
 """What Flower shows of a task: words instead of Python's notation, and where its run is."""
 
+import runpy
 from types import SimpleNamespace
 from typing import Any
 
+import flower.urls
+import flower.views.monitor
 import pytest
+from flower.views import BaseHandler
 
 import flowerconfig
 
@@ -40,3 +44,28 @@ def test_its_run_is_named_where_the_admin_is_known(monkeypatch: pytest.MonkeyPat
     assert shown().result == page
     assert shown(result="none yet").result == f"none yet\n{page}"
     assert shown(name="site.send_mail").result is None
+
+
+def test_a_page_that_a_later_flower_adds_demands_the_login(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    class Later(BaseHandler):
+        async def get(self) -> None:
+            raise AssertionError("it answers a stranger")
+
+    unasked = Later.get
+    monkeypatch.setattr(flower.urls, "handlers", [*flower.urls.handlers, ("/later", Later)])
+    runpy.run_path(flowerconfig.__file__)
+    assert Later.get.__wrapped__ is unasked
+    assert Later.post is BaseHandler.post
+
+
+@pytest.mark.parametrize(
+    ("module", "name"), [(flower.urls, "handlers"), (flower.views.monitor, "Healthcheck")]
+)
+def test_a_flower_with_other_names_is_not_started(
+    monkeypatch: pytest.MonkeyPatch, module: Any, name: str
+) -> None:
+    monkeypatch.delattr(module, name)
+    with pytest.raises(ImportError, match=name):
+        runpy.run_path(flowerconfig.__file__)
