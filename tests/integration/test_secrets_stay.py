@@ -1,6 +1,7 @@
 """Secrets are planted in every place that may hold one, and looked for in all that comes out.
 
-What a started service prints, and its argument lists, are looked at in ``tests/acceptance/test_up_service.py``.
+What a started service prints, and its argument lists, are looked at in ``tests/acceptance/test_up_service.py``;
+Flower's pages in ``tests/acceptance/test_secrets_on_flower.py``.
 """
 
 import io
@@ -21,6 +22,8 @@ from django.core.management import CommandError, call_command
 from django.db import connection
 from django.test import Client
 
+from maintenance.commands.crew import SUBCOMMANDS
+from maintenance.commands.crew.recommend import KINDS
 from maintenance.conf import configuration
 from maintenance.core.errors import Skipped, UnknownName
 from maintenance.core.runs.dispatch import record_run
@@ -29,31 +32,13 @@ from maintenance.core.runs.registry import TaskSpec, all_tasks
 from maintenance.core.runs.runner import RunFailed, execute
 from maintenance.core.scheduling.schedule_sync import sync_schedules
 from maintenance.models import Run, Trigger
+from maintenance.runbooks import RUNBOOKS
 from tests.integration.test_closed_without_login import PAGES
+from tests.planted_secrets import ENVIRONMENT, SECRETS, SITE
 
 pytestmark = pytest.mark.django_db(transaction=True)
 
 BY_HAND = Origin(Trigger.CLI, actor="ann")
-#: Port 1 refuses, and a port that is no number breaks whoever reads the address.
-PLACES = {
-    "DATABASE": "postgres://crew:{}@127.0.0.1:1/site",
-    "BROKEN_DATABASE": "postgres://crew:{}@127.0.0.1:port/site",
-    "KEYWORDS": "postgres://127.0.0.1:1/site?user=crew&password={}",
-    "DIRECT": "postgres://crew:{}@127.0.0.1:1/site",
-    "PGBOUNCER": "postgres://crew:{}@127.0.0.1:1/pgbouncer",
-    "REPLICA": "postgres://crew:{}@127.0.0.1:1/site",
-    "REDIS": "redis://crew:{}@127.0.0.1:1/0",
-    "BROKEN_REDIS": "redis://:{}@127.0.0.1:port/0",
-    "SENTINEL": "redis://:{}@127.0.0.1:1",
-    "BROKER": "redis://:{}@127.0.0.1:1/0",
-    "RABBITMQ": "amqp://crew:{}@127.0.0.1:1//",
-    "CACHE": "redis://:{}@127.0.0.1:1/1",
-    "PING": "http://127.0.0.1:1/ping/{}",
-    "METRICS_TOKEN": "{}",
-    "READ_TOKEN": "{}",
-    "RUN_TOKEN": "{}",
-}
-SECRETS = {name: f"Planted-{number:02}-0123456789abcdef" for number, name in enumerate(PLACES)}
 OF_DJANGO = {
     "SECRET_KEY": "Planted-key-0123456789",
     "EMAIL_HOST_PASSWORD": "Planted-mail-0123456789",
@@ -64,9 +49,9 @@ OF_DJANGO = {
 def planted(
     settings: Any, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
 ) -> Iterator[dict[str, str]]:
-    """A site every one of whose addresses and tokens is a secret, and none of whose servers is there."""
-    for name, form in PLACES.items():
-        monkeypatch.setenv(name, form.format(SECRETS[name]))
+    """What must not come out, of the site of ``tests.planted_secrets``."""
+    for name, value in ENVIRONMENT.items():
+        monkeypatch.setenv(name, value)
     for name, value in OF_DJANGO.items():
         setattr(settings, name, value)
     settings.STORAGES = {
@@ -76,33 +61,7 @@ def planted(
             "OPTIONS": {"location": str(tmp_path / "log-store")},
         },
     }
-    settings.MAINTENANCE = {
-        "databases": {
-            "site": {
-                "url": "env:DATABASE",
-                "replicas": ["env:REPLICA"],
-                "pgbouncer": "env:PGBOUNCER",
-            },
-            "broken": {"url": "env:BROKEN_DATABASE"},
-            "keywords": {"url": "env:KEYWORDS", "direct_url": "env:DIRECT"},
-        },
-        "redis": {
-            "site": {"url": "env:REDIS"},
-            "broken": {"url": "env:BROKEN_REDIS"},
-            "watched": {"url": "env:REDIS", "sentinels": ["env:SENTINEL"], "sentinel_name": "main"},
-        },
-        "brokers": {
-            "site": {"url": "env:BROKER", "queues": ["default"]},
-            "rabbit": {"url": "env:RABBITMQ", "queues": ["default"]},
-        },
-        "caches": {"site": {"url": "env:CACHE"}},
-        "pings": {"all": {"url": "env:PING", "timeout_seconds": 1}},
-        "access": {
-            "metrics": "env:METRICS_TOKEN",
-            "read": "env:READ_TOKEN",
-            "run": "env:RUN_TOKEN",
-        },
-    }
+    settings.MAINTENANCE = SITE
     configuration.cache_clear()
     password = str(connection.settings_dict["PASSWORD"])
     yield SECRETS | OF_DJANGO | ({"LEDGER": password} if len(password) > 5 else {})
@@ -158,25 +117,69 @@ def pages() -> Iterator[str]:
         yield f"{address}: {answer.headers} {body.decode(errors='replace')}"
 
 
+#: Commands that end by themselves, each as it meets the most of addresses.
+COMMANDS = (
+    ("maintenance", "list"),
+    ("maintenance", "run", "review_activity", "--target", "site", "--now"),
+    ("maintenance", "runs"),
+    (
+        "maintenance",
+        "tail",
+        "--since",
+        "2020-01-01T00:00:00+00:00",
+        "--severity",
+        "ok",
+        "--for",
+        "0",
+    ),
+    ("maintenance", "tail", "--since", "2020-01-01T00:00:00+00:00", "--json", "--for", "0"),
+    ("maintenance", "report"),
+    ("maintenance", "reports", "list"),
+    ("maintenance", "reports", "show", "latest:report_table_bloat"),
+    ("maintenance", "findings"),
+    ("maintenance", "notify", "--test"),
+    ("maintenance", "schedules"),
+    ("maintenance", "calendar"),
+    ("maintenance", "proof"),
+    *(
+        ("maintenance", "recommend", "--for", kind, "--database", database, "--redis", "site")
+        for kind in KINDS
+        for database in ("site", "broken")
+    ),
+    *(("maintenance", "diagnose", runbook) for runbook in RUNBOOKS),
+    ("maintenance", "attach", ENVIRONMENT["DATABASE"], ENVIRONMENT["REDIS"]),
+    ("maintenance", "attach", ENVIRONMENT["BROKEN_DATABASE"]),
+    ("maintenance", "attach", "env:DATABASE", "env:BROKEN_REDIS"),
+    ("maintenance", "doctor"),
+    ("maintenance", "doctor", "--json"),
+    ("maintenance", "doctor", "--sql"),
+    ("maintenance", "config"),
+    ("maintenance", "config", "--json"),
+    ("maintenance", "completion", "bash"),
+    ("sync_schedules",),
+    ("health_check",),
+    ("analyze_db_performance", "--database", "site"),
+    ("analyze_db_performance", "--database", "broken"),
+    ("check_data_integrity", "--database", "site"),
+    ("check",),
+)
+
+
 def outputs() -> Iterator[str]:
     """Yield what commands print, refusals included."""
-    for line in (
-        ("maintenance", "list"),
-        ("maintenance", "runs"),
-        ("maintenance", "schedules"),
-        ("maintenance", "reports", "list"),
-        ("maintenance", "reports", "show", "latest:report_table_bloat"),
-        ("health_check",),
-        ("analyze_db_performance", "--database", "site"),
-        ("analyze_db_performance", "--database", "broken"),
-        ("check",),
-    ):
+    for line in COMMANDS:
         said, complained = io.StringIO(), io.StringIO()
         try:
             call_command(*line, stdout=said, stderr=complained)
         except (CommandError, SystemExit) as end:
             complained.write(str(end))
-        yield f"{line}: {said.getvalue()} {complained.getvalue()}"
+        yield f"{line[:2]}: {said.getvalue()} {complained.getvalue()}"
+
+
+def test_each_subcommand_is_looked_at() -> None:
+    tried = {line[1] for line in COMMANDS if line[0] == "maintenance"}
+    # A plan is a run; the others repeat what a person typed about a run or a finding.
+    assert {each.name for each in SUBCOMMANDS} - tried == {"plan", "cancel", "mute", "unmute"}
 
 
 def test_no_secret_comes_out(
