@@ -37,7 +37,7 @@ from maintenance.postgres.readiness.look import look
 from maintenance.redis_client.connection import session
 from maintenance.redis_client.rights import look_for_rights
 from maintenance.redis_client.sentinel import primary_url
-from maintenance.redis_client.server import server_facts
+from maintenance.redis_client.server import ServerFacts, server_facts
 
 #: Logs and samples of two machines are laid side by side by the second; with a minute between them
 #: a report names the wrong cause. NTP keeps clocks within some hundredths of a second.
@@ -182,16 +182,8 @@ def _connected_redis(client: redis.Redis, url: str, needs: RedisNeeds) -> Iterat
     except redis.exceptions.NoPermissionError:
         pass  # named below, with every other right
     else:
-        numbers = tuple(int(part) for part in facts.version.split(".")[:2] if part.isdigit())
         major = facts.major
-        if facts.product == "Redis" and numbers < OLDEST_REDIS:
-            yield Finding(
-                "version", Severity.WARNING, "version",
-                f"{facts.name} is older than the oldest that is supported, 6.2.",
-                advice="Upgrade the server: its ACL knows no rules for subcommands.",
-            )  # fmt: skip
-        else:
-            yield Finding("version", Severity.OK, "version", facts.name)
+        yield version_of_redis(facts)
         if facts.is_replica:
             yield Finding(
                 "replica", Severity.WARNING, "role", "This server is a replica: nothing can be trimmed.",
@@ -202,6 +194,19 @@ def _connected_redis(client: redis.Redis, url: str, needs: RedisNeeds) -> Iterat
     yield from _redis_clock(client)
     if url.startswith("rediss://"):
         yield Finding("encryption", Severity.OK, "connection", "encrypted")
+
+
+def version_of_redis(facts: ServerFacts) -> Finding:
+    """Judge a server's version. Pure."""
+    oldest = ".".join(map(str, OLDEST_REDIS))
+    numbers = tuple(int(part) for part in facts.version.split(".")[:2] if part.isdigit())
+    if facts.product != "Redis" or numbers >= OLDEST_REDIS:
+        return Finding("version", Severity.OK, "version", facts.name)
+    return Finding(
+        "version", Severity.WARNING, "version",
+        f"{facts.name} is older than the oldest that is supported, {oldest}.",
+        advice="Upgrade the server: its ACL knows no rules for subcommands.",
+    )  # fmt: skip
 
 
 def _redis_rights(

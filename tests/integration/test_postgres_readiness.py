@@ -1,8 +1,12 @@
 """The doctor's look at databases: what is missing is named with the line that mends it."""
 
 import secrets
+import subprocess
+import sys
+import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from typing import Any
 from urllib.parse import quote, unquote, urlsplit, urlunsplit
 
 import psycopg2.errors
@@ -13,7 +17,8 @@ import maintenance.tasks.postgres  # noqa: F401 - registers the tasks
 from maintenance.attach.look import look_at_database
 from maintenance.conf import DatabaseTarget, configuration
 from maintenance.core.findings import Finding, Severity
-from maintenance.core.job import Job
+from maintenance.core.job import Job, OpenWindow
+from maintenance.core.plans import Verdict
 from maintenance.core.reports import Report
 from maintenance.core.runs import accepted_targets
 from maintenance.core.runs.registry import TargetKind, TaskSpec, task_named
@@ -22,11 +27,13 @@ from maintenance.postgres.connection import connect, query
 from maintenance.postgres.driver import WatchedSession
 from maintenance.postgres.readiness.findings import examine
 from maintenance.postgres.readiness.look import look
-from maintenance.postgres.readiness.roles import role_statements
+from maintenance.postgres.readiness.roles import READER, VACUUMER, role_statements
 from maintenance.schedules import CHECKLISTS
+from service.embedded.binaries import locate_postgres
 from service.embedded.postgres import EmbeddedPostgres
 from tests import postgres_zoo
-from tests.postgres_clients import ODD_NAME, ask, major_of, narrow_role
+from tests.postgres_clients import ODD_NAME, Client, ask, major_of, narrow_role
+from tests.up_process import ROOT, clean_environment
 
 #: Words of what a task says that it lacks.
 RIGHTS = ("GRANT", "ownership", "owner of", "superuser", "pg_monitor", "pg_maintain", "pg_read_all")
@@ -85,11 +92,59 @@ def site(postgres_server: EmbeddedPostgres) -> Iterator[str]:
     ask(postgres_server.url(), sql.SQL("DROP ROLE {}").format(owner))
 
 
-@pytest.fixture(scope="module")
-def both(site: str) -> Iterator[tuple[str, str]]:
+@pytest.fixture(scope="module", params=["odd names", "as the command prints them"])
+def both(request: pytest.FixtureRequest, site: str) -> Iterator[tuple[str, str]]:
+    """The URLs of reader and vacuumer."""
     token = secrets.token_hex(4)
-    with roles(site, f"{ODD_NAME[:-10]}{token}r", f"{ODD_NAME[:-10]}{token}v") as urls:
+    with (
+        roles(site, f"{ODD_NAME[:-10]}{token}r", f"{ODD_NAME[:-10]}{token}v")
+        if request.param == "odd names"
+        else printed_roles(site)
+    ) as urls:
         yield urls
+
+
+@contextmanager
+def printed_roles(url: str) -> Iterator[tuple[str, str]]:
+    """Pipe what ``doctor --sql`` prints into psql, as a person does, twice over; yield the roles' URLs."""
+    printed = printed_statements(url)
+    try:
+        for _ in range(2):
+            run_by_psql(url, printed)
+        yield login(url, READER), login(url, VACUUMER)
+    finally:
+        for role in (READER, VACUUMER):
+            ask(url, f"DROP OWNED BY {role}")
+            ask(url, f"DROP ROLE {role}")
+
+
+def printed_statements(url: str) -> str:
+    """Return what the command prints for a database, and nothing on standard error."""
+    done = subprocess.run(
+        [sys.executable, "manage.py", "maintenance", "doctor", "--sql", "--target", "databases.site"],
+        cwd=ROOT,
+        env=clean_environment(
+            DATABASE_URL=url, SITE_DATABASE_URL=url, DJANGO_SETTINGS_MODULE="service.settings"
+        ),
+        capture_output=True,
+        text=True,
+        timeout=120,
+        check=False,
+    )
+    assert (done.returncode, done.stderr) == (0, "")
+    return done.stdout
+
+
+def run_by_psql(url: str, statements: str) -> None:
+    """Run them by psql, which ends at the first that fails."""
+    subprocess.run(
+        [locate_postgres().bindir / "psql", "--no-psqlrc", "--set", "ON_ERROR_STOP=1", url],
+        input=statements,
+        capture_output=True,
+        text=True,
+        timeout=60,
+        check=True,
+    )
 
 
 @pytest.fixture(autouse=True)
@@ -121,7 +176,10 @@ def test_no_task_lacks_a_right_that_the_doctor_does_not_print(
     url = vacuumer if spec.writes else reader
     found = findings_at(url)
     printed = [line for f in found.values() for line in f.commands]
-    for finding in lacks(carry_out(url, spec)):
+    lacking = lacks(carry_out(url, spec))
+    if spec.writes and major_of(url) >= 17:
+        assert lacking == []  # pg_maintain is enough, and so it is printed
+    for finding in lacking:
         if finding.code == "vacuum-rights" and major_of(url) < 17:
             # What is left belongs to a superuser: that is said, and no line gives the right.
             assert found["right-vacuum-catalogs"].commands == found["right-vacuum"].commands == ()
@@ -156,6 +214,55 @@ def test_the_printed_roles_have_what_they_are_for_and_nothing_more(
     assert (
         ask(site, "SELECT n_dead_tup FROM pg_stat_user_tables WHERE relname = 'owned'") is not None
     )
+
+
+#: What the vacuumer is to do to a table of somebody else's, by task.
+ON_A_TABLE: dict[str, dict[str, Any]] = {
+    "vacuum_analyze": {"tables": ("worn",)},
+    "reindex_bloated_indexes": {"indexes": ("worn_text",)},
+    "vacuum_full": {"tables": ("worn",), "lock_limit_seconds": 60},
+    "tune_autovacuum": {"tables": ("worn",)},
+}
+
+
+@pytest.fixture
+def worn(site: str) -> Iterator[str]:
+    """A table of the site's owner that every task has work on."""
+    [(owner,)] = ask(site, "SELECT tableowner FROM pg_tables WHERE tablename = 'owned'")
+    ask(site, "CREATE TABLE worn (n int, text text)")
+    ask(site, "INSERT INTO worn SELECT n, md5(n::text) FROM generate_series(1, 40000) n")
+    ask(site, "CREATE INDEX worn_text ON worn (text)")
+    ask(site, sql.SQL("ALTER TABLE worn OWNER TO {}").format(sql.Identifier(owner)))
+    with Client(site) as client:
+        client.run("UPDATE worn SET n = n + 1 WHERE n % 9 = 1")
+        client.run("DELETE FROM worn WHERE n % 9 <> 2")
+        client.run("SELECT pg_stat_force_next_flush()")
+    yield site
+    ask(site, "DROP TABLE worn")
+
+
+@pytest.mark.parametrize("name", ON_A_TABLE)
+def test_the_vacuumer_works_on_tables_of_others_where_its_rights_are_said_to_do(
+    worn: str, both: tuple[str, str], name: str, settings: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("maintenance.postgres.tuning.run.SHORTEST_BEFORE_SECONDS", 0.0)
+    settings.MAINTENANCE = {"thresholds": {"autovacuum_large_trigger_rows": 100}}
+    if name != "vacuum_analyze":
+        ask(worn, "VACUUM (ANALYZE, TRUNCATE false) worn")
+    spec, now = task_named(name), time.time()
+    target = DatabaseTarget(url=both[1], allow=("reindex", "vacuum_full", "alter_table"))
+    job = Job(
+        "site",
+        target,
+        spec.options_type(**ON_A_TABLE[name]),
+        window=OpenWindow(now + 3600, now + 86_400),
+    )
+    [outcome] = [o for o in spec.function(job).outcomes if "worn" in o.action.subject]
+    if name == "tune_autovacuum" and major_of(worn) >= 17:
+        assert outcome.verdict is Verdict.REFUSED
+        assert "needs ownership" in outcome.sentence
+    else:
+        assert outcome.verdict is Verdict.WORKED, outcome.sentence
 
 
 def test_each_missing_right_is_mended_by_its_own_line_and_taken_back_by_its_undo(site: str) -> None:
