@@ -3,7 +3,7 @@
 from collections.abc import Iterator, Mapping
 from functools import cache
 from typing import Any, Self, TypeVar, get_origin
-from urllib.parse import urlsplit
+from urllib.parse import parse_qs, urlsplit
 
 from pydantic import (
     Field,
@@ -206,6 +206,16 @@ def server_address(reference: str) -> tuple[str, int | str | None]:
         return "unix", parts.path
     host = parts.hostname or "localhost"
     return "127.0.0.1" if host == "localhost" else host, port or 6379
+
+
+def database_number(reference: str) -> int:
+    """Return the database that a Redis URL names; 0 for one that names none, or cannot be read."""
+    try:
+        parts = urlsplit(resolve_secret(reference))
+        named = parse_qs(parts.query).get("db", [""])[-1]
+        return int(named or ("0" if parts.scheme == "unix" else parts.path.strip("/") or "0"))
+    except (ConfigurationError, ValueError):
+        return 0
 
 
 def parse_configuration(given: Mapping[str, Any]) -> Configuration:

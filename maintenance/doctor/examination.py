@@ -1,10 +1,12 @@
 """Each target looked at by itself: what holds, what is missing, and what mends it."""
 
+import re
 import time
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import replace
 from typing import Any
+from urllib.parse import urlsplit
 from uuid import uuid4
 
 import psycopg2
@@ -28,6 +30,7 @@ from maintenance.doctor.redis_needs import (
     needs_of_broker,
     needs_of_cache,
     needs_of_redis,
+    on_a_cluster,
 )
 from maintenance.doctor.statements import acl_line, key_rules
 from maintenance.postgres.connection import reason_of
@@ -169,10 +172,19 @@ def _redis_server(target: RedisTarget, needs: RedisNeeds) -> Iterator[Finding]:
             yield from _connected_redis(client, url, needs)
         yield from _certificate(certificate_of_redis(url, target.timeout_seconds), is_used=False)
     except (TargetUnavailable, MissingRights, ConfigurationError) as error:
-        yield _with_origin(unreachable("connection", str(error)), target.url)
+        fault = unreachable("connection", str(error), commands=_lines_that_admit(target, error))
+        yield _with_origin(fault, target.url)
         yield from _certificate(
             certificate_of_redis(target.resolved_url(), target.timeout_seconds), is_used=True
         )
+
+
+def _lines_that_admit(target: RedisTarget, error: Exception) -> tuple[str, ...]:
+    """Return the line for a right without which there is no connection, such as ``+select``."""
+    lacking = re.search(r"needs ACL (\+\S+)\.$", str(error))
+    if not lacking:
+        return ()
+    return (acl_line(urlsplit(target.resolved_url()).username or "default", [lacking[1]]),)
 
 
 def _connected_redis(client: redis.Redis, url: str, needs: RedisNeeds) -> Iterator[Finding]:
@@ -183,6 +195,8 @@ def _connected_redis(client: redis.Redis, url: str, needs: RedisNeeds) -> Iterat
         pass  # named below, with every other right
     else:
         major = facts.major
+        if facts.cluster_enabled:
+            needs = on_a_cluster(needs)
         yield version_of_redis(facts)
         if facts.is_replica:
             yield Finding(
@@ -264,7 +278,7 @@ def _broker(target: BrokerTarget) -> Iterator[Finding]:
         yield from fault
         return
     server = RedisTarget(url=target.url, timeout_seconds=target.timeout_seconds)
-    yield from _redis_server(server, needs_of_broker())
+    yield from _redis_server(server, needs_of_broker(target))
 
 
 # --- What all of them have -----------------------------------------------------------------------

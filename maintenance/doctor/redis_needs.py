@@ -6,8 +6,8 @@ from dataclasses import dataclass, field
 from maintenance.caching.patterns import NEEDS_ACL as PATTERN_ACL
 from maintenance.caching.stored_sample import NEEDS_ACL as SAMPLE_ACL
 from maintenance.caching.warming import NEEDS_ACL as WARMING_ACL
-from maintenance.conf import CacheTarget, Configuration, StreamFamily
-from maintenance.conf.whole import server_address
+from maintenance.conf import BrokerTarget, CacheTarget, Configuration, StreamFamily
+from maintenance.conf.whole import database_number, server_address
 from maintenance.queues.redis_broker import OPTIONAL_ACL as BROKER_ACL
 from maintenance.redis.memory.review import NEEDS_ACL as MEMORY_ACL
 from maintenance.redis.reclaim.encodings import NEEDS_ACL as ENCODINGS_ACL
@@ -17,9 +17,8 @@ from maintenance.redis.stream_classes import families_on
 from maintenance.redis.trimming import LENGTH_COMMANDS, TrimRule
 from maintenance.redis_client.batch_size import NEEDS_ACL as CLOCK_ACL
 from maintenance.redis_client.globs import escape_glob
+from maintenance.redis_client.nodes import CLUSTER_NEEDS_ACL
 
-#: Every look takes these.
-_ALWAYS = ("+ping", "+info")
 #: The most that times to live take, on old servers and new.
 _EXPIRY_ACL = ("+pttl", "+pexpiretime")
 
@@ -60,11 +59,18 @@ def _add(known: dict[str, list[str]], task: str, rules: Iterable[str]) -> None:
             tasks.append(task)
 
 
+def _always(url: str) -> Iterator[str]:
+    """Yield what every look takes; a connection to any database but 0 has to choose it first."""
+    yield from ("+ping", "+info")
+    if database_number(url):
+        yield "+select"
+
+
 def needs_of_redis(configuration: Configuration, name: str) -> RedisNeeds:
     """Return what the tasks on one Redis target need. Raises as :func:`families_on`."""
     needs = RedisNeeds()
     target = configuration.redis[name]
-    needs.read("check_redis_memory", (*_ALWAYS, *MEMORY_ACL))
+    needs.read("check_redis_memory", (*_always(target.url), *MEMORY_ACL))
     needs.read("reclaim_redis_memory", ENCODINGS_ACL)
     needs.read("review_cache_hit_ratios", ("+hgetall",))
     for family in families_on(configuration, name).values():
@@ -100,7 +106,7 @@ def needs_of_cache(target: CacheTarget) -> RedisNeeds:
     """Return what the tasks on one cache need."""
     needs = RedisNeeds()
     keys = f"{escape_glob(target.key_prefix)}:{target.version}:*"
-    needs.read("review_caching_strategy", (*_ALWAYS, *SAMPLE_ACL, "+hgetall"))
+    needs.read("review_caching_strategy", (*_always(target.url or ""), *SAMPLE_ACL, "+hgetall"))
     needs.write("warm_caches", WARMING_ACL, (keys,))
     rules: set[str] = set()
     for rule in target.invalidate.values():
@@ -119,11 +125,18 @@ def needs_of_cache(target: CacheTarget) -> RedisNeeds:
     return needs
 
 
-def needs_of_broker() -> RedisNeeds:
+def needs_of_broker(target: BrokerTarget) -> RedisNeeds:
     """Return what reading the queues of a broker takes: nothing is ever written there."""
     needs = RedisNeeds()
-    needs.read("check_queue_depths", ("+ping", "+llen", *BROKER_ACL))
+    needs.read("check_queue_depths", (*_always(target.url), "+llen", *BROKER_ACL))
     return needs
+
+
+def on_a_cluster(needs: RedisNeeds) -> RedisNeeds:
+    """Return the same with what finding the nodes of a cluster takes."""
+    more = RedisNeeds(dict(needs.reading), needs.writing, needs.written)
+    more.read("trim_streams", CLUSTER_NEEDS_ACL)
+    return more
 
 
 def needs_of_servers(configuration: Configuration) -> dict[str, RedisNeeds]:
@@ -149,4 +162,4 @@ def _all_needs(configuration: Configuration) -> Iterator[tuple[str, str, RedisNe
         if cache.url:
             yield f"caches.{name}", cache.url, needs_of_cache(cache)
     for name, broker in configuration.brokers.items():
-        yield f"brokers.{name}", broker.url, needs_of_broker()
+        yield f"brokers.{name}", broker.url, needs_of_broker(broker)

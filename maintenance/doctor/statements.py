@@ -4,7 +4,7 @@ import re
 from collections.abc import Iterable, Iterator, Sequence
 
 from maintenance.conf import Configuration, DatabaseTarget, RedisTarget
-from maintenance.doctor.redis_needs import RedisNeeds
+from maintenance.doctor.redis_needs import RedisNeeds, on_a_cluster
 from maintenance.postgres.connection import connect
 from maintenance.postgres.readiness.roles import READER, VACUUMER, left_out, role_statements
 from maintenance.redis_client.connection import session
@@ -50,7 +50,11 @@ def users_of_redis(target: RedisTarget, title: str, needs: RedisNeeds) -> Iterat
     with session(target) as client:
         facts = server_facts(client)
     knows_read_only_keys = facts.product == "Valkey" or facts.major >= 7
+    if facts.cluster_enabled:
+        needs = on_a_cluster(needs)
     yield f"# {title}: {facts.name}"
+    if facts.cluster_enabled or target.sentinels:
+        yield "# Users are not replicated: run this on each server, its replicas included."
     for user, rules, patterns in _users(needs, knows_read_only_keys=knows_read_only_keys):
         # What the user had before is taken away, its password is not.
         yield acl_line(user, ["on", "resetkeys", "resetchannels", "-@all", *patterns, *rules])

@@ -44,6 +44,7 @@ _PROBES: Mapping[str, tuple[str, ...]] = {
     "+restore": ("RESTORE", _KEY, "no number", "no dump"),
     "+scan": ("SCAN", "0", "COUNT", "1"),
     "+scard": ("SCARD", _KEY),
+    "+select": ("SELECT", "no number"),
     "+set": ("SET", _KEY, "", "EX", "no number"),
     "+slowlog|get": ("SLOWLOG", "GET", "1"),
     "+smembers": ("SMEMBERS", _KEY),

@@ -121,7 +121,15 @@ def printed_roles(url: str) -> Iterator[tuple[str, str]]:
 def printed_statements(url: str) -> str:
     """Return what the command prints for a database, and nothing on standard error."""
     done = subprocess.run(
-        [sys.executable, "manage.py", "maintenance", "doctor", "--sql", "--target", "databases.site"],
+        [
+            sys.executable,
+            "manage.py",
+            "maintenance",
+            "doctor",
+            "--sql",
+            "--target",
+            "databases.site",
+        ],
         cwd=ROOT,
         env=clean_environment(
             DATABASE_URL=url, SITE_DATABASE_URL=url, DJANGO_SETTINGS_MODULE="service.settings"

@@ -7,6 +7,7 @@ from typing import Any
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+from redis.connection import parse_url
 
 from maintenance.conf import (
     Configuration,
@@ -16,6 +17,7 @@ from maintenance.conf import (
     parse_configuration,
     resolve_secret,
 )
+from maintenance.conf.whole import database_number
 from maintenance.core.errors import ConfigurationError, UnknownName
 from maintenance.core.windows import Window
 
@@ -339,3 +341,24 @@ def test_a_ping_goes_over_http_and_fits_schedules_by_their_names() -> None:
     for url in ("ftp://hc-ping.com/uuid", "file.txt"):
         (fault,) = faults_of({"pings": {"all": {"url": url}}})
         assert fault.startswith("pings.all.url: must be a URL")
+
+
+@pytest.mark.parametrize(
+    "url",
+    [
+        "redis://h",
+        "redis://h:6379/",
+        "redis://:p%2F1@h:6379/3",
+        "rediss://u:p@h/12?ssl_cert_reqs=none",
+        "redis://h/3?db=7",
+        "unix:///run/redis.sock",
+        "unix://u:p@/run/redis.sock?db=2",
+    ],
+)
+def test_the_database_of_a_url_is_the_one_that_its_client_chooses(url: str) -> None:
+    assert database_number(url) == parse_url(url).get("db", 0)
+
+
+@pytest.mark.parametrize("url", ["env:NOT_SET_ANYWHERE", "redis://h/one", "redis://[h/1"])
+def test_of_a_url_that_cannot_be_read_nobody_chooses_a_database(url: str) -> None:
+    assert database_number(url) == 0

@@ -24,9 +24,7 @@ INFO = {
 def test_a_redis_that_is_too_old_is_named_with_what_to_do(version: str) -> None:
     finding = version_of_redis(parse_facts({**INFO, "redis_version": version}))
     assert finding.severity is Severity.WARNING
-    assert finding.sentence == (
-        f"Redis {version} is older than the oldest that is supported, 6.2."
-    )
+    assert finding.sentence == (f"Redis {version} is older than the oldest that is supported, 6.2.")
     assert finding.advice.startswith("Upgrade the server")
 
 

@@ -31,7 +31,6 @@ NEEDS_ACL = (
     "+time",
     "+unlink",
     "+zrandmember",
-    "+zrevrange",
     "+zscore",
 )
 
