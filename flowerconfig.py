@@ -11,7 +11,8 @@ from flower.urls import handlers
 from flower.views.auth import LoginHandler, LogoutHandler
 from flower.views.error import NotFoundErrorHandler
 from flower.views.monitor import Healthcheck
-from tornado.web import RequestHandler, StaticFileHandler, URLSpec, authenticated
+from tornado.routing import URLSpec
+from tornado.web import RequestHandler, StaticFileHandler, authenticated
 
 #: Where the admin is, such as ``https://crew.example/admin/``: each task then names its run's page.
 _ADMIN_URL = os.environ.get("MAINTENANCE_ADMIN_URL", "")

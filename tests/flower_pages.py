@@ -11,7 +11,8 @@ from flower.urls import handlers
 from flower.views.auth import LoginHandler, LogoutHandler
 from flower.views.error import NotFoundErrorHandler
 from flower.views.monitor import Healthcheck
-from tornado.web import RequestHandler, StaticFileHandler, URLSpec
+from tornado.routing import URLSpec
+from tornado.web import RequestHandler, StaticFileHandler
 
 #: What is open on purpose: it tells nothing of the crew.
 OPEN = {Healthcheck, StaticFileHandler, LoginHandler, LogoutHandler, NotFoundErrorHandler}

@@ -25,7 +25,7 @@ class PatientConsumer(Consumer):
     and with the sentinels' password among them (Celery 5.7).
     """
 
-    class Blueprint(Consumer.Blueprint):
+    class Blueprint(Consumer.Blueprint):  # type: ignore[misc, valid-type]  # a variable to the stubs
         """The consumer's parts, whose answer holds no password."""
 
         def info(self, parent: Any) -> dict[str, Any]:
