@@ -2,7 +2,7 @@
 
 import re
 from collections.abc import Callable
-from datetime import timedelta
+from datetime import UTC, date, datetime, time, timedelta
 
 import pytest
 from django.utils import timezone
@@ -43,14 +43,20 @@ def a_full_calendar() -> None:
     PeriodicTask.objects.create(name="poll the bank", task="shop.poll", crontab=often)
     pause(newsletter, "ann", "holidays")
     SchedulePolicy.objects.create(row=invoices, days="last friday", jitter_seconds=1200)
+    starts_at = datetime.combine(blackout_day(), time(hour=2), tzinfo=UTC)
     Blackout.objects.create(
-        reason="stocktaking", starts_at=now + timedelta(days=8), ends_at=now + timedelta(days=9)
+        reason="stocktaking", starts_at=starts_at, ends_at=starts_at + timedelta(days=1)
     )
 
 
-def next_month() -> str:
+def blackout_day() -> date:
+    """The eighth of the next month: at whatever moment this runs, its page shows the same."""
     first = timezone.localdate().replace(day=1)
-    return f"{(first + timedelta(days=32)):%Y-%m}"
+    return (first + timedelta(days=32)).replace(day=8)
+
+
+def next_month() -> str:
+    return f"{blackout_day():%Y-%m}"
 
 
 def test_a_month_leads_to_its_days(
@@ -106,7 +112,7 @@ def test_the_calendar_fits_every_screen_empty_and_full(
     a_full_calendar()
     urls = {
         "month": f"{CALENDAR}?month={next_month()}",
-        "day": f"{CALENDAR}?day={timezone.localdate() + timedelta(days=8)}",
+        "day": f"{CALENDAR}?day={blackout_day()}",
         "policies": "/admin/maintenance/schedulepolicy/",
         "blackouts": "/admin/maintenance/blackout/",
     }

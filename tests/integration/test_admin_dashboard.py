@@ -230,6 +230,9 @@ def test_what_will_run_says_what_keeps_it(operator: Client, leading: None) -> No
     Blackout.objects.create(
         reason="stocktaking", starts_at=now - timedelta(hours=1), ends_at=now + timedelta(days=2)
     )
+    # The page shows the next eight, whatever the hour is.
+    shown = ["maintenance.trim_streams", "maintenance.check_disk_space"]
+    PeriodicTask.objects.exclude(task__in=shown).update(enabled=False)
     for row in PeriodicTask.objects.filter(task="maintenance.trim_streams"):
         pause(row, "ann", "holidays")
     said = text(operator)
