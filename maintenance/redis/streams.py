@@ -21,7 +21,14 @@ from maintenance.redis.providers import provided_keys
 from maintenance.redis.stream_options import TrimOptions
 from maintenance.redis.stream_report import NodeRun, StreamRun, build_report
 from maintenance.redis.stream_tally import FamilyTally
-from maintenance.redis.trimming import Piece, TrimRule, batch_size, batches, weight
+from maintenance.redis.trimming import (
+    LARGE_KEY_REST_SECONDS,
+    Piece,
+    TrimRule,
+    batch_size,
+    batches,
+    weight,
+)
 from maintenance.redis_client.batch_size import clocked
 from maintenance.redis_client.connection import explained_errors
 from maintenance.redis_client.nodes import Node, nodes
@@ -172,6 +179,8 @@ class _FamilyTrim:
 
     def _batches(self) -> Iterator[tuple["_Batch", list[bytes]]]:
         for pieces in batches(self._pieces(), self.batch_size):
+            if not pieces[-1].last:
+                time.sleep(LARGE_KEY_REST_SECONDS)
             batch = _Batch.of(pieces, self._sampled)
             yield batch, batch.commands(self.rule)
 

@@ -13,14 +13,14 @@ from typing import Any
 
 from maintenance.conf import StreamFamily
 from maintenance.redis.ages import STEP_MEMBERS, AgeRule
-from maintenance.redis_client.batch_size import BatchSize
+from maintenance.redis_client.batch_size import TARGET_SECONDS, BatchSize
 from maintenance.redis_client.packed import Packer, pack
 
 #: One command removes at most this many members. Measured on a set of a million: one call for all
-#: stalls every client for 0.4 s. Pieces of 1,000 still cost Valkey 9 up to 35 ms when the hash table
-#: of the set shrinks, because the next shrink comes before the last is worked off; pieces of 125
-#: cost 4 ms at most, and all together no more time.
-PIECE_MEMBERS = 125
+#: stalls every client for 0.4 s. Pieces of 1,000, and often of 125, still cost Valkey 9 up to 40 ms
+#: when the hash table of the set shrinks, because the next shrink comes before the last is worked off,
+#: which each command does a step of; pieces of 40 and less cost 2 ms.
+PIECE_MEMBERS = 25
 #: A command that removes nothing takes the server about as long as removing so many members.
 PIECE_OVERHEAD_MEMBERS = 5
 
@@ -28,6 +28,12 @@ PIECE_OVERHEAD_MEMBERS = 5
 FIRST_BATCH_MEMBERS = 1000
 SMALLEST_BATCH_MEMBERS = 100
 LARGEST_BATCH_MEMBERS = 4000
+#: Half of what a look takes: looks and writes are with the server at once, two of each, and others wait
+#: for all of them. Where keys are many and few are too long, most batches are looks.
+BATCH_SECONDS = TARGET_SECONDS / 2
+#: A large key is nothing but writes, one batch after the other: before each the server gets twice as
+#: long for others.
+LARGE_KEY_REST_SECONDS = 2 * BATCH_SECONDS
 
 LENGTH_COMMANDS = {"zset": b"ZCARD", "list": b"LLEN", "stream": b"XLEN"}
 _TRIM_COMMANDS = {"zset": b"ZREMRANGEBYRANK", "list": b"LTRIM", "stream": b"XTRIM"}
@@ -65,7 +71,10 @@ class Piece:
 def batch_size() -> BatchSize:
     """Return the adaptive size of batches of pieces, in members."""
     return BatchSize(
-        FIRST_BATCH_MEMBERS, smallest=SMALLEST_BATCH_MEMBERS, largest=LARGEST_BATCH_MEMBERS
+        FIRST_BATCH_MEMBERS,
+        smallest=SMALLEST_BATCH_MEMBERS,
+        largest=LARGEST_BATCH_MEMBERS,
+        target_seconds=BATCH_SECONDS,
     )
 
 

@@ -53,12 +53,15 @@ class BatchSize:
     its clock may not be read.
     """
 
-    def __init__(self, first: int, *, smallest: int, largest: int) -> None:
+    def __init__(
+        self, first: int, *, smallest: int, largest: int, target_seconds: float = TARGET_SECONDS
+    ) -> None:
         """Begin with ``first`` units a batch, and stay between ``smallest`` and ``largest``."""
         self.units = min(first, largest)
         self.longest_seconds = 0.0
         self._smallest = min(smallest, largest)
         self._largest = largest
+        self._target_seconds = target_seconds
         self._seconds_per_unit: deque[float] = deque(maxlen=RECENT_BATCHES)
 
     def take(self, units: int, began: Any, ended: Any) -> None:
@@ -71,5 +74,5 @@ class BatchSize:
         self._seconds_per_unit.append(seconds / units)
         speed = median(self._seconds_per_unit)
         most = min(self._largest, int(self.units * LARGEST_GROWTH))
-        fits = int(TARGET_SECONDS / speed) if speed > 0 else most
+        fits = int(self._target_seconds / speed) if speed > 0 else most
         self.units = max(self._smallest, min(fits, most))
