@@ -55,6 +55,14 @@ def test_near_a_limit_one_session_works_gently() -> None:
     assert (near.sessions, near.speed) == (1, Speed.GENTLE)
 
 
+def test_latency_below_its_limit_slows_what_somebody_feels_and_not_what_nobody_does() -> None:
+    near = Load(active_sessions=0, recent_sessions=1, added_latency_ms=3.0)
+    assert (pace(near).sessions, pace(near).speed) == (1, Speed.GENTLE)
+    assert pace(replace(near, recent_sessions=0)) == Pace(4, Speed.FULL)
+    assert pace(replace(near, active_sessions=None, recent_sessions=None)).sessions == 1
+    assert pace(replace(near, recent_sessions=0, added_latency_ms=5.1)).sessions == 0
+
+
 def test_without_a_limit_of_its_own_a_server_bears_two_sessions_for_each_processor() -> None:
     assert pace_of(Load(active_sessions=4), Pacing(), jobs=1, processors=2).sessions == 1
     assert pace_of(Load(active_sessions=5), Pacing(), jobs=1, processors=2).sessions == 0

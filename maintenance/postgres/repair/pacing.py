@@ -107,10 +107,17 @@ def _loads(load: Load, limits: Pacing, processors: int | None) -> Iterator[tuple
             ),
         )
     if load.added_latency_ms is not None:
+        ratio = load.added_latency_ms / limits.added_latency_ms
+        # Below its limit, what nobody is there to feel is our own statements that feel each other.
         yield (
-            load.added_latency_ms / limits.added_latency_ms,
+            ratio if ratio > 1 or not _is_alone(load) else 0.0,
             (
                 f"a small statement takes {load.added_latency_ms:.1f} ms longer than before"
                 f" (limit {limits.added_latency_ms:g} ms)"
             ),
         )
+
+
+def _is_alone(load: Load) -> bool:
+    """Whether no session but ours has had a statement at work within the last second, as far as we see."""
+    return load.active_sessions == 0 and not load.recent_sessions
