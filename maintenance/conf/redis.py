@@ -9,6 +9,7 @@ from pydantic import (
     model_validator,
 )
 
+from maintenance.conf.addresses import database_of, server_address
 from maintenance.conf.databases import Dangerous, MaintenanceWindow
 from maintenance.conf.references import resolve_secret
 from maintenance.conf.values import Section, Url
@@ -79,6 +80,22 @@ class RedisTarget(Section):
     def resolved_sentinels(self) -> tuple[str, ...]:
         """Return the URLs of the sentinels with their secrets. Raises ``ConfigurationError``."""
         return tuple(map(resolve_secret, self.sentinels))
+
+    def shares_keys_with(self, other: "RedisTarget") -> bool:
+        """Whether both are one database of one server, as far as their addresses tell.
+
+        Two nodes of a cluster, or two names of one machine, are not known to be one.
+        """
+        address, number = database_of(self.url)
+        other_address, other_number = database_of(other.url)
+        if self.sentinels and other.sentinels:
+            common = set(map(server_address, self.sentinels))
+            is_one = self.sentinel_name == other.sentinel_name and not common.isdisjoint(
+                map(server_address, other.sentinels)
+            )
+        else:
+            is_one = address == other_address
+        return is_one and number == other_number
 
 
 class BrokerTarget(Section):

@@ -23,6 +23,9 @@ class StreamFamily(Section):
     the scores of a sorted set are then times since the epoch in ``score_unit`` (negative ones where
     the lowest stay), those of a stream are its entry IDs.
 
+    A key has one limit: two patterns that can match it are refused, a key that a provider names and
+    another family's pattern matches is that one's, and what two providers name is left alone.
+
     ``companions`` are keys that belong to a stream, such as ``{key}-unread``: they are never
     trimmed, and go where their stream is removed. ``owners`` names those whose streams these are;
     the one ``*`` of the pattern stands for the owner's id then.
@@ -119,14 +122,17 @@ class StreamOwners(Section):
 def overlap_of(
     families: Mapping[str, StreamFamily], servers: Mapping[str, RedisTarget]
 ) -> str | None:
-    """Name two families of one type and server whose patterns match the same key, with that key.
+    """Name two families of one type and database whose patterns match the same key, with that key.
 
-    ``None`` where there are none. Which keys a provider names is known to nobody before it is asked.
+    ``None`` where there are none. Which keys a provider names is known to nobody before it is asked,
+    and which servers are one cluster to nobody before one is: a trim looks at those.
     """
     for (name, one), (other_name, other) in combinations(families.items(), 2):
         if one.type != other.type or not (one.pattern and other.pattern):
             continue
-        if servers[one.redis].url != servers[other.redis].url:
+        if one.redis != other.redis and not servers[one.redis].shares_keys_with(
+            servers[other.redis]
+        ):
             continue
         key = common_key(one.pattern, other.pattern)
         if key is not None:

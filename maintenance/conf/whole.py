@@ -3,7 +3,6 @@
 from collections.abc import Iterator, Mapping
 from functools import cache
 from typing import Any, Self, TypeVar, get_origin
-from urllib.parse import parse_qs, urlsplit
 
 from pydantic import (
     Field,
@@ -12,6 +11,7 @@ from pydantic import (
 )
 
 from maintenance.conf.access import AccessTokens
+from maintenance.conf.addresses import server_address
 from maintenance.conf.caches import CacheTarget
 from maintenance.conf.databases import DatabaseTarget
 from maintenance.conf.deployments import DeploymentTarget
@@ -22,7 +22,6 @@ from maintenance.conf.notifications import NotificationSettings
 from maintenance.conf.pings import PingTarget
 from maintenance.conf.presets import KEY, merged
 from maintenance.conf.redis import BrokerTarget, RedisRole, RedisTarget
-from maintenance.conf.references import resolve_secret
 from maintenance.conf.sites import SiteTarget
 from maintenance.conf.streams import StreamFamily, StreamOwners, overlap_of
 from maintenance.conf.thresholds import Thresholds
@@ -190,32 +189,6 @@ class Configuration(Section):
     def database(self, name: str) -> DatabaseTarget:
         """Return one database target. Raises ``UnknownName`` with a suggestion."""
         return self.databases[require_known("database", name, self.databases)]
-
-
-def server_address(reference: str) -> tuple[str, int | str | None]:
-    """Return host and port, or the socket's path, of a Redis URL or a reference to one.
-
-    What cannot be read is an address of its own: the target that needs it says so itself.
-    """
-    try:
-        parts = urlsplit(resolve_secret(reference))
-        port = parts.port
-    except (ConfigurationError, ValueError):
-        return reference, None
-    if parts.scheme == "unix":
-        return "unix", parts.path
-    host = parts.hostname or "localhost"
-    return "127.0.0.1" if host == "localhost" else host, port or 6379
-
-
-def database_number(reference: str) -> int:
-    """Return the database that a Redis URL names; 0 for one that names none, or cannot be read."""
-    try:
-        parts = urlsplit(resolve_secret(reference))
-        named = parse_qs(parts.query).get("db", [""])[-1]
-        return int(named or ("0" if parts.scheme == "unix" else parts.path.strip("/") or "0"))
-    except (ConfigurationError, ValueError):
-        return 0
 
 
 def parse_configuration(given: Mapping[str, Any]) -> Configuration:

@@ -7,7 +7,7 @@ from maintenance.caching.patterns import NEEDS_ACL as PATTERN_ACL
 from maintenance.caching.stored_sample import NEEDS_ACL as SAMPLE_ACL
 from maintenance.caching.warming import NEEDS_ACL as WARMING_ACL
 from maintenance.conf import BrokerTarget, CacheTarget, Configuration, StreamFamily
-from maintenance.conf.whole import database_number, server_address
+from maintenance.conf.addresses import database_number, server_address
 from maintenance.queues.redis_broker import OPTIONAL_ACL as BROKER_ACL
 from maintenance.redis.memory.review import NEEDS_ACL as MEMORY_ACL
 from maintenance.redis.reclaim.encodings import NEEDS_ACL as ENCODINGS_ACL

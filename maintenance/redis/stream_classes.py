@@ -76,16 +76,19 @@ class Stream:
     def trim(self, *keys: str | bytes, dry_run: bool = False) -> Report:
         """Cut these streams, all of the class where none is named, to their limits; return a report.
 
-        Raises as :func:`maintenance.redis.streams.trim_streams`.
+        Raises as :func:`maintenance.redis.streams.trim_streams`, and :class:`ConfigurationError`
+        where another family can have a key in common.
         """
         # Every process of a site holds its stream classes, and few trim any.
         from maintenance.redis.streams import trim_streams  # noqa: PLC0415
 
-        targets = configuration().redis
-        target = targets[require_known("Redis target", self.redis, targets)]
-        job = Job(self.redis, target, TrimOptions(dry_run=dry_run))
+        configured = configuration()
+        target = configured.redis[require_known("Redis target", self.redis, configured.redis)]
+        families = {**all_families(configured), self.name: self.family()}
+        _require_one_limit(families, configured)
+        job = Job(self.redis, target, TrimOptions(dry_run=dry_run, families=(self.name,)))
         named = {self.name: [k.encode() if isinstance(k, str) else k for k in keys]} if keys else {}
-        return trim_streams(job, {self.name: self.family()}, named)
+        return trim_streams(job, families, named, configured.redis)
 
 
 StreamT = TypeVar("StreamT", bound=type[Stream])
@@ -131,10 +134,14 @@ def all_families(configured: Configuration) -> Mapping[str, StreamFamily]:
             )
         families[name] = cls.family()
         require_known(f"Redis target of {cls.source()}", cls.redis, configured.redis)
+    _require_one_limit(families, configured)
+    return families
+
+
+def _require_one_limit(families: Mapping[str, StreamFamily], configured: Configuration) -> None:
     fault = overlap_of(families, configured.redis)
     if fault:
         raise ConfigurationError(f"{fault}.")
-    return families
 
 
 def families_on(configured: Configuration, redis_name: str) -> dict[str, StreamFamily]:

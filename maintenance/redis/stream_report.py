@@ -201,7 +201,9 @@ def _family_findings(run: StreamRun, tally: FamilyTally) -> Iterator[Finding]:
     if tally.wrong_type_keys:
         yield _wrong_type(tally)
     yield from _left_alone(tally)
-    if tally.keys_seen == 0:
+    if tally.claimed_keys:
+        yield _claimed(tally)
+    if tally.keys_seen == 0 and not tally.claimed_keys:
         source = (
             f'matches the pattern "{tally.family.pattern}"'
             if tally.family.pattern
@@ -267,6 +269,22 @@ def _wrong_type(tally: FamilyTally) -> Finding:
         sentence=(f"{left_alone(tally.wrong_type_keys, tally.name, tally.family.type)}: {named}."),
         evidence={"keys": tally.wrong_type_keys, "examples": examples},
         advice="Narrow the pattern of this family, or correct its type.",
+    )
+
+
+def _claimed(tally: FamilyTally) -> Finding:
+    examples = {describe_key(key): other for key, other in tally.claimed_examples.items()}
+    named = ", ".join(f"{key} ({other})" for key, other in examples.items())
+    return Finding(
+        code="stream-keys-claimed",
+        severity=Severity.WARNING,
+        subject=tally.name,
+        sentence=(
+            f"{counted(tally.claimed_keys, 'key')} of {tally.name}, claimed by another family as"
+            f" well, {'was' if tally.claimed_keys == 1 else 'were'} left alone: {named}."
+        ),
+        evidence={"keys": tally.claimed_keys, "examples": examples},
+        advice="One key can have one limit only: narrow the pattern or the provider of one family.",
     )
 
 

@@ -9,6 +9,7 @@ from typing import Any
 import redis
 
 from maintenance.conf import StreamFamily
+from maintenance.redis.stream_claims import NO_CLAIMS, Claims
 from maintenance.redis.trimming import Excess, LengthDistribution, Piece, TrimRule
 
 #: How many keys a report names of each kind; the counts are of all.
@@ -24,12 +25,16 @@ class FamilyTally:
     ``moved_keys`` went to another node of the cluster during the run, ``untimed_keys`` have entry
     IDs that are no times.
     ``ages_withheld`` says why members of any age were left, empty where they were not.
+    ``claimed_keys`` are those of other families as well, of which the examples name one each.
     """
 
     name: str
     family: StreamFamily
     rule: TrimRule
+    claims: Claims = NO_CLAIMS
     keys_seen: int = 0
+    claimed_keys: int = 0
+    claimed_examples: dict[bytes, str] = field(default_factory=dict)
     wrong_type_keys: int = 0
     wrong_type_examples: dict[bytes, str] = field(default_factory=dict)
     moved_keys: int = 0
@@ -64,6 +69,8 @@ class FamilyTally:
 
         ``answers`` holds the lengths and, where ages are limited, what is too old.
         """
+        if self.claims:
+            keys, answers = self._without_claimed(keys, answers)
         if set(map(type, answers[0])) != {int}:
             keys, answers = self._without_errors(keys, answers)
         over = self._excesses(keys, answers)
@@ -77,6 +84,21 @@ class FamilyTally:
         for key, excess in over.items():
             self._count_offender(key, excess)
         return over
+
+    def _without_claimed(
+        self, keys: Sequence[bytes], answers: Sequence[Sequence[Any]]
+    ) -> tuple[list[bytes], list[list[Any]]]:
+        """Leave out what another family claims as well, and count what is there of it."""
+        own: list[int] = []
+        for place, key in enumerate(keys):
+            claimant = self.claims.claimant(key)
+            if claimant is None:
+                own.append(place)
+            elif answers[0][place]:
+                self.claimed_keys += 1
+                if len(self.claimed_examples) < NAMED_KEYS:
+                    self.claimed_examples[key] = claimant
+        return [keys[place] for place in own], [[a[place] for place in own] for a in answers]
 
     def _excesses(
         self, keys: Sequence[bytes], answers: Sequence[Sequence[Any]]

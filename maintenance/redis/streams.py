@@ -18,6 +18,7 @@ from maintenance.core.suggestions import require_known
 from maintenance.core.wording import seconds_in_words
 from maintenance.redis.pages import Page, given, page_size, scanned
 from maintenance.redis.providers import provided_keys
+from maintenance.redis.stream_claims import Claims, claims_of, families_beside
 from maintenance.redis.stream_options import TrimOptions
 from maintenance.redis.stream_report import NodeRun, StreamRun, build_report
 from maintenance.redis.stream_tally import FamilyTally
@@ -51,6 +52,7 @@ def trim_streams(
     job: Job[RedisTarget, TrimOptions],
     families: Mapping[str, StreamFamily],
     keys: Mapping[str, Sequence[bytes]] | None = None,
+    servers: Mapping[str, RedisTarget] | None = None,
 ) -> Report:
     """Cut every stream of the target's families to its maximum length, at the end that may go.
 
@@ -58,6 +60,9 @@ def trim_streams(
     ``max_age_seconds``. ``keys`` limits a family to these streams. Of a cluster each primary is
     worked on, one after the other. With ``dry_run`` only the look is made. On a replica nothing is
     written and the report says so.
+
+    Families of other targets are not trimmed: where ``servers``, the targets by name, say that they
+    lie on the same keys, what they claim as well is left alone and named.
 
     Time and traffic grow with the keys that SCAN walks over, memory with the streams over length
     by some bytes each. Raises :class:`TargetUnavailable`, :class:`MissingRights`,
@@ -69,17 +74,21 @@ def trim_streams(
     for name in job.options.families:
         require_known(f"stream family on {job.target_name}", name, own)
     chosen = {n: f for n, f in own.items() if not job.options.families or n in job.options.families}
+    named = keys or {}
     changes: list[LatencyChange] = []
     stood_still_seconds = 0.0
     with nodes(job.target) as found:
         run = StreamRun(
             job.target_name, job.options.dry_run, [NodeRun(n.name, n.facts) for n in found]
         )
-        run.tallies = _tallies(chosen, found[0])
+        urls = [node.url for node in found]
+        beside = families_beside(job.target_name, families, servers or {}, urls)
+        claims = {name: claims_of(name, beside, keys_are_named=name in named) for name in chosen}
+        run.tallies = _tallies(chosen, claims, found[0])
         for node, its_run in zip(found, run.nodes, strict=True):
             with explained_errors(node.url), probing(node.client) as probe:
                 progress = PacedProgress(job.progress, probe, job.target.added_latency_ms)
-                _trim_on(node, replace(job, progress=progress), run.tallies, keys or {})
+                _trim_on(node, replace(job, progress=progress), run.tallies, named)
                 its_run.after = server_facts(node.client)
             changes += [probe.change] if probe.change else []
             stood_still_seconds += progress.stood_still_seconds
@@ -91,7 +100,9 @@ def trim_streams(
     )
 
 
-def _tallies(families: Mapping[str, StreamFamily], node: Node) -> list[FamilyTally]:
+def _tallies(
+    families: Mapping[str, StreamFamily], claims: Mapping[str, Claims], node: Node
+) -> list[FamilyTally]:
     """Begin to count each family, by a rule whose ages count back from now."""
     now: float | None = None
     withheld = ""
@@ -110,6 +121,7 @@ def _tallies(families: Mapping[str, StreamFamily], node: Node) -> list[FamilyTal
             name,
             family,
             TrimRule(family, now),
+            claims[name],
             ages_withheld=withheld if family.max_age_seconds is not None else "",
         )
         for name, family in families.items()

@@ -11,7 +11,7 @@ from maintenance.redis.abandoned_options import RemoveStreamsOptions
 from maintenance.redis.memory.options import MemoryCheckOptions
 from maintenance.redis.providers import provided_owners
 from maintenance.redis.reclaim.options import ReclaimOptions
-from maintenance.redis.stream_classes import families_on
+from maintenance.redis.stream_classes import all_families, families_on
 from maintenance.redis.stream_options import TrimOptions
 
 #: What walks over the keys of a server and writes has them to itself.
@@ -30,7 +30,8 @@ def trim_streams(job: Job[RedisTarget, TrimOptions]) -> Report:
     """Cut every stream that has grown past its limit."""
     from maintenance.redis import streams
 
-    return streams.trim_streams(job, families_on(configuration(), job.target_name))
+    settings = configuration()
+    return streams.trim_streams(job, all_families(settings), servers=settings.redis)
 
 
 @maintenance_task(queue="high", target=TargetKind.REDIS, options=MemoryCheckOptions)
@@ -82,5 +83,5 @@ def reclaim_redis_memory(job: Job[RedisTarget, ReclaimOptions]) -> Report:
     """Find memory that compact encodings and left-over keys take, and win it back where asked."""
     from maintenance.redis.reclaim import run as reclaim
 
-    families = families_on(configuration(), job.target_name).values()
-    return reclaim.reclaim_redis_memory(job, [f.pattern for f in families if f.pattern])
+    settings = configuration()
+    return reclaim.reclaim_redis_memory(job, all_families(settings), settings.redis)

@@ -102,6 +102,21 @@ def test_a_key_that_moves_to_another_node_meanwhile_is_left_and_counted(filled: 
     assert report.findings[0].code == "stream-keys-moved"
 
 
+def test_families_of_two_nodes_are_seen_to_be_of_one_cluster(filled: Cluster) -> None:
+    """Each node may be a target, and no address says that they belong together."""
+    servers = {f"node{n}": RedisTarget(url=url) for n, url in enumerate(filled.urls)}
+    families = {
+        "home": StreamFamily(redis="node0", pattern="*-home", max_length=10),
+        "zero": StreamFamily(redis="node2", pattern="0-*", max_length=1),
+    }
+    for name in ("node2", "node0"):
+        job = Job(name, servers[name], TrimOptions())
+        report = trim_streams(job, families, servers=servers)
+        assert [f.code for f in report.findings][-1] == "stream-keys-claimed"
+    others = [10 if user % 2 == 0 else 4 for user in range(1, KEYS)]
+    assert lengths(filled) == [15, *others]
+
+
 @pytest.fixture
 def sentinel(server_root: Path) -> Iterator[tuple[str, str]]:
     """The URLs of a primary and of a sentinel that watches it as ``site``."""

@@ -14,12 +14,15 @@ from urllib.parse import urlsplit
 import pytest
 import redis
 
-from maintenance.conf import ReclaimRules, RedisTarget
+import maintenance.tasks  # noqa: F401 - registers the tasks
+from maintenance.conf import ReclaimRules, RedisTarget, StreamFamily, configuration
 from maintenance.core.errors import MissingRights, TargetUnavailable
 from maintenance.core.findings import Finding
 from maintenance.core.job import Job, SilentProgress
 from maintenance.core.plans import Outcome, Verdict
 from maintenance.core.reports import Report
+from maintenance.core.runs.registry import task_named
+from maintenance.redis.providers import key_provider, unregister
 from maintenance.redis.reclaim import repack as repack_part
 from maintenance.redis.reclaim import report as report_part
 from maintenance.redis.reclaim.expiry import ExpiryLook
@@ -42,7 +45,12 @@ def reclaim(
 ) -> Report:
     target = RedisTarget(url=url or server, role="streams", reclaim=ReclaimRules(**(rules or {})))
     asked = ReclaimOptions(parts=parts, **options)  # type: ignore[arg-type]
-    return reclaim_redis_memory(Job("main", target, asked), families)
+    known = {pattern: stream_family(pattern) for pattern in families}
+    return reclaim_redis_memory(Job("main", target, asked), known)
+
+
+def stream_family(pattern: str) -> StreamFamily:
+    return StreamFamily(redis="main", pattern=pattern, max_length=200)
 
 
 def outcome(report: Report, kind: str) -> Outcome:
@@ -551,3 +559,32 @@ def test_a_cancelled_run_keeps_what_it_did_and_leaves_no_watch(
     encodings = [each_client.object("encoding", f"{user}-home") for user in range(300)]
     assert 0 < encodings.count(b"listpack") < 300
     assert everything(each_client) == before
+
+
+@pytest.mark.parametrize("address", ["127.0.0.1", "localhost"])
+def test_keys_of_stream_families_stay_whoever_names_them_and_by_whatever_address(
+    each_server: str, each_client: redis.Redis, settings: Any, address: str
+) -> None:
+    for key in (":1:17-home", ":1:named", ":1:old"):
+        each_client.zadd(key, {"1": 1})
+    key_provider("named")(lambda: (key for key in (":1:named", ":1:nobody")))
+    rules = {"abandoned_prefixes": [":1:"], "minimum_idle_seconds": 0}
+    settings.MAINTENANCE = {
+        "redis": {
+            "main": {"url": each_server, "reclaim": rules},
+            "again": {"url": each_server.replace("127.0.0.1", address)},
+        },
+        "streams": {
+            "home": {"redis": "again", "pattern": "*-home", "max_length": 10},
+            "named": {"redis": "again", "provider": "named", "max_length": 10},
+        },
+    }
+    asked = ReclaimOptions(parts=("abandoned",))
+    job = Job("main", configuration().redis["main"], asked)
+    try:
+        report = task_named("reclaim_redis_memory").function(job)
+    finally:
+        unregister("named")
+    assert sorted(each_client.scan_iter()) == [b":1:17-home", b":1:named"]
+    (table,) = report.tables
+    assert dict(zip(table.columns, table.rows[0], strict=True))["spared"] == 2

@@ -1,6 +1,6 @@
 """Streams that an application names itself: by a class, or by a provider of keys."""
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Mapping
 from typing import Any
 
 import pytest
@@ -10,8 +10,10 @@ from django.core.management.base import SystemCheckError
 
 from maintenance.conf import Configuration, RedisTarget, StreamFamily, configuration
 from maintenance.core.errors import ConfigurationError, UnknownName
+from maintenance.core.findings import Severity
 from maintenance.core.job import Job
 from maintenance.core.reports import Report
+from maintenance.core.runs.registry import task_named
 from maintenance.redis.providers import key_provider, unregister
 from maintenance.redis.stream_classes import (
     Stream,
@@ -40,6 +42,7 @@ def forget() -> Iterator[None]:
     for name in ("home", "named", "list"):
         unregister_stream(name)
     unregister("homes")
+    unregister("list")
 
 
 class HomeStream(Stream):
@@ -166,3 +169,111 @@ def test_two_providers_of_one_name_are_refused() -> None:
     key_provider("homes")(list)
     with pytest.raises(ConfigurationError, match='Two key providers are named "homes"'):
         key_provider("homes")(HomeStream().keys)
+
+
+# --- Keys that two families claim ----------------------------------------------------------------
+
+
+def site_with(url: str, families: Mapping[str, Any], **servers: str) -> dict[str, Any]:
+    targets = {name: {"url": address} for name, address in {"main": url, **servers}.items()}
+    return {"redis": targets, "streams": families}
+
+
+def trim_by_task(target_name: str = "main", **options: Any) -> Report:
+    target = configuration().redis[target_name]
+    return task_named("trim_streams").function(Job(target_name, target, TrimOptions(**options)))
+
+
+def claimed(report: Report) -> dict[str, str]:
+    (found,) = [f for f in report.findings if f.code == "stream-keys-claimed"]
+    assert found.severity is Severity.WARNING
+    assert found.evidence["keys"] == len(found.evidence["examples"])
+    assert all(key in found.sentence for key in found.evidence["examples"])
+    return found.evidence["examples"]
+
+
+NAMED = {"provider": "homes", "max_length": 5}
+HOME = {"pattern": "*-home", "max_length": 10}
+
+
+@pytest.fixture
+def named_keys() -> None:
+    key_provider("homes")(lambda: ["1-home", "1-local", "nobody-home"])
+
+
+@pytest.mark.usefixtures("named_keys")
+@pytest.mark.parametrize("dry_run", [False, True])
+def test_a_key_that_a_provider_names_and_another_pattern_matches_has_the_limit_of_the_pattern(
+    client: redis.Redis, redis_url: str, settings: Any, dry_run: bool
+) -> None:
+    families = {"named": {"redis": "main", **NAMED}, "home": {"redis": "main", **HOME}}
+    settings.MAINTENANCE = site_with(redis_url, families)
+    report = trim_by_task(dry_run=dry_run)
+    assert claimed(report) == {"1-home": "home"}
+    left = (15, 15, 15) if dry_run else (10, 10, 5)
+    assert (client.zcard("1-home"), client.zcard("2-home"), client.zcard("1-local")) == left
+
+
+@pytest.mark.usefixtures("named_keys")
+@pytest.mark.parametrize("alone", [False, True])
+def test_the_other_family_may_be_of_a_target_with_another_name_and_address(
+    client: redis.Redis, redis_url: str, settings: Any, alone: bool
+) -> None:
+    families = {"named": {"redis": "main", **NAMED}, "home": {"redis": "again", **HOME}}
+    again = redis_url.replace("127.0.0.1", "localhost")
+    settings.MAINTENANCE = site_with(redis_url, families, again=again)
+    report = trim_by_task(families=("named",) if alone else ())
+    assert claimed(report) == {"1-home": "home"}
+    assert (client.zcard("1-home"), client.zcard("1-local")) == (15, 5)
+    trim_by_task("again")
+    assert (client.zcard("1-home"), client.zcard("1-local")) == (10, 5)
+
+
+@pytest.mark.usefixtures("named_keys")
+def test_families_of_another_database_or_type_claim_nothing(
+    client: redis.Redis, redis_url: str, settings: Any
+) -> None:
+    families = {
+        "named": {"redis": "main", **NAMED},
+        "home": {"redis": "other", **HOME},
+        "lists": {"redis": "main", **HOME, "type": "list"},
+    }
+    other = f"{redis_url.rpartition('/')[0]}/7"
+    settings.MAINTENANCE = site_with(redis_url, families, other=other)
+    assert "stream-keys-claimed" not in {f.code for f in trim_by_task().findings}
+    assert (client.zcard("1-home"), client.zcard("1-local")) == (5, 5)
+
+
+@pytest.mark.usefixtures("named_keys")
+def test_a_key_that_two_providers_name_is_left_alone_by_both(
+    client: redis.Redis, redis_url: str, settings: Any
+) -> None:
+    key_provider("list")(lambda: ["2-home", b"1-home"])
+    second = {"redis": "main", "provider": "list", "max_length": 10}
+    families = {"named": {"redis": "main", **NAMED}, "second": second}
+    settings.MAINTENANCE = site_with(redis_url, families)
+    found = [f for f in trim_by_task().findings if f.code == "stream-keys-claimed"]
+    assert [(f.subject, f.evidence["examples"]) for f in found] == [
+        ("named", {"1-home": "second"}),
+        ("second", {"1-home": "named"}),
+    ]
+    assert (client.zcard("1-home"), client.zcard("2-home"), client.zcard("1-local")) == (15, 10, 5)
+
+
+def test_a_class_is_asked_for_its_own_streams_only(
+    client: redis.Redis, redis_url: str, settings: Any
+) -> None:
+    local = {"redis": "main", "pattern": "*-local", "max_length": 12}
+    settings.MAINTENANCE = site_with(redis_url, {"local": local})
+    assert claimed(HomeStream().trim("1-home", "1-local")) == {"1-local": "local"}
+    assert (client.zcard("1-home"), client.zcard("1-local")) == (10, 15)
+
+
+def test_a_class_that_overlaps_a_family_is_refused_when_it_trims(
+    client: redis.Redis, redis_url: str, settings: Any
+) -> None:
+    first = {"redis": "main", "pattern": "1-*", "max_length": 12}
+    settings.MAINTENANCE = site_with(redis_url, {"first": first})
+    with pytest.raises(ConfigurationError, match=r"streams\.first and streams\.home overlap"):
+        HomeStream().trim()
+    assert client.zcard("1-home") == 15

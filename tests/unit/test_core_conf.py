@@ -17,7 +17,7 @@ from maintenance.conf import (
     parse_configuration,
     resolve_secret,
 )
-from maintenance.conf.whole import database_number
+from maintenance.conf.addresses import database_number
 from maintenance.core.errors import ConfigurationError, UnknownName
 from maintenance.core.windows import Window
 
@@ -288,6 +288,56 @@ def test_families_of_other_types_servers_and_keys_do_not_overlap(change: dict[st
     redis = {"main": {"url": "redis://h/0"}, "other": {"url": "redis://o"}}
     families = {"home": HOME, "second": HOME | change}
     assert len(parse_configuration({"redis": redis, "streams": families}).streams) == 2
+
+
+SENTINELS = {"sentinels": ["redis://s1:26379", "redis://s2:26379"], "sentinel_name": "site"}
+
+
+@pytest.mark.parametrize(
+    ("one", "other"),
+    [
+        ({"url": "redis://h"}, {"url": "redis://h/0"}),
+        ({"url": "redis://h?db=2"}, {"url": "redis://H:6379/2"}),
+        ({"url": "redis://localhost/1"}, {"url": "redis://127.0.0.1:6379/1"}),
+        ({"url": "redis://:first@h"}, {"url": "redis://bob:second@h"}),
+        ({"url": "env:STREAMS"}, {"url": "redis://h"}),
+        ({"url": "unix:///run/r.sock"}, {"url": "unix://bob@/run/r.sock?db=0"}),
+        ({"url": "redis://h"} | SENTINELS, {"url": "redis://h/0"}),
+        (
+            {"url": "redis://asked.by.sentinel"} | SENTINELS,
+            {"url": "redis://h"} | SENTINELS | {"sentinels": ["redis://s2:26379"]},
+        ),
+    ],
+)
+def test_one_server_under_two_addresses_is_known_as_one(
+    one: dict[str, Any], other: dict[str, Any], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("STREAMS", "redis://user:p%40ss@h/0")
+    families = {"home": HOME, "first": HOME | {"pattern": "1-*", "redis": "other"}}
+    (fault,) = faults_of({"redis": {"main": one, "other": other}, "streams": families})
+    assert "streams.home and streams.first overlap" in fault
+
+
+@pytest.mark.parametrize(
+    ("one", "other"),
+    [
+        ({"url": "redis://h/0"}, {"url": "redis://h/1"}),
+        ({"url": "redis://h:6379"}, {"url": "redis://h:6380"}),
+        ({"url": "unix:///run/r.sock?db=1"}, {"url": "unix:///run/r.sock"}),
+        (
+            {"url": "redis://h"} | SENTINELS,
+            {"url": "redis://h"} | SENTINELS | {"sentinel_name": "o"},
+        ),
+        ({"url": "env:MISSING"}, {"url": "redis://h"}),
+    ],
+)
+def test_other_databases_and_servers_share_no_keys(
+    one: dict[str, Any], other: dict[str, Any], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.delenv("MISSING", raising=False)
+    families = {"home": HOME, "first": HOME | {"pattern": "1-*", "redis": "other"}}
+    configured = parse_configuration({"redis": {"main": one, "other": other}, "streams": families})
+    assert len(configured.streams) == 2
 
 
 def test_sentinels_and_the_name_of_their_primary_belong_together() -> None:

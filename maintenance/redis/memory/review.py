@@ -39,7 +39,8 @@ from maintenance.redis.memory.slow_commands import (
     slow_rows,
     state_of,
 )
-from maintenance.redis.stream_classes import families_on
+from maintenance.redis.stream_claims import families_beside
+from maintenance.redis.stream_classes import all_families
 from maintenance.redis_client.connection import session
 from maintenance.redis_client.packed import Exchange, exchange, pack
 from maintenance.redis_client.server import ServerFacts, parse_facts
@@ -85,10 +86,10 @@ class Neighbourhood:
 
 def neighbourhood(configuration: Configuration, redis_name: str) -> Neighbourhood:
     """Return what the configuration knows of one Redis target's server."""
-    families = families_on(configuration, redis_name).values()
+    families = families_beside(redis_name, all_families(configuration), configuration.redis)
     return Neighbourhood(
         configuration.roles_on(redis_name),
-        tuple(family.pattern for family in families if family.pattern),
+        tuple(family.pattern for family in families.values() if family.pattern),
     )
 
 

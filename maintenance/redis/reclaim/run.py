@@ -1,10 +1,10 @@
 """Memory won back: the look at the encodings, and the parts that write."""
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping
 
 import redis
 
-from maintenance.conf import RedisTarget
+from maintenance.conf import RedisTarget, StreamFamily
 from maintenance.core.job import Job, Progress
 from maintenance.core.latency import with_latency
 from maintenance.core.reports import Report
@@ -17,6 +17,7 @@ from maintenance.redis.reclaim.pace import Pace
 from maintenance.redis.reclaim.repack import Repack
 from maintenance.redis.reclaim.report import ReclaimRun, build_report
 from maintenance.redis.reclaim.trial import try_out
+from maintenance.redis.stream_claims import families_beside, keys_of
 from maintenance.redis_client.connection import session
 from maintenance.redis_client.globs import matcher
 from maintenance.redis_client.packed import Exchange, exchange
@@ -25,15 +26,19 @@ from maintenance.redis_client.server import server_facts
 
 
 def reclaim_redis_memory(
-    job: Job[RedisTarget, ReclaimOptions], family_patterns: Sequence[str] = ()
+    job: Job[RedisTarget, ReclaimOptions],
+    families: Mapping[str, StreamFamily] | None = None,
+    servers: Mapping[str, RedisTarget] | None = None,
 ) -> Report:
     """Look for memory that can be won back without losing data, and win it where that is asked for.
 
-    ``family_patterns`` are globs of stream families, whose keys no rule removes or lets expire. With
-    ``dry_run`` every part counts what it would do and writes nothing. What a run has done when it
-    ends early stays done; another run goes on with the rest. Raises :class:`TargetUnavailable` and
-    :class:`MissingRights`.
+    ``families`` are stream families, whose keys no rule removes or lets expire, and ``servers`` the
+    targets that they live on. With ``dry_run`` every part counts what it would do and writes nothing.
+    What a run has done when it ends early stays done; another run goes on with the rest. Raises
+    :class:`TargetUnavailable`, :class:`MissingRights`, and :class:`ConfigurationError` for a provider
+    of keys that breaks.
     """
+    known = families or {}
     with session(job.target) as client:
         info = client.info()
         server = server_facts(client)
@@ -47,9 +52,11 @@ def reclaim_redis_memory(
         with probing(client) as probe:
             progress = PacedProgress(job.progress, probe, job.target.added_latency_ms)
             with exchange(client) as looks, exchange(client, progress.check) as writes:
-                _Parts(run, job.target, client, looks, writes, progress=progress).do(
-                    family_patterns
-                )
+                parts = _Parts(run, job.target, client, looks, writes, progress=progress)
+                # Of a cluster, any other node may be the target of families with keys on this one.
+                if not server.cluster_enabled:
+                    known = families_beside(job.target_name, known, servers or {})
+                parts.do(known.values())
         run.after = server_facts(client)
     return with_latency(
         build_report(run),
@@ -80,7 +87,7 @@ class _Parts:
         self._progress = progress
         self._pace = Pace(target.reclaim.keys_per_second, progress.check)
 
-    def do(self, family_patterns: Sequence[str]) -> None:
+    def do(self, families: Iterable[StreamFamily]) -> None:
         run, parts = self._run, self._run.options.parts
         if {"encodings", "trial", "repack"} & set(parts):
             run.settings = _limit_settings(self._client)
@@ -91,9 +98,11 @@ class _Parts:
             self._try_out()
         if "repack" in parts:
             self._repack()
-        spared = (*self._rules.exceptions, *family_patterns)
-        for rule in self._leftover_rules():
-            self._leftovers(rule, spared)
+        rules = list(self._leftover_rules())
+        if rules:
+            is_excepted, is_stream = matcher(self._rules.exceptions), keys_of(families)
+            for rule in rules:
+                self._leftovers(rule, lambda key: is_excepted(key) or is_stream(key))
 
     def _look_at_encodings(self) -> None:
         run = self._run
@@ -130,13 +139,13 @@ class _Parts:
             for prefix, seconds in rules.time_outs.items():
                 yield TimeOut(prefix, seconds)
 
-    def _leftovers(self, rule: LeftoverRule, spared: Sequence[str]) -> None:
+    def _leftovers(self, rule: LeftoverRule, spared: Callable[[bytes], bool]) -> None:
         part = Leftovers(
             self._looks,
             self._writes,
             self._run.server,
             rule,
-            spared=matcher(spared),
+            spared=spared,
             pace=self._pace,
             may_write=self._run.writes,
         )
