@@ -24,7 +24,8 @@ from maintenance.redis.abandoned_report import (
     build_report,
     refusal,
 )
-from maintenance.redis.owners import Answer, HashedIds
+from maintenance.redis.hashed_ids import HashedIds
+from maintenance.redis.owners import Answer
 from maintenance.redis.pages import page_size, scanned
 from maintenance.redis.trimming import TrimRule
 from maintenance.redis_client.batch_size import BatchSize, clocked

@@ -1,11 +1,10 @@
 """Whose streams there are: the ids that an operator's query or function answers with, and their keys."""
 
-from array import array
-from bisect import bisect_left
 from collections.abc import Iterable
 from dataclasses import dataclass
 
 from maintenance.conf import StreamFamily
+from maintenance.redis.hashed_ids import HashedIds
 
 
 @dataclass(frozen=True, slots=True)
@@ -24,26 +23,6 @@ class OwnerKeys:
     def owner(self, key: bytes) -> bytes:
         """Return the id in a key that matches the pattern."""
         return key[len(self.before) : len(key) - len(self.after)]
-
-
-class HashedIds:
-    """Many ids at 8 bytes each, by their hash.
-
-    Two ids of one hash (one pair in 10**19) are taken for one another: only for sets in which an id
-    too many keeps something.
-    """
-
-    def __init__(self, ids: Iterable[bytes]) -> None:
-        """Take the ids in."""
-        self._hashes = array("q", sorted(array("q", map(hash, ids))))
-
-    def __len__(self) -> int:
-        return len(self._hashes)
-
-    def __contains__(self, identity: bytes) -> bool:
-        wanted = hash(identity)
-        place = bisect_left(self._hashes, wanted)
-        return place < len(self._hashes) and self._hashes[place] == wanted
 
 
 @dataclass(frozen=True, slots=True)

@@ -10,7 +10,7 @@ from dataclasses import dataclass
 from maintenance.conf import RedisTarget, StreamFamily
 from maintenance.conf.addresses import database_of
 from maintenance.core.globs import common_key
-from maintenance.redis.owners import HashedIds
+from maintenance.redis.hashed_ids import HashedIds
 from maintenance.redis.providers import provided_keys
 from maintenance.redis_client.globs import matcher
 

@@ -1,6 +1,7 @@
 """Members older than a family keeps them go, and no others, on real servers."""
 
 import time
+from collections.abc import Callable, Sequence
 from typing import Any
 
 import pytest
@@ -15,6 +16,8 @@ from maintenance.core.reports import Report
 from maintenance.redis import streams
 from maintenance.redis.stream_options import TrimOptions
 from maintenance.redis.streams import trim_streams
+from maintenance.redis_client.packed import Exchange
+from tests.polling import eventually
 
 HOUR = 3600.0
 
@@ -162,6 +165,40 @@ def test_a_stream_whose_ids_are_no_times_is_left_and_named(
     report = trim(each_server, family(type="stream"))
     assert each_client.xlen("s1") == 2
     assert codes(report) == ["stream-ids-are-no-times"]
+
+
+def acting_between_the_looks(
+    monkeypatch: pytest.MonkeyPatch, client: redis.Redis, keys: int, act: Callable[[], Any]
+) -> None:
+    """Have another client act when the server has answered the first look at a page of ``keys``."""
+    send = Exchange.send
+    client.config_resetstat()
+
+    def measured() -> int:
+        return int(client.info("commandstats").get("cmdstat_zcard", {}).get("calls", 0))
+
+    def sent_in_two(self: Exchange, commands: Sequence[bytes]) -> None:
+        second = next((n for n, one in enumerate(commands) if b"\r\nZCOUNT\r\n" in one), None)
+        if second is not None:
+            self._connection.send_packed_command([b"".join(commands[:second])])
+            eventually(lambda: measured() >= keys, 10, "the first look is answered")
+            act()
+        send(self, commands[second:])
+
+    monkeypatch.setattr(Exchange, "send", sent_in_two)
+
+
+def test_a_key_that_changes_its_type_between_the_looks_at_length_and_age_is_left_alone(
+    each_server: str, each_client: redis.Redis, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    for number in range(3):
+        each_client.zadd(f"s{number}", {str(n): hours_ago(47 - 4 * n) for n in range(8)})
+    acting_between_the_looks(monkeypatch, each_client, 3, lambda: each_client.set("s1", "a word"))
+    report = trim(each_server, family())
+    assert [each_client.zcard("s0"), each_client.zcard("s2")] == [2, 2]
+    assert each_client.get("s1") == b"a word"
+    found = next(f for f in report.findings if f.code == "stream-wrong-type")
+    assert found.evidence == {"keys": 1, "examples": {"s1": "string"}}
 
 
 def test_a_clock_that_is_wrong_removes_nothing_by_age(
