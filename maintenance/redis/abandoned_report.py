@@ -13,7 +13,7 @@ from maintenance.core.plans import Action, Outcome, Verdict
 from maintenance.core.reports import Report, Sample, Table
 from maintenance.core.wording import bytes_in_words, counted, percent
 from maintenance.redis.owners import OwnerKeys
-from maintenance.redis.stream_report import left_alone
+from maintenance.redis.stream_report import left_alone, moved
 from maintenance.redis.trimming import LENGTH_COMMANDS
 from maintenance.redis_client import batch_size
 from maintenance.redis_client.connection import describe_key
@@ -279,6 +279,8 @@ def _findings(tally: AbandonedTally, *, dry_run: bool) -> Iterator[Finding]:
         yield unavailable(
             "stream-memory-freed", tally.name, "the memory freed", "the ACL right +memory|usage"
         )
+    if tally.moved_keys:
+        yield moved(tally.moved_keys, tally.name)
     if tally.wrong_type_keys:
         yield Finding(
             code="stream-wrong-type",

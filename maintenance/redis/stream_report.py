@@ -239,17 +239,22 @@ def _left_alone(tally: FamilyTally) -> Iterator[Finding]:
             advice="Remove max_age_seconds of this family, or let the server choose the IDs.",
         )
     if tally.moved_keys:
-        yield Finding(
-            code="stream-keys-moved",
-            severity=Severity.INFO,
-            subject=tally.name,
-            sentence=(
-                f"{counted(tally.moved_keys, 'key')} of {tally.name} moved to another node of the"
-                " cluster meanwhile and were left alone."
-            ),
-            evidence={"keys": tally.moved_keys},
-            advice="The next run finds them where they are then.",
-        )
+        yield moved(tally.moved_keys, tally.name)
+
+
+def moved(keys: int, family: str) -> Finding:
+    """Name keys of a family that went to another node of the cluster."""
+    return Finding(
+        code="stream-keys-moved",
+        severity=Severity.INFO,
+        subject=family,
+        sentence=(
+            f"{counted(keys, 'key')} of {family} moved to another node of the cluster meanwhile and"
+            f" {'was' if keys == 1 else 'were'} left alone."
+        ),
+        evidence={"keys": keys},
+        advice="The next run finds them where they are then.",
+    )
 
 
 def left_alone(keys: int, family: str, kind: str) -> str:

@@ -282,6 +282,28 @@ def test_companions_on_other_nodes_of_a_cluster_go_as_well(cluster: Cluster) -> 
     assert report.outcomes[0].after["removed_companions"] == 6
 
 
+def test_a_companion_that_moves_to_another_node_meanwhile_is_left_and_named(
+    cluster: Cluster,
+) -> None:
+    """A slot that is being moved: the node says ASK for a key that it does not hold (any more)."""
+    with cluster.client() as client:
+        client.flushall()
+        fill(client)
+        client.delete("3-home-unread")
+        node, slot = client.get_node_from_key("3-home-unread"), client.keyslot("3-home-unread")
+        other = next(n for n in client.get_primaries() if n.name != node.name)
+        there = client.cluster_myid(other)
+        client.execute_command("CLUSTER SETSLOT", slot, "MIGRATING", there, target_nodes=node)
+        try:
+            report = remove(cluster.urls[0], kept(), ALL_BUT_THREE)
+        finally:
+            client.execute_command("CLUSTER SETSLOT", slot, "STABLE", target_nodes=node)
+        assert users_with_streams(client) == [u for u in USERS if u not in {3, 7, 11}]
+    found = next(f for f in report.findings if f.code == "stream-keys-moved")
+    assert found.evidence == {"keys": 1}
+    assert report.outcomes[0].after["removed_companions"] == 5
+
+
 # --- Who is gone, by a database -------------------------------------------------------------------
 
 
