@@ -96,7 +96,8 @@ def _claims(
     family: StreamFamily, other: StreamFamily, *, keys_are_named: bool
 ) -> Iterator[Callable[[bytes], bool]]:
     if other.pattern:
-        if keys_are_named or family.provider or common_key(family.pattern, other.pattern):
+        is_named = keys_are_named or bool(family.provider)
+        if is_named or common_key(family.pattern, other.pattern) is not None:
             yield matcher([other.pattern])
     elif family.provider and not keys_are_named:
         yield HashedIds(provided_keys(other.provider)).__contains__

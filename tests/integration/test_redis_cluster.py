@@ -1,19 +1,27 @@
 """Streams on a cluster of three, and behind sentinels."""
 
 import secrets
+import shlex
 import shutil
 import subprocess
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 import pytest
 import redis
 from redis.cluster import RedisCluster
 
-from maintenance.conf import RedisTarget, StreamFamily
+from maintenance.conf import RedisTarget, StreamFamily, parse_configuration
 from maintenance.core.errors import TargetUnavailable
+from maintenance.core.findings import Severity
 from maintenance.core.job import Job
 from maintenance.core.reports import Report
+from maintenance.doctor.examination import examinations
+from maintenance.doctor.redis_needs import needs_of_servers
+from maintenance.doctor.statements import REDIS_READER, REDIS_WRITER, server_of, users_of_redis
+from maintenance.redis.abandoned import remove_abandoned_streams
+from maintenance.redis.abandoned_options import RemoveStreamsOptions
 from maintenance.redis.providers import key_provider, unregister
 from maintenance.redis.stream_options import TrimOptions
 from maintenance.redis.streams import trim_streams
@@ -73,6 +81,58 @@ def test_the_rights_that_the_report_names_are_enough_on_a_cluster(filled: Cluste
         finally:
             client.execute_command("ACL", "DELUSER", "trimmer", **everywhere)
     assert max(lengths(filled)) == 10
+
+
+def test_a_user_made_by_the_doctor_trims_and_removes_on_a_cluster(filled: Cluster) -> None:
+    address = filled.urls[0].rpartition("@")[2]
+    home = {"redis": "main", "pattern": "*-home", "max_length": 10, "owners": "users"}
+    target = {"url": filled.urls[0], "role": "streams", "allow": ["remove_streams"]}
+    site: dict[str, Any] = {
+        "redis": {"main": target},
+        "streams": {"home": home},
+        "stream_owners": {"users": {"answers": "kept", "provider": "users"}},
+    }
+    whole = parse_configuration(site)
+    ((title, needs),) = needs_of_servers(whole).items()
+    lines = list(users_of_redis(server_of(whole, title), title, needs))
+    assert any("each server" in line for line in lines)
+    everywhere = {"target_nodes": RedisCluster.PRIMARIES}
+    with filled.client() as client:
+        for line in lines:
+            if line.startswith("ACL"):
+                client.execute_command(*shlex.split(line), **everywhere)
+        try:
+            client.execute_command("ACL", "SETUSER", REDIS_WRITER, ">pw", **everywhere)
+            target["url"] = f"redis://{REDIS_WRITER}:pw@{address}"
+            whole = parse_configuration(site)
+            trim(whole.redis["main"].url, whole.streams["home"])
+            kept = [str(user) for user in range(KEYS) if user != 7]
+            remove_abandoned_streams(
+                Job("main", whole.redis["main"], RemoveStreamsOptions()),
+                whole.streams,
+                whole.stream_owners,
+                lambda _owners: kept,
+            )
+            assert client.exists("7-home") == 0
+            rights = {f.code: f for f in examinations(whole)["redis.main"]()}["redis-rights"]
+            assert rights.severity is Severity.OK
+            client.execute_command(
+                "ACL",
+                "SETUSER",
+                REDIS_WRITER,
+                "-cluster|slots",
+                target_nodes=node_at(client, address),
+            )
+            rights = {f.code: f for f in examinations(whole)["redis.main"]()}["redis-rights"]
+            assert rights.evidence["missing"] == ["+cluster|slots"]
+        finally:
+            for user in (REDIS_READER, REDIS_WRITER):
+                client.execute_command("ACL", "DELUSER", user, **everywhere)
+    assert max(lengths(filled)) == 10
+
+
+def node_at(client: RedisCluster, address: str) -> Any:
+    return next(node for node in client.get_nodes() if address.startswith(node.name))
 
 
 def test_a_provider_of_keys_is_asked_for_those_of_each_node(filled: Cluster) -> None:
