@@ -24,6 +24,7 @@ class ReclaimRules(Section):
     ``exceptions`` are glob patterns of keys that no part of it touches. Keys that begin with one of
     ``abandoned_prefixes`` are removed once nobody has used them for ``minimum_idle_seconds``.
     ``time_outs`` gives keys that begin with a prefix, and have no time to live, so many seconds.
+    ``keys_per_second`` holds for ``remove_abandoned_streams`` as well.
     """
 
     exceptions: tuple[str, ...] = ()

@@ -27,7 +27,8 @@ class StreamFamily(Section):
     another family's pattern matches is that one's, and what two providers name is left alone.
 
     ``companions`` are keys that belong to a stream, such as ``{key}-unread``: they are never
-    trimmed, and go where their stream is removed. ``owners`` names those whose streams these are;
+    trimmed, and go where their stream is removed, or with their owner where it is not there any
+    more. ``owners`` names those whose streams these are;
     the one ``*`` of the pattern stands for the owner's id then.
     """
 

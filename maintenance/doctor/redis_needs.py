@@ -6,9 +6,10 @@ from dataclasses import dataclass, field
 from maintenance.caching.patterns import NEEDS_ACL as PATTERN_ACL
 from maintenance.caching.stored_sample import NEEDS_ACL as SAMPLE_ACL
 from maintenance.caching.warming import NEEDS_ACL as WARMING_ACL
-from maintenance.conf import BrokerTarget, CacheTarget, Configuration, StreamFamily
+from maintenance.conf import BrokerTarget, CacheTarget, Configuration
 from maintenance.conf.addresses import database_number, server_address
 from maintenance.queues.redis_broker import OPTIONAL_ACL as BROKER_ACL
+from maintenance.redis.companions import companion_globs
 from maintenance.redis.memory.review import NEEDS_ACL as MEMORY_ACL
 from maintenance.redis.reclaim.encodings import NEEDS_ACL as ENCODINGS_ACL
 from maintenance.redis.reclaim.leftovers import NEEDS_ACL as LEFTOVERS_ACL
@@ -81,7 +82,7 @@ def needs_of_redis(configuration: Configuration, name: str) -> RedisNeeds:
         if "remove_streams" in target.allow and family.owners:
             length = f"+{LENGTH_COMMANDS[family.type].decode().lower()}"
             removing = ("+scan", "+unlink", "+exists", "+memory|usage", length, *CLOCK_ACL)
-            needs.write("remove_abandoned_streams", removing, _with_companions(family))
+            needs.write("remove_abandoned_streams", removing, (pattern, *companion_globs(family)))
     if "reclaim_memory" in target.allow:
         needs.write("reclaim_redis_memory", (*REPACK_ACL, *_EXPIRY_ACL), ("*",))
         prefixes = [f"{escape_glob(one)}*" for one in target.reclaim.abandoned_prefixes]
@@ -93,13 +94,6 @@ def needs_of_redis(configuration: Configuration, name: str) -> RedisNeeds:
             timed = [f"{escape_glob(one)}*" for one in target.reclaim.time_outs]
             needs.write("reclaim_redis_memory", (*LEFTOVERS_ACL, "+expire"), timed)
     return needs
-
-
-def _with_companions(family: StreamFamily) -> Iterator[str]:
-    pattern = family.pattern or "*"
-    yield pattern
-    for template in family.companions:
-        yield template.replace("{key}", pattern)
 
 
 def needs_of_cache(target: CacheTarget) -> RedisNeeds:

@@ -1,27 +1,24 @@
-"""What there is to say of streams whose owners are gone: counts as they come in, and the report."""
+"""What there is to say of streams whose owners are gone. Pure."""
 
-import heapq
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass, field
 from typing import Any, Protocol
 
-import redis
-
-from maintenance.conf import StreamFamily, StreamOwners
 from maintenance.core.findings import Finding, Severity, unavailable
 from maintenance.core.plans import Action, Outcome, Verdict
 from maintenance.core.reports import Report, Sample, Table
-from maintenance.core.wording import bytes_in_words, counted, percent
-from maintenance.redis.owners import OwnerKeys
-from maintenance.redis.stream_report import left_alone, moved
+from maintenance.core.wording import bytes_in_words, counted
+from maintenance.redis.abandoned_tally import REPLICA, AbandonedTally
+from maintenance.redis.companions_report import (
+    companions_findings,
+    companions_outcome,
+    companions_subject,
+)
+from maintenance.redis.stream_report import claimed, left_alone, moved
 from maintenance.redis.trimming import LENGTH_COMMANDS
 from maintenance.redis_client import batch_size
 from maintenance.redis_client.connection import describe_key
 from maintenance.redis_client.nodes import CLUSTER_NEEDS_ACL
 from maintenance.redis_client.server import ServerFacts
-
-#: How many streams a report names of each family.
-NAMED_KEYS = 10
 
 NO_WAY_BACK = "Removing a stream cannot be undone: only the application can fill it again."
 
@@ -29,127 +26,6 @@ _WHAT_NEXT = (
     "Look at the keys, name exceptions, then run remove_abandoned_streams without dry run; it takes"
     f' allow = ["remove_streams"] of the target. {NO_WAY_BACK}'
 )
-
-EMPTY_ANSWER = (
-    "nobody is kept by the answer, which is empty: an empty answer is a broken query, not a site"
-    " without users"
-)
-REPLICA = "the server is a replica"
-
-
-@dataclass(slots=True)
-class AbandonedTally:
-    """Counts of one family.
-
-    ``refusal`` says why nothing is removed, and is empty where nothing speaks against it.
-    ``keys_seen`` and ``gone_keys`` count the keys that SCAN returned while ``counting``: a key comes
-    twice if the server's hash table shrinks meanwhile.
-    """
-
-    name: str
-    family: StreamFamily
-    owners: StreamOwners
-    owners_known: int = 0
-    keys_seen: int = 0
-    wrong_type_keys: int = 0
-    moved_keys: int = 0
-    gone_keys: int = 0
-    gone_members: int = 0
-    sampled_streams: int = 0
-    sampled_bytes: int = 0
-    memory_denied: bool = False
-    refusal: str = ""
-    removed_keys: int = 0
-    removed_companions: int = 0
-    came_back_keys: int = 0
-    duration_seconds: float = 0.0
-    counting: bool = False
-    form: OwnerKeys = field(init=False)
-    _longest: list[tuple[int, bytes]] = field(default_factory=list)
-
-    def __post_init__(self) -> None:
-        """Learn where the owner stands in a key."""
-        self.form = OwnerKeys.of(self.family)
-
-    def is_stream(self, length: Any) -> bool:
-        """Whether a look found a stream of this family; counts it, or what it is instead."""
-        if isinstance(length, Exception):
-            self._take_error(length)
-            return False
-        if self.counting and length:
-            self.keys_seen += 1
-        return bool(length)
-
-    def _take_error(self, error: Exception) -> None:
-        if isinstance(error, redis.exceptions.AskError | redis.exceptions.TryAgainError):
-            self.moved_keys += 1
-        elif isinstance(error, redis.ResponseError) and str(error).startswith("WRONGTYPE"):
-            self.wrong_type_keys += self.counting
-        else:
-            raise error
-
-    def take_gone(self, key: bytes, length: int) -> None:
-        """Count a stream whose owner is gone."""
-        self.gone_keys += 1
-        self.gone_members += length
-        if len(self._longest) < NAMED_KEYS:
-            heapq.heappush(self._longest, (length, key))
-        elif length > self._longest[0][0]:
-            heapq.heapreplace(self._longest, (length, key))
-
-    def take_memory(self, replies: Sequence[Any]) -> None:
-        """Add what one stream and its companions hold."""
-        if any(isinstance(reply, redis.exceptions.NoPermissionError) for reply in replies):
-            self.memory_denied = True
-            return
-        self.sampled_streams += 1
-        self.sampled_bytes += sum(reply for reply in replies if isinstance(reply, int))
-
-    def removed(self, reply: Any) -> int:
-        """Return how many keys one UNLINK removed: 1, or 0 where there was none."""
-        if isinstance(reply, Exception):
-            self._take_error(reply)
-            return 0
-        return int(reply)
-
-    def companions(self, key: bytes) -> list[bytes]:
-        """Return the keys that belong to a stream."""
-        return [template.encode().replace(b"{key}", key) for template in self.family.companions]
-
-    @property
-    def share(self) -> float:
-        """Which part of the family's streams has lost its owner, 0 to 1."""
-        return self.gone_keys / self.keys_seen if self.keys_seen else 0.0
-
-    @property
-    def held_bytes(self) -> int | None:
-        """Memory of all streams without owner, by that of the sample; ``None`` without one."""
-        if not self.gone_keys:
-            return 0
-        if not self.sampled_streams:
-            return None
-        return round(self.sampled_bytes / self.sampled_streams * self.gone_keys)
-
-    @property
-    def longest(self) -> list[tuple[int, bytes]]:
-        """The longest of these streams, longest first."""
-        return sorted(self._longest, reverse=True)
-
-
-def refusal(tally: AbandonedTally) -> str:
-    """Say why nothing of a family may be removed; empty where it may. Pure."""
-    if tally.owners.answers == "kept" and tally.keys_seen == tally.gone_keys > 0:
-        return (
-            f"not one of {counted(tally.keys_seen, 'stream')} belongs to an id of the answer:"
-            " another column or another database must be meant"
-        )
-    limit = tally.owners.share_limit_ratio
-    if tally.share > limit:
-        return (
-            f"{percent(tally.share)} of the streams would go, more than share_limit_ratio"
-            f" ({percent(limit)}) of stream_owners.{tally.family.owners} allows"
-        )
-    return ""
 
 
 class RemovalJob(Protocol):
@@ -169,12 +45,11 @@ def build_report(
 ) -> Report:
     """Turn the counts into the report. Pure."""
     dry_run = job.options.dry_run
-    due = [tally for tally in tallies if tally.gone_keys or tally.refusal]
     return Report(
         title=f"Abandoned streams on {job.target_name}",
         summary=_summary(job.target_name, tallies, dry_run=dry_run),
         findings=tuple(f for tally in tallies for f in _findings(tally, dry_run=dry_run)),
-        outcomes=tuple(_outcome(tally, dry_run=dry_run) for tally in due),
+        outcomes=tuple(o for tally in tallies for o in _outcomes(tally, dry_run=dry_run)),
         tables=tuple(_tables(tallies)),
         facts=_facts(tallies, servers, dry_run=dry_run),
         samples=tuple(Sample("streams_abandoned_keys", t.gone_keys, t.name) for t in tallies),
@@ -186,26 +61,57 @@ def _summary(target_name: str, tallies: Sequence[AbandonedTally], *, dry_run: bo
         return f"Nothing to do: no stream family on {target_name} names its owners."
     refused = [tally.name for tally in tallies if tally.refusal]
     if refused:
-        rest = sum(tally.removed_keys for tally in tallies)
+        others = sum(tally.removed_keys for tally in tallies)
         return (
             f"Refused for {', '.join(refused)};"
-            f" {counted(rest, 'stream') if rest else 'no stream'} removed."
+            f" {counted(others, 'stream') if others else 'no stream'} removed."
         )
     gone = sum(tally.gone_keys for tally in tallies)
-    seen = sum(tally.keys_seen for tally in tallies)
-    if not gone:
-        return f"Nothing to remove: every one of {counted(seen, 'stream')} has its owner."
+    seen = counted(sum(tally.keys_seen for tally in tallies), "stream")
+    left = [tally.companions_left for tally in tallies if not tally.companions_left.refusal]
+    without_stream = sum(one.gone_keys for one in left)
+    if not (gone or without_stream):
+        return f"Nothing to remove: every one of {seen} has its owner."
     if dry_run:
-        return f"{gone:,} of {counted(seen, 'stream')} would be removed; nothing was (dry run)."
+        rest = f" and {_left_in_words(without_stream)}" if without_stream else ""
+        return f"{gone:,} of {seen}{rest} would be removed; nothing was (dry run)."
     removed = sum(tally.removed_keys for tally in tallies)
     companions = sum(tally.removed_companions for tally in tallies)
-    return f"{counted(removed, 'stream')} and {counted(companions, 'companion key')} removed."
+    rest = f", and {_left_in_words(sum(one.removed_keys for one in left))}"
+    return (
+        f"{counted(removed, 'stream')} and {counted(companions, 'companion key')} removed"
+        f"{rest if without_stream else ''}."
+    )
+
+
+def _left_in_words(keys: int) -> str:
+    return f"{counted(keys, 'companion key')} without a stream"
 
 
 def _statement(tally: AbandonedTally) -> str:
-    key = tally.family.pattern.replace("*", "<id>")
-    names = [key, *(template.replace("{key}", key) for template in tally.family.companions)]
-    return f"UNLINK {' '.join(names)}"
+    return f"UNLINK {' '.join([_key_in_words(tally), *_companions_in_words(tally)])}"
+
+
+def _key_in_words(tally: AbandonedTally) -> str:
+    return tally.family.pattern.replace("*", "<id>")
+
+
+def _companions_in_words(tally: AbandonedTally) -> list[str]:
+    key = _key_in_words(tally)
+    return [template.replace("{key}", key) for template in tally.family.companions]
+
+
+def _outcomes(tally: AbandonedTally, *, dry_run: bool) -> Iterator[Outcome]:
+    if tally.gone_keys or tally.refusal:
+        yield _outcome(tally, dry_run=dry_run)
+    if tally.companions_left.gone_keys:
+        yield companions_outcome(
+            tally.name,
+            f"UNLINK {' '.join(_companions_in_words(tally))}",
+            tally.companions_left,
+            dry_run=dry_run,
+            no_way_back=NO_WAY_BACK,
+        )
 
 
 def _outcome(tally: AbandonedTally, *, dry_run: bool) -> Outcome:
@@ -263,22 +169,30 @@ def _findings(tally: AbandonedTally, *, dry_run: bool) -> Iterator[Finding]:
             severity=Severity.WARNING,
             subject=tally.name,
             sentence=f"No stream of {tally.name} was removed: {tally.refusal}.",
-            evidence={
-                "owners_known": tally.owners_known,
-                "keys_seen": tally.keys_seen,
-                "keys_gone": tally.gone_keys,
-            },
+            evidence=_doubt(tally, tally.keys_seen, tally.gone_keys),
             advice="Point the target at the primary."
             if tally.refusal == REPLICA
-            else (
-                f"Check the query or function of stream_owners.{tally.family.owners} and what it"
-                " answers; where it is right, raise share_limit_ratio."
-            ),
+            else _check_the_answer(tally),
         )
-    if tally.gone_keys and tally.memory_denied:
+    left = tally.companions_left
+    yield from companions_findings(
+        tally.name, tally.family.owners, left, dry_run=dry_run, what_next=_WHAT_NEXT
+    )
+    if left.refusal:
+        yield Finding(
+            code="streams-removal-refused",
+            severity=Severity.WARNING,
+            subject=companions_subject(tally.name),
+            sentence=f"No companion key of {tally.name} without a stream was removed: {left.refusal}.",
+            evidence=_doubt(tally, left.keys_seen, left.gone_keys),
+            advice=_check_the_answer(tally),
+        )
+    if (tally.gone_keys and tally.memory_denied) or left.memory_denied:
         yield unavailable(
             "stream-memory-freed", tally.name, "the memory freed", "the ACL right +memory|usage"
         )
+    if tally.claimed_keys:
+        yield claimed(tally.claimed_keys, tally.claimed_examples, tally.name)
     if tally.moved_keys:
         yield moved(tally.moved_keys, tally.name)
     if tally.wrong_type_keys:
@@ -290,6 +204,17 @@ def _findings(tally: AbandonedTally, *, dry_run: bool) -> Iterator[Finding]:
             evidence={"keys": tally.wrong_type_keys},
             advice="Narrow the pattern of this family, or correct its type.",
         )
+
+
+def _doubt(tally: AbandonedTally, seen: int, gone: int) -> dict[str, int]:
+    return {"owners_known": tally.owners_known, "keys_seen": seen, "keys_gone": gone}
+
+
+def _check_the_answer(tally: AbandonedTally) -> str:
+    return (
+        f"Check the query or function of stream_owners.{tally.family.owners} and what it answers;"
+        " where it is right, raise share_limit_ratio."
+    )
 
 
 def _abandoned(tally: AbandonedTally, *, dry_run: bool) -> Finding:
@@ -345,6 +270,8 @@ def _row(tally: AbandonedTally) -> dict[str, Any]:
         "held_bytes": tally.held_bytes,
         "keys_removed": tally.removed_keys,
         "companions_removed": tally.removed_companions,
+        "companions_without_stream": tally.companions_left.gone_keys,
+        "of_these_removed": tally.companions_left.removed_keys,
     }
 
 

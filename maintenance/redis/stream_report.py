@@ -1,6 +1,6 @@
 """The report of a trim of streams, made of its counts."""
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -202,7 +202,7 @@ def _family_findings(run: StreamRun, tally: FamilyTally) -> Iterator[Finding]:
         yield _wrong_type(tally)
     yield from _left_alone(tally)
     if tally.claimed_keys:
-        yield _claimed(tally)
+        yield claimed(tally.claimed_keys, tally.claimed_examples, tally.name)
     if tally.keys_seen == 0 and not tally.claimed_keys:
         source = (
             f'matches the pattern "{tally.family.pattern}"'
@@ -257,6 +257,23 @@ def moved(keys: int, family: str) -> Finding:
     )
 
 
+def claimed(keys: int, by_key: Mapping[bytes, str], family: str) -> Finding:
+    """Name keys of a family that another one claims as well; ``by_key`` gives some with the other."""
+    examples = {describe_key(key): other for key, other in by_key.items()}
+    named = ", ".join(f"{key} ({other})" for key, other in examples.items())
+    return Finding(
+        code="stream-keys-claimed",
+        severity=Severity.WARNING,
+        subject=family,
+        sentence=(
+            f"{counted(keys, 'key')} of {family}, claimed by another family as well,"
+            f" {'was' if keys == 1 else 'were'} left alone: {named}."
+        ),
+        evidence={"keys": keys, "examples": examples},
+        advice="One key can have one limit only: narrow the pattern or the provider of one family.",
+    )
+
+
 def left_alone(keys: int, family: str, kind: str) -> str:
     """Say how many keys bear a name of a family and are of another type."""
     if keys == 1:
@@ -274,22 +291,6 @@ def _wrong_type(tally: FamilyTally) -> Finding:
         sentence=(f"{left_alone(tally.wrong_type_keys, tally.name, tally.family.type)}: {named}."),
         evidence={"keys": tally.wrong_type_keys, "examples": examples},
         advice="Narrow the pattern of this family, or correct its type.",
-    )
-
-
-def _claimed(tally: FamilyTally) -> Finding:
-    examples = {describe_key(key): other for key, other in tally.claimed_examples.items()}
-    named = ", ".join(f"{key} ({other})" for key, other in examples.items())
-    return Finding(
-        code="stream-keys-claimed",
-        severity=Severity.WARNING,
-        subject=tally.name,
-        sentence=(
-            f"{counted(tally.claimed_keys, 'key')} of {tally.name}, claimed by another family as"
-            f" well, {'was' if tally.claimed_keys == 1 else 'were'} left alone: {named}."
-        ),
-        evidence={"keys": tally.claimed_keys, "examples": examples},
-        advice="One key can have one limit only: narrow the pattern or the provider of one family.",
     )
 
 

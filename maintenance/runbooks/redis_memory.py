@@ -17,7 +17,7 @@ REDIS_MEMORY = Runbook(
         ),
         Cause(
             "Streams belong to people who are gone",
-            frozenset({"streams-abandoned"}),
+            frozenset({"streams-abandoned", "stream-companions-abandoned"}),
             (Source.ABANDONED_STREAMS,),
             "See what would go: python manage.py maintenance run remove_abandoned_streams --dry-run",
         ),

@@ -11,7 +11,7 @@ from maintenance.redis.abandoned_options import RemoveStreamsOptions
 from maintenance.redis.memory.options import MemoryCheckOptions
 from maintenance.redis.providers import provided_owners
 from maintenance.redis.reclaim.options import ReclaimOptions
-from maintenance.redis.stream_classes import all_families, families_on
+from maintenance.redis.stream_classes import all_families
 from maintenance.redis.stream_options import TrimOptions
 
 #: What walks over the keys of a server and writes has them to itself.
@@ -57,8 +57,9 @@ def remove_abandoned_streams(job: Job[RedisTarget, RemoveStreamsOptions]) -> Rep
     from maintenance.redis import abandoned
 
     settings = configuration()
-    families = families_on(settings, job.target_name)
-    return abandoned.remove_abandoned_streams(job, families, settings.stream_owners, _owner_ids)
+    return abandoned.remove_abandoned_streams(
+        job, all_families(settings), settings.stream_owners, _owner_ids, settings.redis
+    )
 
 
 def _owner_ids(owners: StreamOwners) -> Iterator[str]:

@@ -64,12 +64,18 @@ def trim(url: str, line: Connection | None = None) -> Report:
     return trim_streams(job, {"home": FAMILY})
 
 
-def remove(url: str, line: Connection | None = None) -> Report:
+def remove(
+    url: str, line: Connection | None = None, phase: str = "removing", updates: int = 60
+) -> Report:
     kept = ["huge", *map(str, range(0, USERS, 3)), *map(str, range(1, USERS, 3))]
     owners = {"users": StreamOwners(answers="kept", provider="users")}
-    progress = SilentProgress() if line is None else Halting(line, "removing", 60)
+    progress = SilentProgress() if line is None else Halting(line, phase, updates)
     job = Job("main", RedisTarget(url=url), RemoveStreamsOptions(), progress=progress)
     return remove_abandoned_streams(job, {"home": FAMILY}, owners, lambda _owners: kept)
+
+
+def remove_companions(url: str, line: Connection) -> Report:
+    return remove(url, line, "removing companions", 30)
 
 
 def kill_in_the_middle(work: Callable[[str, Connection], Report], url: str) -> None:
@@ -119,3 +125,15 @@ def test_a_removal_that_is_killed_took_only_the_gone_and_is_finished_by_the_next
     there = [user for user, length in enumerate(lengths(client)) if length]
     assert there == [user for user in range(USERS) if user not in gone]
     assert client.dbsize() == 2 * USERS + 1 - 2 * len(gone)
+
+
+def test_companions_without_a_stream_go_by_the_next_run_where_one_is_killed(
+    client: redis.Redis, each_server: str
+) -> None:
+    gone = range(2, USERS, 3)
+    client.unlink(*(f"{user}-home" for user in gone))
+    kill_in_the_middle(remove_companions, each_server)
+    assert 2 * USERS + 1 - 2 * len(gone) < client.dbsize() < 2 * USERS + 1 - len(gone)
+    remove(each_server)
+    assert client.dbsize() == 2 * USERS + 1 - 2 * len(gone)
+    assert client.exists(*(f"{user}-home-unread" for user in gone)) == 0

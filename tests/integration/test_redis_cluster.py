@@ -12,7 +12,7 @@ import pytest
 import redis
 from redis.cluster import RedisCluster
 
-from maintenance.conf import RedisTarget, StreamFamily, parse_configuration
+from maintenance.conf import RedisTarget, StreamFamily, StreamOwners, parse_configuration
 from maintenance.core.errors import TargetUnavailable
 from maintenance.core.findings import Severity
 from maintenance.core.job import Job
@@ -175,6 +175,24 @@ def test_families_of_two_nodes_are_seen_to_be_of_one_cluster(filled: Cluster) ->
         assert [f.code for f in report.findings][-1] == "stream-keys-claimed"
     others = [10 if user % 2 == 0 else 4 for user in range(1, KEYS)]
     assert lengths(filled) == [15, *others]
+
+
+def test_a_stream_that_a_family_of_another_node_claims_is_not_removed(filled: Cluster) -> None:
+    servers = {f"node{n}": RedisTarget(url=url) for n, url in enumerate(filled.urls)}
+    families = {
+        "home": StreamFamily(redis="node0", pattern="*-home", max_length=10, owners="users"),
+        "zero": StreamFamily(redis="node2", pattern="0-*", max_length=1),
+    }
+    report = remove_abandoned_streams(
+        Job("node0", servers["node0"], RemoveStreamsOptions()),
+        families,
+        {"users": StreamOwners(answers="gone", provider="users")},
+        lambda _owners: ["0", "1"],
+        servers,
+    )
+    assert lengths(filled)[:3] == [15, 0, 15]
+    found = next(f for f in report.findings if f.code == "stream-keys-claimed")
+    assert found.evidence == {"keys": 1, "examples": {"0-home": "zero"}}
 
 
 @pytest.fixture

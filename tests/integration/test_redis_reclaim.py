@@ -481,6 +481,18 @@ def test_keys_that_rules_call_left_over_go_or_expire_and_nothing_else(
     assert outcome(report, "expire").action.undo == "PERSIST <key>"
 
 
+@pytest.mark.parametrize("part", ["abandoned", "time_outs"])
+def test_left_over_keys_are_written_to_no_faster_than_they_may(
+    each_server: str, each_client: redis.Redis, part: str
+) -> None:
+    fill_leftovers(each_client)
+    rules = RULES | {"keys_per_second": 500}
+    began = time.monotonic()
+    report = reclaim(each_server, part, rules=rules, families=("*-home",))
+    assert time.monotonic() - began >= 500 / 500
+    assert report.outcomes[0].after["keys"] == 0
+
+
 def test_a_key_that_somebody_used_lately_is_not_abandoned(
     each_server: str, each_client: redis.Redis
 ) -> None:
