@@ -4,6 +4,7 @@ from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any, Generic, Protocol, TypeVar
 
+from maintenance.core.loose_ends import LooseEnds
 from maintenance.core.plans import Outcome
 
 TargetT_co = TypeVar("TargetT_co", covariant=True)
@@ -185,7 +186,7 @@ class Job(Generic[TargetT_co, OptionsT_co]):
 
     ``previous_state`` is the ``state`` that the last successful run of the same task on the same
     target left in its report, empty on the first run. ``history`` holds the samples of all runs on
-    this target. ``run_id`` is 32 hexadecimal digits, empty outside of a run. ``by_hand`` is whether a person started it,
+    this target. ``loose_ends`` takes what is to be named and taken up where the work ends early. ``run_id`` is 32 hexadecimal digits, empty outside of a run. ``by_hand`` is whether a person started it,
     who may do so outside of a window. ``window`` is the one that is open; ``None`` where the target
     has none, or none is open.
     """
@@ -197,6 +198,7 @@ class Job(Generic[TargetT_co, OptionsT_co]):
     previous_state: Mapping[str, Any] = field(default_factory=dict)
     history: History = field(default_factory=NoHistory)
     steps: Steps = field(default_factory=NoSteps)
+    loose_ends: LooseEnds = field(default_factory=LooseEnds)
     run_id: str = ""
     by_hand: bool = False
     window: OpenWindow | None = None

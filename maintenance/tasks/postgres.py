@@ -91,6 +91,7 @@ def tune_autovacuum(job: Job[DatabaseTarget, TuneOptions]) -> Report:
     writes=True,
     resource=TABLES,
     dangerous="reindex",
+    tidies_with="leftovers_only",
     soft_time_limit_seconds=3 * 3600,
 )
 def reindex_bloated_indexes(job: Job[DatabaseTarget, ReindexOptions]) -> Report:

@@ -3,9 +3,13 @@
 import secrets
 import threading
 from collections.abc import Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
+from datetime import UTC, datetime, time, timedelta
 from pathlib import Path
+from typing import Any
 
 import pytest
+from django.db import connection
 
 from maintenance.conf import DatabaseTarget, Pacing, Thresholds
 from maintenance.core.errors import TargetUnavailable
@@ -13,9 +17,10 @@ from maintenance.core.job import Job
 from maintenance.core.plans import Verdict
 from maintenance.core.reports import Report
 from maintenance.core.runs.dispatch import mend, start_run
-from maintenance.core.runs.ledger import Origin
+from maintenance.core.runs.in_process import work_here
+from maintenance.core.runs.ledger import Origin, create_run, request_cancel
 from maintenance.core.runs.registry import task_named
-from maintenance.models import RunState, StoredReport, Trigger
+from maintenance.models import Run, RunState, StoredReport, Trigger
 from maintenance.postgres.reindex.options import ReindexOptions
 from maintenance.postgres.reindex.run import reindex_bloated_indexes
 from service.embedded.account import server_account
@@ -25,7 +30,7 @@ from tests.celery_nodes import WorkerFactory
 from tests.faults.test_runs_survive import let_the_lease_expire
 from tests.integration.test_postgres_reindex import AT_WORK, invalid, oid, plant_slow
 from tests.polling import eventually
-from tests.postgres_clients import ask
+from tests.postgres_clients import Client, ask
 from tests.servers import FAST_POSTGRES, stand_in_for_flush
 from tests.small_disks import small_tablespace
 
@@ -74,6 +79,60 @@ def test_a_worker_killed_in_mid_rebuild_leaves_nothing_and_another_does_the_work
     assert ("drop leftover", "worked") in verdicts
     assert {kind for kind, verdict in verdicts} == {"drop leftover", "reindex", "analyze"}
     assert not {verdict for _, verdict in verdicts} & {"failed", "blocked", "refused"}
+
+
+@pytest.mark.django_db(transaction=True)
+def test_what_a_cancelled_run_leaves_is_dropped_by_the_runs_that_follow_outside_of_windows(
+    site: str, settings: Any
+) -> None:
+    closed = {"start": time(1), "end": time(2), "days": [_day_after_tomorrow()]}
+    settings.MAINTENANCE = {
+        "databases": {
+            "default": {
+                "alias": "default",
+                "allow": ["reindex"],
+                "windows": [closed],
+                "pacing": {"added_latency_ms": 10_000},
+            }
+        }
+    }
+    task = task_named("reindex_bloated_indexes")
+    run = create_run(task, "default", {"indexes": ["t_n"]}, BY_HAND)
+    with Client(site, "forgetful") as reader:
+
+        def cancel() -> None:
+            eventually(lambda: bool(ask(site, AT_WORK)), 30, "the rebuild is at work")
+            reader.run("BEGIN; SELECT count(*) FROM t")
+            request_cancel(run, "ann")
+            connection.close()
+
+        with ThreadPoolExecutor(1) as pool:
+            cancelling = pool.submit(cancel)
+            assert work_here(run).state == RunState.CANCELLED
+            cancelling.result()
+        named_by = [run, follow_up_of_all()]
+        assert work_here(named_by[1]).state == RunState.SUCCEEDED, named_by[1].reason
+        for told in named_by:
+            findings = StoredReport.objects.get(run=told).body["findings"]
+            [left] = [f for f in findings if f["code"] == "reindex-leftover"]
+            assert "application forgetful" in left["sentence"]
+
+    last = follow_up_of_all()
+    assert work_here(last).state == RunState.SUCCEEDED
+    assert invalid(site) == []
+    assert not Run.objects.filter(state=RunState.QUEUED).exists()
+
+
+def _day_after_tomorrow() -> str:
+    return f"{datetime.now(UTC) + timedelta(days=2):%A}".lower()
+
+
+def follow_up_of_all() -> Run:
+    """Return the one run that waits, whose time has come."""
+    run = Run.objects.get(state=RunState.QUEUED)
+    assert (run.trigger, run.options) == (Trigger.FOLLOW_UP, {"leftovers_only": True})
+    Run.objects.filter(id=run.id).update(available_at=None)
+    return run
 
 
 def test_a_server_restarted_in_mid_rebuild_is_cleaned_by_the_next_run(server_root: Path) -> None:

@@ -8,7 +8,8 @@ from zoneinfo import ZoneInfo
 import pytest
 from django.utils import timezone
 
-from maintenance.core.errors import ConfigurationError
+from maintenance.core.errors import Cancelled, ConfigurationError, Postponed
+from maintenance.core.findings import Finding, Severity
 from maintenance.core.options import DryRunOption
 from maintenance.core.reports import FollowUp, Report
 from maintenance.core.runs import ledger
@@ -30,6 +31,7 @@ class Options:
 
     dry_run: bool = False
     round: int = 0
+    tidy_only: bool = False
 
 
 def configure(settings: Any, **database: Any) -> None:
@@ -141,6 +143,38 @@ def test_what_no_person_started_waits_as_a_schedule_does(
     configure(settings, windows=[window_from_now(*CLOSED)])
 
     assert work_here(queued(vacuum, trigger)).is_postponed
+
+
+def test_a_run_that_only_tidies_up_needs_no_window(task_that: TaskFactory, settings: Any) -> None:
+    def rebuild_or_tidy(_job: Any) -> Report:
+        return Report("Rebuild", "Rebuilt.")
+
+    configure(settings, windows=[window_from_now(*CLOSED)])
+    spec = task_that(
+        rebuild_or_tidy,
+        writes=True,
+        target_kind=TargetKind.DATABASE,
+        options_type=Options,
+        tidies_with="tidy_only",
+    )
+
+    tidying = work_here(queued(spec, Trigger.FOLLOW_UP, tidy_only=True))
+
+    assert tidying.state == RunState.SUCCEEDED
+    assert work_here(queued(spec, Trigger.FOLLOW_UP)).is_postponed
+
+
+def test_an_option_to_tidy_up_with_has_to_be_one() -> None:
+    decorate = maintenance_task(
+        queue="low",
+        target=TargetKind.DATABASE,
+        writes=True,
+        options=DryRunOption,
+        tidies_with="tidy_onli",
+    )
+
+    with pytest.raises(ConfigurationError, match='has no option "tidy_onli"'):
+        decorate(lambda _job: Report("T", "S."))
 
 
 def test_a_dry_run_and_a_task_that_reads_need_no_window(
@@ -282,3 +316,86 @@ def test_asking_for_a_run_with_wrong_options_fails_by_name(
     assert run.state == RunState.FAILED
     assert 'Unknown option "rond". Did you mean "round"?' in run.reason
     assert waiting() == []
+
+
+LEFT = Finding(
+    code="left",
+    severity=Severity.WARNING,
+    subject="t_n_ccold",
+    sentence="t_n_ccold is left over.",
+    advice="Wait.",
+)
+
+
+def leaving_something(task_that: TaskFactory, error: BaseException, **fields: Any) -> TaskSpec:
+    """A task that notes what it leaves open, and ends early."""
+
+    def leave(job: Any) -> Report:
+        job.loose_ends.note([LEFT], FollowUp({"tidy_only": True}, 60.0))
+        raise error
+
+    return task_that(
+        leave, writes=True, options_type=Options, target_kind=TargetKind.DATABASE, **fields
+    )
+
+
+@pytest.mark.parametrize(
+    ("error", "state"),
+    [(Cancelled("Enough."), RunState.CANCELLED), (ValueError("broken"), RunState.FAILED)],
+)
+def test_what_a_run_that_did_not_succeed_leaves_is_named_and_followed_up(
+    task_that: TaskFactory, settings: Any, error: Exception, state: RunState
+) -> None:
+    configure(settings)
+
+    run = work_here(queued(leaving_something(task_that, error)))
+
+    assert run.state == state
+    assert "t_n_ccold is left over." in {
+        finding.sentence for finding in ledger.stored_document(run).report.findings
+    }
+    (follow_up,) = waiting()
+    assert (follow_up.trigger, follow_up.options) == (Trigger.FOLLOW_UP, {"tidy_only": True})
+
+
+def test_what_an_interrupted_command_leaves_is_named_and_followed_up(
+    task_that: TaskFactory, settings: Any
+) -> None:
+    configure(settings)
+    run = queued(leaving_something(task_that, KeyboardInterrupt()))
+
+    with pytest.raises(KeyboardInterrupt):
+        work_here(run)
+
+    run.refresh_from_db()
+    assert (run.state, run.reason) == (RunState.CANCELLED, "Interrupted at the terminal.")
+    assert [f.code for f in ledger.stored_document(run).report.findings] == ["left"]
+    assert [other.options for other in waiting()] == [{"tidy_only": True}]
+
+
+def test_what_a_postponed_run_leaves_does_not_wait_for_its_time(
+    task_that: TaskFactory, settings: Any
+) -> None:
+    configure(settings)
+    until = timezone.now().timestamp() + 7200
+
+    run = work_here(queued(leaving_something(task_that, Postponed("Closed.", until))))
+
+    assert run.is_postponed
+    assert run.reason == "Closed. t_n_ccold is left over."
+    (follow_up,) = (other for other in waiting() if other.id != run.id)
+    assert follow_up.options == {"tidy_only": True}
+    assert follow_up.available_at is not None
+    assert follow_up.available_at < timezone.now() + timedelta(seconds=61)
+
+
+def test_a_run_that_tidies_up_and_comes_again_by_itself_asks_for_no_other(
+    task_that: TaskFactory, settings: Any
+) -> None:
+    configure(settings)
+    until = timezone.now().timestamp() + 7200
+    spec = leaving_something(task_that, Postponed("Closed.", until))
+
+    run = work_here(queued(spec, tidy_only=True))
+
+    assert [other.id for other in waiting()] == [run.id]

@@ -191,6 +191,23 @@ def test_a_run_at_which_three_workers_are_lost_is_dead_lettered_and_never_sent_a
     assert messages(broker, "high") == []
 
 
+def test_what_three_lost_workers_left_is_tidied_up_by_a_run_that_ends_there(
+    broker: redis.Redis,
+) -> None:
+    task = task_named("reindex_bloated_indexes")
+    run = dispatch.start_run(task, "default", {}, BY_HAND)
+    for options in ({}, {"leftovers_only": True}):
+        for _ in range(ledger.MOST_DEATHS):
+            silence(claimed(run))
+            assert dispatch.mend()["lost"] == 1
+        run.refresh_from_db()
+        assert (run.state, run.options) == (RunState.FAILED, options)
+        following = Run.objects.filter(state=RunState.QUEUED)
+        assert following.exists() is (not options)
+        following.update(available_at=None)  # its time has come
+        run = following.first() or run
+
+
 def test_lost_workers_do_not_use_up_the_attempts_of_errors(broker: redis.Redis) -> None:
     run = claimed(start("note_high"))
     ledger.record_failed_attempt(run, "The server is down.")

@@ -12,8 +12,9 @@ import pytest
 
 from bench.bloat_shapes import FIXED
 from maintenance.conf import DatabaseTarget, Pacing, Thresholds
-from maintenance.core.errors import Cancelled, Postponed, Skipped, UnknownName
+from maintenance.core.errors import Cancelled, Postponed, Skipped, TargetUnavailable, UnknownName
 from maintenance.core.job import Job, NoHistory, OpenWindow, Point, SilentProgress
+from maintenance.core.loose_ends import LooseEnds
 from maintenance.core.plans import Outcome, Verdict
 from maintenance.core.reports import Report
 from maintenance.core.run_marks import RunMark
@@ -94,7 +95,7 @@ CALM = Pacing(
 def reindex(
     url: str, *, pacing: Pacing = CALM, target: dict[str, Any] | None = None, **values: Any
 ) -> Report:
-    given = ("progress", "steps", "window", "history", "by_hand")
+    given = ("progress", "steps", "window", "history", "by_hand", "loose_ends")
     job = {name: values.pop(name) for name in given if name in values}
     return reindex_bloated_indexes(
         Job(
@@ -602,6 +603,89 @@ def test_a_window_that_closes_postpones_the_rest(slow_url: str) -> None:
 def test_a_person_may_rebuild_after_the_window_has_closed(url: str) -> None:
     window = OpenWindow(time.time() - 1, time.time() + 3600)
     assert only(reindex(url, window=window, by_hand=True)).verdict is Verdict.WORKED
+
+
+class CancelledAtWork(SilentProgress):
+    """Somebody reads the table of a rebuild at work, and another asks the run to stop."""
+
+    def __init__(self, url: str, reader: Client) -> None:
+        self._url, self._reader = url, reader
+
+    def update(self, *_: Any, **__: Any) -> None:
+        if ask(self._url, AT_WORK):
+            self._reader.run("BEGIN; SELECT count(*) FROM t")
+            raise Cancelled("Cancelled on request.")
+
+
+def test_a_run_that_is_cancelled_over_a_reader_names_what_stays_and_asks_for_its_drop(
+    slow_url: str,
+) -> None:
+    left = LooseEnds()
+    with Client(slow_url, "forgetful") as reader:
+        progress = CancelledAtWork(slow_url, reader)
+        with pytest.raises(Cancelled):
+            reindex(slow_url, indexes=("t_n",), progress=progress, loose_ends=left)
+        assert invalid(slow_url) == ["t_n_ccnew"]
+    [finding] = left.findings
+    assert finding.code == "reindex-leftover"
+    assert "application forgetful" in finding.sentence
+    assert left.follow_up is not None
+    assert left.follow_up.options == {"leftovers_only": True}
+
+
+def test_a_run_that_is_postponed_over_a_reader_names_what_stays_and_asks_for_its_drop(
+    slow_url: str,
+) -> None:
+    left, closes = LooseEnds(), time.time() + 1
+    with Client(slow_url, "forgetful") as reader:
+
+        class Reading(SilentProgress):
+            def update(self, *_: Any, **__: Any) -> None:
+                if ask(slow_url, AT_WORK):
+                    reader.run("BEGIN; SELECT count(*) FROM t")
+
+        with pytest.raises(Postponed):
+            reindex(
+                slow_url,
+                indexes=("t_n",),
+                progress=Reading(),
+                loose_ends=left,
+                window=OpenWindow(closes, closes + 3600),
+            )
+        assert invalid(slow_url) == ["t_n_ccnew"]
+    assert [finding.code for finding in left.findings] == ["reindex-leftover"]
+    assert left.follow_up is not None
+
+
+def test_leftovers_are_dropped_after_a_window_has_closed(url: str) -> None:
+    spare_copy(url)
+    window = OpenWindow(time.time() - 1, time.time() + 3600)
+    with pytest.raises(Postponed):
+        reindex(url, window=window)
+    spare_copy(url)
+
+    report = reindex(url, leftovers_only=True, window=window)
+
+    assert only(report, "drop leftover").verdict is Verdict.WORKED
+    assert invalid(url) == []
+
+
+def test_a_leftover_that_had_no_turn_is_named_and_asked_for_again(url: str) -> None:
+    spare_copy(url)
+    with Client(url, "forgetful") as reader:
+        reader.run("BEGIN; SELECT count(*) FROM t")
+        report = reindex(url, leftovers_only=True, time_budget_seconds=1e-9)
+    assert only(report, "drop leftover").verdict is Verdict.REFUSED
+    assert [f.code for f in report.findings if f.code == "reindex-leftover"] == ["reindex-leftover"]
+    assert report.follow_up is not None
+
+
+def test_a_server_that_is_away_is_asked_again_for_leftovers() -> None:
+    left = LooseEnds()
+    with pytest.raises(TargetUnavailable):
+        reindex("postgres://nobody@127.0.0.1:9/none", leftovers_only=True, loose_ends=left)
+    assert left.follow_up is not None
+    assert left.follow_up.options == {"leftovers_only": True}
 
 
 def test_what_a_dead_attempt_left_is_ended_dropped_and_done_again(slow_url: str) -> None:

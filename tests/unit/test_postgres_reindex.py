@@ -14,6 +14,7 @@ from maintenance.core.job import Point
 from maintenance.core.plans import Action, Outcome, Verdict
 from maintenance.postgres.activity.sessions import XminHolder
 from maintenance.postgres.indexes.catalog import IndexState
+from maintenance.postgres.reindex.left_behind import LeftBehind, Remaining
 from maintenance.postgres.reindex.leftovers import is_still_leftover, leftovers_among
 from maintenance.postgres.reindex.measure import refuse_version, with_history
 from maintenance.postgres.reindex.plan import (
@@ -29,7 +30,7 @@ from maintenance.postgres.reindex.preflight import (
     Obstacle,
     refusal_for_transactions,
 )
-from maintenance.postgres.reindex.report import Remaining, reindex_report
+from maintenance.postgres.reindex.report import reindex_report
 from maintenance.postgres.reindex.verdict import IndexSnapshot, judge
 from maintenance.postgres.repair.disk import Disk, refusal_for_disk
 from maintenance.postgres.repair.harm import Harm
@@ -440,12 +441,12 @@ def test_scans_that_begin_anew_are_said() -> None:
     assert "began anew" not in judge(ACTION, snapshot(10), snapshot(2, scans=4), 1.0).sentence
 
 
-def report_of(*outcomes: Outcome, remaining: Sequence[Remaining] = ()) -> Any:
+def report_of(*outcomes: Outcome, left: LeftBehind | None = None) -> Any:
     return reindex_report(
         plan_reindex((), (), RULES),
         (),
         outcomes,
-        remaining=remaining,
+        left=left or LeftBehind(),
         harm=Harm(),
         pacing=Pacing(),
         too_small=0,
@@ -456,14 +457,24 @@ def report_of(*outcomes: Outcome, remaining: Sequence[Remaining] = ()) -> Any:
 
 def test_a_leftover_that_stays_is_named_and_asked_for_again() -> None:
     stays = Remaining(leftover(), "DROP INDEX CONCURRENTLY public.i_ccnew", "in use by x", True)
-    report = report_of(remaining=[stays])
+    report = report_of(left=LeftBehind((stays,)))
     (finding,) = report.findings
     assert finding.code == "reindex-leftover"
     assert "public.t.i_ccnew (5.0 MB)" in finding.sentence
     assert "every write still keeps it up to date: in use by x" in finding.sentence
     assert report.follow_up.options == {"leftovers_only": True}
-    assert report_of(remaining=[replace(stays, may_drop=False)]).follow_up is None
+    assert report_of(left=LeftBehind((replace(stays, may_drop=False),))).follow_up is None
     assert report_of().follow_up is None
+
+
+def test_tables_that_nobody_could_look_at_are_named_and_looked_at_again() -> None:
+    report = report_of(left=LeftBehind((), ("public.t", "public.u"), "the server is away"))
+    (finding,) = report.findings
+    assert finding.code == "reindex-leftovers-unseen"
+    assert "on public.t, public.u: it could not be looked at (the server is away)" in (
+        finding.sentence
+    )
+    assert report.follow_up.options == {"leftovers_only": True}
 
 
 def test_samples_are_kept_of_what_was_rebuilt_alone() -> None:

@@ -5,18 +5,23 @@ is not an error that the work raised, which has its policy of retries, and is co
 """
 
 import logging
+from dataclasses import replace
 
 from django.db import transaction
 
 from maintenance.core.findings import Finding, Severity
-from maintenance.core.reports import Report, ReportDocument
+from maintenance.core.reports import FollowUp, Report, ReportDocument
 from maintenance.core.runs import ledger
 from maintenance.core.runs.end_reports import stop_report
 from maintenance.core.runs.foreign_tasks import is_foreign
 from maintenance.core.runs.recording import record
+from maintenance.core.runs.registry import is_registered, task_named
 from maintenance.models import Run, RunState
 
 logger = logging.getLogger("maintenance.deaths")
+
+#: What lost workers left is taken away after this long: their sessions have ended by then.
+TIDY_AFTER_SECONDS = 600.0
 
 
 def take_from_lost_worker(run: Run) -> bool:
@@ -43,13 +48,22 @@ def take_from_lost_worker(run: Run) -> bool:
 def _ended(run: Run, reason: str) -> ReportDocument | None:
     """End a run that is not given to another worker; ``None`` where it is."""
     if run.cancel_requested:
-        report = stop_report(run, RunState.CANCELLED, reason)
+        report = _tidied(run, stop_report(run, RunState.CANCELLED, reason))
         return ledger.finish(run, RunState.CANCELLED, report, reason)
     if is_foreign(run.task):
         return ledger.finish(run, RunState.FAILED, _abandoned(run, reason), reason)
     if run.deaths < ledger.MOST_DEATHS:
         return None
-    return ledger.finish(run, RunState.FAILED, _dead_letter(run, reason), reason)
+    report = _tidied(run, _dead_letter(run, reason))
+    return ledger.finish(run, RunState.FAILED, report, reason)
+
+
+def _tidied(run: Run, report: Report) -> Report:
+    """Let a run follow that takes away what the lost workers left, where the task has such a one."""
+    spec = task_named(run.task) if is_registered(run.task) else None
+    if spec is None or not spec.tidies_with or spec.only_tidies(run.options):
+        return report
+    return replace(report, follow_up=FollowUp({spec.tidies_with: True}, TIDY_AFTER_SECONDS))
 
 
 def _abandoned(run: Run, reason: str) -> Report:

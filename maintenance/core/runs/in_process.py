@@ -15,7 +15,7 @@ from maintenance.core.runs import ledger
 from maintenance.core.runs.end_reports import stop_report
 from maintenance.core.runs.recording import record
 from maintenance.core.runs.registry import task_named
-from maintenance.core.runs.runner import RunFailed, execute
+from maintenance.core.runs.runner import INTERRUPTED, RunFailed, execute
 from maintenance.models import Run, RunState
 
 
@@ -106,11 +106,9 @@ def _cancel(run: Run, worker: str) -> None:
     run.refresh_from_db()
     if run.worker not in {"", worker}:
         return  # taken over: it is not ours to end
-    reason = "Interrupted at the terminal."
+    report = stop_report(run, RunState.CANCELLED, INTERRUPTED)
     try:
-        document = ledger.finish(
-            run, RunState.CANCELLED, stop_report(run, RunState.CANCELLED, reason), reason
-        )
+        document = ledger.finish(run, RunState.CANCELLED, report, INTERRUPTED)
     except LostLease:
         return  # it had ended already, with a report of its own
     record(run, document)

@@ -195,7 +195,7 @@ def finish(run: Run, state: RunState, report: Report, reason: str = "") -> Repor
     """End a run with its report, findings and samples, in one transaction.
 
     A run that did not succeed reports the steps that it has done, unless its report tells of them.
-    One that succeeded may ask for another: see :class:`~maintenance.core.reports.FollowUp`. Raises
+    However it ended it may ask for another: see :class:`~maintenance.core.reports.FollowUp`. Raises
     ``LostLease`` where this attempt does not hold the run any more; nothing is written then. Cost
     grows with the number of steps, findings and samples of this run alone.
     """
@@ -207,7 +207,7 @@ def finish(run: Run, state: RunState, report: Report, reason: str = "") -> Repor
         document = ReportDocument(run_facts(run), report)
         now = run.finished_at or ledger_now()
         document = store_report(run, document, now)
-        if state == RunState.SUCCEEDED and report.follow_up is not None:
+        if report.follow_up is not None:
             _queue_follow_up(run, report.follow_up, now)
     return document
 
@@ -299,27 +299,38 @@ def postpone(run_id: uuid.UUID, delay_seconds: float, *, held: bool, reason: str
     )
 
 
-def requeue(run: Run, delay_seconds: float, *, held: bool = False, reason: str = "") -> None:
+def requeue(
+    run: Run,
+    delay_seconds: float,
+    *,
+    held: bool = False,
+    reason: str = "",
+    follow_up: FollowUp | None = None,
+) -> None:
     """Give a run back to the queue, not to be started before ``delay_seconds`` have passed.
 
     ``held`` says that a message for then is on its way; otherwise ``dispatch.mend`` sends one.
-    ``reason`` is why it waits, where it was postponed and has not failed. Raises ``LostLease``
+    ``reason`` is why it waits, where it was postponed and has not failed; ``follow_up`` is what does not
+    wait as long. Raises ``LostLease``
     where this attempt does not hold the run any more, and ``Cancelled`` where somebody asked it to
     stop: nothing is left to wait for then.
     """
     now = ledger_now()
     ours = Run.objects.filter(id=run.id, attempt=run.attempt, state=RunState.RUNNING)
-    if not ours.filter(cancel_requested=False).update(
-        state=RunState.QUEUED,
-        reason=redact(reason),
-        failures=run.failures,
-        deaths=run.deaths,
-        available_at=now + timedelta(seconds=delay_seconds),
-        published_at=now if held else None,
-        phase="",
-    ):
-        actor = who_asked_to_stop(run)
-        raise _lost(run) if actor is None else cancelled_at_work(actor)
+    with transaction.atomic():
+        if not ours.filter(cancel_requested=False).update(
+            state=RunState.QUEUED,
+            reason=redact(reason),
+            failures=run.failures,
+            deaths=run.deaths,
+            available_at=now + timedelta(seconds=delay_seconds),
+            published_at=now if held else None,
+            phase="",
+        ):
+            actor = who_asked_to_stop(run)
+            raise _lost(run) if actor is None else cancelled_at_work(actor)
+        if follow_up is not None:
+            _queue_follow_up(run, follow_up, now)
 
 
 def request_cancel(run: Run, actor: str) -> ReportDocument | None:

@@ -58,6 +58,8 @@ class TaskSpec:
     ``dangerous`` marks one that can harm a site: it runs only on targets whose ``allow`` names it.
     ``shared_resource`` is what it may not work on beside other tasks of the same name for it, by
     default only beside itself. ``max_concurrent`` limits its runs on all targets and workers together.
+    ``tidies_with`` names the option with which a run only takes away what an earlier one left: it holds
+    nobody up for long and needs no window, and comes by itself where workers died of a run.
     """
 
     name: str
@@ -74,6 +76,7 @@ class TaskSpec:
     dangerous: Dangerous | None = None
     shared_resource: str = ""
     max_concurrent: int | None = None
+    tidies_with: str = ""
 
     @property
     def short_name(self) -> str:
@@ -92,6 +95,10 @@ class TaskSpec:
     def _is_dry_run(self, options: Mapping[str, Any]) -> bool:
         default = any(f.name == "dry_run" and f.default is True for f in fields(self.options_type))
         return bool(options.get("dry_run", default))
+
+    def only_tidies(self, options: Mapping[str, Any]) -> bool:
+        """Tell whether a run with these options only takes away what an earlier one left."""
+        return bool(self.tidies_with and options.get(self.tidies_with))
 
     @property
     def has_dry_run(self) -> bool:

@@ -23,6 +23,7 @@ from maintenance.conf import configuration
 from maintenance.core.attention.delivering import start_delivery
 from maintenance.core.errors import Cancelled, LostLease, Postponed, Skipped
 from maintenance.core.job import Job
+from maintenance.core.loose_ends import LooseEnds
 from maintenance.core.options import parse_options
 from maintenance.core.redaction import redact
 from maintenance.core.reports import Report
@@ -60,6 +61,8 @@ LONGEST_HELD_SECONDS = 60.0
 FINISH_PATIENCE_SECONDS = 60.0
 #: A message that finds the ledger away comes again after this long.
 LEDGER_AWAY_SECONDS = 5.0
+#: The reason of a run whose process somebody interrupted from its terminal.
+INTERRUPTED = "Interrupted at the terminal."
 #: What is postponed to a time that is past comes again after this long, not in a tight loop.
 SHORTEST_POSTPONEMENT_SECONDS = 1.0
 
@@ -155,23 +158,27 @@ def _attempt(
     task: Carrier, spec: TaskSpec, run: Run, options: Mapping[str, Any], lease: Lease
 ) -> dict[str, Any]:
     """Work on a run that was claimed, and end it, put it off, or give it back to be tried again."""
+    left = LooseEnds()
     try:
-        report = _work(task, spec, run, options, lease)
+        report = _work(task, spec, run, options, lease, left)
     except LostLease as lost:
         logger.error("Run %s stops: %s", run.id, lost)
         raise Ignore from None
     except (Skipped, Cancelled) as stop:
-        return _stop(run, stop)
+        return _stop(run, stop, left)
+    except KeyboardInterrupt:
+        _stop(run, Cancelled(INTERRUPTED), left)
+        raise
     except Postponed as wait:
-        return _put_off(run, wait)
+        return _put_off(run, wait, left)
     except SoftTimeLimitExceeded:
         reason = f"Stopped at its time limit of {spec.soft_time_limit_seconds:g} seconds."
         ledger.record_failed_attempt(run, reason)
-        return _fail(run, reason)
+        return _fail(run, reason, left)
     except Exception as error:  # noqa: BLE001 - whatever went wrong belongs on the run
         # Formatted here and not by the logger: a traceback repeats the error, and its secrets.
         logger.warning("Run %s of %s failed\n%s", run.id, spec.name, redact(format_exc()))
-        return _retry_or_fail(task, spec, run, error)
+        return _retry_or_fail(task, spec, run, error, left)
     return _end(run, RunState.SUCCEEDED, report)
 
 
@@ -206,7 +213,12 @@ def _again(
 
 
 def _work(
-    task: Carrier, spec: TaskSpec, run: Run, options: Mapping[str, Any], lease: Lease
+    task: Carrier,
+    spec: TaskSpec,
+    run: Run,
+    options: Mapping[str, Any],
+    lease: Lease,
+    loose_ends: LooseEnds,
 ) -> Report:
     if run.cancel_requested:  # while an earlier attempt was at work
         raise ledger.cancelled_at_work(run.cancel_actor)
@@ -217,7 +229,8 @@ def _work(
     is_dry_run = getattr(parsed, "dry_run", False)
     if spec.writes and not is_dry_run:
         require_leave(spec, run.target, target)
-        require_good_time(run, windows, now)
+        if not spec.only_tidies(options):
+            require_good_time(run, windows, now)
     mark = RunMark(run.id.hex, run.attempt)
     needs = run.deaths > 0 or (spec.writes and not is_dry_run)
     with kept(lease, Interruption(spec, target, mark)), _kept_steps(run) as steps:
@@ -233,6 +246,7 @@ def _work(
                 previous_state=ledger.previous_state(spec, run.target),
                 history=LedgerHistory(run.target),
                 steps=steps,
+                loose_ends=loose_ends,
                 run_id=run.id.hex,
                 by_hand=run.is_by_hand,
                 window=open_window(windows, now),
@@ -303,47 +317,56 @@ def _wait_for_others(wait: claims.Waits) -> dict[str, Any]:
     raise Ignore
 
 
-def _stop(run: Run, stop: Skipped | Cancelled) -> dict[str, Any]:
+def _stop(run: Run, stop: Skipped | Cancelled, left: LooseEnds) -> dict[str, Any]:
     """End a run that did not do its work, or not all of it, for a good reason."""
     state = RunState.SKIPPED if isinstance(stop, Skipped) else RunState.CANCELLED
-    return _end(run, state, stop_report(run, state, str(stop)), str(stop))
+    return _end(run, state, _with_loose_ends(stop_report(run, state, str(stop)), left), str(stop))
 
 
-def _put_off(run: Run, wait: Postponed) -> dict[str, Any]:
+def _put_off(run: Run, wait: Postponed, left: LooseEnds) -> dict[str, Any]:
     """Give the run back until its time has come, unless somebody asked it to stop."""
     delay = max(wait.until_epoch_seconds - time.time(), SHORTEST_POSTPONEMENT_SECONDS)
+    reason = f"{wait} {left.in_words}".strip()
     try:
-        _with_patience(lambda: ledger.requeue(run, delay, reason=str(wait)))
+        _with_patience(lambda: ledger.requeue(run, delay, reason=reason, follow_up=left.follow_up))
     except LostLease as lost:
         logger.error("Run %s is not postponed here: %s", run.id, lost)
     except Cancelled as stop:
-        return _stop(run, stop)
+        return _stop(run, stop, left)
     else:
         logger.info("Run %s waits for %.0f s: %s", run.id, delay, redact(str(wait)))
     raise Ignore from None
 
 
-def _retry_or_fail(task: Carrier, spec: TaskSpec, run: Run, error: Exception) -> dict[str, Any]:
+def _retry_or_fail(
+    task: Carrier, spec: TaskSpec, run: Run, error: Exception, left: LooseEnds
+) -> dict[str, Any]:
     reason = redact(str(error).strip() or type(error).__name__)
     ledger.record_failed_attempt(run, reason)
     failures = ledger.errors_of(run)
     if not is_transient(error) or spec.retry.gives_up_after(failures):
-        return _fail(run, reason)
+        return _fail(run, reason, left)
     delay = spec.retry.delay_seconds(failures)
     held = delay <= LONGEST_HELD_SECONDS
     try:
-        _with_patience(lambda: ledger.requeue(run, delay, held=held))
+        _with_patience(lambda: ledger.requeue(run, delay, held=held, follow_up=left.follow_up))
     except LostLease as lost:
         logger.error("Run %s is not tried again here: %s", run.id, lost)
         raise Ignore from None
     except Cancelled as stop:
-        return _stop(run, stop)
+        return _stop(run, stop, left)
     raise _again(task, run.id, delay, held=held, error=RunFailed(reason))
 
 
-def _fail(run: Run, reason: str) -> dict[str, Any]:
-    _end(run, RunState.FAILED, failure_report(run, reason), reason)
+def _fail(run: Run, reason: str, left: LooseEnds) -> dict[str, Any]:
+    _end(run, RunState.FAILED, _with_loose_ends(failure_report(run, reason), left), reason)
     raise RunFailed(reason) from None
+
+
+def _with_loose_ends(report: Report, left: LooseEnds) -> Report:
+    """Return the report of a run that did not succeed with what it leaves open."""
+    told = replace(report, findings=(*report.findings, *left.findings))
+    return replace(plain_report(told), follow_up=left.follow_up)
 
 
 def _end(run: Run, state: RunState, report: Report, reason: str = "") -> dict[str, Any]:
@@ -362,7 +385,7 @@ def _end(run: Run, state: RunState, report: Report, reason: str = "") -> dict[st
             raise
         reason = f"The report could not be stored: {error}"
         ledger.record_failed_attempt(run, reason)
-        return _fail(run, reason)
+        return _fail(run, reason, LooseEnds())
     record(run, document)
     start_delivery()
     return {

@@ -1,6 +1,7 @@
 """The decorator that makes a line of work a scheduled, recorded, retried Celery task."""
 
 from collections.abc import Callable, Mapping
+from dataclasses import fields
 from typing import Any
 
 from celery import Task, shared_task
@@ -64,6 +65,7 @@ def maintenance_task(
     rate_limit: str | None = None,
     max_concurrent: int | None = None,
     resource: str = "",
+    tidies_with: str = "",
     soft_time_limit_seconds: float = 1800.0,
     time_limit_seconds: float | None = None,
 ) -> "Callable[[Work], Task[Any, Any]]":
@@ -77,10 +79,12 @@ def maintenance_task(
 
     ``rate_limit`` is in Celery's notation but holds over all workers, as ``max_concurrent`` does,
     the number of its runs at work at once. Tasks with the same ``resource`` never work beside each
-    other on one target: a run waits until the other task's has ended. ``time_limit_seconds``
-    defaults to a minute above the soft limit. A ``dangerous`` task is off until the configuration
-    of a target allows it, and can be looked at in a dry run before. Raises ``ConfigurationError``
-    for an unknown queue, and for a dangerous task that does not write or has no dry run.
+    other on one target: a run waits until the other task's has ended. ``tidies_with`` is an option
+    that makes a run tidy up after others alone (see :class:`~maintenance.core.runs.registry.TaskSpec`).
+    ``time_limit_seconds`` defaults to a minute above the soft limit. A ``dangerous`` task is off until
+    the configuration of a target allows it, and can be looked at in a dry run before. Raises
+    ``ConfigurationError`` for an unknown queue, for a dangerous task that does not write or has no dry
+    run, and where there is no such option.
     """
     if queue not in QUEUES:
         raise ConfigurationError(f'Unknown queue "{queue}". Known: {", ".join(QUEUES)}.')
@@ -101,10 +105,15 @@ def maintenance_task(
             dangerous=dangerous,
             shared_resource=resource,
             max_concurrent=max_concurrent,
+            tidies_with=tidies_with,
         )
         if spec.dangerous and not (spec.writes and spec.has_dry_run):
             raise ConfigurationError(
                 f"The task {spec.short_name} is dangerous: give it writes=True and a dry run."
+            )
+        if tidies_with and tidies_with not in {field.name for field in fields(options)}:
+            raise ConfigurationError(
+                f'The task {spec.short_name} has no option "{tidies_with}" to tidy up with.'
             )
         register(spec)
 

@@ -2,24 +2,20 @@
 
 from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass
 from typing import Any
 
 from maintenance.conf import Pacing
 from maintenance.core.findings import Finding, Severity, by_seriousness, unavailable
 from maintenance.core.plans import Outcome, Verdict
-from maintenance.core.reports import FollowUp, Report, Sample, Table
+from maintenance.core.reports import Report, Sample, Table
 from maintenance.core.wording import bytes_in_words, counted, listed
 from maintenance.postgres.bloat.index_report import IndexBloat, unmeasured
-from maintenance.postgres.indexes.catalog import IndexState
+from maintenance.postgres.reindex.left_behind import LeftBehind, Remaining
 from maintenance.postgres.reindex.measure import SECONDS_METRIC, SPEED_METRIC
 from maintenance.postgres.reindex.plan import ANALYZE, DROP, REINDEX, Candidate, ReindexPlan
 from maintenance.postgres.repair.harm import Harm, harm_findings
 
 TITLE = "Rebuild of bloated indexes"
-
-#: Whoever keeps a leftover from being dropped is mostly gone after some minutes.
-FOLLOW_UP_SECONDS = 600.0
 
 _PROBLEMS = {
     Verdict.BLOCKED: ("blocked", Severity.WARNING),
@@ -29,22 +25,12 @@ _PROBLEMS = {
 }
 
 
-@dataclass(frozen=True, slots=True)
-class Remaining:
-    """A leftover that could not be dropped, and why. ``may_drop`` is whether the role has the right."""
-
-    index: IndexState
-    statement: str
-    reason: str
-    may_drop: bool
-
-
 def reindex_report(
     plan: ReindexPlan,
     bloat: Sequence[IndexBloat],
     outcomes: Sequence[Outcome],
     *,
-    remaining: Sequence[Remaining],
+    left: LeftBehind,
     harm: Harm,
     pacing: Pacing,
     too_small: int,
@@ -59,7 +45,7 @@ def reindex_report(
     """
     findings = [
         *_outcome_findings(outcomes),
-        *_leftover_findings(remaining),
+        *left.findings,
         *_rights_findings(plan),
         *_waiting_findings(waits_for),
         *([_blind()] if is_blind else []),
@@ -67,10 +53,9 @@ def reindex_report(
         *harm_findings(harm, pacing),
     ]
     gained = sum(_gained(outcome) for outcome in outcomes)
-    can_be_dropped = any(one.may_drop for one in remaining)
     return Report(
         title=TITLE,
-        summary=_summary(bloat, outcomes, gained, remaining),
+        summary=_summary(bloat, outcomes, gained, left.remaining),
         findings=tuple(by_seriousness(findings)),
         outcomes=tuple(outcomes),
         tables=_tables(plan, outcomes),
@@ -78,14 +63,12 @@ def reindex_report(
             "indexes_measured": len(bloat),
             "indexes_too_small": too_small,
             "gained_bytes": gained,
-            "leftovers_remaining": len(remaining),
+            "leftovers_remaining": len(left.remaining),
             **harm.facts,
         },
         samples=tuple(_samples(outcomes)),
         state=state,
-        follow_up=(
-            FollowUp({"leftovers_only": True}, FOLLOW_UP_SECONDS) if can_be_dropped else None
-        ),
+        follow_up=left.follow_up,
     )
 
 
@@ -128,28 +111,6 @@ def _commands(outcome: Outcome) -> tuple[str, ...]:
     if outcome.action.kind == REINDEX and outcome.verdict in {Verdict.BLOCKED, Verdict.FAILED}:
         return (f"{outcome.action.statement};",)
     return ()
-
-
-def _leftover_findings(remaining: Sequence[Remaining]) -> Iterator[Finding]:
-    for one in remaining:
-        index = one.index
-        cost = "; every write still keeps it up to date" if index.is_ready and index.is_live else ""
-        yield Finding(
-            code="reindex-leftover",
-            severity=Severity.WARNING,
-            subject=index.qualified_name,
-            sentence=(
-                f"{index.qualified_name} ({bytes_in_words(index.size_bytes)}) is left over from an"
-                f" interrupted rebuild and cannot be dropped yet{cost}: {one.reason}."
-            ),
-            evidence={"table": index.table_name, "size_bytes": index.size_bytes},
-            advice=(
-                "It is dropped as soon as that goes: a run with leftovers_only tries again by itself."
-                if one.may_drop
-                else "Have the owner of the table drop it: the maintenance role has no right to."
-            ),
-            commands=(f"{one.statement};",),
-        )
 
 
 def _rights_findings(plan: ReindexPlan) -> Iterator[Finding]:
