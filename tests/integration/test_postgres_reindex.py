@@ -18,7 +18,7 @@ from maintenance.core.loose_ends import LooseEnds
 from maintenance.core.plans import Outcome, Verdict
 from maintenance.core.reports import Report
 from maintenance.core.run_marks import RunMark
-from maintenance.postgres.reindex import trade
+from maintenance.postgres.reindex import preflight
 from maintenance.postgres.reindex.options import ReindexOptions
 from maintenance.postgres.reindex.run import reindex_bloated_indexes
 from maintenance.postgres.repair.table_lock import LOCK_CLASS
@@ -28,6 +28,7 @@ from tests.polling import eventually
 from tests.postgres_clients import ODD_NAME, Client, ask, major_of, narrow_role
 from tests.postgres_standby import primary_and_standby
 from tests.servers import stand_in_for_flush
+from tests.statement_log import log_every_statement, logged_changes
 
 THRESHOLDS = Thresholds(minimum_bloat_bytes=64 * 1024)
 RUN_ID = "5f6a4b0e-3d1c-4a55-9a55-2a1b9f6f7c10"
@@ -212,24 +213,40 @@ def test_a_dry_run_changes_nothing_and_says_what_the_run_then_does(
     planned = [o.action.statement for o in dry.outcomes]
     assert len(planned) == 5  # a leftover, three indexes, one table with an expression
 
-    database = url.rpartition("/")[2].partition("?")[0]
-    ask(url, f"ALTER DATABASE {database} SET log_statement = 'all'")
+    log_every_statement(url)
     reindex(url, indexes=("t_n", "u_n", "t_half"))
 
-    assert logged_changes(postgres_server, database) == planned
+    assert logged_changes(postgres_server, url) == planned
 
 
-def logged_changes(server: EmbeddedPostgres, database: str) -> list[str]:
-    """Return the statements of ours that the server's log has, other than queries and settings."""
-    marker = "/* maintenance */ "
-    statements = []
-    for line in Path(server.log_path).read_text(encoding="utf-8").splitlines():
-        _, found, statement = line.partition("LOG:  statement: ")
-        if found and f"@{database} " in line and marker in statement:
-            text = statement.replace(marker, "", 1).strip()
-            if text.split()[0] in {"REINDEX", "DROP", "ANALYZE", "VACUUM", "ALTER", "CREATE"}:
-                statements.append(text)
-    return statements
+def test_what_a_dry_run_chooses_by_itself_is_what_the_run_then_does(
+    make_database: Callable[[], str], postgres_server: EmbeddedPostgres
+) -> None:
+    url = make_database()
+    for table in "tuvw":
+        # Keys of many lengths: other pages of the table are another estimate.
+        ask(url, f"CREATE TABLE {table} (n text) WITH (autovacuum_enabled = off)")
+        ask(url, f"CREATE INDEX {table}_n ON {table} (n)")
+        uneven = "repeat(md5(i::text), 1 + (i * 7919) % 12)"
+        ask(url, f"INSERT INTO {table} SELECT {uneven} FROM generate_series(1, 30000) i")
+        ask(url, f"DELETE FROM {table} WHERE n < '8'")
+        ask(url, f"VACUUM (ANALYZE) {table}")
+    spare_copy(url, "t", "t_n")
+    spare_copy(url, "t", "t_n")
+
+    dry = reindex(url, dry_run=True)
+
+    ratios = sorted(row[dry.tables[0].columns.index("bloat_ratio")] for row in dry.tables[0].rows)
+    assert reindex(url, dry_run=True).tables == dry.tables
+    # Between them, where one page more or less decides.
+    limit = (ratios[1] + ratios[2]) / 2
+    planned = only_planned(reindex(url, dry_run=True, minimum_bloat_ratio=limit))
+    assert len(planned) == 4  # two leftovers, two of four indexes
+    log_every_statement(url)
+
+    reindex(url, minimum_bloat_ratio=limit)
+
+    assert logged_changes(postgres_server, url) == planned
 
 
 def test_what_belongs_to_an_index_is_as_it_was(url: str) -> None:
@@ -319,11 +336,11 @@ def test_what_cannot_be_rebuilt_is_refused_by_name(url: str) -> None:
     assert sorted(left) == sorted(refused)
 
 
-def only_planned(report: Report, kind: str) -> list[str]:
+def only_planned(report: Report, kind: str = "") -> list[str]:
     return [
         o.action.statement
         for o in report.outcomes
-        if o.verdict is Verdict.PLANNED and o.action.kind == kind
+        if o.verdict is Verdict.PLANNED and o.action.kind.startswith(kind)
     ]
 
 
@@ -390,6 +407,30 @@ def test_a_database_near_its_limit_is_not_filled(url: str) -> None:
     outcome = only(reindex(url, target={"size_limit_bytes": database + 8192}))
     assert outcome.verdict is Verdict.REFUSED
     assert "would pass its limit" in outcome.sentence
+
+
+def test_a_dry_run_names_what_would_keep_the_run_from_working_now(url: str) -> None:
+    plant(url, "u", "u_n")
+    spare_copy(url)
+    plant(url, "v", "v_n")
+    database = int(ask(url, "SELECT pg_database_size(current_database())")[0][0])
+    with Client(url, "builder") as builder, Client(url, "reader") as reader:
+        builder.run("BEGIN; LOCK TABLE u IN SHARE UPDATE EXCLUSIVE MODE")
+        reader.run("BEGIN; SELECT count(*) FROM t")
+
+        dry = reindex(url, dry_run=True, target={"size_limit_bytes": database + 8192})
+        done = reindex(url, target={"size_limit_bytes": database + 8192})
+
+    found = [f for f in dry.findings if f.code == "reindex-would-wait"]
+    told = {f.subject: f.sentence for f in found}
+    assert set(told) == {"public.t.t_n_ccold", "public.u.u_n", "public.v.v_n"}
+    assert "its table is used by process" in told["public.t.t_n_ccold"]
+    assert "its table is being worked on by" in told["public.u.u_n"]
+    assert "application builder" in told["public.u.u_n"]
+    assert "would pass its limit" in told["public.v.v_n"]
+    # The run leaves alone what the dry run said it would.
+    left = {o.action.subject for o in done.outcomes if o.verdict is not Verdict.WORKED}
+    assert left == set(told)
 
 
 class Slow(NoHistory):
@@ -513,7 +554,7 @@ def test_a_snapshot_that_appears_in_mid_rebuild_ends_it_and_nothing_is_left(slow
 def test_a_lock_that_comes_between_is_not_waited_for_in_the_queue(
     url: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(trade, "refusal_for_table", lambda *_: "")  # it comes after that look
+    monkeypatch.setattr(preflight, "refusal_for_table", lambda *_: "")  # it comes after that look
     with Client(url, "builder") as builder:
         builder.run("BEGIN; LOCK TABLE t IN SHARE UPDATE EXCLUSIVE MODE")
         outcome = only(reindex(url, target={"lock_timeout_seconds": 0.5}))

@@ -14,9 +14,11 @@ from maintenance.core.plans import Outcome, Verdict
 from maintenance.core.reports import Report
 from maintenance.postgres.rewrite.options import VacuumFullOptions
 from maintenance.postgres.rewrite.run import vacuum_full
+from service.embedded.postgres import EmbeddedPostgres
 from tests.earlier_attempts import OfEarlierAttempt
 from tests.polling import eventually
 from tests.postgres_clients import ODD_NAME, Client, ask, narrow_role
+from tests.statement_log import log_every_statement, logged_changes
 
 ROWS = 40_000
 
@@ -117,6 +119,53 @@ def test_a_plan_is_what_is_done(url: str) -> None:
         planned.kind,
     )
     assert done.predicted["lock_seconds"] == planned.predicted["lock_seconds"]
+
+
+def test_the_server_runs_exactly_what_the_dry_run_chose(
+    url: str, postgres_server: EmbeddedPostgres
+) -> None:
+    tables = ("one", "two", "three", "four")
+    for name in tables:
+        ask(url, f"CREATE TABLE {name} (id int, body text) WITH (autovacuum_enabled = off)")
+        # Rows of many lengths: other pages of the table are another estimate.
+        uneven = "repeat(md5(i::text), 1 + (i * 7919) % 23)"
+        ask(url, f"INSERT INTO {name} SELECT i, {uneven} FROM generate_series(1, 20000) i")
+        ask(url, f"DELETE FROM {name} WHERE (id * 131) % 5 < 2")
+        ask(url, f"VACUUM (ANALYZE, TRUNCATE false) {name}")
+
+    def dry_run(minimum_gain_ratio: float) -> Report:
+        return rewrite(
+            url,
+            *tables,
+            dry_run=True,
+            lock_limit_seconds=60,
+            minimum_gain_ratio=minimum_gain_ratio,
+        )
+
+    first = dry_run(0.0)
+    ratios = sorted(
+        row[first.tables[0].columns.index("bloat_ratio")] for row in first.tables[0].rows
+    )
+    assert dry_run(0.0).tables == first.tables
+    limit = (ratios[1] + ratios[2]) / 2  # where one page more or less decides
+    plan = [o for o in dry_run(limit).outcomes if o.verdict is Verdict.PLANNED]
+    planned = [outcome.action.statement for outcome in plan]
+    assert len(planned) == 2
+    log_every_statement(url)
+
+    rewrite(url, *tables, lock_limit_seconds=60, minimum_gain_ratio=limit)
+
+    assert logged_changes(postgres_server, url) == planned
+
+
+def test_a_dry_run_names_who_holds_the_lock_that_the_run_would_wait_for(url: str) -> None:
+    with Client(url, "reader") as reader:
+        reader.run("BEGIN; SELECT count(*) FROM big")
+        report = rewrite(url, dry_run=True, lock_limit_seconds=60)
+    [finding] = [f for f in report.findings if f.code == "rewrite-would-wait"]
+    assert finding.subject == "public.big"
+    assert f"process {reader.pid}" in finding.sentence
+    assert "application reader" in finding.sentence
 
 
 def test_outside_of_a_window_nothing_is_done(url: str) -> None:

@@ -13,8 +13,10 @@ from maintenance.core.plans import Outcome, Verdict
 from maintenance.core.reports import Report
 from maintenance.postgres.tuning.options import TuneOptions
 from maintenance.postgres.tuning.run import tune_autovacuum
+from service.embedded.postgres import EmbeddedPostgres
 from tests.earlier_attempts import OfEarlierAttempt
 from tests.postgres_clients import Client, ask, narrow_role
+from tests.statement_log import log_every_statement, logged_changes
 
 ADVICE = Thresholds(autovacuum_large_trigger_rows=100)
 
@@ -100,11 +102,24 @@ def test_a_window_that_has_closed_puts_it_off_but_not_for_a_person(url: str) -> 
     assert settings(url) != UNTOUCHED
 
 
-def test_a_plan_is_what_is_done(url: str) -> None:
-    planned = tune(url, dry_run=True).outcomes
-    done = tune(url).outcomes
-    assert [o.action.statement for o in planned] == [o.action.statement for o in done]
-    assert planned[0].verdict is Verdict.PLANNED
+def test_the_server_runs_exactly_what_the_dry_run_said(
+    url: str, postgres_server: EmbeddedPostgres
+) -> None:
+    planned = [o.action.statement for o in tune(url, dry_run=True, trial_days=0).outcomes]
+    assert len(planned) == 1
+    log_every_statement(url)
+
+    state = tune(url, trial_days=0).state
+
+    assert logged_changes(postgres_server, url) == planned
+
+    state = tune(url, state, judge_only=True).state  # goes on once: nothing was vacuumed
+    taken_back = tune(url, state, judge_only=True, dry_run=True).outcomes
+    planned += [o.action.statement for o in taken_back]
+    tune(url, state, judge_only=True)
+
+    assert len(planned) == 2
+    assert logged_changes(postgres_server, url) == planned
 
 
 def test_a_trial_without_effect_is_taken_back(url: str) -> None:

@@ -27,6 +27,7 @@ from maintenance.postgres.vacuum.trade import COLLECTOR_PATIENCE_SECONDS, Perfor
 from service.embedded.postgres import EmbeddedPostgres
 from tests.polling import eventually
 from tests.postgres_clients import ODD_NAME, Client, ask, major_of, narrow_role
+from tests.statement_log import log_every_statement, logged_changes
 
 RUN_ID = "4be2a6a2-9f0c-4d0e-8a53-0c5a8f4f2c11"
 FLUSH = "SELECT pg_stat_force_next_flush()"
@@ -119,17 +120,11 @@ def test_the_server_runs_exactly_what_the_dry_run_said(
     ask(url, FLUSH)
     planned = [o.action.statement for o in vacuum(url, dry_run=True).outcomes]
     assert len(planned) >= 4
-    database = sql.Identifier(url.rpartition("/")[2])
-    ask(url, sql.SQL("ALTER DATABASE {} SET log_statement = 'all'").format(database))
-    begin = postgres_server.log_path.stat().st_size
+    log_every_statement(url)
 
     vacuum(url)
 
-    with postgres_server.log_path.open("rb") as log:
-        log.seek(begin)
-        text = log.read().decode()
-    ran = re.findall(r"statement: ((?:VACUUM|ANALYZE) .*)", text)
-    assert sorted(s.replace("/* maintenance */ ", "") for s in ran) == sorted(planned)
+    assert sorted(logged_changes(postgres_server, url)) == sorted(planned)
 
 
 def test_the_plan_says_what_to_expect_of_each_table(url: str) -> None:

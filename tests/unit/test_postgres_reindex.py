@@ -450,7 +450,7 @@ def report_of(*outcomes: Outcome, left: LeftBehind | None = None) -> Any:
         harm=Harm(),
         pacing=Pacing(),
         too_small=0,
-        waits_for={},
+        in_the_way={},
         state={},
     )
 

@@ -160,7 +160,7 @@ def _attempt(
     """Work on a run that was claimed, and end it, put it off, or give it back to be tried again."""
     left = LooseEnds()
     try:
-        report = _work(task, spec, run, options, lease, left)
+        report = _work(task, spec, run, options, lease, loose_ends=left)
     except LostLease as lost:
         logger.error("Run %s stops: %s", run.id, lost)
         raise Ignore from None
@@ -218,6 +218,7 @@ def _work(
     run: Run,
     options: Mapping[str, Any],
     lease: Lease,
+    *,
     loose_ends: LooseEnds,
 ) -> Report:
     if run.cancel_requested:  # while an earlier attempt was at work

@@ -32,6 +32,7 @@ from maintenance.postgres.bloat.index_statistics import (
 )
 from maintenance.postgres.bloat.interval import Z
 from maintenance.postgres.bloat.options import IndexBloatOptions
+from maintenance.postgres.bloat.page_sample import random_of
 from maintenance.postgres.connection import connect, query
 from maintenance.postgres.giving_way import GaveWay
 
@@ -116,7 +117,6 @@ def measure_index_bloat(
         conn,
         options,
         reader,
-        random.Random(options.seed),  # noqa: S311 - a sample, not a secret
         job.target.statement_timeout_seconds,
         known_baselines(job.previous_state),
     )
@@ -142,7 +142,6 @@ class _Meter:
     conn: Connection
     options: IndexBloatOptions
     reader: ExactReader | None
-    rng: random.Random
     statement_limit_seconds: float
     baselines: dict[int, Baseline]
 
@@ -223,7 +222,8 @@ class _Meter:
         self, row: dict[str, Any], columns: Sequence[Mapping[str, Any]]
     ) -> tuple[IndexSample | None, Source]:
         """Read keys from the table; where that must not be or takes too long, take statistics."""
-        keys = self._key_reader(row, columns)
+        rng = random_of(self.options.seed, row["oid"])
+        keys = self._key_reader(row, columns, rng)
         if can_be_read(row, columns):
             try:
                 return keys.sample(), Source.SAMPLE
@@ -236,13 +236,13 @@ class _Meter:
         if keys.can_count:
             rows, count_error, pages = keys.count()
             error = math.hypot(error, count_error)
-        entries = entries_by_statistics(columns, rows, self.rng)
+        entries = entries_by_statistics(columns, rows, rng)
         return IndexSample(rows, entries, error, pages), Source.STATISTICS
 
     def _against_baseline(
         self, index: IndexBloat, row: dict[str, Any], columns: Sequence[Mapping[str, Any]]
     ) -> IndexBloat:
-        keys = self._key_reader(row, columns)
+        keys = self._key_reader(row, columns, random_of(self.options.seed, row["oid"]))
         rows, error, pages = rows_by_catalog(row), STATISTICS_ERROR_RATIO, 0
         if keys.can_count:
             rows, error, pages = keys.count()
@@ -265,8 +265,10 @@ class _Meter:
             source=Source.BASELINE,
         )
 
-    def _key_reader(self, row: dict[str, Any], columns: Sequence[Mapping[str, Any]]) -> KeyReader:
-        return KeyReader(self.conn, row, columns, self.rng, self.statement_limit_seconds)
+    def _key_reader(
+        self, row: dict[str, Any], columns: Sequence[Mapping[str, Any]], rng: random.Random
+    ) -> KeyReader:
+        return KeyReader(self.conn, row, columns, rng, self.statement_limit_seconds)
 
 
 def _unmeasured(row: dict[str, Any], conn: Connection) -> IndexBloat:

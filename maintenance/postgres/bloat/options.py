@@ -5,6 +5,9 @@ from dataclasses import dataclass
 #: Pages read first: of a table whose pages are alike they leave a doubt of one point.
 FIRST_SAMPLE_PAGES = 200
 
+#: What plans draw pages by: the same ones each time, so that a run does what the dry run before it said.
+PLAN_SEED = 1
+
 
 @dataclass(frozen=True, slots=True)
 class TableBloatOptions:

@@ -115,6 +115,14 @@ def read_blocks(conn: Connection, inner: sql.Composable, blocks: Sequence[int]) 
         return dict(cursor.fetchall())
 
 
+def random_of(seed: int | None, oid: int) -> random.Random:
+    """Return what draws the pages of one relation.
+
+    Of the same ``seed`` it is the same whatever else is measured beside it; ``None`` draws anew.
+    """
+    return random.Random(None if seed is None else f"{seed} {oid}")  # noqa: S311 - a sample, not a secret
+
+
 def random_blocks(pages: int, count: int, seen: set[int], rng: random.Random) -> list[int]:
     """Draw up to ``count`` block numbers below ``pages`` that are not in ``seen``, in order.
 

@@ -23,6 +23,7 @@ from maintenance.postgres.bloat.packing import (
 )
 from maintenance.postgres.bloat.page_sample import (
     random_blocks,
+    random_of,
     sample_pages,
     sample_toast_values,
 )
@@ -72,26 +73,30 @@ def report_table_bloat(
                 options.exact_time_limit_seconds,
                 job.target.statement_timeout_seconds,
             )
-        rng = random.Random(options.seed)  # noqa: S311 - a sample, not a secret
-        tables = list(_Sampler(conn, options, reader, rng).measure(chosen, job.progress))
+        tables = list(_Sampler(conn, options, reader).measure(chosen, job.progress))
     too_small = 0 if options.tables else len(rows) - len(chosen)
     return diagnose(tables, too_small, thresholds, reader.missing if reader else "")
 
 
 def measure_named_tables(
-    conn: Connection, names: Sequence[str], thresholds: Thresholds, progress: Progress
+    conn: Connection,
+    names: Sequence[str],
+    thresholds: Thresholds,
+    progress: Progress,
+    *,
+    seed: int | None = None,
 ) -> list[TableBloat]:
     """Estimate the bloat of tables by name, with their TOAST tables and partitions.
 
-    Without names, of every table of at least ``thresholds.minimum_bloat_bytes``.
+    Without names, of every table of at least ``thresholds.minimum_bloat_bytes``; ``seed`` repeats a
+    choice of pages.
 
     Raises :class:`UnknownName` for a table that does not exist, or is empty.
     """
     rows = _candidates(conn, (), few_pages=0)
-    options = TableBloatOptions(tables=tuple(names))
+    options = TableBloatOptions(tables=tuple(names), seed=seed)
     chosen = _chosen(rows, options, thresholds)
-    rng = random.Random()  # noqa: S311 - a sample, not a secret
-    return list(_Sampler(conn, options, None, rng).measure(chosen, progress))
+    return list(_Sampler(conn, options, None).measure(chosen, progress))
 
 
 def _candidates(
@@ -120,8 +125,7 @@ def sample_tables(
     What is missing was not reached in time, or cannot be read, or is one of the server's catalogs.
     """
     budget = TimeBudget(seconds)
-    rng = random.Random(seed)  # noqa: S311 - a sample, not a secret
-    sampler = _Sampler(conn, TableBloatOptions(), None, rng)
+    sampler = _Sampler(conn, TableBloatOptions(seed=seed), None)
     found: dict[int, TableBloat] = {}
     for row in query(conn, "bloat_tables", {"oids": list(oids), "few_pages": 0}) if oids else ():
         if budget.is_spent:
@@ -164,7 +168,6 @@ class _Sampler:
     conn: Connection
     options: TableBloatOptions
     reader: ExactReader | None
-    rng: random.Random
 
     def measure(self, rows: Sequence[dict[str, Any]], progress: Progress) -> Iterator[TableBloat]:
         """Yield one measurement a row of ``sql/bloat_tables.sql``; dropped tables are left out."""
@@ -217,6 +220,7 @@ class _Sampler:
         Where rows are long enough to leave gaps, runs of neighbouring pages are read as well.
         """
         read = self._reader_of(row)
+        rng = random_of(self.options.seed, row["oid"])
         pages = row["pages"]
         largest = max(self.options.sample_pages, largest_sample_pages(pages))
         samples: list[PageSample] = []
@@ -225,12 +229,12 @@ class _Sampler:
         seen: set[int] = set()
         wanted = min(max(1, self.options.sample_pages), pages)
         while wanted > 0:
-            blocks = random_blocks(pages, wanted, seen, self.rng)
+            blocks = random_blocks(pages, wanted, seen, rng)
             seen.update(blocks)
             samples += read(blocks)
             most = len(seen) + RUNS * RUN_PAGES
             if not runs and pages > most and gaps_matter(samples):
-                runs = self._runs(row, read)
+                runs = self._runs(row, read, rng)
                 largest -= RUNS * RUN_PAGES
             estimate = packed_size(samples, pages, row["fill_percent"], runs)
             if estimate.uncertainty_ratio <= WANTED_UNCERTAINTY_RATIO:
@@ -250,10 +254,13 @@ class _Sampler:
         return lambda blocks: sample_pages(self.conn, table, columns, blocks, target)
 
     def _runs(
-        self, row: dict[str, Any], read: Callable[[Sequence[int]], list[PageSample]]
+        self,
+        row: dict[str, Any],
+        read: Callable[[Sequence[int]], list[PageSample]],
+        rng: random.Random,
     ) -> list[list[PageSample]]:
         """Read runs of neighbouring blocks, in the order in which a rewrite takes their rows."""
-        starts = random_blocks(row["pages"] // RUN_PAGES, RUNS, set(), self.rng)
+        starts = random_blocks(row["pages"] // RUN_PAGES, RUNS, set(), rng)
         blocks = [range(start * RUN_PAGES, (start + 1) * RUN_PAGES) for start in starts]
         if row["kind"] == "t":
             table = row["schema"], row["name"]

@@ -25,7 +25,7 @@ from maintenance.postgres.indexes.catalog import IndexState, indexes_of_table
 from maintenance.postgres.reindex.leftovers import leftovers_among
 from maintenance.postgres.reindex.measure import drop_statement
 from maintenance.postgres.reindex.options import ReindexOptions
-from maintenance.postgres.reindex.trade import in_use_by
+from maintenance.postgres.reindex.preflight import in_use_by
 from maintenance.postgres.repair.sessions import repair_session
 
 #: A DROP INDEX CONCURRENTLY waits for locks up to three times, and others behind it. What nobody

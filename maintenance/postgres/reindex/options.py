@@ -3,6 +3,7 @@
 from dataclasses import dataclass
 
 from maintenance.core.options import DryRunOption
+from maintenance.postgres.bloat.options import PLAN_SEED
 
 
 @dataclass(frozen=True, slots=True)
@@ -17,8 +18,8 @@ class ReindexOptions(DryRunOption):
     open for more than ``oldest_transaction_seconds``, and ends itself when it has waited
     ``locker_patience_seconds`` for the same one.
 
-    ``leftovers_only`` drops what interrupted rebuilds left, and rebuilds nothing. ``seed`` repeats
-    the choice of sampled pages.
+    ``leftovers_only`` drops what interrupted rebuilds left, and rebuilds nothing. ``seed`` chooses the
+    pages that are sampled: a run with that of its dry run plans the same.
     """
 
     indexes: tuple[str, ...] = ()
@@ -29,4 +30,4 @@ class ReindexOptions(DryRunOption):
     oldest_transaction_seconds: float = 60.0
     locker_patience_seconds: float = 300.0
     leftovers_only: bool = False
-    seed: int | None = None
+    seed: int = PLAN_SEED

@@ -1,13 +1,17 @@
-"""Whether a rebuild may begin now: whom it would wait for, and who works on the table."""
+"""Whether a rebuild may begin now: who works on the table, whom it would wait for, and the disk."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
 
 from psycopg2.extensions import connection as Connection  # noqa: N812 - it is a class
 
+from maintenance.conf import DatabaseTarget
 from maintenance.core.wording import listed, seconds_in_words
 from maintenance.postgres.activity.sessions import XminHolder, lock_holder_in_words
 from maintenance.postgres.connection import query
+from maintenance.postgres.reindex.options import ReindexOptions
+from maintenance.postgres.reindex.plan import ReindexStep
+from maintenance.postgres.repair.disk import disk_of, refusal_for_disk
 
 
 @dataclass(frozen=True, slots=True)
@@ -21,6 +25,41 @@ class Obstacle:
     def in_words(self) -> str:
         """Name it so that a person can find it."""
         return self.holder.in_words
+
+
+def refusal_now(
+    conn: Connection, step: ReindexStep, target: DatabaseTarget, options: ReindexOptions
+) -> str:
+    """Return why a step would not be done at this moment; empty where nothing is in its way.
+
+    A dry run asks the same as the run, so that it tells what would be left alone.
+    """
+    if step.leftover is not None:
+        users = _users_of(conn, step.table_oid)
+        return _in_use(users) if users else ""
+    if step.index is None:
+        return ""
+    return (
+        refusal_for_table(conn, step.table_oid)
+        or refusal_for_transactions(
+            obstacles(conn, step.table_oid), options.oldest_transaction_seconds
+        )
+        or refusal_for_disk(disk_of(conn, step.index.oid), step.disk_bytes, target.size_limit_bytes)
+    )
+
+
+def in_use_by(conn: Connection, table_oid: int) -> str:
+    """Say whose transactions use a table, so that an index of it cannot be dropped yet."""
+    users = _users_of(conn, table_oid)
+    return _in_use(users) if users else "its table was in use"
+
+
+def _users_of(conn: Connection, table_oid: int) -> list[str]:
+    return [o.in_words for o in obstacles(conn, table_oid) if o.holds_lock]
+
+
+def _in_use(users: Sequence[str]) -> str:
+    return f"its table is used by {listed(list(users), 3)}"
 
 
 def obstacles(conn: Connection, table_oid: int) -> list[Obstacle]:

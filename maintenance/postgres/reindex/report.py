@@ -34,20 +34,20 @@ def reindex_report(
     harm: Harm,
     pacing: Pacing,
     too_small: int,
-    waits_for: Mapping[str, str],
+    in_the_way: Mapping[str, str],
     state: Mapping[str, Any],
     is_blind: bool = False,
 ) -> Report:
     """Say what was done to each index and what stood in the way.
 
-    ``waits_for`` is why rebuilds of a dry run would not begin at this moment, by index;
+    ``in_the_way`` is why steps of a dry run would not be done at this moment, by index;
     ``is_blind`` is whether the role could not see others' transactions.
     """
     findings = [
         *_outcome_findings(outcomes),
         *left.findings,
         *_rights_findings(plan),
-        *_waiting_findings(waits_for),
+        *_waiting_findings(in_the_way),
         *([_blind()] if is_blind else []),
         *unmeasured(bloat),
         *harm_findings(harm, pacing),
@@ -125,14 +125,14 @@ def _rights_findings(plan: ReindexPlan) -> Iterator[Finding]:
         )
 
 
-def _waiting_findings(waits_for: Mapping[str, str]) -> Iterator[Finding]:
-    for subject, reason in waits_for.items():
+def _waiting_findings(in_the_way: Mapping[str, str]) -> Iterator[Finding]:
+    for subject, reason in in_the_way.items():
         yield Finding(
             code="reindex-would-wait",
             severity=Severity.INFO,
             subject=subject,
-            sentence=f"{subject} would not be rebuilt at this moment: {reason}.",
-            advice="End that transaction before the run, or run it at another time.",
+            sentence=f"{subject} would be left alone at this moment: {reason}.",
+            advice="Take that out of its way before the run, or run it at another time.",
         )
 
 

@@ -32,7 +32,7 @@ from maintenance.postgres.reindex.plan import (
     Rules,
     plan_reindex,
 )
-from maintenance.postgres.reindex.preflight import obstacles, refusal_for_transactions, sees_others
+from maintenance.postgres.reindex.preflight import refusal_now, sees_others
 from maintenance.postgres.reindex.report import reindex_report
 from maintenance.postgres.reindex.trade import Done, ReindexTrade
 from maintenance.postgres.repair.crew import Crew
@@ -74,7 +74,7 @@ def _reindex(job: Job[DatabaseTarget, ReindexOptions], thresholds: Thresholds) -
         measurement = measure(conn, job, thresholds)
         plan = _plan(conn, job, thresholds, measurement)
         is_blind = bool(plan.rebuilds) and not sees_others(conn)
-        waits_for = _would_wait_for(conn, job, plan) if job.options.dry_run else {}
+        in_the_way = _in_the_way(conn, job, plan) if job.options.dry_run else {}
     if job.options.dry_run:
         outcomes = planned(tuple(step.action for step in plan.steps))
         result = _Result(outcomes, LeftBehind(), Harm())
@@ -88,7 +88,7 @@ def _reindex(job: Job[DatabaseTarget, ReindexOptions], thresholds: Thresholds) -
         harm=result.harm,
         pacing=job.target.pacing,
         too_small=measurement.too_small,
-        waits_for=waits_for,
+        in_the_way=in_the_way,
         is_blind=is_blind,
         state=measurement.state,
     )
@@ -132,14 +132,13 @@ def _analyze_due(conn: Connection, done: Mapping[str, Outcome]) -> dict[int, str
     }
 
 
-def _would_wait_for(
+def _in_the_way(
     conn: Connection, job: Job[DatabaseTarget, ReindexOptions], plan: ReindexPlan
 ) -> dict[str, str]:
-    """Return for each rebuild that would not begin at this moment whom it would wait for."""
+    """Return for each step that would not be done at this moment what is in its way."""
     reasons = {}
-    for step in plan.rebuilds:
-        found = obstacles(conn, step.table_oid)
-        reason = refusal_for_transactions(found, job.options.oldest_transaction_seconds)
+    for step in plan.steps:
+        reason = refusal_now(conn, step, job.target, job.options)
         if reason:
             reasons[step.action.subject] = reason
     return reasons

@@ -12,7 +12,7 @@ from psycopg2.extensions import connection as Connection  # noqa: N812 - it is a
 
 from maintenance.conf import DatabaseTarget
 from maintenance.core.plans import Outcome, Verdict
-from maintenance.core.wording import bytes_in_words, listed, seconds_in_words
+from maintenance.core.wording import bytes_in_words, seconds_in_words
 from maintenance.postgres.activity.sessions import session_in_words
 from maintenance.postgres.connection import connection_was_lost, query, reason_of
 from maintenance.postgres.indexes.catalog import IndexState, indexes_of_table
@@ -20,13 +20,8 @@ from maintenance.postgres.reindex.leftovers import is_still_leftover, leftovers_
 from maintenance.postgres.reindex.measure import drop_statement, snapshot_of
 from maintenance.postgres.reindex.options import ReindexOptions
 from maintenance.postgres.reindex.plan import ANALYZE, IndexFacts, ReindexStep
-from maintenance.postgres.reindex.preflight import (
-    obstacles,
-    refusal_for_table,
-    refusal_for_transactions,
-)
+from maintenance.postgres.reindex.preflight import in_use_by, refusal_now
 from maintenance.postgres.reindex.verdict import IndexSnapshot, judge
-from maintenance.postgres.repair.disk import disk_of, refusal_for_disk
 from maintenance.postgres.repair.failures import outcome_of_error
 from maintenance.postgres.repair.pacing import Speed
 from maintenance.postgres.repair.session import End, Interrupted, RepairSession, SessionLost
@@ -197,16 +192,8 @@ class ReindexTrade:
 
     def _refusal(self, session: RepairSession, step: ReindexStep, index: IndexFacts) -> str:
         """Return why the rebuild does not begin now; empty where it may."""
-        conn = session.conn
-        return (
-            refusal_for_table(conn, index.table_oid)
-            or refusal_for_transactions(
-                obstacles(conn, index.table_oid), self._options.oldest_transaction_seconds
-            )
-            or refusal_for_disk(
-                disk_of(conn, index.oid), step.disk_bytes, self._target.size_limit_bytes
-            )
-            or self._drop_leftovers(session, index)
+        return refusal_now(session.conn, step, self._target, self._options) or self._drop_leftovers(
+            session, index
         )
 
     def _rebuild(
@@ -319,12 +306,6 @@ class ReindexTrade:
         return Interrupted(
             End.OUT_OF_TIME, f"it waited {seconds_in_words(now - at_work.waits_since)} for {who}"
         )
-
-
-def in_use_by(conn: Connection, table_oid: int) -> str:
-    """Say whose transactions use a table, so that an index of it cannot be dropped yet."""
-    users = [o.in_words for o in obstacles(conn, table_oid) if o.holds_lock]
-    return f"its table is used by {listed(users, 3)}" if users else "its table was in use"
 
 
 @contextmanager

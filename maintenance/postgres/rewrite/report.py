@@ -1,7 +1,7 @@
 """The report of a VACUUM FULL: better ways first, what came back, and what it cost the others."""
 
 import shlex
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
 from maintenance.conf import Pacing
@@ -20,15 +20,15 @@ def rewrite_report(
     outcomes: Sequence[Outcome],
     harm: Harm,
     pacing: Pacing,
-    better: Sequence[Finding],
+    notes: Sequence[Finding],
 ) -> Report:
-    """Say what came of each table.
+    """Say what came of each table; ``notes`` are what to know before.
 
     Others had to wait for the lock, as it was agreed: that wait is a fact of the report, and a
     finding only beyond what the longest statement here was allowed.
     """
     agreed = with_the_agreed_wait(pacing, outcomes)
-    findings = [*better, *_outcome_findings(outcomes), *harm_findings(harm, agreed)]
+    findings = [*notes, *_outcome_findings(outcomes), *harm_findings(harm, agreed)]
     gained = sum(_gained(outcome) for outcome in outcomes)
     return Report(
         title=TITLE,
@@ -73,6 +73,18 @@ def better_ways(
         advice="Take it instead of VACUUM FULL, where the site cannot stand still.",
         commands=commands,
     )
+
+
+def would_wait_findings(holders: Mapping[str, str]) -> Iterator[Finding]:
+    """Yield for each table of a dry run who holds a lock on it, for which a run would wait."""
+    for subject, who in holders.items():
+        yield Finding(
+            code="rewrite-would-wait",
+            severity=Severity.INFO,
+            subject=subject,
+            sentence=f"{subject} would wait for its lock at this moment: it is held by {who}.",
+            advice="The run gives up after the lock timeout of its target: choose a quieter moment.",
+        )
 
 
 def _command(tool: str, candidate: Candidate) -> str:

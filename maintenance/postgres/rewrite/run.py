@@ -14,8 +14,9 @@ from maintenance.core.errors import Skipped
 from maintenance.core.job import Job
 from maintenance.core.plans import Outcome, Verdict, planned
 from maintenance.core.reports import Report
-from maintenance.core.wording import bytes_in_words
-from maintenance.postgres.activity.sessions import xmin_holders
+from maintenance.core.wording import bytes_in_words, listed
+from maintenance.postgres.activity.sessions import lock_holder_in_words, xmin_holders
+from maintenance.postgres.bloat.options import PLAN_SEED
 from maintenance.postgres.bloat.table_report import TableBloat
 from maintenance.postgres.bloat.tables import measure_named_tables
 from maintenance.postgres.connection import connect, query, server_major
@@ -31,7 +32,7 @@ from maintenance.postgres.repair.table_lock import occupied
 from maintenance.postgres.repair.time_limits import TimeLimits
 from maintenance.postgres.rewrite.options import VacuumFullOptions
 from maintenance.postgres.rewrite.plan import Candidate, Conditions, plan_rewrite
-from maintenance.postgres.rewrite.report import better_ways, rewrite_report
+from maintenance.postgres.rewrite.report import better_ways, rewrite_report, would_wait_findings
 from maintenance.postgres.vacuum.run import refuse_standby
 
 _NO_WINDOW = (
@@ -58,7 +59,9 @@ def vacuum_full(job: Job[DatabaseTarget, VacuumFullOptions], thresholds: Thresho
         candidates = _measure(conn, job, thresholds)
         steps, refused = plan_rewrite(candidates, _conditions(conn, job))
         tools = [row["name"] for row in query(conn, "rewrite_tools")]
-        better = list(better_ways(candidates, tools, server_major(conn)))
+        notes = list(better_ways(candidates, tools, server_major(conn)))
+        if options.dry_run:
+            notes += would_wait_findings(_lock_holders(conn, steps))
     # What an earlier attempt of this run has rewritten is not worth it any more.
     done_before = {
         outcome.action.subject
@@ -76,13 +79,15 @@ def vacuum_full(job: Job[DatabaseTarget, VacuumFullOptions], thresholds: Thresho
     elif steps or done_before:
         done, harm = _rewrite(job, steps)
         outcomes = [*done, *outcomes]
-    return rewrite_report(candidates, outcomes, harm, job.target.pacing, better)
+    return rewrite_report(candidates, outcomes, harm, job.target.pacing, notes)
 
 
 def _measure(
     conn: Connection, job: Job[DatabaseTarget, VacuumFullOptions], thresholds: Thresholds
 ) -> list[Candidate]:
-    measured = measure_named_tables(conn, job.options.tables, thresholds, job.progress)
+    measured = measure_named_tables(
+        conn, job.options.tables, thresholds, job.progress, seed=PLAN_SEED
+    )
     bloat = {table.qualified_name: table for table in measured if not table.is_toast}
     rows = query(conn, "rewrite_candidates", {"names": list(bloat)})
     return [_candidate(conn, row, bloat[row["qualified_name"]]) for row in rows]
@@ -105,6 +110,16 @@ def _conditions(conn: Connection, job: Job[DatabaseTarget, VacuumFullOptions]) -
         size_limit_bytes=job.target.size_limit_bytes,
         holders=tuple(xmin_holders(conn)),
     )
+
+
+def _lock_holders(conn: Connection, steps: Sequence[Step]) -> dict[str, str]:
+    """Return who holds a lock on the table of each step at this moment, by table."""
+    found = {}
+    for step in steps:
+        holders = query(conn, "lock_holders", {"oid": step.table_oid, "any_mode": True})
+        if holders:
+            found[step.action.subject] = listed([lock_holder_in_words(row) for row in holders], 3)
+    return found
 
 
 def _rewrite(

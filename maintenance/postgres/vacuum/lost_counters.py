@@ -9,6 +9,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from psycopg2.extensions import connection as Connection  # noqa: N812 - it is a class
 
 from maintenance.core.wording import counted
+from maintenance.postgres.bloat.options import PLAN_SEED
 from maintenance.postgres.bloat.packing import LINE_POINTER_BYTES, PackedSize
 from maintenance.postgres.bloat.table_report import TableBloat
 from maintenance.postgres.bloat.tables import sample_tables
@@ -23,8 +24,6 @@ from maintenance.postgres.vacuum.table_state import TableKind, TableState
 KNOWN_RATIO = 0.5
 #: Sampling ends after this long: the largest tables come first.
 SAMPLING_SECONDS = 10.0
-#: The same pages each time, so that a run does what the dry run before it said.
-SEED = 1
 
 
 def hidden_dead_rows(
@@ -45,7 +44,7 @@ def hidden_dead_rows(
         for table in _suspects(tables, server_rules)
         if table.pages * BLOCK_BYTES >= minimum_bytes
     }
-    samples = sample_tables(conn, suspects, seconds=SAMPLING_SECONDS, seed=SEED)
+    samples = sample_tables(conn, suspects, seconds=SAMPLING_SECONDS, seed=PLAN_SEED)
     return dict(reasons(suspects, samples, server_rules, window))
 
 
