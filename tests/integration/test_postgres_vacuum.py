@@ -1,6 +1,6 @@
 """VACUUM and ANALYZE where they are needed, with proof: planned, done, verified, or blocked by whom."""
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from contextlib import closing, contextmanager
 from typing import Any
 
@@ -12,7 +12,9 @@ from maintenance.core.errors import UnknownName
 from maintenance.core.job import Job
 from maintenance.core.plans import Outcome, Verdict
 from maintenance.core.reports import Report
+from maintenance.postgres.vacuum import trade
 from maintenance.postgres.vacuum.options import VacuumOptions
+from maintenance.postgres.vacuum.output import VacuumOutput, parse_vacuum_output
 from maintenance.postgres.vacuum.run import vacuum_analyze
 from maintenance.postgres.vacuum.statements import DATABASE_STATISTICS
 from tests.postgres_clients import narrow_role
@@ -126,6 +128,28 @@ def test_an_old_transaction_blocks_it_and_is_named(url: str) -> None:
     assert outcome.verdict == Verdict.BLOCKED
     assert "forgotten shell" in outcome.sentence
     assert outcome.after["unremovable_rows"] >= 10_000
+
+
+def test_an_old_transaction_blocks_it_and_is_named_where_the_messages_are_translated(
+    url: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def of_another_language(messages: Iterable[str]) -> VacuumOutput:
+        return parse_vacuum_output(message.replace("dead", "tot") for message in messages)
+
+    monkeypatch.setattr(trade, "parse_vacuum_output", of_another_language)
+    with closing(psycopg2.connect(url)) as holder, holder.cursor() as cursor:
+        holder.set_session(isolation_level="REPEATABLE READ")
+        cursor.execute("SELECT pg_current_xact_id(), count(*) FROM clean")
+        with session(url) as run:
+            dirty_table(run, "late")
+        outcome = next(o for s, o in outcomes(vacuum(url)).items() if s.endswith("late"))
+        pid = holder.info.backend_pid
+
+    assert outcome.after["unremovable_rows"] is None
+    assert outcome.verdict == Verdict.BLOCKED
+    assert f"10,000 dead rows are still counted after it: process {pid}" in outcome.sentence
+    again = next(o for s, o in outcomes(vacuum(url)).items() if s.endswith("late"))
+    assert again.verdict == Verdict.WORKED
 
 
 def test_a_locked_table_is_left_and_the_others_are_done(url: str) -> None:

@@ -30,7 +30,7 @@ class Observed:
 
 def needs_holders(task: TableTask, observed: Observed) -> bool:
     """Tell whether the verdict has to name what holds back VACUUM."""
-    if observed.output.unremovable_rows:
+    if observed.output.unremovable_rows or _still_counted(task, observed):
         return True
     after = observed.after
     return task.needs.freeze and after is not None and not _was_frozen(observed.before, after)
@@ -51,9 +51,24 @@ def verdict_of(task: TableTask, observed: Observed) -> tuple[Verdict, str]:
     kept = observed.output.unremovable_rows or 0
     if kept > max(removed, task.needs.dead_rows_due):
         return Verdict.BLOCKED, _blocked_sentence(removed, kept, observed.holders)
+    if observed.holders and _still_counted(task, observed):
+        return Verdict.BLOCKED, _still_counted_sentence(after.dead_rows, observed.holders)
     if task.needs.freeze and not _was_frozen(observed.before, after):
         return Verdict.BLOCKED, _not_frozen_sentence(observed.holders)
     return _success(task, observed, removed, kept)
+
+
+def _still_counted(task: TableTask, observed: Observed) -> bool:
+    """Tell whether the counters say what VACUUM did not, in words that are understood.
+
+    Most of the dead rows are still there, and more than make it due. Rows that died since count as
+    well: without a holder they are taken for such.
+    """
+    after = observed.after
+    if after is None or not task.needs.vacuum or observed.output.unremovable_rows is not None:
+        return False
+    gone = observed.before.dead_rows - after.dead_rows
+    return after.dead_rows > max(gone, task.needs.dead_rows_due)
 
 
 def _not_run(task: TableTask, before: TableState, after: TableState) -> str:
@@ -77,6 +92,14 @@ def _blocked_sentence(removed: int, kept: int, holders: tuple[XminHolder, ...]) 
     stay = f"{counted(kept, 'dead row')} could not be removed"
     gone = f", {counted(removed, 'row')} could" if removed else ""
     return f"{stay}{gone}: {_held_by(holders)}"
+
+
+def _still_counted_sentence(dead_rows: int, holders: tuple[XminHolder, ...]) -> str:
+    return (
+        f"{counted(dead_rows, 'dead row')} are still counted after it: {_held_by(holders)} (What it"
+        " removed is not known: the server's messages are translated. GRANT SET ON PARAMETER"
+        " lc_messages to the maintenance role, from PostgreSQL 15 on)"
+    )
 
 
 def _not_frozen_sentence(holders: tuple[XminHolder, ...]) -> str:
