@@ -44,8 +44,10 @@ def test_what_was_removed_and_what_had_to_stay_is_said() -> None:
     kept = verdict(VacuumOutput(7_000, 2_000), HOLDER, needs={"analyze": ("changed",)})
     assert kept == (
         Verdict.WORKED,
-        "7,000 dead rows removed, 2,000 dead rows must stay for running transactions,"
-        " statistics are fresh",
+        (
+            "7,000 dead rows removed, 2,000 dead rows must stay for running transactions,"
+            " statistics are fresh"
+        ),
     )
 
 

@@ -47,15 +47,21 @@ def verdict_of(task: TableTask, observed: Observed) -> tuple[Verdict, str]:
         return Verdict.FAILED, f"the server did not {not_run} it: {why}"
     if not task.needs.vacuum:
         return Verdict.WORKED, "statistics are fresh"
+    blocked = _blocked(task, observed, after)
+    return (Verdict.BLOCKED, blocked) if blocked else _success(task, observed)
+
+
+def _blocked(task: TableTask, observed: Observed, after: TableState) -> str:
+    """Say what a VACUUM that ran could not do, and who stood in its way; empty where it could."""
     removed = observed.output.removed_rows or 0
     kept = observed.output.unremovable_rows or 0
     if kept > max(removed, task.needs.dead_rows_due):
-        return Verdict.BLOCKED, _blocked_sentence(removed, kept, observed.holders)
+        return _blocked_sentence(removed, kept, observed.holders)
     if observed.holders and _still_counted(task, observed):
-        return Verdict.BLOCKED, _still_counted_sentence(after.dead_rows, observed.holders)
+        return _still_counted_sentence(after.dead_rows, observed.holders)
     if task.needs.freeze and not _was_frozen(observed.before, after):
-        return Verdict.BLOCKED, _not_frozen_sentence(observed.holders)
-    return _success(task, observed, removed, kept)
+        return _not_frozen_sentence(observed.holders)
+    return ""
 
 
 def _still_counted(task: TableTask, observed: Observed) -> bool:
@@ -114,8 +120,9 @@ def _held_by(holders: tuple[XminHolder, ...]) -> str:
     return f"{oldest.in_words}{others} may still see them. {oldest.remedy}"
 
 
-def _success(task: TableTask, observed: Observed, removed: int, kept: int) -> tuple[Verdict, str]:
-    if observed.output.removed_rows is None:
+def _success(task: TableTask, observed: Observed) -> tuple[Verdict, str]:
+    removed, kept = observed.output.removed_rows, observed.output.unremovable_rows
+    if removed is None:
         left = observed.after.dead_rows if observed.after else 0
         return Verdict.WORKED, f"vacuumed; {counted(left, 'dead row')} counted now"
     parts = [f"{counted(removed, 'dead row')} removed"] if removed else []
