@@ -52,14 +52,14 @@ NOTICES_A_CUT = {
     "tcp_user_timeout": 30_000,
 }
 
-#: How soon the server notices that we cannot be reached any more, and ends what we have at work: some
-#: five seconds, where the system's own limits are hours (PostgreSQL documentation, "TCP Settings").
-#: Ignored where the connection is no TCP one.
+#: How soon the server notices that we cannot be reached any more, and ends what we have at work: with
+#: the look that :data:`CLIENT_CHECK_MS` asks for within five seconds, where the system's own limits are
+#: hours (PostgreSQL documentation, "TCP Settings"). Ignored where the connection is no TCP one.
 SERVER_NOTICES_A_CUT = {
-    "tcp_keepalives_idle": "2",
+    "tcp_keepalives_idle": "1",
     "tcp_keepalives_interval": "1",
-    "tcp_keepalives_count": "3",
-    "tcp_user_timeout": "5s",
+    "tcp_keepalives_count": "2",
+    "tcp_user_timeout": "3s",  # on Linux this and not the count decides when an answer is overdue
 }
 
 #: A longer name of a session is cut at its end (``NAMEDATALEN``): of ours the purpose is cut.

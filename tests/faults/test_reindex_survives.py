@@ -6,7 +6,9 @@ from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from datetime import UTC, datetime, time, timedelta
 from pathlib import Path
+from time import monotonic
 from typing import Any
+from urllib.parse import urlsplit
 
 import pytest
 from django.db import connection
@@ -31,10 +33,16 @@ from tests.faults.test_runs_survive import let_the_lease_expire
 from tests.integration.test_postgres_reindex import AT_WORK, invalid, oid, plant_slow
 from tests.polling import eventually
 from tests.postgres_clients import Client, ask
+from tests.relay import Relay
 from tests.servers import FAST_POSTGRES, stand_in_for_flush
 from tests.small_disks import small_tablespace
+from tests.vanishing_address import ADDRESS, let_in, may_change_addresses, vanishing_address
 
 BY_HAND = Origin(Trigger.CLI, actor="tester")
+ALL_OF_OURS = (
+    "SELECT pid FROM pg_stat_activity WHERE application_name LIKE 'maintenance:%%'"
+    " AND datname = current_database()"
+)
 OURS = "SELECT pid FROM pg_stat_activity WHERE application_name LIKE 'maintenance:reindex:%%'"
 
 
@@ -162,6 +170,58 @@ def test_a_server_restarted_in_mid_rebuild_is_cleaned_by_the_next_run(server_roo
         assert invalid(url) == []
     assert Verdict.FAILED not in {outcome.verdict for outcome in report.outcomes}
     assert [o.action.kind for o in report.outcomes] == ["drop leftover", "reindex", "analyze"]
+
+
+def cut_off(url: str, relay: Relay, cut: Callable[[], None]) -> None:
+    """``cut`` the connection of a rebuild at work: its sessions end, and the next one does the work."""
+    ended: list[Report | Exception] = []
+
+    def work() -> None:
+        try:
+            ended.append(rebuild(url.replace(f":{urlsplit(url).port}/", f":{relay.port}/")))
+        except TargetUnavailable as error:
+            ended.append(error)
+
+    rebuilding = threading.Thread(target=work)
+    rebuilding.start()
+    try:
+        eventually(lambda: bool(ask(url, AT_WORK)), 30, "the rebuild is at work")
+        cut()
+        cut_at = monotonic()
+        eventually(lambda: ask(url, ALL_OF_OURS) == [], 20, "the end of our sessions")
+        assert monotonic() - cut_at < 5
+    finally:
+        relay.cut()
+        rebuilding.join(60)
+    assert [type(one) for one in ended] == [TargetUnavailable]
+    assert str(relay.port) in str(ended[0])
+    assert invalid(url) == ["t_n_ccnew"]
+
+    report = rebuild(url)
+
+    assert [o.action.kind for o in report.outcomes] == ["drop leftover", "reindex", "analyze"]
+    assert {o.verdict for o in report.outcomes} <= {Verdict.WORKED, Verdict.NO_GAIN}
+    assert invalid(url) == []
+
+
+def test_a_connection_cut_in_mid_rebuild_leaves_no_session_and_the_next_run_does_the_work(
+    make_database: Callable[[], str],
+) -> None:
+    url = make_database()
+    plant_slow(url)
+    relay = Relay(urlsplit(url).port or 0)
+    cut_off(url, relay, relay.cut)
+
+
+@pytest.mark.skipif(not may_change_addresses(), reason="needs root to take an address away")
+def test_a_cut_in_mid_rebuild_that_nobody_is_told_of_ends_its_sessions_as_soon(
+    make_database: Callable[[], str],
+) -> None:
+    url = make_database()
+    plant_slow(url, rows=300)  # at work for longer than the server takes to notice
+    let_in(url)
+    with vanishing_address() as vanish:
+        cut_off(url, Relay(urlsplit(url).port or 0, ADDRESS), vanish)
 
 
 @pytest.mark.skipif(server_account() is None, reason="needs root to mount a small file system")

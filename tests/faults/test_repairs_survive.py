@@ -1,7 +1,6 @@
 """What happens under a repair: workers killed, servers restarted, sessions ended, disks full."""
 
 import secrets
-import socket
 import threading
 import time
 from collections.abc import Callable, Iterator
@@ -32,8 +31,10 @@ from tests.celery_nodes import WorkerFactory
 from tests.faults.test_runs_survive import let_the_lease_expire
 from tests.polling import eventually
 from tests.postgres_clients import Client, ask
+from tests.relay import Relay
 from tests.servers import FAST_POSTGRES, stand_in_for_flush
 from tests.small_disks import small_tablespace
+from tests.vanishing_address import ADDRESS, let_in, may_change_addresses, vanishing_address
 
 OURS = (
     "SELECT pid FROM pg_stat_activity WHERE application_name LIKE 'maintenance:%%'"
@@ -241,44 +242,6 @@ def test_a_backend_ended_in_mid_vacuum_costs_one_more_try(url: str) -> None:
     eventually(lambda: ask(url, OURS) == [], 5, "the end of our sessions")
 
 
-class Relay:
-    """A network between us and the server, which can be cut."""
-
-    def __init__(self, port: int) -> None:
-        self._to = ("127.0.0.1", port)
-        self._listener = socket.create_server(("127.0.0.1", 0))
-        self.port: int = self._listener.getsockname()[1]
-        self._sockets: list[socket.socket] = []
-        threading.Thread(target=self._accept, daemon=True).start()
-
-    def _accept(self) -> None:
-        while True:
-            try:
-                client, _ = self._listener.accept()
-            except OSError:
-                return
-            upstream = socket.create_connection(self._to)
-            self._sockets += [client, upstream]
-            for source, sink in ((client, upstream), (upstream, client)):
-                threading.Thread(target=_pass_on, args=(source, sink), daemon=True).start()
-
-    def cut(self) -> None:
-        """End every connection, and take no new one."""
-        self._listener.shutdown(socket.SHUT_RDWR)
-        self._listener.close()
-        for end in self._sockets:
-            with closing(end):
-                end.shutdown(socket.SHUT_RDWR)
-
-
-def _pass_on(source: socket.socket, sink: socket.socket) -> None:
-    try:
-        while chunk := source.recv(65_536):
-            sink.sendall(chunk)
-    except OSError:
-        return
-
-
 def test_a_cut_connection_leaves_no_session_and_the_next_attempt_goes_on(
     server: EmbeddedPostgres, url: str
 ) -> None:
@@ -295,6 +258,31 @@ def test_a_cut_connection_leaves_no_session_and_the_next_attempt_goes_on(
 
     assert isinstance(error, TargetUnavailable)
     assert str(relay.port) in str(error)
+    assert_all_is_done(vacuum(url, steps))
+
+
+@pytest.mark.skipif(not may_change_addresses(), reason="needs root to take an address away")
+def test_a_cut_that_nobody_is_told_of_leaves_no_session_for_longer_than_five_seconds(
+    server: EmbeddedPostgres, url: str
+) -> None:
+    let_in(url)
+    relay, steps = Relay(server.port, ADDRESS), Noted()
+    through = url.replace(f":{server.port}/", f":{relay.port}/")
+    with brake(url), vanishing_address() as vanish:
+
+        def cut() -> None:
+            eventually(lambda: len(steps.done()) == 2, 20, "the quick tables are noted")
+            try:
+                vanish()
+                vanished_at = time.monotonic()
+                eventually(lambda: ask(url, OURS) == [], 20, "the end of our sessions")
+                assert time.monotonic() - vanished_at < 5
+            finally:
+                relay.cut()  # or our own side would wait for its own limit
+
+        error = in_mid_vacuum(url, steps, cut, through=through)
+
+    assert isinstance(error, TargetUnavailable)
     assert_all_is_done(vacuum(url, steps))
 
 

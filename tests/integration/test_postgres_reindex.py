@@ -64,11 +64,11 @@ def plant(url: str, table: str = "t", index: str = "t_n", rows: int = 30_000) ->
     ask(url, f"VACUUM (ANALYZE) {t}")
 
 
-def plant_slow(url: str) -> None:
-    """A table whose index takes seconds to rebuild."""
+def plant_slow(url: str, rows: int = 100) -> None:
+    """A table whose index takes seconds to rebuild: two for a hundred rows."""
     ask(url, SLOWLY)
     ask(url, "CREATE TABLE t (n int, note text) WITH (autovacuum_enabled = off)")
-    ask(url, "INSERT INTO t SELECT i, 'x' FROM generate_series(1, 100) i")
+    ask(url, f"INSERT INTO t SELECT i, 'x' FROM generate_series(1, {rows}) i")
     ask(url, "CREATE INDEX t_n ON t (slowly(n))")
     ask(url, "ANALYZE t")
 
