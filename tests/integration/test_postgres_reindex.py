@@ -153,6 +153,15 @@ def spare_copy(url: str, table: str = "t", name: str = "t_n") -> None:
             in_one_session(url, "SET lock_timeout = '50ms'", f"REINDEX INDEX CONCURRENTLY {name}")
 
 
+def assert_rebuilt(slow_url: str, before: int) -> None:
+    """A later run does the work that one could not: a new index, of the very size of the old one."""
+    again = only(reindex(slow_url, indexes=("t_n",)))
+    assert again.verdict is Verdict.NO_GAIN
+    assert again.sentence.startswith("it did not shrink: ")
+    assert oid(slow_url) != before
+    assert invalid(slow_url) == []
+
+
 def in_one_session(url: str, *statements: str) -> None:
     connection = psycopg2.connect(url)
     connection.autocommit = True
@@ -385,6 +394,8 @@ def test_an_old_snapshot_keeps_a_rebuild_from_beginning_and_is_named(url: str) -
     assert oid(url) == before
     [finding] = [f for f in dry.findings if f.code == "reindex-would-wait"]
     assert "forgetful" in finding.sentence
+    assert only(reindex(url, oldest_transaction_seconds=0.2)).verdict is Verdict.WORKED
+    assert oid(url) != before
 
 
 def test_a_table_that_others_change_is_left_alone(url: str) -> None:
@@ -400,6 +411,7 @@ def test_a_table_that_others_change_is_left_alone(url: str) -> None:
         occupied = only(reindex(url))
     assert occupied.verdict is Verdict.REFUSED
     assert "another maintenance run" in occupied.sentence
+    assert only(reindex(url)).verdict is Verdict.WORKED
 
 
 def test_a_database_near_its_limit_is_not_filled(url: str) -> None:
@@ -448,6 +460,13 @@ def test_what_does_not_fit_into_the_window_is_not_begun(url: str) -> None:
     assert "the maintenance window closes at" in outcome.sentence
     assert outcome.action.predicted["seconds"] > 60
     assert oid(url) == before
+
+
+def test_what_the_time_budget_leaves_is_rebuilt_by_the_next_run(url: str) -> None:
+    left = only(reindex(url, time_budget_seconds=1e-9))
+    assert left.verdict is Verdict.REFUSED
+    assert "left for the next run: the time budget of" in left.sentence
+    assert only(reindex(url)).verdict is Verdict.WORKED
 
 
 def test_a_role_without_rights_is_told_what_it_needs(url: str) -> None:
@@ -549,6 +568,7 @@ def test_a_snapshot_that_appears_in_mid_rebuild_ends_it_and_nothing_is_left(slow
         assert oid(slow_url) == before
     assert reports[0].follow_up is None
     assert "reindex-blocked" in {f.code for f in reports[0].findings}
+    assert_rebuilt(slow_url, before)
 
 
 def test_a_lock_that_comes_between_is_not_waited_for_in_the_queue(
@@ -562,6 +582,7 @@ def test_a_lock_that_comes_between_is_not_waited_for_in_the_queue(
     assert f"for process {builder.pid} (user" in outcome.sentence
     assert 0.5 <= outcome.duration_seconds < 3
     assert invalid(url) == []
+    assert only(reindex(url)).verdict is Verdict.WORKED
 
 
 def test_several_at_once_do_not_wait_for_one_another(url: str) -> None:
@@ -584,6 +605,7 @@ def test_a_rebuild_ends_at_its_deadline(slow_url: str) -> None:
     assert outcome.duration_seconds < 5
     assert invalid(slow_url) == []
     assert oid(slow_url) == before
+    assert_rebuilt(slow_url, before)
 
 
 def test_a_schema_change_of_the_site_is_let_through_in_time(slow_url: str) -> None:

@@ -257,6 +257,7 @@ def test_an_old_transaction_is_named_and_the_table_left_alone(
     assert outcome.verdict is Verdict.REFUSED
     assert f"process {old.pid}" in outcome.sentence
     assert "application report" in outcome.sentence
+    assert only(rewrite(url, lock_limit_seconds=60)).verdict is Verdict.WORKED
 
 
 def test_a_reader_in_the_way_blocks_it_and_who_comes_behind_waits_no_longer_than_the_limit(
@@ -282,6 +283,7 @@ def test_a_reader_in_the_way_blocks_it_and_who_comes_behind_waits_no_longer_than
     assert "its lock is held by process" in outcome.sentence
     assert "application reader" in outcome.sentence
     assert waited[0] < Pacing().blocked_limit_seconds
+    assert only(rewrite(url, lock_limit_seconds=60)).verdict is Verdict.WORKED
 
 
 def test_a_lock_is_ended_at_the_limit_that_was_agreed_to(
@@ -301,6 +303,7 @@ def test_a_lock_is_ended_at_the_limit_that_was_agreed_to(
     assert size(url, "big") == before
     left = "SELECT 1 FROM pg_stat_activity WHERE application_name LIKE 'maintenance:%%'"
     eventually(lambda: ask(url, left) == [], seconds=10, what="the end of our sessions")
+    assert only(rewrite(url, lock_limit_seconds=60)).verdict is Verdict.WORKED
 
 
 def test_what_the_time_budget_leaves_is_left_with_the_reason(url: str) -> None:

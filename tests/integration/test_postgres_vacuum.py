@@ -128,6 +128,9 @@ def test_an_old_transaction_blocks_it_and_is_named(url: str) -> None:
     assert outcome.verdict == Verdict.BLOCKED
     assert "forgotten shell" in outcome.sentence
     assert outcome.after["unremovable_rows"] >= 10_000
+    again = next(o for s, o in outcomes(vacuum(url)).items() if s.endswith("late"))
+    assert again.verdict == Verdict.WORKED
+    assert again.after["removed_rows"] == 20_000
 
 
 def test_an_old_transaction_blocks_it_and_is_named_where_the_messages_are_translated(
@@ -163,6 +166,9 @@ def test_a_locked_table_is_left_and_the_others_are_done(url: str) -> None:
     dirty = next(o for s, o in done.items() if "Dirty" in s)
     assert locked.verdict == Verdict.BLOCKED
     assert dirty.verdict == Verdict.WORKED
+    [again] = outcomes(vacuum(url)).values()
+    assert again.action.subject == "public.locked"
+    assert again.verdict == Verdict.WORKED
 
 
 def test_without_the_right_nothing_is_claimed(url: str) -> None:
@@ -191,6 +197,46 @@ def test_mode_all_does_every_table_as_the_guide_prints_it(url: str) -> None:
     with session(url) as run:
         run("SELECT pg_stat_force_next_flush()")
         assert vacuum_count(run, "clean") == 2
+
+
+Counts = dict[str, tuple[int, int]]
+
+
+def counts_of_all(run: Run) -> Counts:
+    """Return how often each table of the database was vacuumed and analyzed, TOAST tables as well."""
+    run("SELECT pg_stat_force_next_flush()")
+    rows = run(
+        "SELECT relid::regclass::text, vacuum_count, analyze_count FROM pg_stat_all_tables"
+        " WHERE relid IN (SELECT oid FROM pg_class WHERE relpersistence <> 't')"
+    )
+    return {name: (vacuumed, analyzed) for name, vacuumed, analyzed in rows}
+
+
+def changed(before: Counts, after: Counts) -> Counts:
+    return {
+        name: (after[name][0] - before[name][0], after[name][1] - before[name][1]) for name in after
+    }
+
+
+def test_mode_all_does_what_the_guide_s_statement_does_to_every_table_catalogs_included(
+    url: str,
+) -> None:
+    with session(url) as run:
+        run("CREATE TABLE wide (id int, body text)")
+        run("CREATE MATERIALIZED VIEW seen AS SELECT i FROM clean")
+        before = counts_of_all(run)
+        run("VACUUM ANALYZE")
+        by_statement = changed(before, counts_of_all(run))
+        before = counts_of_all(run)
+
+        target = DatabaseTarget(url=url)
+        report = vacuum_analyze(Job("site", target, VacuumOptions(mode="all")), Thresholds())
+
+        by_us = changed(before, counts_of_all(run))
+    assert {o.verdict for o in report.outcomes} <= {Verdict.WORKED, Verdict.NO_GAIN}
+    assert by_statement["pg_class"] == (1, 1)
+    assert by_statement["wide"] == by_statement["seen"] == (1, 1)
+    assert by_us == by_statement
 
 
 def test_a_partitioned_parent_is_analyzed(make_database: Callable[[], str]) -> None:

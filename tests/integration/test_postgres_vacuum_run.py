@@ -244,6 +244,8 @@ def test_a_table_that_another_run_is_at_work_on_is_left_alone(url: str) -> None:
     assert "another maintenance run (process " in done["public.busy"].sentence
     assert done["public.free"].verdict is Verdict.WORKED
     assert counts(url)["busy"] == 0
+    [again] = of_tables(vacuum(url))
+    assert (again.action.subject, again.verdict) == ("public.busy", Verdict.WORKED)
 
 
 def test_what_the_time_budget_leaves_is_listed_with_the_reason(url: str) -> None:
@@ -254,6 +256,26 @@ def test_what_the_time_budget_leaves_is_listed_with_the_reason(url: str) -> None
     assert "2 tables had no turn, because the time budget of" in finding.sentence
     assert "public.one" in finding.sentence
     assert counts(url) == {"one": 0, "two": 0}
+
+    assert {o.verdict for o in of_tables(vacuum(url))} == {Verdict.WORKED}
+    assert counts(url) == {"one": 1, "two": 1}
+
+
+def test_a_vacuum_ends_at_the_limit_of_one_statement_and_the_next_run_does_the_work(
+    url: str,
+) -> None:
+    large(url)
+    with a_site_at_work(url):
+        [ended] = of_tables(vacuum(url, table_time_limit_seconds=0.3))
+    assert ended.verdict is Verdict.FAILED
+    assert ended.sentence.endswith("(option table_time_limit_seconds)")
+    assert 0.3 <= ended.duration_seconds < 5
+    assert counts(url)["large"] == 0
+
+    [done] = of_tables(vacuum(url))
+
+    assert done.verdict in {Verdict.WORKED, Verdict.NO_GAIN}  # rows may be gone by the first one
+    assert counts(url)["large"] == 1
 
 
 def test_a_window_that_closed_puts_the_rest_off_but_not_for_a_person(url: str) -> None:

@@ -117,7 +117,9 @@ def plan_vacuum(
     learned = learned or Learned()
     everything = tuple(tables)
     toasts = {t.oid: t for t in everything if t.kind is TableKind.TOAST}
-    chosen = _chosen(everything, only, exclude_schemas)
+    # Nobody writes to information_schema: only "every table" means its tables as well.
+    hidden = exclude_schemas if mode == "all" else (*exclude_schemas, "information_schema")
+    chosen = _chosen(everything, only, hidden)
     needs = _needs_by_oid(chosen, toasts, server_rules, mode)
     for oid in learned.hidden_dead_rows.keys() & needs.keys():
         reason = learned.hidden_dead_rows[oid]
@@ -162,11 +164,7 @@ def _chosen(
     tables: Sequence[TableState], only: Sequence[str], exclude_schemas: Sequence[str]
 ) -> tuple[TableState, ...]:
     candidates = [
-        t
-        for t in tables
-        if t.kind is not TableKind.TOAST
-        and t.schema not in exclude_schemas
-        and t.schema != "information_schema"
+        t for t in tables if t.kind is not TableKind.TOAST and t.schema not in exclude_schemas
     ]
     if not only:
         return tuple(candidates)
