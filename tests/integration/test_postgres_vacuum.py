@@ -239,6 +239,39 @@ def test_mode_all_does_what_the_guide_s_statement_does_to_every_table_catalogs_i
     assert by_us == by_statement
 
 
+def test_a_toast_table_is_vacuumed_where_it_needs_it_and_left_alone_where_not(
+    make_database: Callable[[], str],
+) -> None:
+    url = make_database()
+    with session(url) as run:
+        for name in ("short", "long"):
+            run(
+                f"CREATE TABLE {name} (id int, n int, body text)"
+                " WITH (autovacuum_enabled = off, toast.autovacuum_enabled = off)"
+            )
+            run(f"ALTER TABLE {name} ALTER body SET STORAGE EXTERNAL")
+            body = "repeat('x', 2500)"  # a row of each beside the table
+            run(f"INSERT INTO {name} SELECT i, i, {body} FROM generate_series(1, 2000) i")
+            run("SELECT pg_stat_force_next_flush()")
+            run(f"VACUUM ANALYZE {name}")
+        run("UPDATE short SET n = n + 1")  # new versions share the value that stands beside
+        run("DELETE FROM long")
+        run("SELECT pg_stat_force_next_flush()")
+        before = counts_of_all(run)
+
+        done = outcomes(vacuum(url))
+
+        after = counts_of_all(run)
+        toast = "SELECT reltoastrelid::regclass::text FROM pg_class WHERE relname = %s"
+        [(of_short,)], [(of_long,)] = run(toast, "short"), run(toast, "long")
+    assert {o.verdict for o in done.values()} == {Verdict.WORKED}
+    assert "PROCESS_TOAST FALSE" in done["public.short"].action.statement
+    assert "PROCESS_TOAST" not in done["public.long"].action.statement
+    vacuumed = {name: count for name, (count, _) in changed(before, after).items() if count}
+    assert vacuumed == {"short": 1, "long": 1, of_long: 1}
+    assert of_short not in vacuumed
+
+
 def test_a_partitioned_parent_is_analyzed(make_database: Callable[[], str]) -> None:
     url = make_database()
     with session(url) as run:

@@ -29,6 +29,7 @@ from tests.polling import eventually
 from tests.postgres_clients import ODD_NAME, Client, ask, major_of, narrow_role
 from tests.statement_log import log_every_statement, logged_changes
 
+SERVER_S_OWN = ("pg_catalog", "information_schema")
 RUN_ID = "4be2a6a2-9f0c-4d0e-8a53-0c5a8f4f2c11"
 FLUSH = "SELECT pg_stat_force_next_flush()"
 AT_WORK = "SELECT 1 FROM pg_stat_progress_vacuum WHERE relid = 'large'::regclass"
@@ -51,7 +52,7 @@ class Noted:
 def vacuum(url: str, *, pacing: Pacing | None = None, jobs: int = 2, **more: Any) -> Report:
     job = {name: more.pop(name) for name in JOB_FIELDS & more.keys()}
     target = DatabaseTarget(
-        url=url, jobs=jobs, pacing=pacing or Pacing(), exclude_schemas=("pg_catalog",)
+        url=url, jobs=jobs, pacing=pacing or Pacing(), exclude_schemas=SERVER_S_OWN
     )
     options = VacuumOptions(**more)
     return vacuum_analyze(Job("site", target, options, run_id=RUN_ID, **job), Thresholds())

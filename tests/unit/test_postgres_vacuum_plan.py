@@ -138,6 +138,47 @@ def test_a_toast_table_alone_is_named_itself_before_16() -> None:
     assert statement(task, 16).endswith(" public.t1")
 
 
+def with_toast(owner: dict[str, object], toast: dict[str, object]) -> list[TableState]:
+    behind = table(2, kind=TableKind.TOAST, schema="pg_toast", **toast)
+    return [table(1, toast_oid=2, **owner), behind]
+
+
+@pytest.mark.parametrize("major", [14, 15, 16, 17, 18])
+def test_a_toast_table_that_needs_nothing_is_left_alone(major: int) -> None:
+    (task,) = plan(*with_toast({"dead_rows": 9_000}, {}), major=major).tasks
+    assert "PROCESS_TOAST FALSE" in statement(task, major)
+
+
+@pytest.mark.parametrize("major", [14, 15, 16, 17, 18])
+@pytest.mark.parametrize(
+    ("owner", "toast", "options"),
+    [
+        ({"dead_rows": 9_000}, {"dead_rows": 9_000}, {}),
+        ({"dead_rows": 9_000}, {"xid_age": 300_000_000}, {}),
+        ({"dead_rows": 9_000}, {"multixact_age": 500_000_000}, {}),
+        ({"dead_rows": 9_000, "xid_age": 300_000_000}, {}, {}),
+        ({}, {}, {"mode": "all"}),
+        ({"dead_rows": 9_000}, {}, {"learned": Learned(bypassed={"public.t1"})}),
+        ({}, {}, {"learned": Learned(hidden_dead_rows={1: "a sample shows dead rows"})}),
+    ],
+)
+def test_a_toast_table_that_may_need_something_is_done_with_its_table(
+    major: int, owner: dict[str, object], toast: dict[str, object], options: dict[str, object]
+) -> None:
+    (task,) = plan(*with_toast(owner, toast), major=major, **options).tasks
+    assert task.needs.vacuum
+    assert "PROCESS_TOAST" not in statement(task, major)
+    assert "PROCESS_MAIN" not in statement(task, major)
+
+
+def test_an_old_toast_table_is_frozen_whatever_its_table_needs() -> None:
+    old = {"xid_age": 300_000_000}
+    assert "FREEZE" in statement(plan(*with_toast({"dead_rows": 9_000}, old)).tasks[0], 18)
+    (alone,) = plan(*with_toast({}, old)).tasks
+    assert alone.toast_only
+    assert "FREEZE" in statement(alone, 18)
+
+
 class Earlier(NoHistory):
     """A history with these rates."""
 

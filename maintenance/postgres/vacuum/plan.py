@@ -26,7 +26,8 @@ URGENT_TIMES_DUE = 2.0
 class TableTask:
     """One statement to come: VACUUM, ANALYZE or both on one table.
 
-    ``toast_only`` vacuums the TOAST table behind ``table`` and leaves the table itself alone.
+    ``toast_only`` vacuums the TOAST table behind ``table`` and leaves the table itself alone;
+    ``skips_toast`` does the table alone.
     ``with_index_cleanup`` takes away dead item pointers that a VACUUM before has left.
     ``predicted_seconds`` is ``None`` where nothing was learned yet.
     """
@@ -34,6 +35,7 @@ class TableTask:
     table: TableState
     needs: Needs
     toast_only: bool = False
+    skips_toast: bool = False
     toast: TableState | None = None
     with_index_cleanup: bool = False
     predicted_seconds: float | None = None
@@ -128,7 +130,7 @@ def plan_vacuum(
     tasks = [
         _with_what_was_learned(task, learned)
         for table in chosen
-        for task in _tasks_for(table, toasts, needs)
+        for task in _tasks_for(table, toasts, needs, everything=mode == "all")
     ]
     tasks.sort(key=_turn)
     return VacuumPlan(
@@ -140,9 +142,14 @@ def plan_vacuum(
 
 
 def _with_what_was_learned(task: TableTask, learned: Learned) -> TableTask:
+    is_bypassed = bool(task.needs.vacuum) and task.subject in learned.bypassed
+    # The counters of a TOAST table were lost with those of its table, and what a VACUUM has left may be
+    # in either of them.
+    is_unsure = is_bypassed or task.table.oid in learned.hidden_dead_rows
     return replace(
         task,
-        with_index_cleanup=bool(task.needs.vacuum) and task.subject in learned.bypassed,
+        skips_toast=task.skips_toast and not is_unsure,
+        with_index_cleanup=is_bypassed,
         predicted_seconds=learned.durations.predict(task.subject, task.work_bytes),
     )
 
@@ -215,12 +222,18 @@ def _everything(table: TableState, found: Needs) -> Needs:
 
 
 def _tasks_for(
-    table: TableState, toasts: Mapping[int, TableState], needs: Mapping[int, Needs]
+    table: TableState,
+    toasts: Mapping[int, TableState],
+    needs: Mapping[int, Needs],
+    *,
+    everything: bool,
 ) -> list[TableTask]:
     toast = toasts.get(table.toast_oid)
     own = needs[table.oid]
     if toast is None or not needs[toast.oid].vacuum:
-        return [TableTask(table, own, toast=toast)] if own.any else []
+        # Freezing does both: they are about as old, so that the other would be due soon after.
+        skips_toast = toast is not None and not everything and not own.freeze
+        return [TableTask(table, own, skips_toast=skips_toast, toast=toast)] if own.any else []
     behind = needs[toast.oid]
     if own.vacuum:
         # VACUUM of a table processes its TOAST table as well: one statement serves both.

@@ -60,6 +60,8 @@ def _vacuum_options(task: TableTask, server: Server) -> Iterator[str]:
         yield "ANALYZE"
     if task.with_index_cleanup:
         yield "INDEX_CLEANUP ON"
+    if task.skips_toast:
+        yield "PROCESS_TOAST FALSE"
     if not server.alone:
         yield "PARALLEL 0"
     if server.major >= 16:
