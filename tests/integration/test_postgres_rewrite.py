@@ -341,6 +341,37 @@ def test_a_role_without_rights_is_refused(url: str) -> None:
     assert outcome.sentence.startswith("the role may not: it needs ownership")
 
 
+def test_a_table_whose_indexes_are_the_larger_part_is_offered_their_rebuild(url: str) -> None:
+    ask(url, "REINDEX TABLE big")
+    ask(url, "VACUUM FULL big")
+    ask(url, "CREATE TABLE lean (id int, n int) WITH (autovacuum_enabled = off)")
+    ask(url, "CREATE INDEX lean_n ON lean (n)")
+    ask(url, "INSERT INTO lean SELECT i, i FROM generate_series(1, 100000) i")
+    ask(url, "DELETE FROM lean WHERE n % 10 <> 0")
+    ask(url, "VACUUM ANALYZE lean")
+    ask(
+        url, "INSERT INTO lean SELECT i, -i FROM generate_series(1, 85000) i"
+    )  # into its free space
+    ask(url, "VACUUM ANALYZE lean")
+
+    report = vacuum_full(
+        Job(
+            "site",
+            DatabaseTarget(url=url),
+            VacuumFullOptions(tables=("lean", "big"), lock_limit_seconds=60, dry_run=True),
+        ),
+        Thresholds(minimum_bloat_bytes=64 * 1024),
+    )
+
+    [finding] = [f for f in report.findings if f.code == "rewrite-indexes-instead"]
+    assert finding.subject == "public.lean"
+    [command] = finding.commands
+    before = size(url, "lean_n")
+    ask(url, command)
+    gained = before - size(url, "lean_n")
+    assert finding.evidence["index_bloat_bytes"] == pytest.approx(gained, rel=0.1)
+
+
 def test_a_dry_run_without_a_table_looks_at_every_large_one(url: str) -> None:
     ask(url, "CREATE TABLE small AS SELECT 1 AS id")
     target, options = DatabaseTarget(url=url), VacuumFullOptions(dry_run=True)

@@ -6,6 +6,7 @@ from dataclasses import dataclass
 from maintenance.core.plans import Action
 from maintenance.core.wording import bytes_in_words, percent, seconds_in_words
 from maintenance.postgres.activity.sessions import XminHolder
+from maintenance.postgres.bloat.index_report import IndexBloat
 from maintenance.postgres.bloat.table_report import TableBloat
 from maintenance.postgres.repair.crew import Step
 from maintenance.postgres.repair.disk import Disk, refusal_for_disk
@@ -22,7 +23,8 @@ KIND = "vacuum full"
 class Candidate:
     """One table with its sizes on disk, and how much of its heap is bloat.
 
-    ``statement`` is the VACUUM FULL of this table, its name quoted.
+    ``statement`` is the VACUUM FULL of this table, its name quoted; ``indexes`` are those whose bloat
+    was measured.
     """
 
     oid: int
@@ -37,6 +39,7 @@ class Candidate:
     may_maintain: bool
     bloat: TableBloat | None = None
     disk: Disk | None = None
+    indexes: tuple[IndexBloat, ...] = ()
 
     @property
     def total_bytes(self) -> int:
@@ -48,6 +51,11 @@ class Candidate:
         """What comes back of the heap; ``None`` where it could not be measured."""
         estimate = self.bloat.estimate if self.bloat else None
         return None if estimate is None else estimate.bloat_bytes
+
+    @property
+    def index_gain_bytes(self) -> int:
+        """What comes back of its indexes, as far as it was measured."""
+        return sum(index.bloat_bytes for index in self.indexes)
 
     @property
     def written_bytes(self) -> int:

@@ -4,7 +4,7 @@ import shlex
 from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
-from maintenance.conf import Pacing
+from maintenance.conf import Pacing, Thresholds
 from maintenance.core.findings import Finding, Severity, by_seriousness
 from maintenance.core.plans import Outcome, Verdict
 from maintenance.core.reports import Report, Sample, Table
@@ -50,9 +50,14 @@ def with_the_agreed_wait(pacing: Pacing, outcomes: Sequence[Outcome]) -> Pacing:
 
 
 def better_ways(
-    candidates: Sequence[Candidate], tools: Sequence[str], server_major: int
+    candidates: Sequence[Candidate],
+    tools: Sequence[str],
+    server_major: int,
+    thresholds: Thresholds,
 ) -> Iterator[Finding]:
     """Yield what does the same with a lock of moments, for tables that are worth it."""
+    for candidate in candidates:
+        yield from _rebuild_instead(candidate, thresholds)
     worth = [c for c in candidates if c.gain_bytes]
     if not worth:
         return
@@ -72,6 +77,31 @@ def better_ways(
         sentence=f"{how} gives the same space back while the site goes on reading and writing.",
         advice="Take it instead of VACUUM FULL, where the site cannot stand still.",
         commands=commands,
+    )
+
+
+def _rebuild_instead(candidate: Candidate, thresholds: Thresholds) -> Iterator[Finding]:
+    """Yield the rebuild of the indexes of a table, where more of it than of its rows is bloat."""
+    heap, gain = candidate.gain_bytes or 0, candidate.index_gain_bytes
+    if gain <= heap or gain < thresholds.minimum_bloat_bytes:
+        return
+    bloated = [
+        i for i in candidate.indexes if (i.ratio or 0.0) >= thresholds.index_bloat_warning_ratio
+    ]
+    if not bloated:
+        return
+    yield Finding(
+        code="rewrite-indexes-instead",
+        severity=Severity.INFO,
+        subject=candidate.qualified_name,
+        sentence=(
+            f"Of what can be given back of {candidate.qualified_name}, the larger part is in its"
+            f" indexes: {bytes_in_words(gain)}, and {bytes_in_words(heap)} in its rows. REINDEX"
+            " CONCURRENTLY gives it back while the site goes on reading and writing."
+        ),
+        evidence={"index_bloat_bytes": gain, "bloat_bytes": heap},
+        advice="Rebuild these indexes first (reindex_bloated_indexes does), and look again then.",
+        commands=tuple(f"{index.rebuild};" for index in bloated),
     )
 
 
@@ -136,6 +166,7 @@ def _row(candidate: Candidate) -> dict[str, Any]:
         "heap_bytes": candidate.heap_bytes,
         "toast_bytes": candidate.toast_bytes,
         "index_bytes": candidate.index_bytes,
+        "index_bloat_bytes": candidate.index_gain_bytes if candidate.indexes else None,
         "bloat_bytes": candidate.gain_bytes,
         "bloat_ratio": estimate.bloat_ratio if estimate else None,
     }

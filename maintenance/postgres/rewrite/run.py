@@ -2,7 +2,7 @@
 
 import time
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import psycopg2
@@ -16,7 +16,8 @@ from maintenance.core.plans import Outcome, Verdict, planned
 from maintenance.core.reports import Report
 from maintenance.core.wording import bytes_in_words, listed
 from maintenance.postgres.activity.sessions import lock_holder_in_words, xmin_holders
-from maintenance.postgres.bloat.options import PLAN_SEED
+from maintenance.postgres.bloat.indexes import measure_index_bloat
+from maintenance.postgres.bloat.options import PLAN_SEED, IndexBloatOptions
 from maintenance.postgres.bloat.table_report import TableBloat
 from maintenance.postgres.bloat.tables import measure_named_tables
 from maintenance.postgres.connection import connect, query, server_major
@@ -59,7 +60,7 @@ def vacuum_full(job: Job[DatabaseTarget, VacuumFullOptions], thresholds: Thresho
         candidates = _measure(conn, job, thresholds)
         steps, refused = plan_rewrite(candidates, _conditions(conn, job))
         tools = [row["name"] for row in query(conn, "rewrite_tools")]
-        notes = list(better_ways(candidates, tools, server_major(conn)))
+        notes = list(better_ways(candidates, tools, server_major(conn), thresholds))
         if options.dry_run:
             notes += would_wait_findings(_lock_holders(conn, steps))
     # What an earlier attempt of this run has rewritten is not worth it any more.
@@ -90,7 +91,25 @@ def _measure(
     )
     bloat = {table.qualified_name: table for table in measured if not table.is_toast}
     rows = query(conn, "rewrite_candidates", {"names": list(bloat)})
-    return [_candidate(conn, row, bloat[row["qualified_name"]]) for row in rows]
+    candidates = [_candidate(conn, row, bloat[row["qualified_name"]]) for row in rows]
+    return _with_index_bloat(conn, job, thresholds, candidates)
+
+
+def _with_index_bloat(
+    conn: Connection,
+    job: Job[DatabaseTarget, VacuumFullOptions],
+    thresholds: Thresholds,
+    candidates: Sequence[Candidate],
+) -> list[Candidate]:
+    """Return the candidates with the bloat of their indexes, where it could be more than that beside them."""
+    worth = [c.oid for c in candidates if c.index_bytes > (c.gain_bytes or 0)]
+    rows = query(conn, "rewrite_indexes", {"table_oids": worth}) if worth else []
+    table_of = {row["oid"]: row["table_oid"] for row in rows}
+    options = IndexBloatOptions(seed=PLAN_SEED)
+    found = measure_index_bloat(conn, job, options, thresholds, only=table_of.keys()).indexes
+    return [
+        replace(c, indexes=tuple(i for i in found if table_of[i.oid] == c.oid)) for c in candidates
+    ]
 
 
 def _candidate(conn: Connection, row: dict[str, Any], bloat: TableBloat) -> Candidate:
