@@ -14,7 +14,7 @@ from django_celery_beat.models import PeriodicTask
 
 from maintenance.admin.base import MaintenanceAdmin
 from maintenance.admin.option_fields import label_of
-from maintenance.admin.plan_offer import plan_shown
+from maintenance.admin.plan_offer import figures_of, fresh_plan, plan_shown
 from maintenance.admin.rights import (
     RUN_READING,
     VIEW_RUN,
@@ -28,7 +28,7 @@ from maintenance.admin.rights import (
 from maintenance.admin.schedule_row import arguments_of
 from maintenance.admin.starting import start_by_hand
 from maintenance.admin.task_form import TaskForm
-from maintenance.admin.wording import danger_words, moment, task_words
+from maintenance.admin.wording import danger_words, moment, relative, task_words
 from maintenance.conf import Configuration, configuration
 from maintenance.core.errors import MaintenanceError, UnknownName
 from maintenance.core.redaction import address_of
@@ -85,7 +85,7 @@ def _answer(request: HttpRequest, model_admin: MaintenanceAdmin, spec: TaskSpec)
         elif form.changes_something:
             target = spec.resolve_target(configuration(), form.target)
             require_leave(spec, form.target, target)
-            if not _is_confirmed(request, spec):
+            if not _is_confirmed(request, spec) or _lacks_plan(spec, form):
                 return _confirmation(request, model_admin, spec, form)
         plan = plan_shown(request.POST.get("plan", ""), spec, form.target)
         run = start_by_hand(request, model_admin, spec, form.target, options, plan=plan)
@@ -98,6 +98,11 @@ def _answer(request: HttpRequest, model_admin: MaintenanceAdmin, spec: TaskSpec)
 def _is_confirmed(request: HttpRequest, spec: TaskSpec) -> bool:
     """Tell whether a person has seen what is to be done, and ticked that it can do harm."""
     return "confirmed" in request.POST and (spec.dangerous is None or "understood" in request.POST)
+
+
+def _lacks_plan(spec: TaskSpec, form: TaskForm) -> bool:
+    """Tell whether the figures are missing without which nobody may confirm."""
+    return spec.needs_plan and fresh_plan(spec, form.target, form.options) is None
 
 
 def _choice(
@@ -167,8 +172,21 @@ def _confirmation(
         "danger": danger_words(spec.dangerous),
         "is_unticked": "confirmed" in request.POST,
         "plan": request.POST.get("plan", ""),
+        **(_plan_to_confirm(spec, form) if spec.needs_plan else {}),
     }
     return TemplateResponse(request, "admin/maintenance/run/confirm_task.html", context)
+
+
+def _plan_to_confirm(spec: TaskSpec, form: TaskForm) -> dict[str, Any]:
+    """Return what the confirmation shows of the plan without which there is none."""
+    plan = fresh_plan(spec, form.target, form.options)
+    if plan is None:
+        return {"plan": "", "lacks_plan": True, "is_unticked": False}
+    return {
+        "plan": str(plan.id),
+        "plan_age": relative(plan.finished_at or plan.queued_at, timezone.now()),
+        "figures": figures_of(plan),
+    }
 
 
 def _options_of_schedule(key: str) -> dict[str, Any]:

@@ -97,6 +97,10 @@ def _run(
             sentence = _("“%(task)s” has no dry run and was left out.") % {"task": candidate.words}
             messages.warning(request, sentence)
             continue
+        if spec.needs_plan and not dry_run:
+            sentence = _("“%(task)s” is confirmed on its plan alone, and was left out.")
+            messages.warning(request, sentence % {"task": candidate.words})
+            continue
         options = dict(candidate.options)
         if spec.writes and spec.has_dry_run:
             options["dry_run"] = dry_run

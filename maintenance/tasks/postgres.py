@@ -60,6 +60,7 @@ def vacuum_analyze(job: Job[DatabaseTarget, VacuumOptions]) -> Report:
     writes=True,
     resource=TABLES,
     dangerous="vacuum_full",
+    needs_plan=True,
     soft_time_limit_seconds=3 * 3600,
 )
 def vacuum_full(job: Job[DatabaseTarget, VacuumFullOptions]) -> Report:

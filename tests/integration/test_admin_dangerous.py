@@ -1,18 +1,23 @@
 """Tasks that can harm a site, in the admin: a permission of their own, and a box to tick."""
 
+from dataclasses import replace
 from datetime import UTC, timedelta
 from typing import Any
 
 import pytest
+from celery import Celery
 from django.test import Client
 from django.utils import timezone
 from django_celery_beat.models import CrontabSchedule, PeriodicTask
 
 from maintenance.core.options import DryRunOption
+from maintenance.core.plans import Action, Outcome, Verdict
 from maintenance.core.reports import Report
-from maintenance.core.runs.registry import TargetKind
-from maintenance.models import Run
+from maintenance.core.runs import claims, ledger
+from maintenance.core.runs.registry import TargetKind, task_named
+from maintenance.models import Run, RunState
 from tests.admin_clients import ClientFactory
+from tests.ledger_rows import finished_run
 from tests.made_tasks import TaskFactory
 
 RUN_NOW = "/admin/maintenance/run/run-now/"
@@ -118,6 +123,91 @@ def test_its_dry_run_needs_no_box(surgeon: Client) -> None:
     surgeon.post(FORM, {"target": "default", "option-dry_run": "on"})
 
     assert Run.objects.get().options == {"dry_run": True}
+
+
+# --- What is confirmed on its plan alone ---
+
+
+REWRITE = f"{RUN_NOW}?task=vacuum_full"
+WANTED = {"target": "strict", "option-tables": "public.big", "option-lock_limit_seconds": "60"}
+
+
+def dry_run_of(client: Client, **predicted: Any) -> Run:
+    """Have the plan of a rewrite made, with what it foretells of a table."""
+    client.post(REWRITE, {**WANTED, "plan_first": "yes"})
+    waiting = Run.objects.get(state=RunState.QUEUED)
+    assert waiting.options["dry_run"] is True
+    run = claims.claim(waiting.id, task_named(waiting.task), waiting.target, waiting.options, "w@h")
+    action = Action("vacuum full", "public.big", "VACUUM FULL big", "bloat", predicted)
+    outcomes = (
+        Outcome(action, Verdict.PLANNED),
+        Outcome(replace(action, subject="public.lean"), Verdict.REFUSED, "not worth the lock"),
+    )
+    ledger.finish(run, RunState.SUCCEEDED, Report("Plan", "A plan.", outcomes=outcomes))
+    return Run.objects.get(id=run.id)
+
+
+def is_asked_for_its_plan(client: Client, **changed: str) -> bool:
+    answer = client.post(
+        REWRITE, {**WANTED, **changed, "confirmed": "yes", "understood": "on"}
+    ).content.decode()
+    assert ("It cannot be confirmed yet: it needs its plan" in answer) is (
+        "Yes, run it for real" not in answer and 'name="understood"' not in answer
+    )
+    return 'name="plan_first"' in answer
+
+
+def test_a_rewrite_cannot_be_confirmed_without_the_figures_of_its_plan(
+    surgeon: Client, celery_setup_app: Celery
+) -> None:
+    assert is_asked_for_its_plan(surgeon)
+    assert not Run.objects.exists()
+
+    plan = dry_run_of(surgeon, lock_in_words="2 seconds", lock_seconds=2.0, disk_bytes=5 * 1024**2)
+    text = surgeon.post(REWRITE, WANTED).content.decode()
+
+    assert "What its plan foretells" in text
+    assert "lock in words: 2 seconds" in text
+    assert "disk: 5120 kB" in text
+    assert "left alone: not worth the lock" in text
+    assert "Yes, run it for real" in text
+    assert f'name="plan" value="{plan.id}"' in text
+
+    assert is_asked_for_its_plan(surgeon, **{"option-tables": "public.other"})
+    surgeon.post(REWRITE, {**WANTED, "confirmed": "yes", "understood": "on"})
+    run = Run.objects.exclude(id=plan.id).get()
+    assert run.options == {**plan.options, "dry_run": False}
+
+
+@pytest.mark.parametrize("age", [timedelta(minutes=61), None])
+def test_an_old_plan_of_a_rewrite_confirms_nothing(
+    surgeon: Client, celery_setup_app: Celery, age: timedelta | None
+) -> None:
+    plan = dry_run_of(surgeon, lock_seconds=2.0)
+    if age is None:  # the task has run since
+        finished_run("vacuum_full", "strict")
+    else:
+        Run.objects.filter(id=plan.id).update(finished_at=timezone.now() - age)
+    before = Run.objects.count()
+
+    assert is_asked_for_its_plan(surgeon)
+    assert Run.objects.count() == before
+
+
+def test_a_rewrite_among_several_schedules_is_left_out(surgeon: Client) -> None:
+    rewrite = PeriodicTask.objects.create(
+        name="maintenance: our own rewrite",
+        task="maintenance.vacuum_full",
+        crontab=CrontabSchedule.objects.create(),
+        kwargs='{"target": "strict", "options": {"tables": ["public.big"]}}',
+    )
+
+    text = run_selected(surgeon, rewrite, confirmed="yes", understood="on")
+    assert "“Vacuum full” is confirmed on its plan alone, and was left out." in text
+    assert not Run.objects.exists()
+
+    run_selected(surgeon, rewrite, confirmed="yes", dry_run="on")
+    assert Run.objects.get().options["dry_run"] is True
 
 
 # --- Several schedules at once ---

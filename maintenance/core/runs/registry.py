@@ -60,6 +60,8 @@ class TaskSpec:
     default only beside itself. ``max_concurrent`` limits its runs on all targets and workers together.
     ``tidies_with`` names the option with which a run only takes away what an earlier one left: it holds
     nobody up for long and needs no window, and comes by itself where workers died of a run.
+    ``needs_plan`` is for what a person confirms on its figures alone: those of a dry run with the same
+    options that is not old.
     """
 
     name: str
@@ -77,6 +79,7 @@ class TaskSpec:
     shared_resource: str = ""
     max_concurrent: int | None = None
     tidies_with: str = ""
+    needs_plan: bool = False
 
     @property
     def short_name(self) -> str:

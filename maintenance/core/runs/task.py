@@ -66,6 +66,7 @@ def maintenance_task(
     max_concurrent: int | None = None,
     resource: str = "",
     tidies_with: str = "",
+    needs_plan: bool = False,
     soft_time_limit_seconds: float = 1800.0,
     time_limit_seconds: float | None = None,
 ) -> "Callable[[Work], Task[Any, Any]]":
@@ -80,7 +81,8 @@ def maintenance_task(
     ``rate_limit`` is in Celery's notation but holds over all workers, as ``max_concurrent`` does,
     the number of its runs at work at once. Tasks with the same ``resource`` never work beside each
     other on one target: a run waits until the other task's has ended. ``tidies_with`` is an option
-    that makes a run tidy up after others alone (see :class:`~maintenance.core.runs.registry.TaskSpec`).
+    that makes a run tidy up after others alone; with ``needs_plan`` the admin lets nobody confirm a run
+    without the figures of its dry run (see :class:`~maintenance.core.runs.registry.TaskSpec`).
     ``time_limit_seconds`` defaults to a minute above the soft limit. A ``dangerous`` task is off until
     the configuration of a target allows it, and can be looked at in a dry run before. Raises
     ``ConfigurationError`` for an unknown queue, for a dangerous task that does not write or has no dry
@@ -106,6 +108,7 @@ def maintenance_task(
             shared_resource=resource,
             max_concurrent=max_concurrent,
             tidies_with=tidies_with,
+            needs_plan=needs_plan,
         )
         if spec.dangerous and not (spec.writes and spec.has_dry_run):
             raise ConfigurationError(
