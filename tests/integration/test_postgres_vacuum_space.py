@@ -14,6 +14,8 @@ from tests.polling import eventually
 from tests.postgres_clients import Client, ask
 
 FLUSH = "SELECT pg_stat_force_next_flush()"
+#: Servers of tests commit before their WAL is written. VACUUM marks no page as visible to all until it is.
+WRITTEN = "CHECKPOINT"
 #: Heaps and TOAST tables of a database's own schema.
 SIZES = """
 SELECT sum(pg_relation_size(c.oid) + coalesce(pg_relation_size(nullif(c.reltoastrelid, 0)), 0))::bigint
@@ -36,6 +38,7 @@ def table(
     if columns == "body text":
         ask(url, f"ALTER TABLE {name} ALTER body SET STORAGE {storage}")
     ask(url, f"INSERT INTO {name} {rows}")
+    ask(url, WRITTEN)
     ask(url, f"VACUUM ANALYZE {name}")
     ask(url, f"DELETE FROM {name} WHERE {deleted}")
 
@@ -122,3 +125,23 @@ def test_a_table_whose_dead_rows_the_counters_forgot_is_found_by_its_pages(url: 
     ask(url, FLUSH)
     # The next run has counters that are right again, and nothing to do.
     assert not [o for o in vacuum(url).outcomes if "a sample of" in o.action.reason]
+
+
+def test_a_table_whose_inserts_the_counters_forgot_is_found_by_its_visibility_map(url: str) -> None:
+    ask(url, "CREATE TABLE loaded (id int, n int) WITH (autovacuum_enabled = off)")
+    ask(url, "INSERT INTO loaded SELECT i, i FROM generate_series(1, 100000) i")
+    ask(url, WRITTEN)
+    ask(url, FLUSH)
+    ask(url, "ANALYZE loaded")
+    ask(url, "SELECT pg_stat_reset()")
+    forgotten = "SELECT 1 FROM pg_stat_user_tables WHERE n_ins_since_vacuum > 0"
+    eventually(lambda: ask(url, forgotten) == [], 10, "the counters are gone")
+
+    report = vacuum(url, tables=("loaded",))
+
+    outcome = report.outcomes[0]
+    assert "0 % of its pages are marked as visible to all" in outcome.action.reason
+    assert outcome.verdict is Verdict.WORKED
+    assert outcome.after["all_visible_pages"] == outcome.after["pages"]
+    ask(url, FLUSH)
+    assert vacuum(url, tables=("loaded",)).outcomes == ()

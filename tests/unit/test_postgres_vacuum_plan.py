@@ -19,7 +19,7 @@ from maintenance.postgres.vacuum.duration import (
     duration_samples,
     work_bytes,
 )
-from maintenance.postgres.vacuum.lost_counters import reasons
+from maintenance.postgres.vacuum.lost_counters import reasons, reasons_by_visibility
 from maintenance.postgres.vacuum.output import parse_vacuum_output
 from maintenance.postgres.vacuum.plan import Learned, TableTask, VacuumPlan, plan_vacuum
 from maintenance.postgres.vacuum.run import bypassed_after
@@ -290,6 +290,17 @@ def test_dead_rows_that_the_counters_forgot_are_a_reason_when_the_pages_show_the
 def test_a_table_in_which_no_row_is_seen_may_be_full_of_dead_ones() -> None:
     lost = table(1, tuples=100_000, live_rows=0, pages=2_000)
     assert [*reasons({1: lost}, {1: sample_of(2_000, 0)}, RULES, MONTH)]
+
+
+def test_forgotten_inserts_are_a_reason_where_the_map_shows_no_vacuum_since() -> None:
+    lost = table(1, tuples=100_000, live_rows=0, pages=2_000, all_visible_pages=999)
+    ((oid, reason),) = reasons_by_visibility([lost], RULES, MONTH)
+    assert oid == 1
+    assert reason.startswith("50 % of its pages are marked as visible to all, which index-only")
+    assert "by which inserts make it due, cover only 1 day" in reason
+    seen = replace(lost, all_visible_pages=1_000)
+    never = replace(lost, storage_parameters=("autovacuum_vacuum_insert_threshold=-1",))
+    assert not [*reasons_by_visibility([seen, never], RULES, MONTH)]
 
 
 def test_the_room_in_tables_is_summed_and_dead_rows_are_no_room() -> None:

@@ -4,17 +4,21 @@
 (PostgreSQL documentation, "The Cumulative Statistics System"). Pages are looked at instead.
 """
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 
 from psycopg2.extensions import connection as Connection  # noqa: N812 - it is a class
 
-from maintenance.core.wording import counted
+from maintenance.core.wording import counted, percent
 from maintenance.postgres.bloat.options import PLAN_SEED
 from maintenance.postgres.bloat.packing import LINE_POINTER_BYTES, PackedSize
 from maintenance.postgres.bloat.table_report import TableBloat
 from maintenance.postgres.bloat.tables import sample_tables
 from maintenance.postgres.counters import CounterWindow
-from maintenance.postgres.vacuum.autovacuum_rules import AutovacuumRules, vacuum_trigger_rows
+from maintenance.postgres.vacuum.autovacuum_rules import (
+    AutovacuumRules,
+    insert_trigger_rows,
+    vacuum_trigger_rows,
+)
 from maintenance.postgres.vacuum.duration import BLOCK_BYTES
 from maintenance.postgres.vacuum.needs import needs_of
 from maintenance.postgres.vacuum.table_state import TableKind, TableState
@@ -22,6 +26,8 @@ from maintenance.postgres.vacuum.table_state import TableKind, TableState
 #: A counter that knows fewer than this share of the rows that the last VACUUM or ANALYZE found began
 #: after them. Rows that were deleted since are counted as dead ones.
 KNOWN_RATIO = 0.5
+#: A table that was vacuumed since its rows were inserted has more of its pages marked than these.
+SEEN_RATIO = 0.5
 #: Sampling ends after this long: the largest tables come first.
 SAMPLING_SECONDS = 10.0
 
@@ -35,6 +41,11 @@ def hidden_dead_rows(
 ) -> dict[int, str]:
     """Return a reason to vacuum, by oid, for tables of at least ``minimum_bytes`` that need it.
 
+    Rows that were inserted are forgotten with the dead ones: the visibility map, which a crash leaves as
+    it was, shows whether a VACUUM has come since. It is asked here alone. Where the counters are right,
+    the server's trigger for inserts stands for it, since no counter tells an index-only scan that had
+    to look at its table from an ordinary one.
+
     Their number of dead rows is estimated from a sample of their pages: what is there beside the
     rows that a query sees. Free space cannot be told from dead rows that way, so that a table may be
     vacuumed once without need; then its counters are right again.
@@ -45,7 +56,10 @@ def hidden_dead_rows(
         if table.pages * BLOCK_BYTES >= minimum_bytes
     }
     samples = sample_tables(conn, suspects, seconds=SAMPLING_SECONDS, seed=PLAN_SEED)
-    return dict(reasons(suspects, samples, server_rules, window))
+    return {
+        **dict(reasons_by_visibility(suspects.values(), server_rules, window)),
+        **dict(reasons(suspects, samples, server_rules, window)),
+    }
 
 
 def _suspects(tables: Sequence[TableState], server_rules: AutovacuumRules) -> Iterator[TableState]:
@@ -81,6 +95,28 @@ def reasons(
                     f"a sample of {counted(sample.estimate.sampled_pages, 'page')} shows dead rows or"
                     f" free space for at least {counted(round(rows), 'row')} (due above"
                     f" {due_above:,.0f}); the server's own counters cover only {window.in_words}"
+                ),
+            )
+
+
+def reasons_by_visibility(
+    suspects: Iterable[TableState], server_rules: AutovacuumRules, window: CounterWindow
+) -> Iterator[tuple[int, str]]:
+    """Yield oid and reason where most pages are not marked as visible to all. Pure.
+
+    Not of tables that inserts never make due.
+    """
+    for table in suspects:
+        rules = server_rules.for_table(table.storage_parameters)
+        inserts = insert_trigger_rows(rules, table.tuples, table.pages, table.all_frozen_pages)
+        if inserts is not None and table.all_visible_pages < SEEN_RATIO * table.pages:
+            share = percent(table.all_visible_pages / table.pages)
+            yield (
+                table.oid,
+                (
+                    f"{share} of its pages are marked as visible to all, which index-only scans need;"
+                    f" the server's own counters, by which inserts make it due, cover only"
+                    f" {window.in_words}"
                 ),
             )
 
