@@ -199,8 +199,10 @@ def assert_all_is_done(outcomes: dict[str, Outcome]) -> None:
     assert {o.verdict for o in outcomes.values()} == {Verdict.WORKED}
     for name in TABLES:
         outcome = outcomes[f"public.{name}"]
-        assert outcome.after["removed_rows"] == 2_500
-        assert "2,500 dead rows removed" in outcome.sentence
+        removed = outcome.after["removed_rows"]
+        # A try that began under the brake may leave out the page of rows that it holds.
+        assert 2_300 < removed <= 2_500
+        assert f"{removed:,} dead rows removed" in outcome.sentence
 
 
 def test_a_server_restarted_in_mid_vacuum_fails_the_attempt_and_the_next_goes_on(
