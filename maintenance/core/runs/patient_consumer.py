@@ -7,6 +7,7 @@ from celery.app.utils import filter_hidden_settings
 from celery.exceptions import WorkerTerminate
 from celery.worker import state
 from celery.worker.consumer import Consumer
+from kombu.transport.virtual import Channel
 
 logger = logging.getLogger("maintenance.worker")
 
@@ -17,6 +18,9 @@ class PatientConsumer(Consumer):
     A connection that is lost while a message is not acknowledged ends the worker (kombu 5.7): as it is closed,
     the message is to be given back, over a connection that is not there any more. The ledger knows of that
     run; nothing has to be given back.
+
+    A message is acknowledged a moment after its task says so. Where its connection was lost in that moment, the channel
+    has nothing left to say it with, and the worker ends (kombu 5.7). The broker gives such a message out again.
 
     A signal to end stops the pool wherever the loop is (Celery 5.7). In the middle of its turn the loop asks the
     pool how many processes it has, and the worker ends by that error, with exit code 1, and not as it was told.
@@ -44,6 +48,10 @@ class PatientConsumer(Consumer):
         super().__init__(*args, **kwargs)
         self.loop = _ending_as_told(self.loop)
 
+    def call_soon_ack(self, p: Any, *args: Any, **kwargs: Any) -> Any:
+        """Answer for a message as soon as the loop comes to it, unless what brought it is gone by then."""
+        return super().call_soon_ack(answered_while_connected(p), *args, **kwargs)
+
     def on_connection_error_after_connected(self, exc: Exception) -> None:
         """Let go of the connection, as Celery does, whatever state it is in."""
         if self.connection is not None:
@@ -63,6 +71,25 @@ def _ending_as_told(loop: Any) -> Any:
             raise WorkerTerminate(exitcode) from error
 
     return run
+
+
+def answered_while_connected(answer: Any) -> Any:
+    """Return what does ``answer``, a message's ``ack_log_error`` or ``reject_log_error``, on a living connection only."""
+
+    def answered(*arguments: Any) -> None:
+        try:
+            answer(*arguments)
+        except AttributeError as error:
+            channel = answer.__self__.channel
+            if not isinstance(channel, Channel) or _is_connected(channel):
+                raise
+            logger.warning("A message was not answered for on a lost connection: %s", error)
+
+    return answered
+
+
+def _is_connected(channel: Any) -> bool:
+    return channel.connection is not None and channel.connection.client is not None
 
 
 def _closing(connection: Any) -> Any:
