@@ -50,7 +50,8 @@ class PatientConsumer(Consumer):
 
     def call_soon_ack(self, p: Any, *args: Any, **kwargs: Any) -> Any:
         """Answer for a message as soon as the loop comes to it, unless what brought it is gone by then."""
-        return super().call_soon_ack(answered_while_connected(p), *args, **kwargs)
+        answered = answered_while_connected(p)
+        return super().call_soon_ack(answered, *args, **kwargs)  # type: ignore[misc]  # newer than the stubs
 
     def on_connection_error_after_connected(self, exc: Exception) -> None:
         """Let go of the connection, as Celery does, whatever state it is in."""
