@@ -1,6 +1,6 @@
 """What the look at the encodings has to say. Pure."""
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Container, Iterator, Mapping, Sequence
 from statistics import median
 from typing import Any
 
@@ -8,7 +8,13 @@ from maintenance.core.findings import Finding, Severity
 from maintenance.core.reports import Table
 from maintenance.core.wording import bytes_in_words, counted, listed, percent
 from maintenance.redis.key_shapes import shortened
-from maintenance.redis.reclaim.encodings import EncodingSample, Recommendation
+from maintenance.redis.reclaim.compact import Limits
+from maintenance.redis.reclaim.encodings import (
+    LARGEST_VALUE_BYTES,
+    EncodingSample,
+    Recommendation,
+    most_members,
+)
 from maintenance.redis.reclaim.trial import Measured
 from maintenance.redis_client.server import ServerFacts
 
@@ -23,12 +29,10 @@ FEWEST_LIST_NODE_MEMBERS = 32
 KIND_WORDS = {"zset": "sorted set", "hash": "hash", "set": "set"}
 _PLURALS = {"hash": "hashes"}
 
-#: What redis.conf of Redis 7 and Valkey sets; a limit that differs was set by somebody.
-DEFAULT_LIMITS = {
-    "zset-max-listpack-entries": 128,
-    "zset-max-listpack-value": 64,
-    "set-max-intset-entries": 512,
-}
+#: What redis.conf of Redis 7 and Valkey sets, members and bytes; a limit that differs was set by
+#: somebody.
+_DEFAULTS = {"zset": (128, 64), "hash": (512, 64), "set": (128, 64)}
+_DEFAULT_INTEGER_ENTRIES = 512
 
 
 def worthwhile(
@@ -39,10 +43,29 @@ def worthwhile(
     return [one for one in recommendations if one.saved_bytes >= least]
 
 
+def raised_limits(limits: Mapping[str, Limits]) -> Iterator[tuple[str, int, int]]:
+    """Yield the settings that somebody has raised, by the server's names, with value and default."""
+    for kind, now in limits.items():
+        members, size = _DEFAULTS[kind]
+        for setting, value, default in (
+            (now.entries_setting, now.entries, members),
+            (now.value_setting, now.value_bytes, size),
+            (now.integer_setting, now.integer_entries or 0, _DEFAULT_INTEGER_ENTRIES),
+        ):
+            if value > default:
+                yield setting, value, default
+
+
 def encoding_findings(
-    recommendations: Sequence[Recommendation], facts: ServerFacts, config_file: str
+    recommendations: Sequence[Recommendation],
+    facts: ServerFacts,
+    config_file: str,
+    tried: Container[str] = (),
 ) -> Iterator[Finding]:
-    """Say what to raise and what to repack. ``config_file`` is empty where the server has none."""
+    """Say what to raise and what to repack. ``config_file`` is empty where the server has none.
+
+    ``tried`` are the settings whose advised value a trial has measured.
+    """
     for one in recommendations:
         share = one.saved_bytes / facts.used_memory_bytes
         yield Finding(
@@ -60,7 +83,7 @@ def encoding_findings(
                 "of_used_memory_ratio": share,
                 **({} if one.is_repack_only else {"redis_conf": f"{one.setting} {one.value}"}),
             },
-            advice=_advice(one, config_file),
+            advice=_advice(one, config_file, is_tried=one.setting in tried),
             commands=_commands(one, config_file),
             undo=() if one.is_repack_only else (f"CONFIG SET {one.setting} {one.current}",),
         )
@@ -82,14 +105,15 @@ def _sentence(one: Recommendation) -> str:
     )
 
 
-def _advice(one: Recommendation, config_file: str) -> str:
+def _advice(one: Recommendation, config_file: str, *, is_tried: bool) -> str:
     repack = (
         "allow reclaim_memory on this target and run reclaim_redis_memory with the part repack: it"
         " writes each key anew, as it is"
     )
     if one.is_repack_only:
         return f"{repack[0].upper()}{repack[1:]}."
-    return f"{permanence(f'{one.setting} {one.value}', config_file)} Then {repack}."
+    first = "" if is_tried else "See first what it costs here, by the part trial. "
+    return f"{first}{permanence(f'{one.setting} {one.value}', config_file)} Then {repack}."
 
 
 def permanence(line: str, config_file: str) -> str:
@@ -113,11 +137,35 @@ def _commands(one: Recommendation, config_file: str) -> tuple[str, ...]:
     return (command, "CONFIG REWRITE") if config_file else (command,)
 
 
+def too_large_findings(sample: EncodingSample, facts: ServerFacts) -> Iterator[Finding]:
+    """Name what is beyond any limit that is advised, where it is much of the memory."""
+    for kind, size in sample.too_large_bytes.items():
+        taken = sample.of_all(kind, size)
+        if taken < max(WORTH_BYTES, WARNING_RATIO * facts.used_memory_bytes):
+            continue
+        most = most_members(kind)
+        keys = round(sample.of_all(kind, sample.too_large_keys[kind]))
+        yield Finding(
+            code="redis-encoding-too-large",
+            severity=Severity.INFO,
+            subject=kind,
+            sentence=(
+                f"{counted(keys, KIND_WORDS[kind], _PLURALS.get(kind))} of about"
+                f" {bytes_in_words(taken)} are beyond every limit that is advised ({most:,} members,"
+                f" {LARGEST_VALUE_BYTES} bytes each): a command on a compact value takes time in"
+                " proportion to its members."
+            ),
+            evidence={"keys": keys, "size_bytes": taken, "most_advised_members": most},
+            advice="Divide them into smaller values, or shorten them, if that memory matters.",
+        )
+
+
 def list_findings(sample: EncodingSample, settings: Mapping[str, str]) -> Iterator[Finding]:
     """Name a limit that divides lists into needlessly small nodes; lists are packed otherwise."""
     for name in ("list-max-listpack-size", "list-max-ziplist-size"):
         size = int(settings.get(name, -2))
-        if 0 < size < FEWEST_LIST_NODE_MEMBERS and sample.list_bytes >= WORTH_BYTES:
+        taken = sample.total_keys * sample.list_bytes / max(sample.drawn, 1)
+        if 0 < size < FEWEST_LIST_NODE_MEMBERS and taken >= WORTH_BYTES:
             yield Finding(
                 code="redis-list-nodes",
                 severity=Severity.INFO,
@@ -126,7 +174,7 @@ def list_findings(sample: EncodingSample, settings: Mapping[str, str]) -> Iterat
                     f"Lists are stored in nodes of at most {counted(size, 'member')} ({name}): the"
                     " nodes take more than they have to."
                 ),
-                evidence={name.replace("-", "_"): size, "sampled_list_bytes": sample.list_bytes},
+                evidence={name.replace("-", "_"): size, "list_bytes": taken},
                 advice="Use the default, nodes of up to 8 kB. Only lists written from then on change.",
                 commands=(f"CONFIG SET {name} -2",),
                 undo=(f"CONFIG SET {name} {size}",),
@@ -166,34 +214,77 @@ def _trial_row(one: Measured) -> dict[str, Any]:
         "compact_bytes": one.compact_bytes,
         "find_now_ms": one.loose_seconds * 1000,
         "find_compact_ms": one.compact_seconds * 1000,
+        "write_now_ms": one.loose_write_seconds * 1000,
+        "write_compact_ms": one.compact_write_seconds * 1000,
     }
 
 
 def trial_findings(trials: Mapping[str, Sequence[Measured]]) -> Iterator[Finding]:
     """Say in a sentence what each trial measured."""
     for setting, measured in trials.items():
-        if not measured:
-            continue
-        loose, compact = (
-            sum(one.loose_bytes for one in measured),
-            sum(one.compact_bytes for one in measured),
-        )
-        now_ms = median(one.loose_seconds for one in measured) * 1000
-        then_ms = median(one.compact_seconds for one in measured) * 1000
+        if measured:
+            yield Finding(
+                code="redis-encoding-trial",
+                severity=Severity.INFO,
+                subject=setting,
+                sentence=(
+                    f"Copies of {counted(len(measured), 'value')} take {_saving(measured)} less under"
+                    f" the advised {setting}; {_times_in_words(measured)}."
+                ),
+                evidence=_trial_evidence(measured),
+            )
+
+
+def too_slow_findings(
+    too_slow: Mapping[str, tuple[Recommendation, Sequence[Measured]]],
+) -> Iterator[Finding]:
+    """Name limits that would save memory and cost too much time."""
+    for setting, (one, measured) in too_slow.items():
         yield Finding(
-            code="redis-encoding-trial",
+            code="redis-encoding-too-slow",
             severity=Severity.INFO,
             subject=setting,
             sentence=(
-                f"Copies of {counted(len(measured), 'value')} take"
-                f" {percent(1 - compact / loose)} less under the advised {setting}; to find a member"
-                f" takes {then_ms:.4f} ms instead of {now_ms:.4f} ms."
+                f"Raising {setting} from {one.current} to {one.value} is not advised: copies of"
+                f" {counted(len(measured), 'value')} take {_saving(measured)} less under it, but"
+                f" {_times_in_words(measured)}."
             ),
-            evidence={
-                "copies": len(measured),
-                "now_bytes": loose,
-                "compact_bytes": compact,
-                "find_now_ms": now_ms,
-                "find_compact_ms": then_ms,
-            },
+            evidence={"limit": one.value, **_trial_evidence(measured)},
         )
+
+
+def _saving(measured: Sequence[Measured]) -> str:
+    loose, compact = _sizes(measured)
+    return percent(1 - compact / loose)
+
+
+def _sizes(measured: Sequence[Measured]) -> tuple[int, int]:
+    return sum(one.loose_bytes for one in measured), sum(one.compact_bytes for one in measured)
+
+
+def _times_in_words(measured: Sequence[Measured]) -> str:
+    times = _times_ms(measured)
+    return (
+        f"to find a member takes {times['find_compact_ms']:.4f} ms instead of"
+        f" {times['find_now_ms']:.4f} ms, to write one {times['write_compact_ms']:.4f} ms instead of"
+        f" {times['write_now_ms']:.4f} ms"
+    )
+
+
+def _times_ms(measured: Sequence[Measured]) -> dict[str, float]:
+    return {
+        "find_now_ms": median(one.loose_seconds for one in measured) * 1000,
+        "find_compact_ms": median(one.compact_seconds for one in measured) * 1000,
+        "write_now_ms": median(one.loose_write_seconds for one in measured) * 1000,
+        "write_compact_ms": median(one.compact_write_seconds for one in measured) * 1000,
+    }
+
+
+def _trial_evidence(measured: Sequence[Measured]) -> dict[str, float]:
+    loose, compact = _sizes(measured)
+    return {
+        "copies": len(measured),
+        "now_bytes": loose,
+        "compact_bytes": compact,
+        **_times_ms(measured),
+    }

@@ -31,9 +31,12 @@ NEEDS_ACL = (
     "+zrange",
 )
 
-#: No limit above these is recommended: commands on a compact value take time in proportion to its
-#: members, and up to here that is microseconds (the redis.conf of Redis 7 names 128 and 512).
-LARGEST_ENTRIES = 512
+#: No limit above these is recommended: a command on a compact value takes time in proportion to its
+#: members. Measured on Redis 7.0 and Valkey 9.1: to find one of 512 takes 2 to 3 microseconds, and one
+#: of the 1,024 fields of a hash, whose limit is 512 already, 4 to 5, in place of half a one; to write
+#: one takes as much, but in a sorted set, where scores are compared as text, 14 to 58.
+LARGEST_ENTRIES: Mapping[str, int] = {"zset": 512, "hash": 1024, "set": 512}
+#: A set of whole numbers is searched by halves: 2,048 take no longer than a hash table.
 LARGEST_INTEGER_ENTRIES = 2048
 LARGEST_VALUE_BYTES = 128
 #: The lower of two limits is taken if it saves this share of what the higher one does.
@@ -79,7 +82,8 @@ class EncodingSample:
     """What was read. ``drawn`` counts all keys looked at, of ``total_keys`` in the database.
 
     ``loose_keys`` counts the loose ones by type and ``unread_keys`` those that were not read because
-    enough were: estimates take the others for like them.
+    enough were: estimates take the others for like them. ``too_large_keys`` are loose and beyond any
+    limit that is ever advised, and ``too_large_bytes`` what they take.
     """
 
     total_keys: int
@@ -88,8 +92,14 @@ class EncodingSample:
     values: list[MeasuredValue] = field(default_factory=list)
     loose_keys: dict[str, int] = field(default_factory=dict)
     unread_keys: dict[str, int] = field(default_factory=dict)
+    too_large_keys: dict[str, int] = field(default_factory=dict)
+    too_large_bytes: dict[str, int] = field(default_factory=dict)
     list_keys: int = 0
     list_bytes: int = 0
+
+    def of_all(self, kind: str, drawn: int) -> float:
+        """Return how many of all keys, or of their bytes, so many of the drawn ones of a type stand for."""
+        return self.total_keys * drawn / _drawn(self, kind) if drawn else 0.0
 
     @property
     def model_error_ratio(self) -> float | None:
@@ -149,7 +159,14 @@ def measure_encodings(
             value = _read(exchange, model, (key, kind, usage), is_loose=is_loose)
             if value is not None:
                 sample.values.append(value)
+            elif is_loose:
+                _count_too_large(sample, kind, usage)
     return sample
+
+
+def _count_too_large(sample: EncodingSample, kind: str, usage: int) -> None:
+    sample.too_large_keys[kind] = sample.too_large_keys.get(kind, 0) + 1
+    sample.too_large_bytes[kind] = sample.too_large_bytes.get(kind, 0) + usage
 
 
 def _looked_at(
@@ -181,8 +198,7 @@ def _read(
     if usage > LARGEST_READ_BYTES:
         return None
     (length,) = exchange.run([pack(_LENGTH_COMMANDS[kind], key)])
-    most = LARGEST_INTEGER_ENTRIES if kind == "set" else LARGEST_ENTRIES
-    if not isinstance(length, int) or not 0 < length <= most:
+    if not isinstance(length, int) or not 0 < length <= most_members(kind):
         return None
     (members,) = exchange.run([_whole_value(kind, key)])
     if isinstance(members, redis.exceptions.NoPermissionError):
@@ -202,14 +218,27 @@ def _read(
     )
 
 
+def most_members(kind: str) -> int:
+    """Return how many members a value may have that a limit which is ever advised makes compact."""
+    return LARGEST_INTEGER_ENTRIES if kind == "set" else LARGEST_ENTRIES[kind]
+
+
 def _whole_value(kind: str, key: bytes) -> bytes:
     if kind == "zset":
         return pack(b"ZRANGE", key, b"0", b"-1", b"WITHSCORES")
     return pack(b"HGETALL" if kind == "hash" else b"SMEMBERS", key)
 
 
-def recommend(sample: EncodingSample, limits: Mapping[str, Limits]) -> list[Recommendation]:
-    """Return what to raise, and what only needs repacking, most bytes first. Pure."""
+def recommend(
+    sample: EncodingSample,
+    limits: Mapping[str, Limits],
+    too_slow: Mapping[str, int] | None = None,
+) -> list[Recommendation]:
+    """Return what to raise, and what only needs repacking, most bytes first. Pure.
+
+    ``too_slow`` are values of settings that a trial found so: only lower ones are recommended.
+    """
+    slow = too_slow or {}
     found = []
     for kind, current in limits.items():
         loose = [v for v in sample.values if v.kind == kind and v.is_loose and v.saved_bytes]
@@ -219,7 +248,8 @@ def recommend(sample: EncodingSample, limits: Mapping[str, Limits]) -> list[Reco
             (ready if _holds(current, value) else rest).append(value)
         as_it_is = _Choice(current.entries_setting, current.entries, {current.entries: current})
         found.append(_best(sample, kind, ready, as_it_is))
-        found += [_best(sample, kind, rest, choice) for choice in _choices(current)]
+        choices = [one.below(slow.get(one.setting)) for one in _choices(kind, current)]
+        found += [_best(sample, kind, rest, choice) for choice in choices]
     return sorted(filter(None, found), key=lambda r: -r.saved_bytes)
 
 
@@ -231,11 +261,17 @@ class _Choice:
     current: int
     raised: Mapping[int, Limits]
 
+    def below(self, value: int | None) -> "_Choice":
+        """Return the choice among lower values; the same for ``None``."""
+        if value is None:
+            return self
+        return replace(self, raised={n: limits for n, limits in self.raised.items() if n < value})
 
-def _choices(now: Limits) -> Iterator[_Choice]:
+
+def _choices(kind: str, now: Limits) -> Iterator[_Choice]:
     """Yield what may be raised; a limit of 0 is an encoding that is off or that a server lacks."""
     if now.entries:
-        values = [n for n in (256, LARGEST_ENTRIES) if n > now.entries]
+        values = [n for n in (256, 512, 1024) if now.entries < n <= LARGEST_ENTRIES[kind]]
         raised = {n: replace(now, entries=n) for n in values}
         yield _Choice(now.entries_setting, now.entries, raised)
     if 0 < now.value_bytes < LARGEST_VALUE_BYTES:

@@ -13,11 +13,13 @@ from maintenance.redis.reclaim import leftovers as leftovers_part
 from maintenance.redis.reclaim import repack as repack_part
 from maintenance.redis.reclaim import trial as trial_part
 from maintenance.redis.reclaim.advice import (
-    DEFAULT_LIMITS,
     encoding_findings,
     encoding_tables,
     list_findings,
     permanence,
+    raised_limits,
+    too_large_findings,
+    too_slow_findings,
     trial_findings,
 )
 from maintenance.redis.reclaim.compact import Limits, SizeModel
@@ -48,9 +50,14 @@ class ReclaimRun:
     sample: EncodingSample | None = None
     recommendations: Sequence[Recommendation] = ()
     trials: dict[str, Sequence[Measured]] = field(default_factory=dict)
+    too_slow: dict[str, tuple[Recommendation, Sequence[Measured]]] = field(default_factory=dict)
     repack: RepackTally | None = None
     leftovers: list[LeftoverTally] = field(default_factory=list)
     after: ServerFacts | None = None
+
+    def is_untried(self, one: Recommendation) -> bool:
+        """Whether a limit is advised that no trial has passed yet."""
+        return not one.is_repack_only and one.setting not in self.trials
 
     @property
     def refusal(self) -> str:
@@ -171,10 +178,14 @@ def _findings(run: ReclaimRun) -> Iterator[Finding]:
             sentence=f"{run.target_name} is one node of a cluster: only its own keys were seen.",
             advice="Configure each primary of the cluster as a target of its own.",
         )
-    yield from encoding_findings(run.recommendations, run.server, run.config_file)
+    yield from encoding_findings(
+        run.recommendations, run.server, run.config_file, tried=run.trials.keys()
+    )
     if run.sample is not None:
+        yield from too_large_findings(run.sample, run.server)
         yield from list_findings(run.sample, run.settings)
     yield from trial_findings(run.trials)
+    yield from too_slow_findings(run.too_slow)
     if "trial" in run.options.parts and not run.may_try_out:
         yield unavailable("redis-encoding-trial", run.target_name, "the trial", _trial_needs(run))
     yield from _permanence_findings(run)
@@ -205,10 +216,7 @@ def _permanence_findings(run: ReclaimRun) -> Iterator[Finding]:
     """Remind of a limit that somebody raised: whether a restart keeps it cannot be seen."""
     if run.repack is None or not run.repack.repacked:
         return
-    for setting, default in DEFAULT_LIMITS.items():
-        value = run.settings.get(setting)
-        if value is None or int(value) <= default:
-            continue
+    for setting, value, default in raised_limits(run.limits):
         yield Finding(
             code="redis-limit-permanent",
             severity=Severity.INFO,
@@ -217,7 +225,7 @@ def _permanence_findings(run: ReclaimRun) -> Iterator[Finding]:
                 f"{setting} is {value} and {default} by default: what was repacked stays compact"
                 " through a restart only if the server's configuration says so."
             ),
-            evidence={"value": int(value), "default": default},
+            evidence={"value": value, "default": default},
             advice=permanence(f"{setting} {value}", run.config_file),
             commands=("CONFIG REWRITE",) if run.config_file else (),
         )

@@ -16,7 +16,7 @@ from maintenance.redis.reclaim.options import ReclaimOptions
 from maintenance.redis.reclaim.pace import Pace
 from maintenance.redis.reclaim.repack import Repack
 from maintenance.redis.reclaim.report import ReclaimRun, build_report
-from maintenance.redis.reclaim.trial import try_out
+from maintenance.redis.reclaim.trial import is_too_slow, try_out
 from maintenance.redis.stream_claims import families_beside, keys_of
 from maintenance.redis_client.connection import session
 from maintenance.redis_client.globs import matcher
@@ -109,12 +109,26 @@ class _Parts:
         run.sample = measure_encodings(
             self._looks, run.server.keys, run.options.sample_keys, run.model
         )
-        run.recommendations = worthwhile(recommend(run.sample, run.limits), run.server)
+        self._recommend()
+
+    def _recommend(self) -> None:
+        run = self._run
+        if run.sample is not None:
+            too_slow = {setting: one.value for setting, (one, _) in run.too_slow.items()}
+            found = recommend(run.sample, run.limits, too_slow)
+            run.recommendations = worthwhile(found, run.server)
 
     def _try_out(self) -> None:
-        for one in self._run.recommendations:
-            if not one.is_repack_only:
-                self._run.trials[one.setting] = try_out(self._writes, one)
+        """Try each limit that is advised; one that is too slow gives way to a lower one."""
+        run = self._run
+        while untried := [one for one in run.recommendations if run.is_untried(one)]:
+            for one in untried:
+                measured = try_out(self._writes, one)
+                if is_too_slow(measured):
+                    run.too_slow[one.setting] = (one, measured)
+                else:
+                    run.trials[one.setting] = measured
+            self._recommend()
 
     def _repack(self) -> None:
         run = self._run

@@ -22,14 +22,18 @@ NEEDS_ACL = (
     "+dump",
     "+exec",
     "+hget",
+    "+hrandfield",
+    "+hset",
     "+memory|usage",
     "+multi",
     "+restore",
+    "+sadd",
     "+sismember",
     "+srandmember",
-    "+hrandfield",
+    "+srem",
     "+time",
     "+unlink",
+    "+zincrby",
     "+zrandmember",
     "+zscore",
 )
@@ -40,6 +44,11 @@ COPY_MILLISECONDS = 60_000
 BATCHES = 9
 BATCH_COMMANDS = 40
 PREFIX = b"maintenance:trial:"
+#: A limit under which a command takes so much longer than now is not advised: a thousand of them a
+#: second are a twentieth of the server's time.
+MOST_ADDED_SECONDS = 50e-6
+#: Moves a member of a sorted set to the end, where a stream by time gets its newest.
+_TO_THE_END = b"1e15"
 
 _MEMORY_USAGE = Packer([b"MEMORY", b"USAGE"])
 _RANDOM_MEMBER = {"zset": b"ZRANDMEMBER", "hash": b"HRANDFIELD", "set": b"SRANDMEMBER"}
@@ -48,7 +57,7 @@ _FIND = {"zset": b"ZSCORE", "hash": b"HGET", "set": b"SISMEMBER"}
 
 @dataclass(frozen=True, slots=True)
 class Measured:
-    """One value in both encodings: MEMORY USAGE, and the server's time to find a member."""
+    """One value in both encodings: MEMORY USAGE, and the server's time to find and to write a member."""
 
     key: bytes
     length: int
@@ -56,6 +65,23 @@ class Measured:
     compact_bytes: int
     loose_seconds: float
     compact_seconds: float
+    loose_write_seconds: float
+    compact_write_seconds: float
+
+    @property
+    def added_seconds(self) -> float:
+        """How much longer the compact one takes, to find or to write a member, whichever is more."""
+        return max(
+            self.compact_seconds - self.loose_seconds,
+            self.compact_write_seconds - self.loose_write_seconds,
+        )
+
+
+def is_too_slow(measured: Sequence[Measured]) -> bool:
+    """Return whether most of the values would cost the site more than memory is worth. Pure."""
+    if not measured:
+        return False
+    return median(one.added_seconds for one in measured) > MOST_ADDED_SECONDS
 
 
 def try_out(exchange: Exchange, recommendation: Recommendation) -> list[Measured]:
@@ -88,6 +114,9 @@ def _measure(
             compact_bytes=sizes[1],
             loose_seconds=_time_to_find(exchange, value.kind, loose, members),
             compact_seconds=_time_to_find(exchange, value.kind, compact, members),
+            # Last, since the copies are no copies any more.
+            loose_write_seconds=_time_to_write(exchange, value.kind, loose, members),
+            compact_write_seconds=_time_to_write(exchange, value.kind, compact, members),
         )
 
 
@@ -130,6 +159,30 @@ def _time_to_find(exchange: Exchange, kind: str, name: bytes, members: Sequence[
     """Return the median time, by the server's clock, to find a member that is drawn at random."""
     batch = [TIME, *(pack(_FIND[kind], name, member) for member in members), TIME]
     return median(_span(exchange.run(batch)) for _ in range(BATCHES)) / len(members)
+
+
+def _time_to_write(exchange: Exchange, kind: str, name: bytes, members: Sequence[bytes]) -> float:
+    """Return the median time, by the server's clock, to write a member that is drawn at random."""
+    spans = [
+        _span(exchange.run([TIME, *_writes(kind, name, members, number), TIME]))
+        for number in range(BATCHES)
+    ]
+    return median(spans) / len(members)
+
+
+def _writes(kind: str, name: bytes, members: Sequence[bytes], number: int) -> Iterator[bytes]:
+    """Yield commands that change as many members and keep their number."""
+    if kind == "set":
+        # Each twice: a member goes and comes back.
+        for member in members[::2]:
+            yield pack(b"SREM", name, member)
+            yield pack(b"SADD", name, member)
+        return
+    for member in members:
+        if kind == "hash":
+            yield pack(b"HSET", name, member, b"%d" % (10**number))  # longer than the one before
+        else:
+            yield pack(b"ZINCRBY", name, _TO_THE_END, member)
 
 
 def _span(replies: Sequence[Any]) -> float:
