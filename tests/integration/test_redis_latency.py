@@ -1,6 +1,7 @@
 """A task that writes to Redis says what others felt of it, and pauses where they do."""
 
 import time
+from typing import Any
 
 import pytest
 import redis
@@ -68,10 +69,11 @@ def test_work_that_nobody_feels_does_not_pause() -> None:
     assert progress.stood_still_seconds == 0.0
 
 
-def trim(redis_url: str, added_latency_ms: float) -> Report:
+def trim(redis_url: str, added_latency_ms: float, progress: Any = None) -> Report:
     target = RedisTarget(url=redis_url, role="streams", added_latency_ms=added_latency_ms)
     families = {"home": StreamFamily(redis="main", pattern="*-home", max_length=10)}
-    return trim_streams(Job("main", target, TrimOptions()), families)
+    job = Job("main", target, TrimOptions(), progress=progress or SilentProgress())
+    return trim_streams(job, families)
 
 
 def test_a_trim_states_what_others_felt(client: redis.Redis, redis_url: str) -> None:
@@ -87,6 +89,37 @@ def test_a_trim_states_what_others_felt(client: redis.Redis, redis_url: str) -> 
     assert report.facts["stood_still_seconds"] == 0
     assert "added-latency" not in {finding.code for finding in report.findings}
     assert client.zcard("7-home") == 10
+
+
+STALL_MS = 400
+
+
+class Stalling(SilentProgress):
+    """Has the server answer nobody for a while, once, in the middle of the work."""
+
+    def __init__(self, client: redis.Redis) -> None:
+        self.client: redis.Redis | None = client
+
+    def update(
+        self, done: int, total: int | None = None, *, phase: str = "", unit: str = ""
+    ) -> None:
+        client, self.client = self.client, None
+        if client is not None:
+            client.client_pause(STALL_MS)
+
+
+def test_a_stall_beside_a_trim_is_the_slowest_answer_that_its_report_states(
+    client: redis.Redis, redis_url: str
+) -> None:
+    for user in range(500):
+        client.zadd(f"{user}-home", {str(n): n for n in range(12)})
+    report = trim(redis_url, added_latency_ms=1000, progress=Stalling(client))
+    assert client.zcard("7-home") == 10
+    assert report.facts["latency_probes"] >= 1
+    # A PING leaves every 50 ms, so that one has waited for nearly all of it.
+    assert report.facts["latency_slowest_ms"] > STALL_MS / 2
+    assert report.facts["latency_slowest_ms"] >= report.facts["latency_during_ms"]
+    assert report.facts["latency_before_ms"] < STALL_MS / 2
 
 
 def test_a_probe_needs_some_answers_before_it_says_anything(client: redis.Redis) -> None:

@@ -17,6 +17,7 @@ from maintenance.core.findings import Severity
 from maintenance.core.job import Job, SilentProgress
 from maintenance.core.plans import Verdict
 from maintenance.core.reports import Report
+from maintenance.redis import trimming
 from maintenance.redis.stream_options import TrimOptions
 from maintenance.redis.streams import trim_streams
 from maintenance.redis.trimming import PIECE_MEMBERS
@@ -168,7 +169,17 @@ binary_members = st.binary(min_size=1, max_size=6)
 scores = st.integers(min_value=0, max_value=3)  # few, so that ties are the rule
 
 
-@settings(max_examples=60, deadline=None)
+#: Members that one write removes: few, so that streams of a dozen are cut in several pieces.
+piece_sizes = st.sampled_from([1, 3, PIECE_MEMBERS])
+
+
+def trim_in_pieces(url: str, rule: StreamFamily, piece_members: int) -> Report:
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(trimming, "PIECE_MEMBERS", piece_members)
+        return trim(url, {"f": rule})
+
+
+@settings(max_examples=90, deadline=None)
 @given(
     sets=st.dictionaries(
         st.binary(max_size=5),
@@ -176,48 +187,58 @@ scores = st.integers(min_value=0, max_value=3)  # few, so that ties are the rule
         min_size=1,
         max_size=6,
     ),
-    max_length=st.integers(min_value=1, max_value=12),
-    keep=st.sampled_from(["highest", "lowest"]),
-    keys_per_batch=st.integers(min_value=1, max_value=4),
+    rule=st.builds(
+        family,
+        pattern=st.just("s*"),
+        max_length=st.integers(min_value=1, max_value=12),
+        keep=st.sampled_from(["highest", "lowest"]),
+        keys_per_batch=st.integers(min_value=1, max_value=4),
+    ),
+    piece_members=piece_sizes,
 )
-def test_trimmed_sets_equal_a_plain_model_for_any_members_keys_and_ties(
+def test_trimmed_sets_equal_a_plain_model_for_any_members_keys_ties_and_pieces(
     server_url: str,
     sets: dict[bytes, dict[bytes, int]],
-    max_length: int,
-    keep: str,
-    keys_per_batch: int,
+    rule: StreamFamily,
+    piece_members: int,
 ) -> None:
-    rule = family("s*", max_length=max_length, keep=keep, keys_per_batch=keys_per_batch)
+    limit, writes = rule.max_length, 0
     with redis.Redis.from_url(server_url) as client:
         client.flushall()
         for suffix, members in sets.items():
             client.zadd(b"s" + suffix, members)
-        report = trim(server_url, {"f": rule})
+        client.config_resetstat()
+        report = trim_in_pieces(server_url, rule, piece_members)
         removed = 0
         for suffix, members in sets.items():
             ordered = sorted(members, key=lambda member: (members[member], member))
-            kept = ordered[-max_length:] if keep == "highest" else ordered[:max_length]
+            kept = ordered[-limit:] if rule.keep == "highest" else ordered[:limit]
             assert client.zrange(b"s" + suffix, 0, -1) == kept
             removed += len(ordered) - len(kept)
+            writes += -(-(len(ordered) - len(kept)) // piece_members)
+        used = client.info("commandstats").get("cmdstat_zremrangebyrank", {"calls": 0})
     assert sum(outcome.after["members_removed"] for outcome in report.outcomes) == removed
+    assert used["calls"] == writes
 
 
-@settings(max_examples=40, deadline=None)
+@settings(max_examples=60, deadline=None)
 @given(
     lists=st.lists(
         st.lists(st.binary(max_size=6), min_size=1, max_size=12), min_size=1, max_size=6
     ),
     max_length=st.integers(min_value=1, max_value=12),
     keep=st.sampled_from(["head", "tail"]),
+    piece_members=piece_sizes,
 )
 def test_trimmed_lists_equal_a_plain_model(
-    server_url: str, lists: list[list[bytes]], max_length: int, keep: str
+    server_url: str, lists: list[list[bytes]], max_length: int, keep: str, piece_members: int
 ) -> None:
+    rule = family("l*", type="list", max_length=max_length, keep=keep)
     with redis.Redis.from_url(server_url) as client:
         client.flushall()
         for number, elements in enumerate(lists):
             client.rpush(f"l{number}", *elements)
-        trim(server_url, {"f": family("l*", type="list", max_length=max_length, keep=keep)})
+        trim_in_pieces(server_url, rule, piece_members)
         for number, elements in enumerate(lists):
             kept = elements[:max_length] if keep == "head" else elements[-max_length:]
             assert client.lrange(f"l{number}", 0, -1) == kept
@@ -339,6 +360,46 @@ def test_memory_freed_is_measured_on_a_sample(server_url: str, client: redis.Red
     held = report.facts["used_memory_before_bytes"] - report.facts["used_memory_after_bytes"]
     assert report.facts["sampled_keys"] >= 2
     assert freed == pytest.approx(held, rel=0.35)
+
+
+def stall_and_slowest_command(url: str, client: redis.Redis, rule: StreamFamily) -> list[float]:
+    """Trim a set of 300,000; return the stall that the report states and the slowest write, in ms."""
+    client.flushall()
+    for start in range(0, 300_000, 10_000):
+        client.zadd("huge", {f"m{n}": n for n in range(start, start + 10_000)})
+    client.slowlog_reset()
+    report = trim(url, {"f": rule})
+    slowest = max(
+        (
+            entry["duration"] / 1000
+            for entry in client.slowlog_get(1000)
+            if entry["command"].startswith(b"ZREMRANGEBYRANK")
+        ),
+        default=0.0,
+    )
+    assert client.zcard("huge") == rule.max_length
+    stated = report.facts["longest_batch_seconds"] * 1000
+    assert row(report)["longest_batch_seconds"] * 1000 == stated
+    return [stated, slowest]
+
+
+def test_the_report_states_the_longest_stall_that_the_server_saw(
+    server_url: str, client: redis.Redis, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A write that removes everything at once is what stalls a server; pieces do not."""
+    rule = family("huge")
+    client.config_set("slowlog-log-slower-than", 500)
+    client.config_set("slowlog-max-len", 1000)
+    # The machine may hold the server up in one run, but not in each.
+    runs = [stall_and_slowest_command(server_url, client, rule) for _ in range(3)]
+    assert all(stated >= slowest for stated, slowest in runs)
+    in_pieces = min(stated for stated, _ in runs)
+    for name in ("PIECE_MEMBERS", "FIRST_BATCH_MEMBERS", "LARGEST_BATCH_MEMBERS"):
+        monkeypatch.setattr(trimming, name, 1_000_000)
+    at_once, slowest = stall_and_slowest_command(server_url, client, rule)
+    assert slowest > 10
+    assert at_once >= slowest
+    assert at_once > 2 * in_pieces
 
 
 def test_keys_of_another_type_are_counted_named_and_left_alone(
