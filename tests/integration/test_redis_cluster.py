@@ -12,7 +12,13 @@ import pytest
 import redis
 from redis.cluster import RedisCluster
 
-from maintenance.conf import RedisTarget, StreamFamily, StreamOwners, parse_configuration
+from maintenance.conf import (
+    RedisTarget,
+    StreamFamily,
+    StreamOwners,
+    Thresholds,
+    parse_configuration,
+)
 from maintenance.core.errors import TargetUnavailable
 from maintenance.core.findings import Severity
 from maintenance.core.job import Job
@@ -22,6 +28,8 @@ from maintenance.doctor.redis_needs import needs_of_servers
 from maintenance.doctor.statements import REDIS_READER, REDIS_WRITER, server_of, users_of_redis
 from maintenance.redis.abandoned import remove_abandoned_streams
 from maintenance.redis.abandoned_options import RemoveStreamsOptions
+from maintenance.redis.memory.options import MemoryCheckOptions
+from maintenance.redis.memory.review import check_redis_memory
 from maintenance.redis.providers import key_provider, unregister
 from maintenance.redis.stream_options import TrimOptions
 from maintenance.redis.streams import trim_streams
@@ -129,6 +137,16 @@ def test_a_user_made_by_the_doctor_trims_and_removes_on_a_cluster(filled: Cluste
             for user in (REDIS_READER, REDIS_WRITER):
                 client.execute_command("ACL", "DELUSER", user, **everywhere)
     assert max(lengths(filled)) == 10
+
+
+def test_a_check_of_memory_says_that_it_saw_one_node(filled: Cluster) -> None:
+    job = Job("main", RedisTarget(url=filled.urls[0], role="streams"), MemoryCheckOptions())
+    report = check_redis_memory(job, Thresholds())
+    (found,) = [f for f in report.findings if f.code == "redis-memory-of-one-node"]
+    assert (found.severity, found.subject) == (Severity.INFO, "main")
+    assert "one node of a cluster" in report.summary
+    with redis.Redis.from_url(filled.urls[0]) as node:
+        assert report.facts["keys_looked_at"] == node.dbsize() < KEYS
 
 
 def node_at(client: RedisCluster, address: str) -> Any:

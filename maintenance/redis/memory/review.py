@@ -8,7 +8,7 @@ from typing import Any
 import redis
 
 from maintenance.conf import Configuration, RedisTarget, Thresholds
-from maintenance.core.findings import Finding, by_seriousness, unavailable
+from maintenance.core.findings import Finding, Severity, by_seriousness, unavailable
 from maintenance.core.job import Job, Point
 from maintenance.core.plots import over_time
 from maintenance.core.reports import Report, Sample, Table
@@ -200,6 +200,8 @@ def diagnose(
     """Put the verdicts of all parts together. Pure."""
     look, roles, ceiling = situation.look, situation.roles, situation.ceiling
     facts, info, growth = look.facts, look.info, situation.counted
+    if facts.cluster_enabled:
+        yield _of_one_node(name)
     yield from diagnose_limit(name, roles, facts, ceiling, thresholds)
     yield from diagnose_policy(name, roles, facts)
     yield from diagnose_evictions(name, roles, facts, growth)
@@ -219,8 +221,19 @@ def diagnose(
         yield unavailable("redis-settings", name, what, "the ACL right +config|get")
 
 
+def _of_one_node(name: str) -> Finding:
+    return Finding(
+        code="redis-memory-of-one-node",
+        severity=Severity.INFO,
+        subject=name,
+        sentence=f"{name} is one node of a cluster: memory, keys and settings are this node's alone.",
+        advice="Configure each node of the cluster as a target of its own, to have all of them judged.",
+    )
+
+
 def _summary(name: str, situation: Situation) -> str:
     facts, ceiling, growth = situation.look.facts, situation.ceiling, situation.counted
+    who = f"{name}, one node of a cluster," if facts.cluster_enabled else name
     share = "without a known limit"
     if ceiling is not None:
         of = {"maxmemory": "its maxmemory", "machine": "its machine"}.get(
@@ -228,7 +241,7 @@ def _summary(name: str, situation: Situation) -> str:
         )
         share = f"{percent(ceiling.used_ratio)} of {of}"
     return (
-        f"{name} uses {bytes_in_words(facts.used_memory_bytes)}, {share}, for"
+        f"{who} uses {bytes_in_words(facts.used_memory_bytes)}, {share}, for"
         f" {counted(facts.keys, 'key')}; policy {facts.maxmemory_policy},"
         f" {counted(growth.of('evicted_keys'), 'key')} evicted {growth.since}."
     )
