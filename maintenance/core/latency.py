@@ -69,10 +69,10 @@ def with_latency(
     *,
     stood_still_seconds: float,
 ) -> Report:
-    """Return the report with what others felt of the run, and how long it stood still for them."""
-    facts = {**report.facts, "stood_still_seconds": round(stood_still_seconds, 2)}
-    if latency is None:
-        return replace(report, facts=facts)
+    """Return the report with what others felt of the run, and how long it stood still for them.
+
+    Its findings come worst first, whether or not the run was long enough for a probe.
+    """
     found = latency_findings(
         latency,
         limit_ms,
@@ -82,5 +82,9 @@ def with_latency(
     return replace(
         report,
         findings=tuple(by_seriousness([*report.findings, *found])),
-        facts={**facts, **latency.facts},
+        facts={
+            **report.facts,
+            "stood_still_seconds": round(stood_still_seconds, 2),
+            **(latency.facts if latency else {}),
+        },
     )

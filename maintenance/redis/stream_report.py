@@ -203,7 +203,7 @@ def _family_findings(run: StreamRun, tally: FamilyTally) -> Iterator[Finding]:
     yield from _left_alone(tally)
     if tally.claimed_keys:
         yield claimed(tally.claimed_keys, tally.claimed_examples, tally.name)
-    if tally.keys_seen == 0 and not tally.claimed_keys:
+    if not (tally.keys_seen or tally.claimed_keys or tally.moved_keys):
         source = (
             f'matches the pattern "{tally.family.pattern}"'
             if tally.family.pattern
