@@ -57,16 +57,12 @@ class CompanionTally:
     @property
     def share(self) -> float:
         """Which part of the family's companion keys has neither owner nor stream, 0 to 1."""
-        return self.gone_keys / self.keys_seen if self.keys_seen else 0.0
+        return _share(self.gone_keys, self.keys_seen)
 
     @property
     def held_bytes(self) -> int | None:
         """Memory of all of them, by that of the sample; ``None`` without one."""
-        if not self.gone_keys:
-            return 0
-        if not self.sampled_keys:
-            return None
-        return round(self.sampled_bytes / self.sampled_keys * self.gone_keys)
+        return _estimated_bytes(self.sampled_bytes, self.sampled_keys, self.gone_keys)
 
 
 @dataclass(slots=True)
@@ -168,21 +164,27 @@ class AbandonedTally:
     @property
     def share(self) -> float:
         """Which part of the family's streams has lost its owner, 0 to 1."""
-        return self.gone_keys / self.keys_seen if self.keys_seen else 0.0
+        return _share(self.gone_keys, self.keys_seen)
 
     @property
     def held_bytes(self) -> int | None:
         """Memory of all streams without owner, by that of the sample; ``None`` without one."""
-        if not self.gone_keys:
-            return 0
-        if not self.sampled_streams:
-            return None
-        return round(self.sampled_bytes / self.sampled_streams * self.gone_keys)
+        return _estimated_bytes(self.sampled_bytes, self.sampled_streams, self.gone_keys)
 
     @property
     def longest(self) -> list[tuple[int, bytes]]:
         """The longest of these streams, longest first."""
         return sorted(self._longest, reverse=True)
+
+
+def _share(gone: int, seen: int) -> float:
+    return gone / seen if seen else 0.0
+
+
+def _estimated_bytes(sampled_bytes: int, sampled: int, gone: int) -> int | None:
+    if not gone:
+        return 0
+    return round(sampled_bytes / sampled * gone) if sampled else None
 
 
 def refusal(tally: AbandonedTally) -> str:
