@@ -128,6 +128,7 @@ def test_the_report_of_a_dry_run_is_the_one_on_the_page(client: redis.Redis) -> 
     assert client.zcard("2-home") == 410
 
 
+@pytest.mark.usefixtures("code")
 def test_streams_of_the_gone_are_named_and_go_with_what_belongs_to_them(
     client: redis.Redis,
 ) -> None:

@@ -172,7 +172,7 @@ def test_lines_for_a_running_server_begin_with_what_it_has(
     assert "For the database site, PostgreSQL" in text
     flat = " ".join(text.replace("#", "").split())
     # The test's server has it from there, where no file can change it.
-    assert "shared_buffers = 2GB must be set by the server's command line" in flat
+    assert "shared_buffers = 2GB must be set by the server's command line" in flat, text
     assert "\nwork_mem = '32MB'\n" in text
     assert "# pg_stat_statements.track stays all" in text
 
