@@ -8,7 +8,7 @@ from collections.abc import Iterable, Iterator, Sequence
 from itertools import chain, islice
 from typing import Any
 
-from maintenance.redis_client.batch_size import BatchSize, clocked
+from maintenance.redis_client.batch_size import BatchSize, clocked, seconds_between
 from maintenance.redis_client.packed import Exchange, Packer, pack
 
 #: The keys of a page, and for each command of the look one answer a key.
@@ -30,30 +30,38 @@ def scanned(
     """Yield the keys of the whole database that match ``pattern``.
 
     SCAN goes without TYPE: a key of another type answers the look with WRONGTYPE, so it is counted
-    and named at no cost, where TYPE would hide it. Each batch is the SCAN of the next page and then
-    the look at this one, so that the next batch can leave before the look is read.
+    and named at no cost, where TYPE would hide it. The SCAN of the next page leaves before the look
+    at this one is packed, so that the server has something to do meanwhile, and both leave before
+    the look at the page before is read.
     """
 
-    def scan(cursor: bytes) -> bytes:
-        return pack(b"SCAN", cursor, b"MATCH", pattern, b"COUNT", b"%d" % size.units)
+    def scan(cursor: bytes) -> None:
+        command = pack(b"SCAN", cursor, b"MATCH", pattern, b"COUNT", b"%d" % size.units)
+        exchange.send(clocked([command]))
 
-    def send(cursor: bytes, keys: Sequence[bytes]) -> int:
-        following = [] if cursor == b"0" else [scan(cursor)]
-        exchange.send(clocked([*following, *_commands(look, keys)]))
-        return max(size.units if following else 0, len(keys))
+    def follow(cursor: bytes, keys: Sequence[bytes]) -> None:
+        if cursor != b"0":
+            scan(cursor)
+        exchange.send(clocked(_commands(look, keys)))
 
-    exchange.send([scan(b"0")])
-    cursor, following = _scan_reply(exchange.receive(1)[0])
-    units = send(cursor, following)
+    def scanned_page() -> tuple[bytes, list[bytes], float | None]:
+        began, reply, ended = exchange.receive(3)
+        return *_scan_reply(reply), seconds_between(began, ended)
+
+    walked = size.units
+    scan(b"0")
+    cursor, keys, scan_seconds = scanned_page()
+    following = size.units
+    follow(cursor, keys)
     while True:
-        keys, ends, looked_at = following, cursor == b"0", units
-        (began,) = exchange.receive(1, last=False)
+        page, ends, units, seconds = keys, cursor == b"0", max(walked, len(keys)), scan_seconds
         if not ends:
-            cursor, following = _scan_reply(exchange.receive(1, last=False)[0])
-            units = send(cursor, following)
-        *answers, ended = exchange.receive(len(keys) * len(look) + 1)
-        size.take(looked_at, began, ended)
-        yield keys, _columns(answers, len(keys), len(look))
+            cursor, keys, scan_seconds = scanned_page()
+            walked, following = following, size.units
+            follow(cursor, keys)
+        began, *answers, ended = exchange.receive(len(page) * len(look) + 2)
+        size.take(units, began, ended, seconds_before=seconds)
+        yield page, _columns(answers, len(page), len(look))
         if ends:
             return
 

@@ -33,6 +33,14 @@ def clocked(commands: Sequence[bytes]) -> list[bytes]:
     return [TIME, *commands, TIME]
 
 
+def seconds_between(began: Any, ended: Any) -> float | None:
+    """Return the time between two replies to TIME; ``None`` where the right to ask is missing."""
+    first, last = epoch_seconds(began), epoch_seconds(ended)
+    if first is None or last is None:
+        return None
+    return max(0.0, last - first)  # a clock can be set back
+
+
 def epoch_seconds(reply: Any) -> float | None:
     """Return the time in a reply to TIME; ``None`` where the right to ask is missing.
 
@@ -64,12 +72,17 @@ class BatchSize:
         self._target_seconds = target_seconds
         self._seconds_per_unit: deque[float] = deque(maxlen=RECENT_BATCHES)
 
-    def take(self, units: int, began: Any, ended: Any) -> None:
-        """Learn from a batch of ``units``, of which these are the replies to its two TIMEs."""
-        first, last = epoch_seconds(began), epoch_seconds(ended)
-        if first is None or last is None or units <= 0:
+    def take(
+        self, units: int, began: Any, ended: Any, *, seconds_before: float | None = 0.0
+    ) -> None:
+        """Learn from a batch of ``units``, of which these are the replies to its two TIMEs.
+
+        ``seconds_before`` is what the server spent on the same units in another batch.
+        """
+        seconds = seconds_between(began, ended)
+        if seconds is None or seconds_before is None or units <= 0:
             return
-        seconds = max(0.0, last - first)  # a clock can be set back
+        seconds += seconds_before
         self.longest_seconds = max(self.longest_seconds, seconds)
         self._seconds_per_unit.append(seconds / units)
         speed = median(self._seconds_per_unit)
