@@ -17,7 +17,14 @@ from maintenance.core.reports import Report
 from maintenance.core.suggestions import require_known
 from maintenance.redis.abandoned_options import RemoveStreamsOptions
 from maintenance.redis.abandoned_report import build_report
-from maintenance.redis.abandoned_servers import Server, working_on
+from maintenance.redis.abandoned_servers import (
+    EXISTS,
+    MEMORY_USAGE,
+    SAMPLE_EVERY,
+    UNLINK,
+    Server,
+    working_on,
+)
 from maintenance.redis.abandoned_tally import (
     EMPTY_ANSWER,
     REPLICA,
@@ -35,14 +42,6 @@ from maintenance.redis.trimming import TrimRule
 from maintenance.redis_client.batch_size import clocked
 from maintenance.redis_client.connection import explained_errors
 from maintenance.redis_client.nodes import nodes
-from maintenance.redis_client.packed import Packer
-
-#: Memory is measured on one in this many of the streams to be removed, and on at least one of a page.
-SAMPLE_EVERY = 20
-
-_UNLINK = Packer([b"UNLINK"])
-_EXISTS = Packer([b"EXISTS"])
-_MEMORY_USAGE = Packer([b"MEMORY", b"USAGE"])
 
 #: Asks who is kept or gone: a query on a database, or a registered function.
 AskOwners = Callable[[StreamOwners], Iterable[str]]
@@ -194,7 +193,7 @@ class _Removal:
         if tally.memory_denied:
             return
         own = [key, *filter(server.node.owns, tally.companions(key))]
-        replies = server.writes.run(_MEMORY_USAGE.for_keys(own))
+        replies = server.writes.run(MEMORY_USAGE.for_keys(own))
         tally.take_memory(replies)
 
     def _remove(
@@ -221,10 +220,10 @@ class _Removal:
         removed = 0
         for other in self.servers:
             own = [name for name in companions if other.node.owns(name)]
-            removed += sum(map(tally.removed, other.writes.run(_UNLINK.for_keys(own))))
+            removed += sum(map(tally.removed, other.writes.run(UNLINK.for_keys(own))))
         tally.removed_companions += removed
         began, *replies, ended = server.writes.run(
-            clocked([*_UNLINK.for_keys(keys), *_EXISTS.for_keys(keys)])
+            clocked([*UNLINK.for_keys(keys), *EXISTS.for_keys(keys)])
         )
         server.batch_size.take(len(keys), began, ended)
         streams = sum(map(tally.removed, replies[: len(keys)]))

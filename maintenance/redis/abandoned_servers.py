@@ -9,13 +9,19 @@ from maintenance.core.job import Job
 from maintenance.redis.abandoned_options import RemoveStreamsOptions
 from maintenance.redis_client.batch_size import BatchSize
 from maintenance.redis_client.nodes import Node
-from maintenance.redis_client.packed import Exchange, exchange
+from maintenance.redis_client.packed import Exchange, Packer, exchange
 from maintenance.redis_client.probe import LatencyProbe, PacedProgress, probing
 
 #: UNLINK frees large keys in another thread; small ones it frees at once. Keys in one batch.
 FIRST_BATCH_KEYS = 100
 SMALLEST_BATCH_KEYS = 10
 LARGEST_BATCH_KEYS = 1000
+#: Memory is measured on one in this many of the keys to be removed, and on at least one of a page.
+SAMPLE_EVERY = 20
+
+UNLINK = Packer([b"UNLINK"])
+EXISTS = Packer([b"EXISTS"])
+MEMORY_USAGE = Packer([b"MEMORY", b"USAGE"])
 
 
 @dataclass(slots=True)

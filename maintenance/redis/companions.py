@@ -9,7 +9,7 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from itertools import islice
 
 from maintenance.conf import StreamFamily
-from maintenance.redis.abandoned_servers import Server
+from maintenance.redis.abandoned_servers import EXISTS, MEMORY_USAGE, SAMPLE_EVERY, UNLINK, Server
 from maintenance.redis.abandoned_tally import AbandonedTally
 from maintenance.redis.hashed_ids import HashedIds
 from maintenance.redis.owners import Departures
@@ -18,14 +18,6 @@ from maintenance.redis.reclaim.pace import Pace
 from maintenance.redis.stream_claims import keys_of
 from maintenance.redis_client.batch_size import clocked
 from maintenance.redis_client.globs import escape_glob, matcher
-from maintenance.redis_client.packed import Packer
-
-#: Memory is measured on one in this many of the keys to be removed, and on at least one of a page.
-SAMPLE_EVERY = 20
-
-_UNLINK = Packer([b"UNLINK"])
-_EXISTS = Packer([b"EXISTS"])
-_MEMORY_USAGE = Packer([b"MEMORY", b"USAGE"])
 
 
 def companion_globs(family: StreamFamily) -> list[str]:
@@ -81,7 +73,7 @@ class LeftCompanions:
             left = [key for key in self._without_stream(own) if self._counted.add(key)]
             counts.take_gone(left)
             if left and not counts.memory_denied:
-                counts.take_memory(server.writes.run(_MEMORY_USAGE.for_keys(left[::SAMPLE_EVERY])))
+                counts.take_memory(server.writes.run(MEMORY_USAGE.for_keys(left[::SAMPLE_EVERY])))
 
     def remove(self, departures: Departures, pace: Pace) -> None:
         """Remove what was counted, where it is still so. Raises as :meth:`count`."""
@@ -90,7 +82,7 @@ class LeftCompanions:
             due = (k for k in keys if k in self._counted and self._has_left(k, departures))
             while some := list(islice(due, min(server.batch_size.units, pace.most_at_once))):
                 left = self._without_stream(some)
-                began, *replies, ended = server.writes.run(clocked(_UNLINK.for_keys(left)))
+                began, *replies, ended = server.writes.run(clocked(UNLINK.for_keys(left)))
                 server.batch_size.take(len(left), began, ended)
                 removed = sum(map(self._tally.removed, replies))
                 self._counts.removed_keys += removed
@@ -127,7 +119,7 @@ class LeftCompanions:
         there: set[bytes] = set()
         for server in self._servers:
             own = [(key, stream) for key, stream in pairs if server.node.owns(stream)]
-            replies = server.writes.run(_EXISTS.for_keys([stream for _, stream in own]))
+            replies = server.writes.run(EXISTS.for_keys([stream for _, stream in own]))
             for (key, _), reply in zip(own, replies, strict=True):
                 if isinstance(reply, Exception):
                     self._tally.take_error(reply)  # it moves to another node: nobody can tell
