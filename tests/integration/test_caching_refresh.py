@@ -18,7 +18,7 @@ from maintenance.caching.backend import client_of
 from maintenance.caching.invalidation import invalidate_caches
 from maintenance.caching.options import InvalidateOptions, WarmOptions
 from maintenance.caching.warm_after import start_with, warm_after
-from maintenance.caching.warmers import unregister, warmer, warmers_of
+from maintenance.caching.warmers import warmer
 from maintenance.caching.warming import warm_caches
 from maintenance.conf import CacheTarget, InvalidationRule
 from maintenance.core.job import Job
@@ -27,29 +27,9 @@ from maintenance.core.rates import RateLimit
 from maintenance.core.reports import Report
 from maintenance.core.runs.limits import wait_for_start
 from maintenance.tasks import caching as tasks
+from tests.warmed_caches import CACHE, forget_warmers, redis_url, site_cache
 
-CACHE = "pages"
-
-
-@pytest.fixture
-def redis_url(each_server: str, each_client: "redis.Redis") -> str:
-    """The URL of an emptied Valkey, then of an emptied Redis."""
-    return each_server
-
-
-@pytest.fixture(autouse=True)
-def forget_warmers() -> Iterator[None]:
-    yield
-    for name in warmers_of(CACHE):
-        unregister(CACHE, name)
-
-
-@pytest.fixture
-def site_cache(redis_url: str) -> Iterator[RedisCache]:
-    """The cache as the site opens it."""
-    cache = RedisCache(redis_url, {})
-    yield cache
-    cache._cache.get_client(None, write=True).connection_pool.disconnect()
+__all__ = ["forget_warmers", "redis_url", "site_cache"]
 
 
 def register(name: str, function: Callable[[], Any], **settings: Any) -> None:

@@ -1,7 +1,7 @@
 """What a run before expiry knows of the values of a warmer of many keys."""
 
 import logging
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from typing import Any
 
 import pytest
@@ -9,35 +9,15 @@ import redis
 from django.core.cache.backends.redis import RedisCache
 
 from maintenance.caching.options import WarmOptions
-from maintenance.caching.warmers import unregister, warmer, warmers_of
+from maintenance.caching.warmers import warmer
 from maintenance.caching.warming import warm_caches
 from maintenance.conf import CacheTarget
 from maintenance.core.job import Job
 from maintenance.core.plans import Verdict
 from maintenance.core.reports import Report
+from tests.warmed_caches import CACHE, forget_warmers, redis_url, site_cache
 
-CACHE = "pages"
-
-
-@pytest.fixture
-def redis_url(each_server: str, each_client: redis.Redis) -> str:
-    """The URL of an emptied Valkey, then of an emptied Redis."""
-    return each_server
-
-
-@pytest.fixture(autouse=True)
-def forget_warmers() -> Iterator[None]:
-    yield
-    for name in warmers_of(CACHE):
-        unregister(CACHE, name)
-
-
-@pytest.fixture
-def site_cache(redis_url: str) -> Iterator[RedisCache]:
-    """The cache as the site opens it."""
-    cache = RedisCache(redis_url, {})
-    yield cache
-    cache._cache.get_client(None, write=True).connection_pool.disconnect()
+__all__ = ["forget_warmers", "redis_url", "site_cache"]
 
 
 def register(name: str, function: Callable[[], Any], **settings: Any) -> None:

@@ -10,7 +10,7 @@ from django.db import connection
 from django.test import override_settings
 
 from maintenance.caching.options import WarmOptions
-from maintenance.caching.warmers import unregister, warmer, warmers_of
+from maintenance.caching.warmers import warmer
 from maintenance.caching.warming import warm_caches
 from maintenance.conf import CacheTarget
 from maintenance.core.errors import Cancelled, TargetUnavailable, UnknownName
@@ -18,15 +18,9 @@ from maintenance.core.job import Job, SilentProgress
 from maintenance.core.plans import Verdict
 from maintenance.core.reports import Report
 from tests.redis_servers import Cluster
+from tests.warmed_caches import CACHE, forget_warmers
 
-CACHE = "pages"
-
-
-@pytest.fixture(autouse=True)
-def forget_warmers() -> Iterator[None]:
-    yield
-    for name in warmers_of(CACHE):
-        unregister(CACHE, name)
+__all__ = ["forget_warmers"]
 
 
 @pytest.fixture
