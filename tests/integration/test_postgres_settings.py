@@ -14,6 +14,7 @@ from maintenance.core.reports import Report
 from maintenance.postgres.settings.review import review_database_settings
 from service.embedded.ports import LOOPBACK
 from service.embedded.postgres import EmbeddedPostgres
+from tests.polling import eventually
 from tests.postgres_clients import ask, narrow_role
 
 #: A machine for which every setting of the guide would be different from PostgreSQL's own.
@@ -96,6 +97,34 @@ def test_the_statements_change_settings_and_undo_brings_the_old_ones_back(
     assert {n: f.evidence["current"] for n, f in again.items()} == {
         n: f.evidence["current"] for n, f in found.items()
     }
+
+
+def reloaded(server: EmbeddedPostgres, pending: str) -> None:
+    marked = f"SELECT 1 FROM pg_settings WHERE name = '{pending}' AND pending_restart"
+    ask(server.url(), "SELECT pg_reload_conf()")
+    eventually(lambda: bool(ask(server.url(), marked)), 20, f"{pending} is marked")
+
+
+def test_a_change_in_a_file_awaits_a_restart(plain: PlainPostgres) -> None:
+    ask(plain.url(), "ALTER SYSTEM SET shared_buffers = '96MB'")
+    reloaded(plain, "shared_buffers")
+    report = review(plain.url())
+    (waiting,) = [f for f in report.findings if f.code == "settings-await-restart"]
+    assert waiting.evidence == {"settings": ["shared_buffers"]}
+    assert "shared_buffers" not in changes(report)
+
+
+def test_what_the_command_line_sets_awaits_nothing_whatever_a_file_says(server_root: Path) -> None:
+    state_dir = server_root / f"plain-{secrets.token_hex(4)}"
+    settings = {"shared_buffers": "64MB"}  # initdb's file says 128MB
+    with EmbeddedPostgres(state_dir, secrets.token_hex(16), settings=settings) as server:
+        reloaded(server, "shared_buffers")
+        report = review(server.url())
+        assert not [f for f in report.findings if f.code == "settings-await-restart"]
+        assert changes(report)["shared_buffers"].commands == ()
+        server.stop()
+        server.start()
+        assert ask(server.url(), "SHOW shared_buffers") == [("64MB",)]
 
 
 def test_a_danger_on_the_command_line_is_named_and_nothing_to_run_is_offered(

@@ -1,5 +1,6 @@
 """postgresql.conf and redis.conf: the guide's machines and roles, and what is withheld."""
 
+from dataclasses import replace
 from typing import Any
 
 import pytest
@@ -69,6 +70,16 @@ def test_every_setting_of_the_guide_is_spoken_of():
     assert rows["checkpoint_completion_target"] == "fits"
     assert "shared_buffers is withheld: it needs the memory" in text
     assert "\nshared_buffers =" not in text
+
+
+def test_what_awaits_a_restart_is_not_called_good():
+    server = new_server(Machine(memory_bytes=8 * GB, cpu_count=4, storage="ssd"))
+    pending = replace(server.settings["shared_buffers"], is_pending=True)
+    server = replace(server, settings={**server.settings, "shared_buffers": pending})
+    text = postgresql_conf(server, "Test.").text
+    assert "shared_buffers is withheld: it needs a restart" in text
+    rows = {row["setting"]: row["verdict"] for row in guide_rows(server)}
+    assert rows["shared_buffers"] == "awaits a restart"
 
 
 def test_every_line_has_its_reason():

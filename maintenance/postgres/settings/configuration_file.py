@@ -93,6 +93,8 @@ def _verdict(server: Server, name: str, setting: Setting | None, change: Change 
     missing = _missing_fact(server, name)
     if setting is None:
         return "not loaded" if name.startswith(_STATEMENTS) else "hidden"
+    if setting.is_pending:
+        return "awaits a restart"
     return f"withheld: {missing} unknown" if missing else "fits"
 
 
@@ -116,6 +118,8 @@ def _unchanged(server: Server, name: str) -> Line:
         return _of_statements(name)
     if setting is None:
         return withheld(name, "the right to see it: GRANT pg_read_all_settings")
+    if setting.is_pending:
+        return withheld(name, "a restart, after which it is what a file says by now")
     if missing:
         return withheld(name, _FACT_WORDS[missing])
     return stays(name, setting.text or "empty", _GOOD.get(name, "it is good enough or better"))
