@@ -8,7 +8,7 @@ from typing import Any
 from maintenance.attach.fit import Fit
 from maintenance.attach.look import DatabaseSeen, RedisSeen, ShapeSeen
 from maintenance.conf.presets import Preset
-from maintenance.conf.references import filled
+from maintenance.conf.references import filled, origin_of
 from maintenance.core.configuration_file import ConfigurationFile, Line
 from maintenance.core.wording import bytes_in_words, counted, listed
 from maintenance.reports.columns import one_line, visible
@@ -107,7 +107,15 @@ def _databases(databases: Sequence[tuple[Address, DatabaseSeen]]) -> Iterator[Li
             " and extensions are missing."
         )
         yield Line(f"[databases.{_name('site', number)}]", reason)
-        yield Line(f"url = {_text(address.reference)}")
+        yield _url(address, seen)
+
+
+def _url(address: Address, seen: DatabaseSeen | RedisSeen) -> Line:
+    return Line(
+        f"url = {_text(address.reference)}",
+        f"Read from {origin_of(address.reference)}, since it may hold a password; what was looked at is"
+        f" {seen.address}.",
+    )
 
 
 def _redis_of_preset(
@@ -126,10 +134,11 @@ def _redis_of_preset(
         if fit.preset.fits.redis[name] == "streams" and own:
             reason += f" {_lengths(own)}"
         yield Line(f"[redis.{name}]", reason)
-        yield Line(f"url = {_text(address.reference)}")
+        yield _url(address, seen)
         for section, target in _on_the_same_server(fit.preset, name):
-            yield Line(f"[{section}.{target}]", f"The preset has them on {name}.")
-            yield Line(f"url = {_text(address.reference)}")
+            reason = f"The preset has its {section} on {name}, which is this server."
+            yield Line(f"[{section}.{target}]", reason)
+            yield _url(address, seen)
             values = fit.preset.configuration[section][target]
             wanted = filled(str(values.get("key_prefix", "")), environment)
             if section == "caches":
@@ -150,8 +159,17 @@ def _other_cache_prefix(wanted: tuple[str, int], seen: RedisSeen) -> Iterator[Li
     there = [(prefix, version) for prefix, version, _ in seen.prefixes]
     if there and wanted not in there:
         prefix, version = there[0]
-        yield Line(f"key_prefix = {_text(prefix)}", "The sampled keys have this one.")
-        yield Line(f"version = {version}")
+        yield from _keys_of_cache(prefix, version, "most sampled keys of a cache")
+
+
+def _keys_of_cache(prefix: str, version: int, which: str) -> Iterator[Line]:
+    begin = _text(prefix) if prefix else "nothing"
+    yield Line(
+        f"key_prefix = {_text(prefix)}",
+        f"Django writes prefix, version and key with colons between them: before the version of {which} stands"
+        f" {begin}.",
+    )
+    yield Line(f"version = {version}", f"It is {version} in {which}.")
 
 
 def _prefix_of_queues(seen: RedisSeen) -> Line:
@@ -167,32 +185,42 @@ def _redis(name: str, address: Address, seen: RedisSeen) -> Iterator[Line]:
         for shape in seen.shapes
         if shape.longest is not None and shape.sampled_keys >= FEWEST_KEYS and "*" in shape.shape
     ]
-    role, why = "cache", "nothing but cached values was seen"
+    role, why = "cache", "neither queues nor kinds of keys that grow were seen on it"
+    if not seen.keys:
+        why = "it holds no key, so that nothing speaks for another one. Verify"
     if seen.queues:
         role, why = "broker", f"Celery's queues are on it: {listed(list(seen.queues))}"
     elif families:
         role, why = "streams", f"{listed([visible(f.shape) for f in families])} are kept on it"
     yield Line(f"[redis.{name}]", f"{_said(seen)}.")
-    yield Line(f"url = {_text(address.reference)}")
+    yield _url(address, seen)
     yield Line(f"role = {_text(role)}", f"It is a server of this kind: {why}.")
     if seen.queues:
-        yield Line(
-            f"[brokers.{name}]", "Their depth is read; no worker of ours runs on this broker."
-        )
-        yield Line(f"url = {_text(address.reference)}")
-        yield Line(f"queues = [{', '.join(map(_text, seen.queues))}]")
-        if seen.queue_prefix:
-            yield _prefix_of_queues(seen)
+        yield from _broker(name, address, seen)
     for number, (prefix, version, sampled) in enumerate(seen.prefixes):
-        cache = _name(name, number)
+        # No name of the next server: site and site_2 are on the first one, site2 on the second.
+        cache = f"{name}_{number + 1}" if number else name
         yield Line(
             f"[caches.{cache}]",
             f"{counted(sampled, 'sampled key')} as Django's cache writes them.",
         )
-        yield Line(f"url = {_text(address.reference)}")
-        yield Line(f"key_prefix = {_text(prefix)}")
-        yield Line(f"version = {version}")
+        yield _url(address, seen)
+        yield from _keys_of_cache(prefix, version, "these keys")
     yield from (_family(name, shape) for shape in families)
+
+
+def _broker(name: str, address: Address, seen: RedisSeen) -> Iterator[Line]:
+    yield Line(
+        f"[brokers.{name}]",
+        "Since queues are on it, their depth is read; no worker of ours runs on this broker.",
+    )
+    yield _url(address, seen)
+    yield Line(
+        f"queues = [{', '.join(map(_text, seen.queues))}]",
+        "What Celery has declared there (_kombu.binding.*), without its own queues of remote control.",
+    )
+    if seen.queue_prefix:
+        yield _prefix_of_queues(seen)
 
 
 def _family(server: str, shape: ShapeSeen) -> Line:

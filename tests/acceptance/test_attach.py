@@ -3,7 +3,7 @@
 import json
 import secrets
 import tomllib
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import ExitStack
 from dataclasses import dataclass
 from pathlib import Path
@@ -18,6 +18,7 @@ from maintenance.schedules import CHECKLISTS
 from service.embedded.postgres import EmbeddedPostgres
 from service.embedded.valkey import EmbeddedValkey
 from tests import first_client
+from tests.explained_lines import unexplained
 from tests.integration.test_postgres_readiness import login
 from tests.postgres_clients import ask
 from tests.up_process import UpProcess, manage
@@ -83,6 +84,7 @@ def test_an_attached_site_runs_all_four_checklists(client: Client, server_root: 
     assert done.returncode == 0, done.stderr
     text = path.read_text()
     assert 'preset = "bookwyrm"' in text
+    assert unexplained(text) == []
     assert "://" not in text.replace("redis://127.0.0.1", "").replace("postgres://127.0.0.1", "")
     again = manage(
         "maintenance", "attach", *given, "--write", str(path), state=state, **client.environment
@@ -130,3 +132,16 @@ def test_what_is_proposed_without_references_names_variables_and_no_password(
         password = url.rpartition("@")[0].rpartition(":")[2]
         assert password not in done.stdout + done.stderr
     assert parse_configuration(tomllib.loads(done.stdout)).preset == "bookwyrm"
+
+
+def test_a_site_that_holds_nothing_yet_gets_a_file_that_explains_itself(
+    make_database: Callable[[], str], redis_url: str
+) -> None:
+    done = manage("maintenance", "attach", make_database(), redis_url, state=Path("/nonexistent"))
+    assert done.returncode == 0, done.stderr
+    assert unexplained(done.stdout) == []
+    parsed = parse_configuration(tomllib.loads(done.stdout))
+    assert (parsed.preset, parsed.redis["site"].role) == ("", "cache")
+    said = " ".join(done.stdout.replace("#", "").split())
+    assert "0 tables, not made by Django" in said
+    assert "it holds no key" in said

@@ -26,6 +26,7 @@ from maintenance.schedules import CHECKLISTS
 from service.embedded.postgres import EmbeddedPostgres
 from service.embedded.valkey import EmbeddedValkey
 from tests import paperless_site
+from tests.explained_lines import unexplained
 from tests.integration.test_postgres_readiness import login
 from tests.postgres_clients import ask
 
@@ -221,6 +222,7 @@ def test_what_attach_proposes_reads_the_same_queue_and_cache(
     out = StringIO()
     call_command("maintenance", "attach", database, redis_url, stdout=out, stderr=StringIO())
     assert 'preset = "paperless-ngx"' in out.getvalue()
+    assert unexplained(out.getvalue()) == []
     monkeypatch.setenv("SITE_DATABASE_URL", database)
     monkeypatch.setenv("SITE_REDIS_URL", redis_url)
     settings.MAINTENANCE = tomllib.loads(out.getvalue())

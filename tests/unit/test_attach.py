@@ -1,15 +1,20 @@
 """What is proposed for a site, from what was seen on its servers."""
 
 import tomllib
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
+from dataclasses import replace
 
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 
 from maintenance.attach.fit import fitting
 from maintenance.attach.look import DatabaseSeen, RedisSeen, ShapeSeen, TableSeen
 from maintenance.attach.proposal import Address, proposed
 from maintenance.conf import parse_configuration
 from maintenance.conf.presets import preset_named, preset_names
+from maintenance.core.configuration_file import ConfigurationFile
+from tests.explained_lines import unexplained
 
 PRESETS = {name: preset_named(name) for name in preset_names()}
 ODD = 'odd "quoted" \\ \x1b[31m\u2028 name'
@@ -46,12 +51,23 @@ def address(name: str) -> Address:
     return Address(f"env:{name}", is_to_be_set=True)
 
 
+def proposal_for(
+    databases: Sequence[DatabaseSeen],
+    servers: Sequence[RedisSeen],
+    environment: Mapping[str, str] | None = None,
+) -> ConfigurationFile:
+    found = fitting(PRESETS, databases[0], servers)
+    seen = [
+        (address(f"DB_{number}" if number else "DB"), one) for number, one in enumerate(databases)
+    ]
+    named = [(address(f"REDIS_{number}"), one) for number, one in enumerate(servers)]
+    return proposed(seen, named, found, environment or {})
+
+
 def file_for(
     seen: DatabaseSeen, *servers: RedisSeen, environment: Mapping[str, str] | None = None
 ) -> str:
-    found = fitting(PRESETS, seen, servers)
-    named = [(address(f"REDIS_{number}"), one) for number, one in enumerate(servers)]
-    return proposed([(address("DB"), seen)], named, found, environment or {}).text
+    return proposal_for([seen], servers, environment).text
 
 
 @pytest.mark.parametrize(
@@ -119,3 +135,78 @@ def test_an_unknown_site_gets_roles_queues_and_caches_and_no_limit_is_guessed() 
     assert parsed.streams == {}
     assert "max_length" in text
     assert "\x1b" not in text
+
+
+NOTHING = DatabaseSeen("db:5432/site", "17.6", (), ())
+DATABASES = (
+    SITE,
+    database(*PRESETS["paperless-ngx"].fits.tables),
+    database("library_book", ODD),
+    NOTHING,
+)
+PREFIXES = st.sampled_from(["", "archive-", ODD])
+SHAPES = (
+    ShapeSeen("*-home", "zset", 40, 400),
+    ShapeSeen(f"*-{ODD}", "list", 9, 9),
+    ShapeSeen("one", "string", 1),
+)
+SERVERS = st.builds(
+    RedisSeen,
+    address=st.just("redis://h:6379/0"),
+    name=st.just("Redis 7.2"),
+    keys=st.sampled_from([0, 1000]),
+    shapes=st.lists(st.sampled_from(SHAPES), unique=True).map(tuple),
+    queues=st.sampled_from([(), ("celery",), ("inbox", ODD)]),
+    prefixes=st.lists(
+        st.tuples(PREFIXES, st.integers(0, 999), st.just(10)), unique=True, max_size=3
+    ).map(tuple),
+    queue_prefix=PREFIXES,
+)
+
+
+@given(
+    databases=st.lists(st.sampled_from(DATABASES), min_size=1, max_size=2),
+    servers=st.lists(SERVERS, max_size=3),
+    environment=st.sampled_from([{}, {"PAPERLESS_REDIS_PREFIX": "archive-"}]),
+)
+def test_every_line_for_any_site_says_why_it_is_there_and_all_are_accepted(
+    databases: list[DatabaseSeen], servers: list[RedisSeen], environment: dict[str, str]
+) -> None:
+    file = proposal_for(databases, servers, environment)
+    assert [line.text for line in file.lines if line.text and not line.reason] == []
+    assert unexplained(file.text) == []
+    parsed = parse_configuration(tomllib.loads(file.text))
+    assert len(parsed.databases) == len(databases)
+
+
+def test_a_line_without_a_reason_is_noticed() -> None:
+    assert unexplained("# why\na = 1\nb = 2\n\nc = 3\n") == ["b = 2", "c = 3"]
+
+
+def test_what_is_said_of_a_line_is_what_was_seen() -> None:
+    broker = server(queues=("celery",), prefixes=("archive-",), queue_prefix="archive-")
+    text = " ".join(file_for(database("library_book"), broker).replace("#", "").split())
+    for words in (
+        "1,000 keys; queues celery. [redis.site]",
+        "Read from the variable REDIS_0, since it may hold a password; what was looked at is",
+        'redis://h:6379/0. url = "env:REDIS_0"',
+        'Celery\'s queues are on it: celery. role = "broker"',
+        'without its own queues of remote control. queues = ["celery"]',
+        '(global_keyprefix). key_prefix = "archive-"',
+        'before the version of these keys stands "archive-". key_prefix = "archive-"',
+        "It is 1 in these keys. version = 1",
+    ):
+        assert words in text, (words, text)
+    bare = " ".join(file_for(NOTHING, replace(server(), keys=0)).replace("#", "").split())
+    assert "it holds no key, so that nothing speaks for another one. Verify." in bare
+
+
+def test_caches_of_several_servers_have_names_of_their_own() -> None:
+    seen = server(prefixes=("a", "b"))
+    caches = parse_configuration(tomllib.loads(file_for(NOTHING, seen, seen))).caches
+    assert {name: cache.key_prefix for name, cache in caches.items()} == {
+        "site": "a",
+        "site_2": "b",
+        "site2": "a",
+        "site2_2": "b",
+    }
