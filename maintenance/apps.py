@@ -1,5 +1,6 @@
 """The Django application."""
 
+import sys
 from importlib import import_module
 
 from django.apps import AppConfig
@@ -9,6 +10,7 @@ from django.utils.translation import gettext_lazy as _
 
 from maintenance.caching.signals import connect_waiting
 from maintenance.conf import configuration
+from maintenance.core.command_lines import is_doctor
 from maintenance.core.errors import ConfigurationError
 from maintenance.core.runs.alive_file import watch_worker
 
@@ -46,8 +48,16 @@ class MaintenanceConfig(AppConfig):
             modules = configuration().hook_modules
         except ConfigurationError:
             return  # the system check maintenance.E001 reports it, with every other fault
+        if is_doctor(sys.argv):
+            return  # which imports them itself, and shows each that fails
         for module in modules:
-            import_module(module)
+            try:
+                import_module(module)
+            except ImportError as error:
+                raise ConfigurationError(
+                    f'hook_modules: "{module}" cannot be imported: {error}. Correct its name, or put its'
+                    " folder on PYTHONPATH."
+                ) from error
 
 
 def _forget_configuration(*, setting: str, **_kwargs: object) -> None:

@@ -6,6 +6,7 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
+from maintenance.conf.toml_file import read_file
 from maintenance.core.errors import ConfigurationError
 
 QUEUES = ["high", "medium", "low"]
@@ -22,14 +23,22 @@ def load(path: Path | None, environment: Mapping[str, str] = os.environ) -> dict
     if path is None:
         return _default(environment)
     try:
-        return tomllib.loads(path.read_text())
+        return tomllib.loads(path.read_bytes().decode("utf-8-sig"))
     except OSError as error:
         raise ConfigurationError(
             f"The configuration file {path} cannot be read: {error.strerror}."
             " Create it (maintenance.example.toml shows how), or unset MAINTENANCE_CONFIG."
         ) from None
-    except tomllib.TOMLDecodeError as error:
-        raise ConfigurationError(f"The configuration file {path} is not TOML: {error}.") from None
+    except ValueError as error:  # of the text, of TOML, or of a number with too many digits
+        raise ConfigurationError(
+            f"The configuration file {path} is not TOML: {error}."
+            " `python manage.py maintenance doctor` shows every fault of it, and what to do."
+        ) from None
+
+
+def load_readable(path: Path | None) -> dict[str, Any]:
+    """Return what of the file can be read: for the doctor, which tells the faults of the rest."""
+    return load(None) if path is None else dict(read_file(path).mapping)
 
 
 def _default(environment: Mapping[str, str]) -> dict[str, Any]:

@@ -1,10 +1,12 @@
 """Django settings of the stand-alone service, for one machine; see ``service.production``."""
 
 import os
+import sys
 from pathlib import Path
 from typing import Any
 from urllib.parse import parse_qsl, unquote, urlsplit
 
+from maintenance.core.command_lines import is_doctor
 from service import configuration
 from service.embedded.state import default_path
 from service.runtime import adopt_runtime, project_root
@@ -146,7 +148,10 @@ DEFAULT_FROM_EMAIL = os.environ.get("DEFAULT_FROM_EMAIL") or "maintenance@localh
 _configured = os.environ.get("MAINTENANCE_CONFIG") or (
     str(BASE_DIR / "maintenance.toml") if (BASE_DIR / "maintenance.toml").exists() else ""
 )
-MAINTENANCE = configuration.load(Path(_configured) if _configured else None)
+MAINTENANCE_FILE = Path(_configured) if _configured else None
+# With a file that cannot be read nothing starts but the doctor, which shows what is wrong with it.
+_load = configuration.load_readable if is_doctor(sys.argv) else configuration.load
+MAINTENANCE = _load(MAINTENANCE_FILE)
 MAINTENANCE.setdefault("timezone", TIME_ZONE)
 # Everything that the service starts has a row first.
 MAINTENANCE.setdefault("recorded_runs_only", True)

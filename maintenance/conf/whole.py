@@ -32,6 +32,15 @@ from maintenance.core.windows import WEEKDAYS, Window
 
 SectionT = TypeVar("SectionT", bound=Section)
 
+#: What pydantic says in words of Python, by its kinds of faults.
+_IN_WORDS = {
+    "missing": "is missing",
+    "dict_type": "must be a table of settings",
+    "model_type": "must be a table of settings",
+    "tuple_type": "must be a list of values",
+    "string_type": "must be text in quotes",
+}
+
 
 class HostTarget(Section):
     """File systems of the machine that a worker runs on."""
@@ -272,7 +281,8 @@ def _faults(error: ValidationError, kind: type[Section] = Configuration) -> Iter
             yield f"{where}: unknown setting. {did_you_mean(path[-1], known)}"
         else:
             # The rejected value is left out: it may be a URL with a password.
-            message = fault["msg"].removeprefix("Value error, ").rstrip(".")
+            said = _IN_WORDS.get(fault["type"], fault["msg"])
+            message = said.removeprefix("Value error, ").rstrip(".")
             yield f"{where}: {message}{'' if message.endswith('?') else '.'}"
 
 

@@ -34,6 +34,11 @@ def programs_with(program: str, text: str, root: Path = ROOT) -> list[RunningPro
     ]
 
 
+def is_doctor(arguments: Sequence[str]) -> bool:
+    """Whether this is the command line of the doctor, which starts with faults that stop everything else."""
+    return list(arguments[1:3]) == ["maintenance", "doctor"]
+
+
 def named_program(arguments: Sequence[str], place: int) -> str:
     """Return the program that a word names: the last part of a path, or of a module after ``-m``; "" without a word."""
     if place >= len(arguments):

@@ -15,7 +15,7 @@ import pytest
 
 from maintenance.doctor.certificates import certificate_of_postgres, certificate_of_redis
 from service.embedded.postgres import EmbeddedPostgres
-from tests.up_process import ROOT, clean_environment
+from tests.up_process import ROOT, clean_environment, manage
 
 PASSWORD = "h1dden-everywhere"
 
@@ -158,3 +158,106 @@ def test_json_is_one_document_and_a_target_can_be_looked_at_alone(
     assert code == 0, said
     assert "databases.own" in json.dumps(json.loads(said))
     assert "redis" not in said
+
+
+def test_a_file_that_is_no_toml_is_shown_with_its_lines_and_the_rest_is_looked_at(
+    tmp_path: Path, postgres_server: EmbeddedPostgres, redis_url: str
+) -> None:
+    config = tmp_path / "maintenance.toml"
+    config.write_text(
+        f"""preset = bookwyrm
+timezon = "UTC"
+[databases.own]
+alias = "default"
+[databases.site]
+url = "postgres://me:{PASSWORD}@127.0.0.1:1/d
+allow = ["reindex"]
+[redis.main]
+url = "env:MAIN"
+[redis.other]
+url = "env:MAIN"
+role = 5
+[caches]
+site = {{ url = "env:MAIN", verion = 1 }}
+[streams.home]
+redis = "mian"
+pattern = "*-home"
+max_length = 10
+"""
+    )
+    given = {"DATABASE_URL": postgres_server.url(), "MAIN": redis_url}
+    code, said = doctor(config, **given)
+    assert code == 1, said
+    words = " ".join(said.split())
+    for expected in (
+        'line 1: is no TOML: Invalid value. Text stands in quotes: name = "value". Line 1 is left out below.',
+        "line 6: is no TOML: Illegal character '\\n'. Close the quotes at the end of the text.",
+        "Lines 5 to 7 are left out below.",
+        'timezon: unknown setting. Did you mean "timezone"?',
+        "Correct it in line 2 of",
+        "redis.other.role: Input should be 'cache'",
+        "Correct it in line 12 of",
+        'caches.site.verion: unknown setting. Did you mean "version"?',
+        "Correct it in line 14 of",
+        'streams.home.redis names "mian", which is no Redis target; did you mean "main"?',
+        "Correct it in line 16 of",
+        "databases.own [",
+        "redis.main [",
+    ):
+        assert expected.lower() in words.lower(), (expected, said)
+    assert "databases.site [" not in words
+    assert "redis.other [" not in words
+    assert PASSWORD not in said
+
+    code, said = doctor(config, "--json", **given)
+    assert code == 1, said
+    first = json.loads(said)["reports"][0]
+    assert [f["evidence"].get("line") for f in first["findings"][:2]] == [1, 6]
+
+    code, said = doctor(config, "--target", "site", **given)
+    assert code == 2, said
+    assert "which the doctor tells without --target" in said
+
+
+def test_without_its_file_the_doctor_looks_at_the_crew_alone(
+    tmp_path: Path, postgres_server: EmbeddedPostgres
+) -> None:
+    missing = tmp_path / "none.toml"
+    code, said = doctor(missing, DATABASE_URL=postgres_server.url())
+    assert code == 1, said
+    words = " ".join(said.split())
+    assert "cannot be read: No such file or directory. Create it" in words
+    assert "beat and ledger" in words
+
+
+def test_nothing_but_the_doctor_starts_with_a_broken_file(tmp_path: Path) -> None:
+    config = tmp_path / "maintenance.toml"
+    config.write_text(f'[databases.site]\nurl = "postgres://me:{PASSWORD}@h/d\n')
+    for command in (["maintenance", "config"], ["check"], ["maintenance", "run", "doctor"]):
+        done = manage(*command, state=tmp_path / "state", MAINTENANCE_CONFIG=str(config))
+        assert done.returncode == 2, done.stderr
+        assert "is not TOML: Illegal character '\\n' (at line 2" in done.stderr
+        assert "`python manage.py maintenance doctor` shows every fault" in done.stderr
+        assert "Traceback" not in done.stderr
+        assert PASSWORD not in done.stderr
+
+
+def test_a_hook_module_that_is_not_there_is_shown_and_stops_all_else(
+    tmp_path: Path, postgres_server: EmbeddedPostgres
+) -> None:
+    config = tmp_path / "maintenance.toml"
+    config.write_text('hook_modules = ["nowhere.at_all"]\n[databases.own]\nalias = "default"\n')
+    given = {"DATABASE_URL": postgres_server.url()}
+    code, said = doctor(config, **given)
+    assert code == 1, said
+    words = " ".join(said.split())
+    assert "hook_modules: nowhere.at_all cannot be imported: No module named 'nowhere'." in words
+    assert "Correct its name in line 1 of" in words
+    assert "databases.own [" in words
+
+    done = manage(
+        "maintenance", "config", state=tmp_path / "state", MAINTENANCE_CONFIG=str(config), **given
+    )
+    assert done.returncode == 2
+    assert 'hook_modules: "nowhere.at_all" cannot be imported' in done.stderr
+    assert "Traceback" not in done.stderr

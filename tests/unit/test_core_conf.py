@@ -54,6 +54,23 @@ def test_every_fault_is_told_at_once_each_on_its_line() -> None:
     assert any(fault.startswith("thresholds.disk_warning_ratio: ") for fault in faults)
 
 
+def test_faults_are_told_in_words_of_the_file_and_not_of_python() -> None:
+    given = {
+        "databases": 5,
+        "redis": {"main": "redis://h"},
+        "hosts": {"local": {"paths": "/"}},
+        "caches": {"site": {"url": 7}},
+        "streams": {"home": {"redis": "main", "pattern": "*"}},
+    }
+    assert faults_of(given) == [
+        "databases: must be a table of settings.",
+        "redis.main: must be a table of settings.",
+        "streams.home.max_length: is missing.",
+        "caches.site.url: must be text in quotes.",
+        "hosts.local.paths: must be a list of values.",
+    ]
+
+
 def test_a_fault_inside_a_rule_of_a_cache_is_found_by_its_path() -> None:
     caches = {"main": {"url": "redis://h", "invalidate": {"old": {"paterns": ["a*"]}}}}
 

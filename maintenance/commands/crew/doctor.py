@@ -3,6 +3,7 @@
 import argparse
 from collections.abc import Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
+from importlib import import_module
 from typing import Any, TypeVar
 
 from celery import current_app
@@ -18,6 +19,7 @@ from maintenance.commands.exit_codes import ExitCode, of_reports
 from maintenance.commands.health.crew import log_store, workers
 from maintenance.commands.measuring import contained
 from maintenance.conf import Configuration, sound_part
+from maintenance.conf.toml_file import ReadableFile, read_file
 from maintenance.core.errors import MaintenanceError, Skipped, UnknownName
 from maintenance.core.evidence.liveness import liveness_reports
 from maintenance.core.evidence.liveness_look import look
@@ -32,6 +34,9 @@ T = TypeVar("T")
 _AT_ONCE = 8
 #: The check that tells the faults of the configuration, which are told by themselves here.
 _CONFIGURATION_CHECK = "maintenance.E001"
+_LEFT_OUT = (
+    " The configuration has faults, which the doctor tells without --target: they may hide it."
+)
 
 
 def doctor(command: MaintenanceCommand, options: dict[str, Any]) -> ExitCode:
@@ -40,15 +45,21 @@ def doctor(command: MaintenanceCommand, options: dict[str, Any]) -> ExitCode:
 
     choice = OutputChoice.of(options)
     fail_on = arguments.fail_on(options)
+    path = getattr(settings, "MAINTENANCE_FILE", None)
+    file = read_file(path) if path else None
     configuration, faults = sound_part(getattr(settings, "MAINTENANCE", {}))
+    hooks = list(_faults_of_hooks(configuration, file))
     if options["sql"]:
         return _print_statements(command, configuration, options["target"])
-    chosen = chosen_targets(options["target"], examination.examinations(configuration))
+    known = examination.examinations(configuration)
+    is_whole = not faults and not (file and file.faults)
+    chosen = chosen_targets(options["target"], known, is_whole=is_whole)
     with ThreadPoolExecutor(_AT_ONCE) as pool:
         reports = list(pool.map(examination.examined, chosen, chosen.values()))
     if not options["target"]:
         others = examination.unset_secrets(_other_references(configuration))
-        reports.insert(0, examination.report_of("configuration", [*_faults(faults), *others]))
+        told = [*_faults(faults, file), *hooks, *others]
+        reports.insert(0, examination.report_of("configuration", told))
         reports += _crew(configuration, is_sound=not faults)
     if choice.format_name == "text":
         summary = screen.verdict(reports)
@@ -59,30 +70,34 @@ def doctor(command: MaintenanceCommand, options: dict[str, Any]) -> ExitCode:
     return of_reports(answers, fail_on, each_is_required=False)
 
 
-def chosen_targets(given: str | None, known: Mapping[str, T]) -> Mapping[str, T]:
+def chosen_targets(
+    given: str | None, known: Mapping[str, T], *, is_whole: bool = True
+) -> Mapping[str, T]:
     """Return the targets of a path (``databases.site``) or a name (``site``), or all.
 
-    Raises ``UnknownName`` with a suggestion.
+    Raises ``UnknownName`` with a suggestion. Where the configuration is not whole, the name may be that of
+    a target with a fault.
     """
     if given is None:
         return known
     chosen = {path: one for path, one in known.items() if given in {path, path.partition(".")[2]}}
     if not chosen:
         names = {*known, *(path.partition(".")[2] for path in known)}
-        raise UnknownName(f'Unknown target "{given}". {did_you_mean(given, names)}')
+        raise UnknownName(
+            f'Unknown target "{given}". {did_you_mean(given, names)}{"" if is_whole else _LEFT_OUT}'
+        )
     return chosen
 
 
 # --- The configuration ---------------------------------------------------------------------------
 
 
-def _faults(faults: Sequence[str]) -> Iterator[Finding]:
-    for fault in faults:
-        path, _, sentence = fault.partition(": ")
-        yield Finding(
-            "configuration-fault", Severity.CRITICAL, path, f"{path}: {sentence}",
-            advice="What it belongs to is left out below. Correct it in MAINTENANCE (maintenance.toml).",
-        )  # fmt: skip
+def _faults(faults: Sequence[str], file: ReadableFile | None) -> Iterator[Finding]:
+    from maintenance.doctor import configuration  # noqa: PLC0415 - all subjects
+
+    if file is not None:
+        yield from configuration.file_faults(file)
+    yield from configuration.setting_faults(faults, file)
     for message in checks.run_checks():
         if message.id == _CONFIGURATION_CHECK or message.level < checks.WARNING:
             continue
@@ -91,10 +106,21 @@ def _faults(faults: Sequence[str]) -> Iterator[Finding]:
             str(message.id or "check"), Severity.CRITICAL if serious else Severity.WARNING,
             str(message.obj or message.id or "check"), str(message.msg), advice=str(message.hint or ""),
         )  # fmt: skip
-    if not faults:
+    if not faults and not (file and file.faults):
         yield Finding(
             "configuration", Severity.OK, "configuration", "every setting is known and possible"
         )
+
+
+def _faults_of_hooks(configuration: Configuration, file: ReadableFile | None) -> Iterator[Finding]:
+    """Import the hook modules, which register what is looked at, as every other process does at its start."""
+    from maintenance.doctor.configuration import fault_of_hook  # noqa: PLC0415 - all subjects
+
+    for module in configuration.hook_modules:
+        try:
+            import_module(module)
+        except Exception as error:  # noqa: BLE001 - code of the site, which may raise anything
+            yield fault_of_hook(module, error, file)
 
 
 def _other_references(configuration: Configuration) -> dict[str, str]:
