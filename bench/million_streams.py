@@ -1,9 +1,10 @@
 """Trimming a million streams, a tenth over length: ours beside redis-benchmark and redis-py's pipeline.
 
-All write to the same keys of the same server, in turns. redis-benchmark sends the very command of a
-trim, 100 at a time, and reads nothing of the replies: from its 50 connections it is the ceiling of the
-server, from one that of a client. Ours runs in a process of its own, whose memory is read at its end. Another process pings
-throughout, and between the runs, when nobody trims.
+All write to the same keys of the same server, in turns, on Valkey and on Redis where it is installed.
+redis-benchmark sends the very command of a trim, 100 at a time, and reads nothing of the replies: from
+its 50 connections it is the ceiling of the server, from one that of a client. Ours runs in a process of
+its own, whose memory is read at its end. Another process pings throughout, and between the runs, when
+nobody trims.
 
 Size and number of runs can be set by the environment: ``MILLION_STREAMS``, ``MILLION_MEMBERS`` (of
 the one large set), ``MILLION_RUNS``, ``MILLION_PEER_RUNS``.
@@ -12,11 +13,9 @@ the one large set), ``MILLION_RUNS``, ``MILLION_PEER_RUNS``.
 import multiprocessing
 import os
 import re
-import secrets
 import shutil
 import statistics
 import subprocess
-import tempfile
 import time
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field
@@ -28,13 +27,13 @@ from urllib.parse import urlsplit
 
 import redis
 
+from bench.redis_server import redis_servers
 from bench.stream_trimming import p999_ms, slowest_us, with_pings
 from maintenance.conf import RedisTarget, StreamFamily
 from maintenance.core.job import Job
 from maintenance.redis.stream_options import TrimOptions
 from maintenance.redis.streams import trim_streams
 from maintenance.redis_client.packed import pack
-from service.embedded.valkey import EmbeddedValkey
 from service.niceness import step_back
 
 STREAMS = int(os.environ.get("MILLION_STREAMS", "1000000"))
@@ -82,16 +81,10 @@ class Peers:
 
 def rows() -> list[dict[str, Any]]:
     """Return one row a figure: name, value, unit, peer, limit, met."""
-    with tempfile.TemporaryDirectory(prefix="bench-million-") as folder:
-        Path(folder).chmod(0o711)
-        settings = {"appendonly": "no"}
-        with EmbeddedValkey(
-            Path(folder) / "valkey", secrets.token_hex(16), settings=settings
-        ) as server:
-            return _measure(server.url())
+    return [row for kind, url in redis_servers() for row in _measure(kind, url)]
 
 
-def _measure(url: str) -> list[dict[str, Any]]:
+def _measure(kind: str, url: str) -> list[dict[str, Any]]:
     with redis.Redis.from_url(url) as client:
         client.config_set("slowlog-log-slower-than", 100)
         client.config_set("slowlog-max-len", 10_000)
@@ -113,7 +106,8 @@ def _measure(url: str) -> list[dict[str, Any]]:
             _send(client, _one_large_set())
             _run(url, client, single, lambda: _check_large(client))
             client.flushall()
-    return [*_speed_rows(many, peers), *_felt_rows(many, single)]
+    found = [*_speed_rows(many, peers), *_felt_rows(many, single)]
+    return [row | {"name": f"{row['name']}, {kind}"} for row in found]
 
 
 def _speed_rows(many: Trial, peers: Peers) -> list[dict[str, Any]]:

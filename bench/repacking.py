@@ -6,24 +6,19 @@ likewise (WATCH, DUMP, MULTI, RESTORE, EXEC), on half of them. Another process p
 """
 
 import random
-import secrets
-import shutil
 import statistics
-import tempfile
 import time
 from collections.abc import Iterator
-from pathlib import Path
 from typing import Any
 
 import redis
 
+from bench.redis_server import redis_servers
 from bench.stream_trimming import p999_ms, with_pings
 from maintenance.conf import RedisTarget
 from maintenance.core.job import Job
 from maintenance.redis.reclaim.options import ReclaimOptions
 from maintenance.redis.reclaim.run import reclaim_redis_memory
-from service.embedded.binaries import locate_valkey
-from service.embedded.valkey import EmbeddedValkey
 
 STREAMS = 6_000
 PAIR_STREAMS = 3_000
@@ -39,30 +34,19 @@ DELAY_LIMIT_MS = 5.0
 def rows() -> list[dict[str, Any]]:
     """Return one row a figure: name, value, unit, peer, limit, met."""
     found: list[dict[str, Any]] = []
-    for program in (None, shutil.which("redis-server")):
-        if program is None and found:
-            break
-        with tempfile.TemporaryDirectory(prefix="bench-repack-") as folder:
-            Path(folder).chmod(0o711)
-            server = EmbeddedValkey(
-                Path(folder) / "server",
-                secrets.token_hex(16),
-                binaries=locate_valkey(program),
-                settings={"appendonly": "no"},
-            )
-            with server, redis.Redis.from_url(server.url()) as client:
-                found += _measure(server.url(), client)
+    for kind, url in redis_servers():
+        with redis.Redis.from_url(url) as client:
+            found += _measure(kind, url, client)
     return found
 
 
-def _measure(url: str, client: "redis.Redis") -> Iterator[dict[str, Any]]:
+def _measure(kind: str, url: str, client: "redis.Redis") -> Iterator[dict[str, Any]]:
     _fill(client, STREAMS)
     before = _used_bytes(client)
     seconds, pings = with_pings(url, lambda: _ours(url))
     after = _used_bytes(client)
     _verify(client, STREAMS)
     _idle, idle_pings = with_pings(url, lambda: time.sleep(seconds))
-    kind = _name(client)
     yield {
         "name": f"memory of {STREAMS:,} streams after a repack, of that before, {kind}",
         "value": after / before,
@@ -145,12 +129,6 @@ def _loop(client: "redis.Redis") -> None:
 
 def _used_bytes(client: "redis.Redis") -> int:
     return int(client.info("memory")["used_memory"])
-
-
-def _name(client: "redis.Redis") -> str:
-    info = client.info("server")
-    valkey = info.get("valkey_version")
-    return f"Valkey {valkey}" if valkey else f"Redis {info['redis_version']}"
 
 
 def _verify(client: "redis.Redis", streams: int) -> None:

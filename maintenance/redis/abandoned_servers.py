@@ -7,6 +7,7 @@ from dataclasses import dataclass, field
 from maintenance.conf import RedisTarget
 from maintenance.core.job import Job
 from maintenance.redis.abandoned_options import RemoveStreamsOptions
+from maintenance.redis.pages import Looks, looking
 from maintenance.redis_client.batch_size import BatchSize
 from maintenance.redis_client.nodes import Node
 from maintenance.redis_client.packed import Exchange, Packer, exchange
@@ -29,7 +30,7 @@ class Server:
     """One server with two connections, and the pace that it bears."""
 
     node: Node
-    looks: Exchange
+    looks: Looks
     writes: Exchange
     probe: LatencyProbe
     progress: PacedProgress
@@ -49,7 +50,7 @@ class Server:
 def working_on(node: Node, job: Job[RedisTarget, RemoveStreamsOptions]) -> Iterator[Server]:
     """Open the connections to one server."""
     with (
-        exchange(node.client) as looks,
+        looking(node.client) as looks,
         exchange(node.client, job.progress.check) as writes,
         probing(node.client) as probe,
     ):

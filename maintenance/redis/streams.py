@@ -16,7 +16,7 @@ from maintenance.core.latency import LatencyChange, with_latency
 from maintenance.core.reports import Report
 from maintenance.core.suggestions import require_known
 from maintenance.core.wording import seconds_in_words
-from maintenance.redis.pages import Page, given, page_size, scanned
+from maintenance.redis.pages import Looks, Page, given, looking, page_size, scanned
 from maintenance.redis.providers import provided_keys
 from maintenance.redis.stream_claims import Claims, claims_of, families_beside
 from maintenance.redis.stream_options import TrimOptions
@@ -136,7 +136,7 @@ def _trim_on(
 ) -> None:
     if not tallies:
         return
-    with exchange(node.client) as looks, exchange(node.client, job.progress.check) as writes:
+    with looking(node.client) as looks, exchange(node.client, job.progress.check) as writes:
         for tally in tallies:
             _FamilyTrim(tally, job, node, keys.get(tally.name), looks=looks, writes=writes).run()
 
@@ -144,7 +144,7 @@ def _trim_on(
 class _FamilyTrim:
     """One family on one server: look, trim, look again, a page of keys at a time.
 
-    Looks go on a connection of their own, one page ahead: the server works on the next look while
+    Looks go on connections of their own, some pages ahead: the server works on the next ones while
     this page is judged and trimmed.
     """
 
@@ -155,7 +155,7 @@ class _FamilyTrim:
         node: Node,
         keys: Sequence[bytes] | None,
         *,
-        looks: Exchange,
+        looks: Looks,
         writes: Exchange,
     ) -> None:
         self.tally = tally

@@ -14,7 +14,7 @@ import redis
 
 from maintenance.core.job import Progress
 from maintenance.redis.key_shapes import shortened
-from maintenance.redis.pages import page_size, scanned
+from maintenance.redis.pages import Looks, page_size, scanned
 from maintenance.redis.reclaim.guard import NEEDS_ACL as GUARD_NEEDS_ACL
 from maintenance.redis.reclaim.guard import GuardedWrite, write_guarded
 from maintenance.redis.reclaim.pace import Pace
@@ -170,7 +170,7 @@ class Leftovers:
 
     def __init__(
         self,
-        looks: Exchange,
+        looks: Looks,
         writes: Exchange,
         server: ServerFacts,
         rule: LeftoverRule,

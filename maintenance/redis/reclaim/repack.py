@@ -19,7 +19,7 @@ import redis
 
 from maintenance.core.job import Progress
 from maintenance.redis.key_shapes import shape_of
-from maintenance.redis.pages import page_size, scanned
+from maintenance.redis.pages import Looks, page_size, scanned
 from maintenance.redis.reclaim.compact import Limits, is_whole_number
 from maintenance.redis.reclaim.expiry import ExpiryLook
 from maintenance.redis.reclaim.guard import NEEDS_ACL as GUARD_NEEDS_ACL
@@ -103,7 +103,7 @@ class Repack:
 
     def __init__(
         self,
-        looks: Exchange,
+        looks: Looks,
         writes: Exchange,
         server: ServerFacts,
         limits: Mapping[str, Limits],

@@ -8,6 +8,7 @@ from maintenance.conf import RedisTarget, StreamFamily
 from maintenance.core.job import Job, Progress
 from maintenance.core.latency import with_latency
 from maintenance.core.reports import Report
+from maintenance.redis.pages import Looks, looking
 from maintenance.redis.reclaim.advice import worthwhile
 from maintenance.redis.reclaim.compact import SizeModel, limits_from
 from maintenance.redis.reclaim.encodings import measure_encodings, recommend
@@ -51,7 +52,7 @@ def reclaim_redis_memory(
         )
         with probing(client) as probe:
             progress = PacedProgress(job.progress, probe, job.target.added_latency_ms)
-            with exchange(client) as looks, exchange(client, progress.check) as writes:
+            with looking(client) as looks, exchange(client, progress.check) as writes:
                 parts = _Parts(run, job.target, client, looks, writes, progress=progress)
                 # Of a cluster, any other node may be the target of families with keys on this one.
                 if not server.cluster_enabled:
@@ -74,7 +75,7 @@ class _Parts:
         run: ReclaimRun,
         target: RedisTarget,
         client: redis.Redis,
-        looks: Exchange,
+        looks: Looks,
         writes: Exchange,
         *,
         progress: Progress,
@@ -107,7 +108,7 @@ class _Parts:
     def _look_at_encodings(self) -> None:
         run = self._run
         run.sample = measure_encodings(
-            self._looks, run.server.keys, run.options.sample_keys, run.model
+            self._looks.keys, run.server.keys, run.options.sample_keys, run.model
         )
         self._recommend()
 
