@@ -9,7 +9,7 @@ from bisect import bisect_right
 from collections import Counter
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
-from typing import Any
+from typing import Any, NamedTuple
 
 from maintenance.conf import StreamFamily
 from maintenance.redis.ages import STEP_MEMBERS, AgeRule
@@ -39,8 +39,7 @@ LENGTH_COMMANDS = {"zset": b"ZCARD", "list": b"LLEN", "stream": b"XLEN"}
 _TRIM_COMMANDS = {"zset": b"ZREMRANGEBYRANK", "list": b"LTRIM", "stream": b"XTRIM"}
 
 
-@dataclass(frozen=True, slots=True)
-class Excess:
+class Excess(NamedTuple):
     """A key that holds more than its rule keeps, as a look saw it.
 
     ``expired`` is the number of members older than the family keeps them; a Redis stream does not
@@ -51,8 +50,7 @@ class Excess:
     expired: int = 0
 
 
-@dataclass(frozen=True, slots=True)
-class Piece:
+class Piece(NamedTuple):
     """One bounded write: after it, ``keep`` members of ``key`` remain at the kept end.
 
     Without ``keep`` it removes by age. ``first`` and ``last`` say where it stands among the pieces
@@ -124,12 +122,19 @@ class TrimRule:
         """What a key is asked: its length, and what is too old in it where ages are limited."""
         return (self.length,) if self.age is None else (self.length, self.age.look)
 
-    def pieces(self, key: bytes, excess: Excess, size: BatchSize) -> Iterator[Piece]:
+    def pieces(self, key: bytes, excess: Excess, size: BatchSize) -> Iterable[Piece]:
         """Divide the trim of one key into bounded writes; the last one leaves what is kept.
 
         Where too many members are too old for one write, there is no last piece: after them
         :meth:`AgeRule.trim_in_steps` does the rest.
         """
+        members = excess.length - self.max_length
+        if not excess.expired and 0 < members <= min(PIECE_MEMBERS, size.units):
+            # What most keys are: a family that is trimmed every day grows by little.
+            return (Piece(key, excess, self.max_length, members, first=True, last=True),)
+        return self._many_pieces(key, excess, size)
+
+    def _many_pieces(self, key: bytes, excess: Excess, size: BatchSize) -> Iterator[Piece]:
         length, first, in_steps = excess.length, True, self.takes_steps(excess)
         while length > self.max_length or (first and in_steps):
             keep = max(self.max_length, length - min(PIECE_MEMBERS, size.units))

@@ -21,7 +21,7 @@ from maintenance.postgres.vacuum.table_state import TableKind, TableState, table
 MINIMUM_PAGES = 16
 #: Sampling takes this share of the time of the run it follows, but at least and at most so long.
 SAMPLING_RATIO = 0.02
-LEAST_SECONDS = 0.5
+LEAST_SECONDS = 0.25
 MOST_SECONDS = 30.0
 PAGE_HEADER_BYTES = 24
 TABLES_SHOWN = 50
