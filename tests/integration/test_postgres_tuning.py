@@ -223,3 +223,23 @@ def test_a_role_without_rights_is_refused(url: str) -> None:
 def test_an_unknown_table_gets_a_suggestion(url: str) -> None:
     with pytest.raises(UnknownName, match=r'"bigg".*big'):
         tune(url, tables=("bigg",))
+
+
+def test_a_name_means_the_tables_of_that_name_in_every_schema_and_one_with_its_schema_that_one(
+    url: str,
+) -> None:
+    ask(url, "CREATE SCHEMA acme")
+    ask(url, "CREATE TABLE acme.big AS SELECT * FROM public.big")
+    with Client(url) as client:
+        client.run("UPDATE acme.big SET n = n + 1 WHERE id <= 1000")
+        client.run("SELECT pg_stat_force_next_flush()")
+    ask(url, "VACUUM ANALYZE acme.big")
+
+    def changed_by(*tables: str) -> list[str]:
+        outcomes = tune(url, tables=tables, dry_run=True).outcomes
+        return sorted(outcome.action.statement.split(" SET ")[0] for outcome in outcomes)
+
+    both = ['ALTER TABLE "acme"."big"', 'ALTER TABLE "public"."big"']
+    assert changed_by("big") == both
+    assert changed_by("acme.big") == both[:1]
+    assert changed_by("public.big") == both[1:]

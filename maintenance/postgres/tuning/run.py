@@ -1,5 +1,6 @@
 """Giving tables the autovacuum settings that the review advises, on trial."""
 
+from collections import defaultdict
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -141,11 +142,15 @@ def _advised(
     """Return the tables to change with their changes, largest first, without those on trial."""
     tables = [t for t in measured.tables if t.kind is TableKind.TABLE and not t.is_catalog]
     names = job.options.tables
-    known = {name: t for t in tables for name in (t.name, f"{t.schema}.{t.name}", t.qualified_name)}
+    known: defaultdict[str, dict[int, TableState]] = defaultdict(dict)
+    for table in tables:
+        for name in (table.name, f"{table.schema}.{table.name}", table.qualified_name):
+            known[name][table.oid] = table
     for name in names:
         if name not in known:
             raise UnknownName(f'Unknown table "{name}". {did_you_mean(name, known)}')
-    chosen = [known[name] for name in names] if names else tables
+    named = {oid: table for name in names for oid, table in known[name].items()}
+    chosen = list(named.values()) if names else tables
     on_trial = {trial.oid for trial in trials}
     large = thresholds.autovacuum_large_trigger_rows
     found = [
