@@ -18,6 +18,7 @@ pytest_plugins = [
     "tests.django_database",
     "tests.admin_clients",
     "tests.celery_nodes",
+    "tests.embedding_project",
     "tests.made_tasks",
     "tests.skips",
     "tests.alone",
