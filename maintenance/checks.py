@@ -6,14 +6,20 @@ from typing import Any
 from django.apps import apps
 from django.conf import settings
 from django.core import checks
-from django.db import DEFAULT_DB_ALIAS, router
+from django.db import connections, router
+from django_celery_beat.models import PeriodicTask
 
 from maintenance.caching.querysets import InvalidatingQuerySet
 from maintenance.caching.signals import rules
 from maintenance.conf import Configuration, configuration
 from maintenance.core.errors import ConfigurationError, UnknownName
 from maintenance.core.suggestions import did_you_mean
+from maintenance.core.wording import listed
+from maintenance.models import SchedulePolicy
 from maintenance.redis.stream_classes import all_families
+
+#: Whose tables the ledger is: one policy stands beside one row of django-celery-beat, and so on.
+_LEDGER_APPS = ("maintenance", "django_celery_beat")
 
 
 @checks.register("maintenance")
@@ -36,8 +42,7 @@ def check_configuration(
         ]
     return [
         *_unknown_aliases(parsed),
-        *_ledger_engine(),
-        *_ledger_alias(),
+        *_ledger_database(),
         *_report_storage(parsed),
         *_media_storages(parsed),
         *_stream_classes(parsed),
@@ -64,43 +69,61 @@ def _unknown_aliases(parsed: Configuration) -> list[checks.CheckMessage]:
     return found
 
 
-def _ledger_engine() -> list[checks.CheckMessage]:
-    engine = settings.DATABASES["default"]["ENGINE"]
-    if "postgresql" in engine or "postgis" in engine:
-        return []
-    return [
-        checks.Error(
-            f"The ledger needs PostgreSQL, but the default database uses {engine}.",
-            hint="Its locks rest on partial unique indexes and row locks of PostgreSQL.",
-            id="maintenance.E003",
-        )
-    ]
+def _ledger_database() -> list[checks.CheckMessage]:
+    """Refuse routers that part the ledger, and a database that cannot hold it.
 
-
-def _ledger_alias() -> list[checks.CheckMessage]:
-    """Refuse a router that leads models of the ledger away from the default database.
-
-    A slot, its run and the cursor of its schedule are written in one transaction of that database.
+    A slot, its run and the cursor of its schedule are written in one transaction of one database.
     """
-    labels = ("maintenance", "django_celery_beat")
-    led = {
-        alias
-        for label in labels
-        for model in apps.get_app_config(label).get_models()
-        for alias in (router.db_for_read(model), router.db_for_write(model))
-        if alias != DEFAULT_DB_ALIAS
-    }
-    if not led:
-        return []
-    return [
-        checks.Error(
-            f"DATABASE_ROUTERS lead models of {' and '.join(labels)} to {', '.join(sorted(led))}: the"
-            f' ledger is one database, the alias "{DEFAULT_DB_ALIAS}".',
-            hint="Let the router leave these two applications alone, or run the crew as a service,"
-            " with a database of its own.",
+    models = [model for label in _LEDGER_APPS for model in apps.get_app_config(label).get_models()]
+    led = {router.db_for_write(model) for model in models}
+    fault = _parted(led | {router.db_for_read(model) for model in models})
+    if fault is None:
+        [alias] = led
+        fault = _unusable(alias) or _without_relations(alias)
+    return [] if fault is None else [fault]
+
+
+def _parted(aliases: set[str]) -> checks.CheckMessage | None:
+    if len(aliases) == 1:
+        return None
+    return checks.Error(
+        f"DATABASE_ROUTERS lead models of {' and '.join(_LEDGER_APPS)} to {listed(sorted(aliases))}:"
+        " the ledger is one database, for reading and for writing.",
+        hint=f"Let the routers answer one alias for {' and '.join(_LEDGER_APPS)}, also for reading:"
+        " a replica is behind what was just written.",
+        id="maintenance.E009",
+    )
+
+
+def _unusable(alias: str) -> checks.CheckMessage | None:
+    if alias not in settings.DATABASES:
+        return checks.Error(
+            f'DATABASE_ROUTERS lead the ledger to "{alias}", which DATABASES does not have.'
+            f" {did_you_mean(alias, settings.DATABASES)}",
+            hint="Add it to DATABASES, or let the routers name another alias.",
             id="maintenance.E009",
         )
-    ]
+    if connections[alias].vendor == "postgresql":
+        return None
+    return checks.Error(
+        f'The ledger needs PostgreSQL, but the database "{alias}" uses'
+        f" {settings.DATABASES[alias]['ENGINE']}.",
+        hint="Its locks rest on partial unique indexes and row locks of PostgreSQL. DATABASE_ROUTERS"
+        " can lead it to a PostgreSQL database of its own.",
+        id="maintenance.E003",
+    )
+
+
+def _without_relations(alias: str) -> checks.CheckMessage | None:
+    policy, row = SchedulePolicy(), PeriodicTask()
+    policy._state.db = row._state.db = alias
+    if router.allow_relation(row, policy):
+        return None
+    return checks.Error(
+        f"DATABASE_ROUTERS allow no relation between {' and '.join(_LEDGER_APPS)}.",
+        hint="allow_relation(...) has to be true or None where both objects are of these applications.",
+        id="maintenance.E009",
+    )
 
 
 def _report_storage(parsed: Configuration) -> list[checks.CheckMessage]:

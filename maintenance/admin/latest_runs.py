@@ -5,9 +5,8 @@ from collections.abc import Iterable
 from dataclasses import dataclass
 from datetime import datetime
 
-from django.db import connection
-
 from maintenance.core.attention.standings import Pair
+from maintenance.core.runs.ledger_database import ledger_connection
 
 # PostgreSQL cannot skip along an index for DISTINCT ON: it would read every run ever made. One
 # probe of maintenance_run_history for each pair reads one row each. The pair is a range, not an
@@ -45,7 +44,7 @@ def recent_runs(pairs: Iterable[Pair], count: int) -> dict[Pair, list[PastRun]]:
     if not wanted:
         return found
     tasks, targets = zip(*wanted, strict=True)
-    with connection.cursor() as cursor:
+    with ledger_connection().cursor() as cursor:
         cursor.execute(_RECENT_OF_EACH_PAIR, [list(tasks), list(targets), count])
         for task, target, key, state, severity, at in cursor.fetchall():
             found.setdefault((task, target), []).append(PastRun(key, state, severity, at))

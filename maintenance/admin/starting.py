@@ -4,13 +4,13 @@ from collections.abc import Mapping
 from typing import Any
 
 from django.contrib import messages
-from django.db import transaction
 from django.http import HttpRequest
 from django.utils.translation import gettext as _
 
 from maintenance.admin.base import MaintenanceAdmin
 from maintenance.core.runs.dispatch import start_run
 from maintenance.core.runs.ledger import Origin
+from maintenance.core.runs.ledger_database import ledger_transaction
 from maintenance.core.runs.registry import TaskSpec
 from maintenance.models import Run, Trigger
 
@@ -29,7 +29,7 @@ def start_by_hand(
     The message is sent when the row and the log entry are committed. Where the broker does not
     take it, the person is told that the run waits. Raises what :func:`start_run` raises.
     """
-    with transaction.atomic():
+    with ledger_transaction():
         origin = Origin(trigger=Trigger.ADMIN, actor=request.user.get_username())
         run = start_run(spec, target, options, origin)
         model_admin.log_addition(request, run, _log_message(options, plan))

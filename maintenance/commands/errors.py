@@ -1,10 +1,12 @@
 """What an error means for the person at the terminal."""
 
-from django.db import DatabaseError, InterfaceError, OperationalError, connections
+from django.db import DEFAULT_DB_ALIAS, DatabaseError, InterfaceError, OperationalError, router
 from django.utils.connection import ConnectionDoesNotExist
 
 from maintenance.core.errors import MaintenanceError
 from maintenance.core.redaction import redact
+from maintenance.core.runs.ledger_database import ledger_alias, ledger_connection
+from maintenance.models import Run
 
 _UNDEFINED_TABLE = "42P01"
 
@@ -23,8 +25,7 @@ def explained(error: BaseException) -> str | None:
 def _ledger_sentence(error: DatabaseError | InterfaceError) -> str | None:
     if getattr(error.__cause__, "pgcode", None) == _UNDEFINED_TABLE:
         return (
-            f"The ledger at {_ledger_address()} has no tables yet."
-            " Create them with: python manage.py migrate"
+            f"The ledger at {_ledger_address()} has no tables yet. {_way_to_tables(ledger_alias())}"
         )
     if isinstance(error, OperationalError | InterfaceError):
         reason = redact(" ".join(str(error).split())).rstrip(".")
@@ -35,9 +36,20 @@ def _ledger_sentence(error: DatabaseError | InterfaceError) -> str | None:
     return None
 
 
+def _way_to_tables(alias: str) -> str:
+    if not router.allow_migrate_model(alias, Run):
+        return (
+            "DATABASE_ROUTERS lead it there and have none made there: allow_migrate has to be true for"
+            " maintenance and django_celery_beat. Then run: python manage.py migrate --database "
+            + alias
+        )
+    option = "" if alias == DEFAULT_DB_ALIAS else f" --database {alias}"
+    return f"Create them with: python manage.py migrate{option}"
+
+
 def _ledger_address() -> str:
     try:
-        settings = connections["default"].settings_dict
+        settings = ledger_connection().settings_dict
     except ConnectionDoesNotExist:
         return "an unknown address"
     host = settings.get("HOST") or "the local socket"

@@ -6,7 +6,7 @@ from typing import ParamSpec
 import psycopg2
 import redis.exceptions
 from django.conf import settings
-from django.db import DatabaseError
+from django.db import DatabaseError, connections
 
 from maintenance.commands.errors import explained
 from maintenance.conf import Configuration, DatabaseTarget
@@ -53,10 +53,10 @@ def chosen_databases(configuration: Configuration, name: str | None) -> dict[str
 
 
 def _of_alias(alias: str) -> DatabaseTarget:
-    engine = str(settings.DATABASES[alias].get("ENGINE", ""))
-    if "postgresql" not in engine and "postgis" not in engine:
+    if connections[alias].vendor != "postgresql":
         raise ConfigurationError(
-            f'The database "{alias}" is no PostgreSQL database (its engine is {engine or "unset"}).'
+            f'The database "{alias}" is no PostgreSQL database (its engine is'
+            f" {settings.DATABASES[alias]['ENGINE']})."
             " Name one that is."
         )
     return DatabaseTarget(alias=alias)

@@ -3,8 +3,7 @@
 from collections.abc import Sequence
 from datetime import datetime
 
-from django.db import connection
-
+from maintenance.core.runs.ledger_database import ledger_connection
 from maintenance.key_metrics.metrics import STRETCHES, Series, Stretch
 from maintenance.models import StoredSample
 
@@ -32,8 +31,10 @@ def stretches(lines: Sequence[Series], now: datetime) -> list[list[Stretch]]:
     found: list[list[Stretch]] = [[] for _ in lines]
     if not lines:
         return found
-    text = _STRETCHES.format(samples=connection.ops.quote_name(StoredSample._meta.db_table))
-    with connection.cursor() as cursor:
+    text = _STRETCHES.format(
+        samples=ledger_connection().ops.quote_name(StoredSample._meta.db_table)
+    )
+    with ledger_connection().cursor() as cursor:
         cursor.execute(
             text,
             [

@@ -9,7 +9,6 @@ from collections.abc import Iterable, Iterator, Mapping, Sequence
 from datetime import datetime, timedelta
 from typing import Any
 
-from django.db import connection
 from django.http import HttpRequest, HttpResponse
 from django.views.decorators.http import require_safe
 
@@ -18,6 +17,7 @@ from maintenance.core.attention.standings import Standing, configured_pairs, sta
 from maintenance.core.findings import Severity
 from maintenance.core.redaction import redact
 from maintenance.core.runs.ledger_clock import ledger_now
+from maintenance.core.runs.ledger_database import ledger_connection
 from maintenance.core.runs.registry import PREFIX
 from maintenance.machines.exposition import CONTENT_TYPE, Gauge, exposition
 from maintenance.machines.tokens import with_token
@@ -87,8 +87,8 @@ def gauges() -> list[Gauge]:
 
 def _rows(text: str, parameters: Sequence[Any]) -> list[tuple[Any, ...]]:
     tables = {"runs": Run, "findings": StoredFinding, "samples": StoredSample}
-    quoted = {n: connection.ops.quote_name(m._meta.db_table) for n, m in tables.items()}
-    with connection.cursor() as cursor:
+    quoted = {n: ledger_connection().ops.quote_name(m._meta.db_table) for n, m in tables.items()}
+    with ledger_connection().cursor() as cursor:
         cursor.execute(text.format(**quoted), parameters)
         return list(cursor.fetchall())
 

@@ -8,6 +8,8 @@ from django.conf import settings
 from django.db import migrations
 from django.db.backends.base.schema import BaseDatabaseSchemaEditor
 
+from maintenance.migrations._group_operations import ChangeGroups
+
 _VIEWER = (
     'maintenance.view_run',
     'maintenance.view_storedfinding',
@@ -88,7 +90,7 @@ class Migration(migrations.Migration):
     ]
 
     operations = (
-        [migrations.RunPython(_make_roles, _keep_roles)]
+        [ChangeGroups(_make_roles, _keep_roles)]
         if 'django.contrib.auth' in settings.INSTALLED_APPS
         else []
     )

@@ -8,6 +8,8 @@ from django.conf import settings
 from django.db import migrations, models
 from django.db.backends.base.schema import BaseDatabaseSchemaEditor
 
+from maintenance.migrations._group_operations import ChangeGroups
+
 _VIEWER = ('view_mutedfinding', 'view_notification')
 _OPERATOR = (*_VIEWER, 'add_mutedfinding', 'delete_mutedfinding')
 _ADMINISTRATOR = (*_OPERATOR, 'add_notification')
@@ -135,7 +137,7 @@ class Migration(migrations.Migration):
             },
         ),
         *(
-            [migrations.RunPython(_extend_roles, _keep_roles)]
+            [ChangeGroups(_extend_roles, _keep_roles)]
             if 'django.contrib.auth' in settings.INSTALLED_APPS
             else []
         ),

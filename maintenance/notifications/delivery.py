@@ -11,7 +11,6 @@ from dataclasses import dataclass, field
 from datetime import datetime, timedelta
 from uuid import uuid4
 
-from django.db import transaction
 from django.db.models import Max, Q, QuerySet
 from django.utils import timezone
 
@@ -24,6 +23,7 @@ from maintenance.core.options import NoOptions
 from maintenance.core.redaction import redact
 from maintenance.core.reports import Report
 from maintenance.core.runs.ledger_clock import ledger_now
+from maintenance.core.runs.ledger_database import ledger_transaction
 from maintenance.core.wording import counted
 from maintenance.models import Notification, NotificationKind, NotificationState
 from maintenance.notifications.pacing import HOUR, Waiting, allot, is_given_up, pause_after
@@ -136,7 +136,7 @@ def _is_silenced(each: Notification, tally: _Tally) -> bool:
     return True
 
 
-@transaction.atomic
+@ledger_transaction()
 def _sum_up(channel: str, messages: Sequence[Notification], now: datetime) -> None:
     """Write one message in the place of many."""
     lines = [

@@ -5,13 +5,13 @@ from dataclasses import dataclass
 from datetime import datetime, timedelta
 from typing import Any
 
-from django.db import connection
 from django.db.models import Count, F, Window
 from django.db.models.functions import RowNumber
 
 from maintenance.core.evidence.liveness import LeaderFacts, Look, scheduler_report
 from maintenance.core.findings import Severity
 from maintenance.core.reports import Report
+from maintenance.core.runs.ledger_database import ledger_connection
 from maintenance.models import Leader, Run, RunState, StoredFinding
 
 #: Runs at work and waiting that the page lists, each; the rest are counted.
@@ -61,7 +61,9 @@ def decisions(runs: Sequence[Any], muted: Sequence[int] = ()) -> tuple[list[Deci
 
     Those whose ids are ``muted`` are left out. Findings of one kind are one, so that a fault of many targets hides no other.
     """
-    text = _DECISIONS.format(findings=connection.ops.quote_name(StoredFinding._meta.db_table))
+    text = _DECISIONS.format(
+        findings=ledger_connection().ops.quote_name(StoredFinding._meta.db_table)
+    )
     named = [str(run) for run in runs]
     parameters = [named, list(_WORTH_A_DECISION), list(muted), MOST_DECISIONS]
     listed = list(StoredFinding.objects.raw(text, parameters))

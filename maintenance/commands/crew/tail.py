@@ -7,7 +7,7 @@ from collections.abc import Iterator
 from datetime import datetime
 from typing import Any
 
-from django.db import DatabaseError, InterfaceError, connection
+from django.db import DatabaseError, InterfaceError
 from django.utils import timezone
 
 from maintenance.commands.arguments import add_json_argument, moment, not_negative
@@ -23,6 +23,7 @@ from maintenance.commands.output import coloured
 from maintenance.core.findings import Severity
 from maintenance.core.runs.following import Event, Follower, News
 from maintenance.core.runs.ledger_clock import ledger_now
+from maintenance.core.runs.ledger_database import ledger_connection
 from maintenance.core.runs.registry import task_named
 from maintenance.core.suggestions import require_known
 from maintenance.models import StoredFinding
@@ -62,7 +63,7 @@ def _news(command: MaintenanceCommand, follower: Follower) -> list[News]:
         return follower.news()
     except (DatabaseError, InterfaceError) as error:
         command.note(explained(error) or str(error))
-        connection.close()
+        ledger_connection().close()
         return []
 
 

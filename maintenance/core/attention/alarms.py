@@ -7,7 +7,6 @@ that is down holds up no run, and a worker that dies loses none.
 from collections.abc import Collection, Iterable, Mapping, Sequence
 from datetime import datetime, timedelta
 
-from django.db import transaction
 from django.db.models import Max
 
 from maintenance.conf import NotificationSettings, configuration
@@ -17,6 +16,7 @@ from maintenance.core.finding_life import Look, Mute, Settled, Sight
 from maintenance.core.findings import Finding, Severity
 from maintenance.core.reports import Report
 from maintenance.core.runs.ledger_clock import ledger_now
+from maintenance.core.runs.ledger_database import ledger_transaction
 from maintenance.models import (
     SUBJECT_LENGTH,
     Alarm,
@@ -267,7 +267,7 @@ def note_liveness(reports: Iterable[Report]) -> None:
         for finding in _one_alarm_each(report)
         if finding.severity is Severity.CRITICAL
     }
-    with transaction.atomic():
+    with ledger_transaction():
         open_alarms = {
             alarm.fingerprint: alarm
             for alarm in Alarm.objects.filter(task="", resolved_at__isnull=True)

@@ -10,7 +10,6 @@ from dataclasses import dataclass
 from datetime import datetime
 from typing import Any
 
-from django.db import connection
 from django.utils import timezone
 
 from maintenance.core.attention.mutes import MUTES_OF, mutes_of
@@ -26,6 +25,7 @@ from maintenance.core.finding_life import (
     settle,
 )
 from maintenance.core.findings import Severity
+from maintenance.core.runs.ledger_database import ledger_connection
 from maintenance.models import Run, RunState, StoredFinding, StoredReport
 
 # A range and no equation, as in standings.py: the index holds the runs of a pair side by side, by time.
@@ -73,7 +73,7 @@ def compared(run: Run, rows: Sequence[StoredFinding], now: datetime) -> Comparis
     if run.state not in RUNS_THAT_LOOKED:
         mutes = mutes_of(run.task, {row.fingerprint for row in rows}, now)
         return Comparison(settle(look, ()), mutes)
-    with connection.cursor() as cursor:
+    with ledger_connection().cursor() as cursor:
         named: list[Any] = [run.task, sorted({row.fingerprint for row in rows}), now]
         cursor.execute(_MUTES_AND_LAST, [*named, *_earlier_than(run, 1, 0)])
         muted, *last = cursor.fetchone()
@@ -92,7 +92,7 @@ def _earlier(run: Run, last: Sequence[Any]) -> Iterator[Look]:
     if last[0] is None:
         return
     yield _look(*last)
-    with connection.cursor() as cursor:
+    with ledger_connection().cursor() as cursor:
         cursor.execute(_EARLIER, _earlier_than(run, LOOKS_BACK - 1, 1))
         rows = cursor.fetchall()
     for row in rows:

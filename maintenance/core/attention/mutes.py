@@ -7,7 +7,6 @@ from datetime import datetime
 from typing import Any
 from uuid import UUID
 
-from django.db import connection
 from django.db.models import Q
 
 from maintenance.core.attention.standings import Pair, Standing, runs_named
@@ -15,6 +14,7 @@ from maintenance.core.errors import InvalidOptions
 from maintenance.core.finding_life import Mute
 from maintenance.core.findings import Severity
 from maintenance.core.runs.ledger_clock import ledger_now
+from maintenance.core.runs.ledger_database import ledger_connection
 from maintenance.models import MutedFinding, RunState, StoredFinding
 
 #: Severities that count for something, and which a mute can silence.
@@ -82,7 +82,7 @@ def mutes_in_force(now: datetime) -> dict[tuple[str, str], Mute]:
 
 def now_and_mutes() -> tuple[datetime, dict[tuple[str, str], Mute]]:
     """Return the ledger's time and the mutes that last, in one query: for a page that counts them."""
-    with connection.cursor() as cursor:
+    with ledger_connection().cursor() as cursor:
         cursor.execute(_NOW_AND_MUTES)
         now, rows = cursor.fetchone()
     listed = json.loads(rows) if isinstance(rows, str) else rows

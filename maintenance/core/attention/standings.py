@@ -6,10 +6,10 @@ from collections.abc import Iterable
 from datetime import datetime
 from typing import Any, NamedTuple
 
-from django.db import connection
 from django.db.models.expressions import RawSQL
 
 from maintenance.conf import Configuration
+from maintenance.core.runs.ledger_database import ledger_connection
 from maintenance.core.runs.registry import all_tasks
 from maintenance.models import Run, RunState
 
@@ -77,9 +77,9 @@ def standings(pairs: Iterable[Pair]) -> dict[Pair, Standing]:
         wanted[task].append(target)
     if not wanted:
         return {}
-    text = _STANDINGS.format(runs=connection.ops.quote_name(Run._meta.db_table))
+    text = _STANDINGS.format(runs=ledger_connection().ops.quote_name(Run._meta.db_table))
     looked = [state.value for state in RUNS_THAT_LOOKED]
-    with connection.cursor() as cursor:
+    with ledger_connection().cursor() as cursor:
         cursor.execute(text, [MOST_SUMMARY_CHARACTERS, json.dumps(wanted), looked])
         return {(row[0], row[1]): Standing(*row) for row in cursor.fetchall()}
 

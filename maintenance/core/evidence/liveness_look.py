@@ -5,7 +5,6 @@ from collections import defaultdict
 from collections.abc import Iterator
 from datetime import UTC, datetime
 
-from django.db import connection
 from django.db.models import Count, Min, Q
 from django.db.models.functions import Coalesce
 from django_celery_beat.models import PeriodicTask
@@ -21,6 +20,7 @@ from maintenance.core.evidence.liveness import (
 )
 from maintenance.core.reports import Report
 from maintenance.core.runs.ledger_clock import ledger_now
+from maintenance.core.runs.ledger_database import ledger_connection
 from maintenance.core.scheduling.definitions import UNREADABLE, Definition
 from maintenance.core.scheduling.schedule_book import read_rows
 from maintenance.core.scheduling.schedule_sync import NAME_PREFIX
@@ -105,10 +105,10 @@ def _next_slots(now: datetime) -> Iterator[_Slot]:
 
 
 def _schedules() -> list[tuple[str | None, datetime, str, int]]:
-    quote = connection.ops.quote_name
+    quote = ledger_connection().ops.quote_name
     tables = {"rows": PeriodicTask, "versions": ScheduleVersion}
     text = _SCHEDULES.format(**{name: quote(of._meta.db_table) for name, of in tables.items()})
-    with connection.cursor() as cursor:
+    with ledger_connection().cursor() as cursor:
         cursor.execute(text)
         found: list[tuple[str | None, datetime, str, int]] = cursor.fetchall()
     return found

@@ -9,7 +9,7 @@ from collections.abc import Mapping
 from datetime import datetime, timedelta
 from typing import Any
 
-from django.db import IntegrityError, transaction
+from django.db import IntegrityError
 from django.db.models import Q
 from django.db.models.functions import Now
 
@@ -21,6 +21,7 @@ from maintenance.core.runs.ledger import (
     lease_is_alive,
     note_death,
 )
+from maintenance.core.runs.ledger_database import ledger_transaction
 from maintenance.core.runs.registry import TaskSpec
 from maintenance.models import Misfire, OverlapPolicy, Run, RunState, SchedulePolicy
 
@@ -153,7 +154,7 @@ RETURNING *
 """
 
 
-@transaction.atomic
+@ledger_transaction()
 def _claim_looking(
     run_id: uuid.UUID, spec: TaskSpec, options: Mapping[str, Any], worker: str
 ) -> Run:

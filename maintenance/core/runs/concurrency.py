@@ -7,10 +7,10 @@ that claim at the same moment count one after the other. A task or target withou
 import random
 from datetime import timedelta
 
-from django.db import connection
 from django.db.models import QuerySet
 
 from maintenance.conf import configuration
+from maintenance.core.runs.ledger_database import ledger_connection
 from maintenance.core.runs.registry import TaskSpec, all_tasks
 from maintenance.models import Run, RunState
 
@@ -57,7 +57,7 @@ def _limit_of_target(spec: TaskSpec, name: str) -> int | None:
 
 
 def _is_full(cap: str, runs: QuerySet[Run], limit: int) -> bool:
-    with connection.cursor() as cursor:
+    with ledger_connection().cursor() as cursor:
         cursor.execute(
             "SELECT pg_catalog.pg_advisory_xact_lock(pg_catalog.hashtextextended(%s, 0))",
             [f"maintenance cap: {cap}"],

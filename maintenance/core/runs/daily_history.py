@@ -5,11 +5,11 @@ from datetime import timedelta
 from itertools import groupby
 from operator import itemgetter
 
-from django.db import connection
 from django.utils import timezone
 
 from maintenance.core.daily import DailySeries, Day
 from maintenance.core.job import YEAR_SECONDS
+from maintenance.core.runs.ledger_database import ledger_connection
 from maintenance.models import StoredSample
 
 #: Of one metric, in whole years of days: some hundred sequences a database are sampled, so that twenty
@@ -42,9 +42,9 @@ def daily_series(
     One query, whose result of at most :data:`MAXIMUM_ROWS` is held meanwhile. Raises Django's
     ``DatabaseError`` where the ledger cannot be read.
     """
-    text = _DAYS.format(samples=connection.ops.quote_name(StoredSample._meta.db_table))
+    text = _DAYS.format(samples=ledger_connection().ops.quote_name(StoredSample._meta.db_table))
     oldest = timezone.now() - timedelta(seconds=since_seconds)
-    with connection.cursor() as cursor:
+    with ledger_connection().cursor() as cursor:
         cursor.execute(
             text,
             {

@@ -7,13 +7,12 @@ is not an error that the work raised, which has its policy of retries, and is co
 import logging
 from dataclasses import replace
 
-from django.db import transaction
-
 from maintenance.core.findings import Finding, Severity
 from maintenance.core.reports import FollowUp, Report, ReportDocument
 from maintenance.core.runs import ledger
 from maintenance.core.runs.end_reports import stop_report
 from maintenance.core.runs.foreign_tasks import is_foreign
+from maintenance.core.runs.ledger_database import ledger_transaction
 from maintenance.core.runs.recording import record
 from maintenance.core.runs.registry import is_registered, task_named
 from maintenance.models import Run, RunState
@@ -31,7 +30,7 @@ def take_from_lost_worker(run: Run) -> bool:
     somebody else was faster: looking again and changing are one transaction. The caller sends the
     message of a run that is queued afterwards.
     """
-    with transaction.atomic():
+    with ledger_transaction():
         if not ledger.lock_if_silent(run):
             return False
         reason = ledger.note_death(run)

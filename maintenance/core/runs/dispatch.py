@@ -20,6 +20,7 @@ from maintenance.core.runs.end_reports import failure_report, stop_report
 from maintenance.core.runs.foreign_tasks import is_foreign
 from maintenance.core.runs.ledger import Origin
 from maintenance.core.runs.ledger_clock import ledger_now
+from maintenance.core.runs.ledger_database import ledger_alias
 from maintenance.core.runs.lost_messages import runs_with_lost_messages
 from maintenance.core.runs.messages import fault_of_options
 from maintenance.core.runs.recording import record
@@ -74,7 +75,7 @@ def start_run(
     answer, the run stays ``queued`` and is sent by :func:`mend`. Raises as :func:`record_run`.
     """
     run = record_run(spec, target, options, origin, run_id)
-    transaction.on_commit(lambda: publish(run))
+    transaction.on_commit(lambda: publish(run), using=ledger_alias())
     return run
 
 

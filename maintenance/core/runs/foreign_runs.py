@@ -11,7 +11,6 @@ from typing import Any
 
 from celery import Task
 from celery.exceptions import Ignore, Reject, Retry
-from django.db import connection, transaction
 from django.db.models.functions import Now
 
 from maintenance.core.errors import Cancelled, LostLease
@@ -20,6 +19,7 @@ from maintenance.core.reports import Report
 from maintenance.core.runs import claims, ledger, pings
 from maintenance.core.runs.failures import LEDGER_AWAY
 from maintenance.core.runs.lease import Lease, kept, steady_seconds
+from maintenance.core.runs.ledger_database import ledger_connection, ledger_transaction
 from maintenance.core.runs.recording import log
 from maintenance.models import Run, RunState, StoredFinding, StoredReport
 
@@ -39,7 +39,7 @@ def execute_once(task: "Task[Any, Any]", work: Callable[[], Any]) -> Any:
     try:
         run = _claim(uuid.UUID(task.request.id), task.request.hostname or "")
     except LEDGER_AWAY:
-        connection.close()
+        ledger_connection().close()
         raise task.retry(countdown=LEDGER_AWAY_SECONDS, max_retries=None) from None
     except claims.NotClaimed as answer:
         logger.info("Message for run %s does nothing: %s", task.request.id, answer)
@@ -63,7 +63,7 @@ def execute_once(task: "Task[Any, Any]", work: Callable[[], Any]) -> Any:
     return result
 
 
-@transaction.atomic
+@ledger_transaction()
 def _claim(run_id: uuid.UUID, worker: str) -> Run | None:
     """Make a run ``running``. Raises :class:`~maintenance.core.runs.claims.NotClaimed`.
 
@@ -99,7 +99,7 @@ def _give_back(run: Run) -> None:
     except (Cancelled, LostLease) as error:
         logger.warning("Run %s is not noted as waiting: %s", run.id, error)
     except LEDGER_AWAY:
-        connection.close()
+        ledger_connection().close()
 
 
 def _end(run: Run, state: RunState, error: str) -> None:
@@ -117,7 +117,7 @@ def _end(run: Run, state: RunState, error: str) -> None:
     except LostLease as lost:
         logger.warning("%s", lost)
     except LEDGER_AWAY as away:
-        connection.close()
+        ledger_connection().close()
         logger.error("The end of run %s could not be noted: %s", run.id, type(away).__name__)
     else:
         log(document)

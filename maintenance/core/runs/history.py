@@ -5,11 +5,11 @@ from dataclasses import dataclass
 from datetime import datetime, timedelta
 from typing import Any
 
-from django.db import connection
 from django.utils import timezone
 
 from maintenance.core.job import POINTS_PER_SERIES, YEAR_SECONDS, History, Point
 from maintenance.core.runs import ledger
+from maintenance.core.runs.ledger_database import ledger_connection
 from maintenance.core.runs.registry import task_named
 from maintenance.models import SUBJECT_LENGTH, StoredSample
 
@@ -98,7 +98,7 @@ class LedgerHistory:
         self, metric: str, subjects: Sequence[str] | None, since_seconds: float
     ) -> dict[str, list[Point]]:
         text = _SERIES.format(
-            samples=connection.ops.quote_name(StoredSample._meta.db_table),
+            samples=ledger_connection().ops.quote_name(StoredSample._meta.db_table),
             and_subjects="" if subjects is None else "AND subject = ANY(%(subjects)s)",
         )
         parameters: dict[str, Any] = {
@@ -109,7 +109,7 @@ class LedgerHistory:
             "points": POINTS_PER_SERIES,
         }
         found: dict[str, list[Point]] = {}
-        with connection.cursor() as cursor:
+        with ledger_connection().cursor() as cursor:
             cursor.execute(text, parameters)
             for subject, at_epoch_seconds, value in cursor.fetchall():
                 found.setdefault(subject, []).append(Point(at_epoch_seconds, value))

@@ -24,12 +24,13 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import Any
 
-from django.db import DatabaseError, InterfaceError, connection
+from django.db import DatabaseError, InterfaceError
 
 from maintenance.core.errors import Cancelled, LeaseUnknown, LostLease, MaintenanceError
 from maintenance.core.redaction import redact
 from maintenance.core.runs import ledger
 from maintenance.core.runs.failures import LEDGER_AWAY
+from maintenance.core.runs.ledger_database import ledger_connection
 from maintenance.core.runs.sessions import Interruption
 from maintenance.models import Run
 
@@ -116,7 +117,7 @@ class Lease:
             self._stop = lost
             raise
         except LEDGER_AWAY as error:
-            connection.close()
+            ledger_connection().close()
             reason = redact(str(error))
             if self.age_seconds > ledger.LEASE_SECONDS * LAST_START_RATIO:
                 raise LeaseUnknown(f"The ledger is away: {reason}") from error
@@ -139,7 +140,7 @@ class Lease:
         except (LostLease, LeaseUnknown) as stop:
             self._stop = stop
         except (DatabaseError, InterfaceError):
-            connection.close()
+            ledger_connection().close()
 
 
 class _Keeper:
@@ -165,7 +166,7 @@ class _Keeper:
                 if self._lease.stop is not None and self._interruption is not None:
                     self._interrupt(self._interruption)
         finally:
-            connection.close()
+            ledger_connection().close()
 
     def _interrupt(self, interruption: Interruption) -> None:
         """End what the work waits for, once it had the time to end it by itself."""

@@ -12,7 +12,6 @@ from dataclasses import dataclass, replace
 from datetime import datetime, timedelta
 from typing import Any
 
-from django.db import connection, transaction
 from django.db.models import Q
 from django.utils import timezone
 
@@ -21,6 +20,7 @@ from maintenance.core.errors import Cancelled, LostLease
 from maintenance.core.redaction import redact
 from maintenance.core.reports import FollowUp, Report, ReportDocument, RunFacts
 from maintenance.core.runs.ledger_clock import ledger_now
+from maintenance.core.runs.ledger_database import ledger_connection, ledger_transaction
 from maintenance.core.runs.registry import TaskSpec
 from maintenance.core.runs.report_rows import store_report
 from maintenance.core.runs.steps import stored_steps
@@ -125,10 +125,10 @@ def heartbeat(run: Run, *, counts_anew: bool = False, **progress: Any) -> str | 
     ``counts_anew`` says that a count of progress begins with these fields. Raises ``LostLease`` where this attempt does not hold the run any more.
     """
     # One statement for both: Django's update() returns no columns.
-    columns = "".join(f", {connection.ops.quote_name(name)} = %s" for name in progress)
+    columns = "".join(f", {ledger_connection().ops.quote_name(name)} = %s" for name in progress)
     if counts_anew:  # by the same clock as the heartbeat
         columns += ", progress_since = pg_catalog.statement_timestamp()"
-    with connection.cursor() as cursor:
+    with ledger_connection().cursor() as cursor:
         cursor.execute(
             _HEARTBEAT.format(columns=columns),
             [*progress.values(), run.id, run.attempt, RunState.RUNNING.value],
@@ -200,7 +200,7 @@ def finish(run: Run, state: RunState, report: Report, reason: str = "") -> Repor
     grows with the number of steps, findings and samples of this run alone.
     """
     reason = redact(reason)
-    with transaction.atomic():
+    with ledger_transaction():
         _write_end(run, state, report, reason)
         if state != RunState.SUCCEEDED and not report.outcomes:
             report = replace(report, outcomes=tuple(stored_steps(run).values()))
@@ -317,7 +317,7 @@ def requeue(
     """
     now = ledger_now()
     ours = Run.objects.filter(id=run.id, attempt=run.attempt, state=RunState.RUNNING)
-    with transaction.atomic():
+    with ledger_transaction():
         if not ours.filter(cancel_requested=False).update(
             state=RunState.QUEUED,
             reason=redact(reason),
@@ -340,7 +340,7 @@ def request_cancel(run: Run, actor: str) -> ReportDocument | None:
     its next update of progress, at the latest with the next heartbeat; a finished one stays as it
     is. Both return ``None``.
     """
-    with transaction.atomic():
+    with ledger_transaction():
         current = Run.objects.select_for_update().get(id=run.id)
         if current.state == RunState.RUNNING:
             Run.objects.filter(id=run.id).update(cancel_requested=True, cancel_actor=actor)

@@ -6,12 +6,12 @@ when something may happen and whoever judges it may be two of them.
 
 from datetime import datetime
 
-from django.db import connection
+from maintenance.core.runs.ledger_database import ledger_connection
 
 
 def ledger_now() -> datetime:
     """Return the ledger's time. One round trip; raises Django's ``OperationalError``."""
-    with connection.cursor() as cursor:
+    with ledger_connection().cursor() as cursor:
         cursor.execute("SELECT pg_catalog.statement_timestamp()")
         (now,) = cursor.fetchone()
     moment: datetime = now

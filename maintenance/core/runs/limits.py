@@ -8,11 +8,11 @@ Whatever a limit is for, starts of a task or steps within a run, its key names i
 import time
 from datetime import datetime, timedelta
 
-from django.db import transaction
 from django.utils import timezone
 
 from maintenance.core.job import Progress
 from maintenance.core.rates import RateLimit
+from maintenance.core.runs.ledger_database import ledger_transaction
 from maintenance.models import RateLimitState
 
 #: A run that is cancelled while it waits ends after so long.
@@ -28,7 +28,7 @@ def reserve_start(key: str, limit: RateLimit, now: datetime | None = None) -> fl
     now = now or timezone.now()
     spacing = timedelta(seconds=limit.period_seconds / limit.starts)
     burst = spacing * (limit.starts - 1)
-    with transaction.atomic():
+    with ledger_transaction():
         RateLimitState.objects.get_or_create(key=key, defaults={"next_start_at": now})
         row = RateLimitState.objects.select_for_update().get(key=key)
         arrival = max(row.next_start_at, now)

@@ -6,13 +6,12 @@ from dataclasses import replace
 from datetime import datetime
 from typing import Any
 
-from django.db import connection
-
 from maintenance.core.attention.alarms import note_alarms
 from maintenance.core.attention.finding_rows import compared, life_of
 from maintenance.core.finding_life import FixedFinding
 from maintenance.core.findings import Finding
 from maintenance.core.reports import SCHEMA_VERSION, Report, ReportDocument
+from maintenance.core.runs.ledger_database import ledger_connection
 from maintenance.models import SUBJECT_LENGTH, Run, StoredFinding, StoredReport
 
 # One statement, because each is a round trip, and most runs write a few rows only.
@@ -58,7 +57,7 @@ def store_report(run: Run, document: ReportDocument, now: datetime) -> ReportDoc
     for row in rows:
         row.since = settled.since[row.fingerprint]
     fixed = [FixedFinding.of(sight) for sight in settled.fixed]
-    with connection.cursor() as cursor:
+    with ledger_connection().cursor() as cursor:
         cursor.execute(
             _STORE,
             {

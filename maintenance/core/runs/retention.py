@@ -5,7 +5,6 @@ from dataclasses import dataclass
 from datetime import datetime, timedelta
 from uuid import UUID
 
-from django.db import connection, transaction
 from django.db.models import QuerySet
 from django.utils import timezone
 
@@ -13,6 +12,7 @@ from maintenance.conf import configuration
 from maintenance.core.job import Job
 from maintenance.core.plans import Action, Outcome, Verdict
 from maintenance.core.reports import Report
+from maintenance.core.runs.ledger_database import ledger_connection, ledger_transaction
 from maintenance.models import (
     TERMINAL_STATES,
     Alarm,
@@ -133,7 +133,7 @@ def _old_runs(oldest: datetime) -> QuerySet[Run]:
 
     A run that ended before ``oldest`` was asked for before it: the index of that finds them.
     """
-    with connection.cursor() as cursor:
+    with ledger_connection().cursor() as cursor:
         cursor.execute(_KEPT, {"ended": [str(state) for state in TERMINAL_STATES]})
         kept = [run_id for (run_id,) in cursor.fetchall()]
     old = Run.objects.filter(queued_at__lt=oldest, finished_at__lt=oldest)
@@ -151,7 +151,7 @@ def _batches(runs: QuerySet[Run]) -> Iterator[tuple[list[UUID], list[str]]]:
         rest = runs.filter(queued_at__gte=rows[-1][1])
 
 
-@transaction.atomic
+@ledger_transaction()
 def _delete(ids: Sequence[UUID]) -> None:
     """Delete runs with everything that refers to them, in one transaction.
 
@@ -160,8 +160,8 @@ def _delete(ids: Sequence[UUID]) -> None:
     """
     listed = "{" + ",".join(map(str, ids)) + "}"
     keys = [relation.field for relation in Run._meta.related_objects]
-    quoted = connection.ops.quote_name
-    with connection.cursor() as cursor:
+    quoted = ledger_connection().ops.quote_name
+    with ledger_connection().cursor() as cursor:
         for key in (*keys, Run._meta.pk):
             table, column = key.model._meta.db_table, str(key.column)
             cursor.execute(_DELETE.format(quoted(table), quoted(column)), [listed])

@@ -10,13 +10,7 @@ from traceback import format_exc
 from typing import Any, TypeVar
 
 from celery.exceptions import Ignore, Reject, SoftTimeLimitExceeded
-from django.db import (
-    DatabaseError,
-    DataError,
-    InterfaceError,
-    close_old_connections,
-    connection,
-)
+from django.db import DatabaseError, DataError, InterfaceError, close_old_connections
 from django.utils import timezone
 
 from maintenance.conf import configuration
@@ -41,6 +35,7 @@ from maintenance.core.runs.end_reports import failure_report, stop_report
 from maintenance.core.runs.failures import LEDGER_AWAY, is_transient
 from maintenance.core.runs.history import LedgerHistory
 from maintenance.core.runs.lease import Lease, kept, steady_seconds
+from maintenance.core.runs.ledger_database import ledger_connection
 from maintenance.core.runs.limits import reserve_start
 from maintenance.core.runs.messages import fault_of_message
 from maintenance.core.runs.progress import Carrier, LedgerProgress, show
@@ -108,7 +103,7 @@ def _execute(
     except LEDGER_AWAY as error:
         # The message may be all there is of this run: it must not end here.
         logger.warning("Run %s waits for the ledger: %s", run_id, redact(str(error)))
-        connection.close()
+        ledger_connection().close()
         raise task.retry(countdown=LEDGER_AWAY_SECONDS, max_retries=None) from None
     except NOT_NOW as answer:
         return _without_work(run_id, answer)
@@ -407,6 +402,6 @@ def _with_patience(write: Callable[[], T]) -> T:
             if time.monotonic() > give_up_at:
                 raise
             close_old_connections()
-            connection.close()
+            ledger_connection().close()
             time.sleep(pause_seconds)
             pause_seconds = min(pause_seconds * 2, 8.0)

@@ -6,19 +6,13 @@ import time
 from collections.abc import Mapping
 from typing import Any
 
-from django.db import (
-    DatabaseError,
-    InterfaceError,
-    InternalError,
-    OperationalError,
-    connection,
-    transaction,
-)
+from django.db import DatabaseError, InterfaceError, InternalError, OperationalError
 from django.utils import timezone
 
 from maintenance.core.errors import LostLease
 from maintenance.core.plans import Outcome
 from maintenance.core.redaction import redact
+from maintenance.core.runs.ledger_database import ledger_connection, ledger_transaction
 from maintenance.core.runs.tracing import current_trace
 from maintenance.models import Run, RunState, RunStep
 from maintenance.reports.plain import plain
@@ -103,11 +97,11 @@ class LedgerSteps:
                 self._wake.wait(WRITE_SECONDS)
                 self._wake.clear()
         finally:
-            connection.close()
+            ledger_connection().close()
 
     def _wait_for_the_ledger(self, error: Exception) -> None:
         """Let the work go on while the ledger is away or read-only, but not for ever."""
-        connection.close()
+        ledger_connection().close()
         now = time.monotonic()
         if self._away_since is None:
             self._away_since = now
@@ -132,7 +126,7 @@ class LedgerSteps:
 def _store(run: Run, outcomes: Mapping[str, Mapping[str, Any]]) -> None:
     """Write steps of the attempt that holds the run. Raises ``LostLease`` where it does not."""
     now = timezone.now()
-    with transaction.atomic():
+    with ledger_transaction():
         held = Run.objects.filter(id=run.id, attempt=run.attempt, state=RunState.RUNNING)
         if not held.select_for_update(no_key=True).values_list("id").first():
             raise LostLease(f"Run {run.id} is not held by attempt {run.attempt} any more.")

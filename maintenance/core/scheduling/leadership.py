@@ -15,9 +15,10 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from datetime import datetime, timedelta
 
-from django.db import OperationalError, connection, transaction
+from django.db import OperationalError
 
 from maintenance.core.runs.lease import steady_seconds
+from maintenance.core.runs.ledger_database import ledger_connection, ledger_transaction
 from maintenance.models import Leader
 
 logger = logging.getLogger("maintenance.scheduler")
@@ -99,7 +100,7 @@ class Leadership:
         """
         asked_at = steady_seconds()
         try:
-            with transaction.atomic(), connection.cursor() as cursor:
+            with ledger_transaction(), ledger_connection().cursor() as cursor:
                 cursor.execute(
                     "SELECT set_config('lock_timeout', %s, true)", [f"{LOCK_SECONDS:g}s"]
                 )
@@ -122,8 +123,8 @@ class Leadership:
         Raises :class:`NotLeading`, having written nothing, where another scheduler leads.
         """
         asked_at = steady_seconds()
-        with transaction.atomic():
-            with connection.cursor() as cursor:
+        with ledger_transaction():
+            with ledger_connection().cursor() as cursor:
                 cursor.execute(
                     _sql(_RENEW),
                     [LEASE_SECONDS, NAME, self._token, f"{HANGING_SECONDS * 1000:.0f}"],
@@ -145,7 +146,7 @@ class Leadership:
         """Let another scheduler lead at once."""
         token, self._token = self._token, None
         if token is not None:
-            with connection.cursor() as cursor:
+            with ledger_connection().cursor() as cursor:
                 cursor.execute(_sql(_RELEASE), [NAME, token])
             logger.info("%s gives the lead away", self._holder)
 
@@ -162,9 +163,9 @@ def hold_leader() -> None:
     row which the other wants would be ended by the server. Of a transaction that hangs it is free as a
     leader's own is.
     """
-    with connection.cursor() as cursor:
+    with ledger_connection().cursor() as cursor:
         cursor.execute(_sql(_HOLD), [f"{HANGING_SECONDS * 1000:.0f}", NAME])
 
 
 def _sql(statement: str) -> str:
-    return statement.format(table=connection.ops.quote_name(Leader._meta.db_table))
+    return statement.format(table=ledger_connection().ops.quote_name(Leader._meta.db_table))

@@ -1,9 +1,9 @@
 """Pausing schedules and resuming them: who, when and why stand beside the schedule."""
 
-from django.db import transaction
 from django.utils import timezone
 from django_celery_beat.models import PeriodicTask
 
+from maintenance.core.runs.ledger_database import ledger_transaction
 from maintenance.core.scheduling.policies import Policy, pauses
 from maintenance.core.scheduling.schedule_versions import policy_of
 from maintenance.models import Run, RunState, SchedulePolicy
@@ -12,7 +12,7 @@ from maintenance.models import Run, RunState, SchedulePolicy
 SCHEDULER = "the scheduler"
 
 
-@transaction.atomic
+@ledger_transaction()
 def pause(row: PeriodicTask, actor: str, reason: str) -> bool:
     """Let the slots of a schedule be skipped, with the reason; return whether that changed anything.
 
@@ -29,7 +29,7 @@ def pause(row: PeriodicTask, actor: str, reason: str) -> bool:
     return True
 
 
-@transaction.atomic
+@ledger_transaction()
 def resume(row: PeriodicTask) -> bool:
     """Let a paused schedule run again, from its next slot on; return whether it was paused."""
     policy = SchedulePolicy.objects.select_for_update().filter(row_id=row.pk).first()

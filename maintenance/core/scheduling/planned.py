@@ -4,7 +4,6 @@ from collections.abc import Collection, Iterable, Iterator
 from datetime import datetime, timedelta
 from itertools import islice
 
-from django.db import connection
 from django.utils import timezone
 from django_celery_beat.models import PeriodicTask
 
@@ -12,6 +11,7 @@ from maintenance.conf import Configuration
 from maintenance.core.errors import MaintenanceError
 from maintenance.core.runs.conditions import require_leave
 from maintenance.core.runs.foreign_tasks import is_foreign
+from maintenance.core.runs.ledger_database import ledger_connection
 from maintenance.core.runs.registry import task_named
 from maintenance.core.scheduling.calendar import Planned
 from maintenance.core.scheduling.definitions import UNREADABLE, Definition
@@ -123,8 +123,8 @@ def _planned(
 def _usual_seconds(wanted: Collection[tuple[str, str]]) -> dict[tuple[str, str], float]:
     """Return what the last runs took, by task and target, where any has succeeded."""
     pairs = sorted(wanted)
-    statement = _USUAL_SECONDS.format(table=connection.ops.quote_name(Run._meta.db_table))
-    with connection.cursor() as cursor:
+    statement = _USUAL_SECONDS.format(table=ledger_connection().ops.quote_name(Run._meta.db_table))
+    with ledger_connection().cursor() as cursor:
         cursor.execute(
             statement,
             [[task for task, _ in pairs], [target for _, target in pairs], LAST_RUNS],

@@ -13,7 +13,6 @@ from datetime import UTC, datetime, timedelta
 from itertools import islice
 from typing import Any
 
-from django.db import connection
 from django.db.models import Max
 from django_celery_beat.models import (
     ClockedSchedule,
@@ -24,6 +23,7 @@ from django_celery_beat.models import (
     SolarSchedule,
 )
 
+from maintenance.core.runs.ledger_database import ledger_connection
 from maintenance.core.scheduling.definitions import UNREADABLE, Definition
 from maintenance.core.scheduling.schedule_versions import Version, defined
 from maintenance.models import Run, SchedulePolicy, ScheduleVersion
@@ -144,9 +144,9 @@ class Book:
 
 def change_mark() -> tuple[Any, ...]:
     """Return what is another value after any change of a schedule or policy. Costs a short query."""
-    quote = connection.ops.quote_name
+    quote = ledger_connection().ops.quote_name
     changes, policy = quote(PeriodicTasks._meta.db_table), quote(SchedulePolicy._meta.db_table)
-    with connection.cursor() as cursor:
+    with ledger_connection().cursor() as cursor:
         cursor.execute(
             f"SELECT (SELECT max(last_update) FROM {changes}), "  # noqa: S608 - names of tables
             f"max(changed_at), count(*) FROM {policy}"
@@ -157,7 +157,7 @@ def change_mark() -> tuple[Any, ...]:
 
 def row_states() -> dict[int, RowState]:
     """Return the version of every row with those of what it refers to: one query, no row is read."""
-    quote = connection.ops.quote_name
+    quote = ledger_connection().ops.quote_name
     task = quote(PeriodicTask._meta.db_table)
     kinds = [(name, quote(model._meta.db_table)) for name, model in _KINDS.items()]
     joins = " ".join(
@@ -165,7 +165,7 @@ def row_states() -> dict[int, RowState]:
     )
     columns = ", ".join(f"{name}.xmin::text" for name, _table in kinds)
     policy = quote(SchedulePolicy._meta.db_table)
-    with connection.cursor() as cursor:
+    with ledger_connection().cursor() as cursor:
         cursor.execute(
             "SELECT t.id, t.name, t.xmin::text, policy.xmin::text, "  # noqa: S608 - names of tables
             f"{columns} FROM {task} t {joins} LEFT JOIN {policy} policy ON policy.row_id = t.id"

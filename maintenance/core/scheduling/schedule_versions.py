@@ -10,10 +10,10 @@ from dataclasses import dataclass, replace
 from datetime import datetime, timedelta
 from typing import Any
 
-from django.db import connection
 from django_celery_beat.models import CrontabSchedule, PeriodicTask
 
 from maintenance.core.runs.foreign_tasks import is_foreign
+from maintenance.core.runs.ledger_database import ledger_connection
 from maintenance.core.scheduling.definitions import Definition
 from maintenance.core.scheduling.policies import Overlap, Policy
 from maintenance.models import SchedulePolicy, ScheduleVersion
@@ -28,7 +28,7 @@ def recorded_since() -> datetime | None:
 
 def now_and_recorded_since() -> tuple[datetime, datetime | None]:
     """Return the ledger's time, and when the first version of any schedule begins, in one query."""
-    with connection.cursor() as cursor:
+    with ledger_connection().cursor() as cursor:
         cursor.execute(
             "SELECT pg_catalog.statement_timestamp(), (SELECT min(since) FROM maintenance_scheduleversion)"
         )

@@ -13,7 +13,7 @@ from heapq import heappop, heappush
 from socket import gethostname
 from typing import Any
 
-from django.db import DatabaseError, InterfaceError, connection
+from django.db import DatabaseError, InterfaceError
 from django_celery_beat.schedulers import DatabaseScheduler
 
 from maintenance.core.attention.delivering import start_delivery
@@ -23,6 +23,7 @@ from maintenance.core.runs import ledger
 from maintenance.core.runs.alive_file import touch_alive_file
 from maintenance.core.runs.dispatch import mend
 from maintenance.core.runs.lease import steady_seconds
+from maintenance.core.runs.ledger_database import ledger_connection
 from maintenance.core.runs.recording import log, record
 from maintenance.core.runs.sending import send
 from maintenance.core.runs.waiting_runs import release_waiting, skip_overdue
@@ -90,7 +91,7 @@ class LedgerScheduler(DatabaseScheduler):  # type: ignore[misc]  # the library h
         except (DatabaseError, InterfaceError) as error:
             logger.error("The ledger is away: %s", redact(str(error)))
             self._reached_the_ledger = False
-            connection.close()
+            ledger_connection().close()
         except (
             Exception
         ):  # one schedule, or one answer of a broker, must not end beat for all others
@@ -210,7 +211,7 @@ class LedgerScheduler(DatabaseScheduler):  # type: ignore[misc]  # the library h
     def close(self) -> None:
         """Let another beat lead at once. Within a transaction that is being ended, the next call does."""
         super().close()
-        if not connection.in_atomic_block:
+        if not ledger_connection().in_atomic_block:
             try:
                 self._leadership.release()
             except (DatabaseError, InterfaceError) as error:

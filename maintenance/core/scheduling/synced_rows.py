@@ -12,10 +12,10 @@ from dataclasses import dataclass
 from datetime import datetime
 from typing import Any
 
-from django.db import connection, transaction
 from django.utils import timezone
 from django_celery_beat.models import CrontabSchedule, PeriodicTask, PeriodicTasks
 
+from maintenance.core.runs.ledger_database import ledger_connection, ledger_transaction
 from maintenance.core.scheduling.leadership import hold_leader
 from maintenance.core.scheduling.schedule_versions import crontab_text
 from maintenance.models import SyncedSchedule
@@ -109,7 +109,7 @@ def _crontabs(wanted: Collection[_Said]) -> Mapping[_Said, CrontabSchedule]:
     return found | {_said_by(crontab): crontab for crontab in written}
 
 
-@transaction.atomic
+@ledger_transaction()
 def _write_at_once(writings: Sequence[Writing], crontabs: Mapping[_Said, CrontabSchedule]) -> None:
     created: list[PeriodicTask] = []
     changed: list[PeriodicTask] = []
@@ -137,13 +137,13 @@ def _update(rows: Sequence[PeriodicTask], now: datetime) -> None:
     if not rows:
         return
     statement = _UPDATE.format(
-        table=connection.ops.quote_name(PeriodicTask._meta.db_table),
+        table=ledger_connection().ops.quote_name(PeriodicTask._meta.db_table),
         assignments=", ".join(f"{column} = wanted.{column}" for column in _COLUMNS),
         arrays=", ".join(f"%s::{kind}[]" for kind in _COLUMNS.values()),
         columns=", ".join(_COLUMNS),
     )
     values = [[getattr(row, column) for row in rows] for column in ("id", *_COLUMNS)]
-    with connection.cursor() as cursor:
+    with ledger_connection().cursor() as cursor:
         cursor.execute(statement, [now, *values])
 
 
@@ -168,7 +168,7 @@ def switch_off(rows: Sequence[tuple[PeriodicTask, SyncedSchedule]]) -> None:
         _switch_off_at_once(rows[start : start + ROWS_PER_TRANSACTION])
 
 
-@transaction.atomic
+@ledger_transaction()
 def _switch_off_at_once(rows: Sequence[tuple[PeriodicTask, SyncedSchedule]]) -> None:
     _announce()
     now = timezone.now()

@@ -48,7 +48,10 @@ def migration_state(conn: Connection, target: DatabaseTarget) -> MigrationState 
         for name, migration in loader.disk_migrations.items()
         if router.allow_migrate(target.alias, name[0])
     }
-    return compare(migrations, applied, loader.migrated_apps)
+    # Django notes them as applied in every database, also where the routers have none of their tables.
+    elsewhere = loader.disk_migrations.keys() - migrations.keys()
+    here = [name for name in applied if name not in elsewhere]
+    return compare(migrations, here, loader.migrated_apps)
 
 
 def compare(

@@ -1,0 +1,31 @@
+"""The database that the ledger lies in: the default one, or where the project's routers lead its models.
+
+Statements and transactions of ours have to go where the queries of the models go: a slot, its run and
+the cursor of its schedule are written together. That the routers have one answer for all of these models
+is a system check (``maintenance.E009``).
+"""
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+
+from django.db import connections, router, transaction
+from django.db.backends.base.base import BaseDatabaseWrapper
+
+from maintenance.models import Run
+
+
+def ledger_alias() -> str:
+    """Return Django's alias of that database."""
+    return router.db_for_write(Run)
+
+
+def ledger_connection() -> BaseDatabaseWrapper:
+    """Return this thread's connection to that database."""
+    return connections[ledger_alias()]
+
+
+@contextmanager
+def ledger_transaction() -> Iterator[None]:
+    """Do all or nothing of a block, or of a function that this decorates, in that database."""
+    with transaction.atomic(using=ledger_alias()):
+        yield
