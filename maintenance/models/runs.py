@@ -73,10 +73,13 @@ class Run(models.Model):
     task = models.CharField(_("task"), max_length=200, db_index=True)
     target = models.CharField(_("target"), max_length=100, blank=True, db_index=True)
     options = models.JSONField(_("options"), default=dict, blank=True)
+    # Defaults of the server, here and below, are for processes of an older release, which do not write these.
     resource = models.CharField(
         _("resource"),
         max_length=100,
         blank=True,
+        default="",
+        db_default="",
         help_text=_("What of its target it has to itself while it runs; empty where it shares."),
     )
     queue = models.CharField(_("queue"), max_length=200)
@@ -85,7 +88,10 @@ class Run(models.Model):
     schedule = models.CharField(_("schedule"), max_length=200, blank=True)
     scheduled_for = models.DateTimeField(_("scheduled for"), null=True, blank=True)
     stands_for = models.PositiveIntegerField(
-        _("stands for"), default=1, help_text=_("How many slots of its schedule: missed ones, too.")
+        _("stands for"),
+        default=1,
+        db_default=1,
+        help_text=_("How many slots of its schedule: missed ones, too."),
     )
     trigger = models.CharField(_("trigger"), max_length=10, choices=Trigger.choices)
     actor = models.CharField(_("actor"), max_length=150, blank=True)
@@ -107,10 +113,12 @@ class Run(models.Model):
     worker = models.CharField(_("worker"), max_length=200, blank=True)
     heartbeat_at = models.DateTimeField(_("last heartbeat"), null=True, blank=True)
     deaths = models.PositiveSmallIntegerField(
-        _("deaths"), default=0, help_text=_("How many workers were lost while they held it.")
+        _("deaths"),
+        default=0,
+        db_default=0,
+        help_text=_("How many workers were lost while they held it."),
     )
     cancel_requested = models.BooleanField(_("cancel requested"), default=False)
-    # The server's default is for processes of the release before, which do not write it.
     cancel_actor = models.CharField(
         _("cancel requested by"), max_length=150, blank=True, default="", db_default=""
     )
