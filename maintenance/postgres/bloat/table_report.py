@@ -1,6 +1,7 @@
 """What the measured tables mean: findings, the table of the report, its sums."""
 
 import math
+import shlex
 from collections import defaultdict
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
@@ -97,8 +98,8 @@ def _finding(table: TableBloat, thresholds: Thresholds) -> Iterator[Finding]:
             "VACUUM lets the table itself use this space again, which is enough where it"
             " grows back; look first at why dead rows were not removed in time. Only a rewrite"
             " gives space to the disk, and needs room there for a second copy of what stays:"
-            f" pg_repack --no-order --table={table.qualified_name} works beside the application"
-            " (it needs a primary key, and a short exclusive lock at its start and end); VACUUM"
+            f" pg_repack --no-order --table={shlex.quote(table.qualified_name)} works beside the"
+            " application (it needs a primary key, and a short exclusive lock at its start and end); VACUUM"
             " FULL holds an exclusive lock to its end, so that nobody even reads the table."
         ),
         commands=(f"VACUUM (FULL, ANALYZE) {table.qualified_name}",),

@@ -66,11 +66,12 @@ def free_name(
     stem = f"{table_name}_{'_'.join(column_names)}"
     for number in range(len(taken) + 1):
         ending = f"_idx{number or ''}"
-        name = _cut(stem, MAXIMUM_NAME_BYTES - len(ending)) + ending
+        name = cut_name(stem, MAXIMUM_NAME_BYTES - len(ending)) + ending
         if (schema, name) not in taken:
             return name
     raise AssertionError("more names were tried than are taken")
 
 
-def _cut(text: str, maximum_bytes: int) -> str:
+def cut_name(text: str, maximum_bytes: int) -> str:
+    """Return the beginning of a name that has at most so many bytes, all of its letters whole."""
     return text.encode()[:maximum_bytes].decode(errors="ignore")

@@ -54,8 +54,7 @@ class Destination:
 class ModelRelation:
     """One reference of a model. ``key_column`` orders the rows; ``label`` is app, model and field.
 
-    X ``is_declared_enforced`` says that
-        the model expects a constraint.
+    ``is_declared_enforced`` says that the model expects a constraint.
     """
 
     label: str

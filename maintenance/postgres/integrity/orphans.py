@@ -2,6 +2,7 @@
 
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from hashlib import sha256
 from typing import Any
 
 import psycopg2
@@ -13,6 +14,7 @@ from maintenance.core.job import Progress
 from maintenance.core.wording import counted
 from maintenance.postgres.connection import MARKER, connection_was_lost
 from maintenance.postgres.exclusive_use import NEEDS, tables_in_exclusive_use
+from maintenance.postgres.indexes.creation import MAXIMUM_NAME_BYTES, cut_name
 from maintenance.postgres.integrity.failed_looks import needs_of
 from maintenance.postgres.integrity.model_relations import Destination, ModelRelation
 from maintenance.postgres.time_budget import TimeBudget
@@ -248,7 +250,7 @@ def _orphans_finding(conn: Connection, count: ModelOrphans) -> Finding:
 
 def _missing_constraint(conn: Connection, relation: ModelRelation) -> Finding:
     (destination,) = relation.destinations
-    name = f"{relation.table.name}_{relation.column}_fk"[:63]
+    name = _constraint_name(relation)
     add = sql.SQL("ALTER TABLE {} ADD CONSTRAINT {} FOREIGN KEY ({}) REFERENCES {} ({})").format(
         sql.Identifier(relation.table.schema, relation.table.name),
         sql.Identifier(name),
@@ -278,3 +280,12 @@ def _missing_constraint(conn: Connection, relation: ModelRelation) -> Finding:
         ),
         undo=(drop.as_string(conn),),
     )
+
+
+def _constraint_name(relation: ModelRelation) -> str:
+    """Return ``table_column_fk``; where that is too long, a part of it with a mark of the whole."""
+    stem = f"{relation.table.name}_{relation.column}"
+    ending = "_fk"
+    if len(f"{stem}{ending}".encode()) > MAXIMUM_NAME_BYTES:
+        ending = f"_{sha256(stem.encode()).hexdigest()[:8]}_fk"
+    return cut_name(stem, MAXIMUM_NAME_BYTES - len(ending)) + ending
