@@ -12,6 +12,7 @@ from maintenance.core.runs.registry import TargetKind
 from maintenance.core.runs.target_sessions import TargetSessions, find_sessions_by
 from maintenance.core.runs.task import maintenance_task
 from maintenance.postgres.bloat.options import IndexBloatOptions, TableBloatOptions
+from maintenance.postgres.estimates.options import StatisticsOptions
 from maintenance.postgres.indexes.options import (
     MissingIndexOptions,
     RedundantIndexOptions,
@@ -83,6 +84,21 @@ def tune_autovacuum(job: Job[DatabaseTarget, TuneOptions]) -> Report:
     from maintenance.postgres.tuning import run as tuning
 
     return tuning.tune_autovacuum(job, configuration().thresholds)
+
+
+@maintenance_task(
+    queue="low",
+    target=TargetKind.DATABASE,
+    options=StatisticsOptions,
+    writes=True,
+    resource=TABLES,
+    dangerous="alter_table",
+)
+def tune_statistics(job: Job[DatabaseTarget, StatisticsOptions]) -> Report:
+    """Give columns whose rows are badly estimated a larger statistics target, on trial; keep what helps."""
+    from maintenance.postgres.estimates import run as estimates
+
+    return estimates.tune_statistics(job)
 
 
 @maintenance_task(

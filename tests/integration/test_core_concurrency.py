@@ -198,7 +198,13 @@ def test_of_scheduled_runs_of_the_same_work_one_waits_and_a_person_may_add_his(
     [
         (
             "tables",
-            ["reindex_bloated_indexes", "tune_autovacuum", "vacuum_analyze", "vacuum_full"],
+            [
+                "reindex_bloated_indexes",
+                "tune_autovacuum",
+                "tune_statistics",
+                "vacuum_analyze",
+                "vacuum_full",
+            ],
         ),
         ("keys", ["reclaim_redis_memory", "remove_abandoned_streams", "trim_streams"]),
     ],

@@ -24,7 +24,11 @@ class Area:
 AREAS: tuple[Area, ...] = (
     Area(_("Response times and errors"), ("review_error_rates",), is_plural=True),
     Area(_("Queues"), ("check_queue_depths",), is_plural=True),
-    Area(_("Queries"), ("review_slow_queries", "review_n_plus_one"), is_plural=True),
+    Area(
+        _("Queries"),
+        ("review_slow_queries", "review_n_plus_one", "tune_statistics"),
+        is_plural=True,
+    ),
     Area(_("Connections and locks"), ("review_activity",), is_plural=True),
     Area(
         _("Vacuuming"), ("review_vacuum_health", "vacuum_analyze", "vacuum_full", "tune_autovacuum")
