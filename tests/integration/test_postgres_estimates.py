@@ -381,6 +381,21 @@ def test_a_column_is_tried_by_name_without_an_index(url: str) -> None:
         tune(url, columns=("events.kin",))
 
 
+def test_a_name_means_the_columns_of_that_name_in_every_schema(url: str) -> None:
+    ask(url, "CREATE SCHEMA acme")
+    ask(url, "CREATE TABLE acme.events AS SELECT * FROM public.events")
+    ask(url, "ANALYZE acme.events")
+
+    def set_by(*columns: str) -> list[str]:
+        outcomes = tune(url, columns=columns, dry_run=True).outcomes
+        return sorted(o.action.subject for o in outcomes if o.action.kind == "set")
+
+    both = ["acme.events.kind", "public.events.kind"]
+    assert set_by("events.kind") == both
+    assert set_by("acme.events.kind", "acme.events.kind") == both[:1]
+    assert set_by("public.events.kind") == both[1:]
+
+
 def test_one_column_of_a_table_is_tried_at_a_time(url: str) -> None:
     ask(url, "ALTER TABLE events ADD COLUMN twin int")
     ask(url, "UPDATE events SET twin = kind")

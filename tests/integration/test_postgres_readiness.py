@@ -25,7 +25,7 @@ from maintenance.core.runs.registry import TargetKind, TaskSpec, task_named
 from maintenance.postgres import connection
 from maintenance.postgres.connection import connect, query
 from maintenance.postgres.driver import WatchedSession
-from maintenance.postgres.readiness.findings import examine
+from maintenance.postgres.readiness.findings import examine, quoted
 from maintenance.postgres.readiness.look import look
 from maintenance.postgres.readiness.roles import READER, VACUUMER, role_statements
 from maintenance.schedules import CHECKLISTS
@@ -271,6 +271,32 @@ def test_the_vacuumer_works_on_tables_of_others_where_its_rights_are_said_to_do(
         assert "needs ownership" in outcome.sentence
     else:
         assert outcome.verdict is Verdict.WORKED, outcome.sentence
+
+
+def test_the_vacuumer_tries_statistics_targets_where_it_has_the_rights_of_the_owner(
+    site: str, both: tuple[str, str]
+) -> None:
+    [(owner,)] = ask(site, "SELECT tableowner FROM pg_tables WHERE tablename = 'owned'")
+    ask(
+        site,
+        "CREATE TABLE skewed AS SELECT v AS kind"
+        " FROM generate_series(1, 20800) v,"
+        " LATERAL generate_series(1, CASE WHEN v > 800 THEN 2 WHEN v > 100 THEN 60 ELSE 300 END) n"
+        " ORDER BY hashint8(v * 1000 + n)",
+    )
+    ask(site, "ANALYZE skewed")
+    ask(site, sql.SQL("ALTER TABLE skewed OWNER TO {}").format(sql.Identifier(owner)))
+    spec = task_named("tune_statistics")
+    options = spec.options_type(columns=("skewed.kind",))
+    outcomes = spec.function(Job("site", DatabaseTarget(url=both[1]), options)).outcomes
+    ask(site, "DROP TABLE skewed")
+
+    if major_of(site) >= 17:
+        [refused] = outcomes
+        assert refused.verdict is Verdict.REFUSED
+        assert f"GRANT {quoted(owner)} TO " in refused.sentence
+    else:
+        assert [o.verdict for o in outcomes] == [Verdict.WORKED] * 3
 
 
 def test_each_missing_right_is_mended_by_its_own_line_and_taken_back_by_its_undo(site: str) -> None:

@@ -1,5 +1,6 @@
 """What a run is about to try, to judge and to take back, and the statements of it."""
 
+from collections import defaultdict
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Any
@@ -156,14 +157,18 @@ def _chosen(job: StatisticsJob, columns: Sequence[ColumnStatistics]) -> list[Col
     names = job.options.columns
     if not names:
         return [column for column in columns if column.is_searched]
-    known = {name: column for column in columns for name in column.names}
+    known: defaultdict[str, list[ColumnStatistics]] = defaultdict(list)
+    for column in columns:
+        for name in column.names:
+            known[name].append(column)
     for name in names:
         if name not in known:
             raise UnknownName(
                 f'No table of {LEAST_ROWS:,} rows or more has a column "{name}" that values are'
                 f" compared with. {did_you_mean(name, known)}"
             )
-    return [known[name] for name in names]
+    named = {(c.oid, c.number): c for name in names for c in known[name]}
+    return list(named.values())
 
 
 def _look(conn: Connection, column: ColumnStatistics) -> Looked:
