@@ -5,6 +5,9 @@ from contextlib import contextmanager
 
 from tests.postgres_clients import ODD_NAME, Client, ask
 
+#: An odd name with a backslash and the end of a line in it, of 63 bytes.
+ZOO_NAME = ODD_NAME[:-3] + "\\\n "
+
 #: As many as a table may have (PostgreSQL documentation, appendix "PostgreSQL Limits").
 MOST_COLUMNS = 1600
 
@@ -15,8 +18,8 @@ def quoted(name: str) -> str:
 
 
 def odd(letter: str) -> str:
-    """One more odd name of 63 bytes, with its quotes."""
-    return quoted(ODD_NAME[:-1] + letter)
+    """One more such name, with its quotes."""
+    return quoted(ZOO_NAME[:-1] + letter)
 
 
 SCHEMA, TABLE, CHILD, COLUMN, SEQUENCE = (odd(letter) for letter in "sTkcq")
