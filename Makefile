@@ -41,9 +41,9 @@ test: $(DEVELOPMENT) ## Run all tests
 test-matrix: $(DEVELOPMENT) ## Run the tests of PostgreSQL on 14, 15, 16, 17 and 18
 	@$(BIN)/python -m tests.postgres_matrix $(ARGS)
 
-# Django's newest wants a newer Python than the oldest that works here; the lock has both.
+# Django's newest wants a newer Python than the oldest that works here; the lock has both. Some tests: ARGS="tests/unit".
 test-django: ## Run all tests on the newest Django, with PYTHON=python3.13 or what you name
-	@$(MAKE) test VENV=.venv/newest-django PYTHON=$(if $(filter python3,$(PYTHON)),python3.13,$(PYTHON))
+	@$(MAKE) test VENV=$(VENV)/newest-django PYTHON=$(if $(filter python3,$(PYTHON)),python3.13,$(PYTHON))
 
 # Fewer, or some: make faults ARGS="--faults 100 --only worker"
 faults: $(DEVELOPMENT) ## Kill, stop and cut off what runs, a thousand times, and count what it broke
