@@ -12,7 +12,7 @@ from urllib.parse import unquote, urlsplit
 import pytest
 from psycopg2 import sql
 
-from maintenance.conf import DatabaseTarget
+from maintenance.conf import DatabaseTarget, Pacing
 from maintenance.core.errors import Cancelled, Postponed, UnknownName
 from maintenance.core.job import Job, NoSteps, OpenWindow, SilentProgress
 from maintenance.core.plans import Outcome, Verdict
@@ -86,7 +86,8 @@ def job_of(
 ) -> Job[DatabaseTarget, StatisticsOptions]:
     return Job(
         "site",
-        DatabaseTarget(url=url, lock_timeout_seconds=0.3),
+        # On a machine that is busy with other tests it takes long to see that nobody waits.
+        DatabaseTarget(url=url, lock_timeout_seconds=0.3, pacing=Pacing(blocked_limit_seconds=30)),
         StatisticsOptions(**options),
         progress=progress or SilentProgress(),
         previous_state=state or {},
