@@ -26,8 +26,9 @@ def test_a_quiet_server_bears_all_jobs_at_full_speed() -> None:
     assert pace(QUIET) == Pace(4, Speed.FULL)
 
 
-def test_beside_a_site_at_work_every_job_is_gentle() -> None:
-    assert pace(Load(active_sessions=1)) == Pace(4, Speed.GENTLE, "the site is at work")
+def test_beside_a_site_at_work_half_of_the_jobs_go_on_gently() -> None:
+    assert pace(Load(active_sessions=1)) == Pace(2, Speed.GENTLE, "the site is at work")
+    assert pace(Load(recent_sessions=1), jobs=1).sessions == 1
 
 
 def test_a_role_that_may_not_see_sessions_is_not_stopped_by_them() -> None:

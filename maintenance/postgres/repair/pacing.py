@@ -67,7 +67,8 @@ def pace_of(load: Load, limits: Pacing, *, jobs: int, processors: int | None) ->
     if near:
         return Pace(1, Speed.GENTLE, "; ".join(near))
     if load.active_sessions or load.recent_sessions:
-        return Pace(jobs, Speed.GENTLE, "the site is at work")
+        # What ANALYZE computes keeps a processor busy at any cost delay: others need one as well.
+        return Pace(max(1, jobs // 2), Speed.GENTLE, "the site is at work")
     return Pace(jobs, Speed.FULL)
 
 
