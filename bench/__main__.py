@@ -45,6 +45,7 @@ BENCHES = {
     "query-profiling": "bench.query_profiling",
     "forecasts": "bench.forecasts",
     "many-targets": "bench.many_targets",
+    "autoscaling": "bench.autoscaling",
 }
 
 
