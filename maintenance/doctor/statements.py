@@ -53,6 +53,11 @@ def users_of_redis(target: RedisTarget, title: str, needs: RedisNeeds) -> Iterat
     if facts.cluster_enabled:
         needs = on_a_cluster(needs)
     yield f"# {title}: {facts.name}"
+    if needs.writing and not knows_read_only_keys:
+        yield (
+            f"# {facts.name} has no rule for keys that may be read alone (7.0 has): by its commands"
+            f" {REDIS_WRITER} can write to every key."
+        )
     if facts.cluster_enabled or target.sentinels:
         yield "# Users are not replicated: run this on each server, its replicas included."
     for user, rules, patterns in _users(needs, knows_read_only_keys=knows_read_only_keys):

@@ -27,6 +27,10 @@ CLIENT_NAME = "maintenance"
 #: A report shows at most so much of a key.
 LONGEST_NAMED_KEY_BYTES = 200
 
+#: Commands of ours whose subcommands have rules of their own: the whole command would be too much.
+_WITH_SUBCOMMANDS = frozenset(
+    {"client", "cluster", "config", "latency", "memory", "object", "slowlog"}
+)
 _DENIED_COMMAND = re.compile(r"'(?P<command>[a-z0-9_.|-]+)' command", re.IGNORECASE)
 
 
@@ -236,7 +240,13 @@ def _missing_right(message: str) -> str:
     """Name the ACL rule that is missing (Redis 6.2 to 8 and Valkey word it differently)."""
     denied = _DENIED_COMMAND.search(message)
     if denied:
-        return f"needs ACL +{denied['command'].lower()}"
+        command = denied["command"].lower()
+        if command in _WITH_SUBCOMMANDS and "or its subcommand" in message:
+            return (
+                f"needs ACL +{command}|..., and Redis 6.2 does not tell which subcommand;"
+                " maintenance doctor names it"
+            )
+        return f"needs ACL +{command}"
     if "channel" in message:
         return "needs ACL access to the channel (&pattern)"
     return "needs ACL access to the keys of this pattern (~pattern)"

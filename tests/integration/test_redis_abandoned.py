@@ -32,7 +32,7 @@ from maintenance.redis.abandoned_options import RemoveStreamsOptions
 from maintenance.redis.providers import owner_provider, unregister
 from maintenance.schedules import CHECKLISTS
 from tests.postgres_clients import ask
-from tests.redis_servers import Cluster
+from tests.redis_servers import Cluster, take_rights
 
 COMPANIONS = ("{key}-unread", "{key}-unread-by-type")
 USERS = range(20)
@@ -252,7 +252,7 @@ def test_the_rights_that_the_report_names_are_enough(client: redis.Redis, each_s
     client.execute_command("ACL", "SETUSER", "remover", "on", ">pw", "~*", *needed)
     try:
         url = f"redis://remover:pw@{each_server.rpartition('@')[2]}"
-        client.execute_command("ACL", "SETUSER", "remover", "-unlink", "-memory|usage")
+        take_rights(client, "remover", ["+unlink", "+memory|usage"])
         with pytest.raises(MissingRights, match=r"needs ACL \+unlink"):
             remove(url, kept(), ALL_BUT_THREE)
         assert len(users_with_streams(client)) == 20

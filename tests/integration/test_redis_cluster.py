@@ -2,7 +2,6 @@
 
 import secrets
 import shlex
-import shutil
 import subprocess
 from collections.abc import Iterator
 from pathlib import Path
@@ -37,7 +36,7 @@ from service.embedded.binaries import locate_valkey
 from service.embedded.ports import LOOPBACK, free_port
 from service.embedded.valkey import EmbeddedValkey
 from tests.polling import eventually
-from tests.redis_servers import Cluster
+from tests.redis_servers import REDIS_PROGRAM, Cluster, take_rights
 
 KEYS = 60
 
@@ -124,13 +123,8 @@ def test_a_user_made_by_the_doctor_trims_and_removes_on_a_cluster(filled: Cluste
             assert client.exists("7-home") == 0
             rights = {f.code: f for f in examinations(whole)["redis.main"]()}["redis-rights"]
             assert rights.severity is Severity.OK
-            client.execute_command(
-                "ACL",
-                "SETUSER",
-                REDIS_WRITER,
-                "-cluster|slots",
-                target_nodes=node_at(client, address),
-            )
+            with redis.Redis.from_url(filled.urls[0]) as node:
+                take_rights(node, REDIS_WRITER, ["+cluster|slots"])
             rights = {f.code: f for f in examinations(whole)["redis.main"]()}["redis-rights"]
             assert rights.evidence["missing"] == ["+cluster|slots"]
         finally:
@@ -147,10 +141,6 @@ def test_a_check_of_memory_says_that_it_saw_one_node(filled: Cluster) -> None:
     assert "one node of a cluster" in report.summary
     with redis.Redis.from_url(filled.urls[0]) as node:
         assert report.facts["keys_looked_at"] == node.dbsize() < KEYS
-
-
-def node_at(client: RedisCluster, address: str) -> Any:
-    return next(node for node in client.get_nodes() if address.startswith(node.name))
 
 
 def test_a_provider_of_keys_is_asked_for_those_of_each_node(filled: Cluster) -> None:
@@ -216,14 +206,13 @@ def test_a_stream_that_a_family_of_another_node_claims_is_not_removed(filled: Cl
 @pytest.fixture
 def sentinel(server_root: Path) -> Iterator[tuple[str, str]]:
     """The URLs of a primary and of a sentinel that watches it as ``site``."""
-    program = shutil.which("redis-server")
-    if program is None:
+    if REDIS_PROGRAM is None:
         pytest.skip("redis-server is not installed")
     password, port = secrets.token_hex(8), free_port()
     with EmbeddedValkey(
         server_root / f"primary-{port}",
         password,
-        binaries=locate_valkey(program),
+        binaries=locate_valkey(REDIS_PROGRAM),
         settings={"appendonly": "no"},
     ) as primary:
         folder = server_root / f"sentinel-{port}"
@@ -234,7 +223,9 @@ def sentinel(server_root: Path) -> Iterator[tuple[str, str]]:
             f"sentinel monitor site {LOOPBACK} {primary.port} 1\n"
             f"sentinel auth-pass site {password}\n"
         )
-        process = subprocess.Popen([program, str(written), "--sentinel"], stdout=subprocess.DEVNULL)
+        process = subprocess.Popen(
+            [REDIS_PROGRAM, str(written), "--sentinel"], stdout=subprocess.DEVNULL
+        )
         url = f"redis://{LOOPBACK}:{port}"
         try:
             with redis.Redis.from_url(url) as client:

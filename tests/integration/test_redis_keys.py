@@ -135,9 +135,12 @@ def test_kinds_of_keys_that_nobody_uses_are_named_unless_they_are_meant_to_stay(
         each_client.restore(f"{number}-home", 0, payload, idletime=idle)
         each_client.restore(f"used:{number}", 0, payload, idletime=idle)
     each_client.get("used:7")
+    # Redis 6.2 reads an idle time back as 97 days where its clock of 24 bits has begun anew since.
+    idle = each_client.object("idletime", "bookwyrm:1:0")
+    assert idle >= 40 * 86_400
     unused = found(check(each_server, forever=("*-home",)), "redis-keys-unused")
     assert unused.evidence["kinds"] == ["bookwyrm:*:*"]
-    assert unused.evidence["unused_seconds"] == pytest.approx(40 * 86_400, abs=60)
+    assert unused.evidence["unused_seconds"] == pytest.approx(idle, abs=60)
 
 
 def test_hot_keys_need_a_policy_that_counts(each_server: str, each_client: redis.Redis) -> None:

@@ -42,13 +42,13 @@ from maintenance.deployment.review import review_server_configuration
 from maintenance.postgres.pgbouncer.console import look_at_console
 from maintenance.web.server_configuration.gunicorn_settings import read_gunicorn
 from service.embedded.account import server_account
-from service.embedded.binaries import locate_postgres, locate_valkey, reachable_postgres
+from service.embedded.binaries import locate_postgres, reachable_postgres
 from service.embedded.ports import LOOPBACK, free_port
 from service.embedded.postgres import EmbeddedPostgres
 from service.up.listening import is_listening
 from tests.polling import eventually
 from tests.postgres_clients import ask
-from tests.redis_servers import REDIS_PROGRAM
+from tests.redis_servers import KINDS, binaries_of
 from tests.unit.test_web_nginx_configuration import BALANCED, GUIDE
 
 GB = 1024**3
@@ -180,12 +180,10 @@ def test_lines_for_a_running_server_begin_with_what_it_has(
 # --- Redis ---------------------------------------------------------------------------------------
 
 
-@pytest.mark.parametrize("kind", ["valkey", "redis"])
+@pytest.mark.parametrize("kind", KINDS)
 @pytest.mark.parametrize("role", ["cache", "streams"])
 def test_redis_starts_with_the_lines_and_has_them(folder: Path, kind: str, role: str) -> None:
-    program = REDIS_PROGRAM if kind == "redis" else locate_valkey().server
-    if program is None:
-        pytest.skip("redis-server is not installed")
+    program = binaries_of(kind).server
     port, file = free_port(), folder / "redis.conf"
     text = recommended("redis", Wish(memory_bytes=GB, dedicated=True, role=role))
     file.write_text(f"{text}\nport {port}\nbind {LOOPBACK}\ndir {folder}\n")

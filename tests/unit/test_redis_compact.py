@@ -79,6 +79,7 @@ def test_whole_numbers_are_those_that_the_server_stores_as_such(
 
 REDIS = SizeModel(has_jemalloc=True, embeds_keys=False)
 VALKEY = SizeModel(has_jemalloc=False, embeds_keys=True)
+OLDEST = SizeModel(has_jemalloc=False, embeds_keys=False, has_ziplists=True)
 
 
 @given(st.integers(1, 10**6), st.sampled_from([REDIS, VALKEY]))
@@ -98,14 +99,41 @@ def test_the_allocator_gives_at_least_what_is_asked_and_at_most_a_quarter_more(
         (VALKEY, 3, 2, 64),
         (VALKEY, 40, 20, 368),
         (VALKEY, 100, 100, 1632),
+        (OLDEST, 3, 2, 101),
+        (OLDEST, 40, 20, 387),
+        (OLDEST, 100, 100, 1635),
     ],
 )
 def test_the_model_says_what_servers_said_of_such_hashes(
     model: SizeModel, key_bytes: int, fields: int, usage_bytes: int
 ) -> None:
-    """As MEMORY USAGE did on Redis 7.0.15 with jemalloc and Valkey 9.1 with the C library."""
+    """As MEMORY USAGE did on Redis 7.0.15 with jemalloc, and on Valkey 9.1 and Redis 6.2.14 with the
+    C library."""
     members = [text for n in range(fields) for text in (f"f{n}".encode(), f"value-{n}".encode())]
     assert model.packed_bytes("hash", members, key_bytes) == usage_bytes
+
+
+@pytest.mark.parametrize(
+    ("field", "usage_bytes"),
+    [
+        (b"0", 80),
+        (b"12", 80),
+        (b"13", 81),
+        (b"-1", 81),
+        (b"-128", 81),
+        (b"128", 82),
+        (b"-32768", 82),
+        (b"32768", 83),
+        (b"8388608", 84),
+        (b"2147483648", 88),
+        (b"01", 82),
+        (b"x" * 70, 151),
+        (b"x" * 300, 385),
+    ],
+)
+def test_the_model_says_what_redis_6_2_said_of_an_entry(field: bytes, usage_bytes: int) -> None:
+    """As MEMORY USAGE did on Redis 6.2.14 of a hash with this field, of the value "v"."""
+    assert OLDEST.packed_bytes("hash", [field, b"v"], 1) == usage_bytes
 
 
 def test_numbers_in_a_set_take_the_width_of_the_largest() -> None:
@@ -305,6 +333,13 @@ def test_a_time_of_expiry_is_read_from_what_is_left_only_if_the_clock_stood_stil
         look.read([[b"1700000000", b"123999"], 5000, [b"1700000000", b"124000"]])
     assert look.read([[b"1", b"0"], -1, [b"1", b"9"]]) == 0
     assert look.read([[b"1", b"0"], -2, [b"1", b"9"]]) is None
+
+
+def test_only_redis_6_2_gives_an_idle_time_back_no_longer_than_its_clock_has_run() -> None:
+    older, newer = (ExpiryLook(knows_expiry_times=known) for known in (False, True))
+    begun_s = 100 * 2**24
+    assert older.longest_idle_seconds([[b"%d" % (begun_s + 7), b"0"], -1, [b"1", b"0"]]) == 7
+    assert newer.longest_idle_seconds([-1]) is None
 
 
 def test_a_prefix_means_itself_and_no_pattern() -> None:

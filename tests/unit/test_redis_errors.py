@@ -15,7 +15,11 @@ URL = "redis://bob:hunter2@db.example:6380/3"
     [
         ("User bob has no permissions to run the 'zcard' command", "+zcard"),
         ("this user has no permissions to run the 'memory|usage' command", "+memory|usage"),
-        ("this user has no permissions to run the 'ZCARD' command or its subcommand", "+zcard"),
+        ("this user has no permissions to run the 'ZCARD' command or its subcommand", "+zcard."),
+        (
+            "this user has no permissions to run the 'config' command or its subcommand",
+            "+config|...",
+        ),
         ("No permissions to access a key", "~pattern"),
         ("this user has no permissions to access one of the keys used as arguments", "~pattern"),
     ],

@@ -61,7 +61,7 @@ def diagnose_keys(
             "redis-keys",
             name,
             f"what {counted(sample.denied_keys, 'sampled key')} are and take",
-            "the ACL right to read every key (~* or %R~*)",
+            "the ACL right to read every key (~*, or %R~* since Redis 7.0)",
         )
     yield from _big_keys(name, facts, sample, thresholds)
     yield from _unseen(name, view)

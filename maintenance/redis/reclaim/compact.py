@@ -2,8 +2,8 @@
 
 Sorted sets, hashes and sets below the server's limits are one listpack (intset for a set of whole
 numbers): a single block of memory in which members follow one another. The sizes of its parts are
-those of listpack.c and intset.c, which Redis 7 and Valkey share; the ziplist of Redis 6.2 differs
-from it by at most a few bytes a member.
+those of listpack.c and intset.c, which Redis 7 and Valkey share, and of ziplist.c, which Redis 6.2 has
+in place of the first.
 """
 
 import re
@@ -13,6 +13,7 @@ from dataclasses import dataclass
 from maintenance.redis_client.server import ServerFacts
 
 _HEADER_AND_END_BYTES = 7
+_ZIPLIST_HEADER_AND_END_BYTES = 11
 _OBJECT_BYTES = 16
 _TABLE_ENTRY_BYTES = 24
 
@@ -20,6 +21,8 @@ _WHOLE_NUMBER = re.compile(rb"-?[1-9][0-9]{0,18}|0")
 
 #: Whole numbers up to so many bits take so many bytes (listpack.c, lpEncodeIntegerGetType).
 _INTEGER_BYTES = ((13, 2), (16, 3), (24, 4), (32, 5), (64, 9))
+#: The same of a ziplist (ziplist.c, zipTryEncoding), in which 0 to 12 take one byte.
+_ZIPLIST_INTEGER_BYTES = ((8, 2), (16, 3), (24, 4), (32, 5), (64, 9))
 
 
 @dataclass(frozen=True, slots=True)
@@ -75,17 +78,23 @@ class SizeModel:
     """What a server adds to the content of a value, as its MEMORY USAGE counts it.
 
     ``has_jemalloc`` is whether its memory comes from jemalloc or from the C library, ``embeds_keys``
-    whether the key lies in the value's own object (Valkey 8, Redis 8) or beside it.
+    whether the key lies in the value's own object (Valkey 8, Redis 8) or beside it. ``has_ziplists``
+    is whether it is Redis 6.2, which of a compact value counts the content alone, and not what the
+    allocator reserves for it.
     """
 
     has_jemalloc: bool
     embeds_keys: bool
+    has_ziplists: bool = False
 
     @classmethod
     def of(cls, facts: ServerFacts, allocator: str) -> "SizeModel":
         """Choose by the server's version and by ``mem_allocator`` of INFO."""
-        major = int(facts.version.partition(".")[0])
-        return cls(has_jemalloc="jemalloc" in allocator, embeds_keys=major >= 8)
+        return cls(
+            has_jemalloc="jemalloc" in allocator,
+            embeds_keys=facts.major >= 8,
+            has_ziplists=facts.major < 7,
+        )
 
     def packed_bytes(self, kind: str, members: Sequence[bytes], key_bytes: int) -> int:
         """Return what MEMORY USAGE would say of a value whose ``members`` are compact.
@@ -95,9 +104,12 @@ class SizeModel:
         """
         if kind == "set" and all(map(is_whole_number, members)):
             content = 8 + len(members) * _intset_width(members)
+        elif self.has_ziplists:
+            content = _ZIPLIST_HEADER_AND_END_BYTES + sum(map(_ziplist_entry_bytes, members))
         else:
             content = _HEADER_AND_END_BYTES + sum(map(_entry_bytes, members))
-        return self._key_bytes(key_bytes) + self.allocated_bytes(content)
+        counted = content if self.has_ziplists else self.allocated_bytes(content)
+        return self._key_bytes(key_bytes) + counted
 
     def _key_bytes(self, length: int) -> int:
         text = length + (2 if length < 32 else 4)  # with its header and a final zero
@@ -122,18 +134,26 @@ class SizeModel:
 def _entry_bytes(member: bytes) -> int:
     size = len(member)
     if size <= 20 and is_whole_number(member):
-        size = _integer_bytes(int(member))
+        number = int(member)
+        size = 1 if 0 <= number < 128 else _integer_bytes(number, _INTEGER_BYTES)
     else:
         size += 1 if size < 64 else 2 if size < 4096 else 5
     return size + (1 if size < 128 else 2 if size < 16_383 else 3)
 
 
-def _integer_bytes(number: int) -> int:
-    if 0 <= number < 128:
-        return 1
-    return next(
-        size for bits, size in _INTEGER_BYTES if -(2 ** (bits - 1)) <= number < 2 ** (bits - 1)
-    )
+def _ziplist_entry_bytes(member: bytes) -> int:
+    """Return what an entry takes, with the length of its own that the next one begins with."""
+    size = len(member)
+    if 0 < size < 32 and is_whole_number(member):
+        number = int(member)
+        size = 1 if 0 <= number <= 12 else _integer_bytes(number, _ZIPLIST_INTEGER_BYTES)
+    else:
+        size += 1 if size < 64 else 2 if size < 16_384 else 5
+    return size + (1 if size < 253 else 5)
+
+
+def _integer_bytes(number: int, sizes: Sequence[tuple[int, int]]) -> int:
+    return next(size for bits, size in sizes if -(2 ** (bits - 1)) <= number < 2 ** (bits - 1))
 
 
 def _intset_width(members: Iterable[bytes]) -> int:

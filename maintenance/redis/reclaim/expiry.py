@@ -12,6 +12,9 @@ from maintenance.redis_client.batch_size import TIME
 from maintenance.redis_client.packed import pack
 from maintenance.redis_client.server import ServerFacts
 
+#: Redis counts idle times on a clock of 24 bits: after 194 days it begins anew (Redis source, server.h).
+IDLE_CLOCK_SECONDS = 2**24
+
 _NO_TIME_TO_LIVE = -1
 _NO_KEY = -2
 
@@ -36,6 +39,14 @@ class ExpiryLook:
         if self._knows:
             return [pack(b"PEXPIRETIME", key)]
         return [TIME, pack(b"PTTL", key), TIME]
+
+    def longest_idle_seconds(self, replies: Sequence[Any]) -> int | None:
+        """Return the longest idle time that RESTORE takes as it is; ``None`` where there is no limit.
+
+        Redis 6.2 makes 97 days of one from before its clock began anew (Redis source,
+        ``objectSetLRUOrLFU``): the key would seem to be unused for longer than it is.
+        """
+        return None if self._knows else int(replies[0][0]) % IDLE_CLOCK_SECONDS
 
     def read(self, replies: Sequence[Any]) -> int | None:
         """Return the time in milliseconds since the epoch; 0 without one, ``None`` without a key.

@@ -241,9 +241,13 @@ class Repack:
             raise payload
         if expires_at is None or payload is None:
             return []
-        used = (self._use, b"%d" % self._used[key])
+        used = self._used[key]
+        longest = self._expiry.longest_idle_seconds(replies)
+        if self._use == b"IDLETIME" and longest is not None:
+            used = min(used, longest)
+        use = (self._use, b"%d" % used)
         return [
-            pack(b"RESTORE", key, b"%d" % expires_at, payload, b"REPLACE", b"ABSTTL", *used),
+            pack(b"RESTORE", key, b"%d" % expires_at, payload, b"REPLACE", b"ABSTTL", *use),
             _ENCODING.for_key(key),
             _MEMORY_USAGE.for_key(key),
         ]
