@@ -12,7 +12,7 @@ from maintenance.core.runs.dispatch import start_run
 from maintenance.core.runs.ledger import Origin
 from maintenance.core.runs.ledger_database import ledger_transaction
 from maintenance.core.runs.registry import TaskSpec
-from maintenance.models import Run, Trigger
+from maintenance.models import Run, RunState, Trigger
 
 
 def start_by_hand(
@@ -34,7 +34,7 @@ def start_by_hand(
         run = start_run(spec, target, options, origin)
         model_admin.log_addition(request, run, _log_message(options, plan))
     run.refresh_from_db(fields=["published_at", "state"])
-    if run.published_at is None:
+    if run.published_at is None and run.state == RunState.QUEUED:  # a worker may be faster
         messages.warning(
             request,
             _("The broker does not answer. “%(run)s” stays queued and starts when it is back.")

@@ -24,7 +24,7 @@ from maintenance.core.runs.dispatch import record_run, start_run
 from maintenance.core.runs.in_process import work_here
 from maintenance.core.runs.ledger import Origin, previous_document
 from maintenance.core.runs.registry import TaskSpec, task_named
-from maintenance.models import Run, Trigger
+from maintenance.models import Run, RunState, Trigger
 from maintenance.reports.publication import in_timezone, of_document
 
 
@@ -42,7 +42,7 @@ def run_task(command: MaintenanceCommand, options: dict[str, Any]) -> ExitCode:
     else:
         run = start_run(spec, target, given, origin)
         run.refresh_from_db()
-        if run.published_at is None:
+        if run.published_at is None and run.state == RunState.QUEUED:  # a worker may be faster
             command.note(
                 "The broker does not answer: the run is recorded, and beat sends it when the"
                 " broker is back."
