@@ -11,7 +11,7 @@ from maintenance.core.wording import counted, listed
 from maintenance.postgres.estimates.plan import SET, Looked, Plan
 from maintenance.postgres.estimates.trial import Trial
 from maintenance.postgres.repair.harm import Harm, harm_findings
-from maintenance.postgres.tuning.trial import Judgement
+from maintenance.postgres.tuning.trial import Judgement, ends_in_words
 
 TITLE = "Statistics targets on trial"
 
@@ -115,10 +115,7 @@ def _summary(plan: Plan, outcomes: Sequence[Outcome], standing: Sequence[Trial])
         return f"{counted(would, 'column')} would be given a larger target; {going_on}."
     begun = sum(o.verdict is Verdict.WORKED and o.action.kind == SET for o in outcomes)
     parts = [f"{counted(begun, 'column')} given a larger target on trial"] if begun else []
-    for judgement, words in _WORDS.items():
-        number = sum(found is judgement for _, found, _ in plan.judged.values())
-        if number:
-            parts.append(f"{number} {words}")
+    parts += ends_in_words([judgement for _, judgement, _ in plan.judged.values()], _WORDS)
     if not parts:
         return f"Nothing to change; {going_on}."
     return f"{'; '.join(parts)}; {going_on}."

@@ -9,7 +9,7 @@ from maintenance.core.plans import Outcome, Verdict
 from maintenance.core.reports import FollowUp, Report, Table
 from maintenance.core.wording import counted
 from maintenance.postgres.repair.harm import Harm, harm_findings
-from maintenance.postgres.tuning.trial import Judgement, Trial
+from maintenance.postgres.tuning.trial import Judgement, Trial, ends_in_words
 
 TITLE = "Autovacuum settings on trial"
 
@@ -83,10 +83,7 @@ def _summary(
     begun = sum(o.verdict is Verdict.WORKED and o.action.kind == "set" for o in outcomes)
     if begun:
         parts.append(f"{counted(begun, 'table')} given settings on trial")
-    for judgement, words in _WORDS.items():
-        number = sum(found is judgement for _, found, _ in judged)
-        if number:
-            parts.append(f"{number} {words}")
+    parts += ends_in_words([judgement for _, judgement, _ in judged], _WORDS)
     if not parts:
         return f"Nothing to change; {counted(len(standing), 'trial')} going on."
     return f"{'; '.join(parts)}; {counted(len(standing), 'trial')} going on."

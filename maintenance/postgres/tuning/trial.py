@@ -42,6 +42,11 @@ class Judgement(StrEnum):
     GO_ON = "go on"
 
 
+def ends_in_words(judged: Sequence[Judgement], words: Mapping[Judgement, str]) -> list[str]:
+    """Say how many trials end in which way: ``["2 kept", "1 taken back"]``."""
+    return [f"{judged.count(one)} {said}" for one, said in words.items() if one in judged]
+
+
 @dataclass(frozen=True, slots=True)
 class Activity:
     """What happened to a table in ``seconds``. ``vacuum_seconds`` is known from 18 on."""
