@@ -9,6 +9,7 @@ import time
 from collections import deque
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import contextmanager
+from itertools import groupby
 from typing import Any, TypeVar
 
 import redis
@@ -36,6 +37,7 @@ class Packer:
         tail = b"".join([b"\r\n$%d\r\n%b" % (len(w), w) for w in after_key]) + b"\r\n"
         # "%" in a literal part would be read as a format.
         self._format = head.replace(b"%", b"%%") + b"$%d\r\n%b" + tail.replace(b"%", b"%%")
+        self._head, self._tail = head, tail
 
     def for_key(self, key: bytes) -> bytes:
         """Return the packed command for one key."""
@@ -45,6 +47,18 @@ class Packer:
         """Return the packed commands for many keys."""
         form = self._format
         return [form % (len(key), key) for key in keys]
+
+    def joined(self, keys: Iterable[bytes]) -> bytes:
+        """Return the packed commands for many keys, in their order, as one text.
+
+        Commands of keys of one length differ in nothing else: where such keys stand side by side, they
+        are packed without a look at each.
+        """
+        parts: list[bytes] = []
+        for length, alike in groupby(keys, len):
+            before = self._head + b"$%d\r\n" % length
+            parts += before, (self._tail + before).join(alike), self._tail
+        return b"".join(parts)
 
 
 class Exchange:

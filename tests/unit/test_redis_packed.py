@@ -27,6 +27,18 @@ def test_a_prepared_command_equals_the_same_command_packed_alone(
     assert packer.for_keys([key, b"other"])[0] == pack(*before, key, *after)
 
 
+@given(
+    before=words,
+    keys=st.lists(st.binary(max_size=3), max_size=12),
+    after=st.lists(st.binary(max_size=9), max_size=3),
+)
+def test_many_commands_packed_as_one_text_are_the_same_commands(
+    before: list[bytes], keys: list[bytes], after: list[bytes]
+) -> None:
+    packer = Packer(before, after)
+    assert packer.joined(keys) == b"".join(packer.for_keys(keys))
+
+
 @given(sizes=st.lists(st.integers(min_value=1, max_value=PIECE_BYTES), max_size=12))
 def test_a_batch_is_cut_into_pieces_of_bounded_size_in_order(sizes: list[int]) -> None:
     commands = [bytes([number]) * size for number, size in enumerate(sizes)]
