@@ -8,7 +8,7 @@ from collections import deque
 from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
-from itertools import islice
+from itertools import chain, islice
 from typing import Any
 
 import redis
@@ -106,7 +106,7 @@ class _Walk:
         if not self.is_over:
             self._scan(cursor)
         if self._look:
-            self._looks.keys.send(clocked(_commands(self._look, keys)))
+            self._looks.keys.send(clocked([packer.joined(keys) for packer in self._look]))
         return _ScannedPage(keys, max(asked, len(keys)), began, ended)
 
     def answers(self, page: _ScannedPage) -> list[list[Any]]:
@@ -130,7 +130,7 @@ class _Walk:
 def given(
     looks: Looks, keys: Iterable[bytes], look: Sequence[Packer], size: BatchSize
 ) -> Iterator[Page]:
-    """Yield the keys that somebody names, page by page."""
+    """Yield the keys that somebody names, in their order."""
     batches = ((page, clocked(_commands(look, page))) for page in _chunks(keys, size))
     for page, (began, *answers, ended) in looks.keys.run_ahead(batches):
         size.take(len(page), began, ended)
@@ -139,12 +139,12 @@ def given(
 
 def _chunks(keys: Iterable[bytes], size: BatchSize) -> Iterator[list[bytes]]:
     remaining = iter(keys)
-    while chunk := sorted(islice(remaining, size.units), key=len):
+    while chunk := list(islice(remaining, size.units)):
         yield chunk
 
 
 def _commands(look: Sequence[Packer], keys: Sequence[bytes]) -> list[bytes]:
-    return [packer.joined(keys) for packer in look]
+    return list(chain.from_iterable(packer.for_keys(keys) for packer in look))
 
 
 def _columns(answers: list[Any], keys: int, commands: int) -> list[list[Any]]:

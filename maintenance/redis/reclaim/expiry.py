@@ -14,6 +14,8 @@ from maintenance.redis_client.server import ServerFacts
 
 #: Redis counts idle times on a clock of 24 bits: after 194 days it begins anew (Redis source, server.h).
 IDLE_CLOCK_SECONDS = 2**24
+#: That clock is read ten times a second, and later where the server is busy: it is behind TIME.
+IDLE_CLOCK_DELAY_SECONDS = 60
 
 _NO_TIME_TO_LIVE = -1
 _NO_KEY = -2
@@ -46,7 +48,9 @@ class ExpiryLook:
         Redis 6.2 makes 97 days of one from before its clock began anew (Redis source,
         ``objectSetLRUOrLFU``): the key would seem to be unused for longer than it is.
         """
-        return None if self._knows else int(replies[0][0]) % IDLE_CLOCK_SECONDS
+        if self._knows:
+            return None
+        return max(0, int(replies[0][0]) % IDLE_CLOCK_SECONDS - IDLE_CLOCK_DELAY_SECONDS)
 
     def read(self, replies: Sequence[Any]) -> int | None:
         """Return the time in milliseconds since the epoch; 0 without one, ``None`` without a key.
