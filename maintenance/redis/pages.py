@@ -101,11 +101,11 @@ class _Walk:
         asked = self._asked
         began, reply, ended = self._looks.scans.receive(3)
         cursor, keys = _scan_reply(reply)
-        keys.sort(key=len)  # they come in no order, and are packed the faster so
         self.is_over = cursor == b"0"
         if not self.is_over:
             self._scan(cursor)
         if self._look:
+            keys.sort(key=len)  # they come in no order, and are packed the faster so
             self._looks.keys.send(clocked([packer.joined(keys) for packer in self._look]))
         return _ScannedPage(keys, max(asked, len(keys)), began, ended)
 

@@ -28,8 +28,8 @@ PIECE_OVERHEAD_MEMBERS = 5
 FIRST_BATCH_MEMBERS = 1000
 SMALLEST_BATCH_MEMBERS = 100
 LARGEST_BATCH_MEMBERS = 4000
-#: Half of what a look takes: looks and writes are with the server at once, two of each, and others wait
-#: for all of them. Where keys are many and few are too long, most batches are looks.
+#: Less than what a page of looks takes: looks and writes are with the server at once, and others wait
+#: for both. Where keys are many and few are too long, most batches are looks.
 BATCH_SECONDS = TARGET_SECONDS / 2
 #: A large key is nothing but writes, one batch after the other: before each the server gets twice as
 #: long for others.

@@ -112,14 +112,13 @@ class Exchange:
         self._sent.append(time.perf_counter())
         self._connection.send_packed_command([b"".join(commands)])  # type: ignore[no-untyped-call]
 
-    def receive(self, count: int, *, last: bool = True) -> list[Any]:
-        """Read ``count`` replies of the oldest batch under way; ``last`` says that it ends there."""
+    def receive(self, count: int) -> list[Any]:
+        """Read the ``count`` replies of the oldest batch under way."""
         replies = self._read(count)
-        if last:
-            now = time.perf_counter()
-            began = max(self._sent.popleft(), self._idle_since)
-            self.longest_seconds = max(self.longest_seconds, now - began)
-            self._idle_since = now
+        now = time.perf_counter()
+        began = max(self._sent.popleft(), self._idle_since)
+        self.longest_seconds = max(self.longest_seconds, now - began)
+        self._idle_since = now
         return replies
 
     def _read_one_by_one(self, count: int) -> list[Any]:

@@ -33,8 +33,7 @@ class ExpiryLook:
     @classmethod
     def of(cls, facts: ServerFacts) -> "ExpiryLook":
         """Choose by the server's product and version."""
-        major = int(facts.version.partition(".")[0])
-        return cls(knows_expiry_times=facts.product == "Valkey" or major >= 7)
+        return cls(knows_expiry_times=facts.product == "Valkey" or facts.major >= 7)
 
     def commands(self, key: bytes) -> list[bytes]:
         """Return the commands of the look."""
