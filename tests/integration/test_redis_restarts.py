@@ -24,10 +24,11 @@ from service.embedded.valkey import EmbeddedValkey
 from tests.polling import eventually
 from tests.redis_servers import KINDS, binaries_of, is_before_7
 
-USERS = 300
+#: So many that a few batches leave some to trim.
+USERS = 1200
 LIMIT = 10
 #: Of one key; nobody waits for all of them.
-SLOWLY = {"key-load-delay": "30000"}
+SLOWLY = {"key-load-delay": "7500"}
 #: Clients are answered in between, with LOADING.
 ANSWERING = {"loading-process-events-interval-bytes": "1024"}
 #: Redis 6.2 has no setting for it: it answers after so many bytes each time.
@@ -58,9 +59,11 @@ def server(binaries: ValkeyBinaries, server_root: Path) -> Iterator[EmbeddedValk
     folder = server_root / f"restarts-{secrets.token_hex(4)}"
     with EmbeddedValkey(folder, secrets.token_hex(8), binaries=binaries, settings=NO_FILE) as own:
         with redis.Redis.from_url(own.url()) as client:
+            pipeline = client.pipeline(transaction=False)
             for user in range(USERS):
                 size = LIMIT + 15 if user % 2 else LIMIT - 5
-                client.zadd(f"{user}-home", {f"m{n}": n for n in range(size)})
+                pipeline.zadd(f"{user}-home", {f"m{n}": n for n in range(size)})
+            pipeline.execute()
             for number in range(LARGE_VALUES if is_before_7(client) else 0):
                 client.set(f"large-{number}", secrets.token_bytes(ANSWERED_AFTER_BYTES))
             client.save()
@@ -86,29 +89,38 @@ def hurry(server: EmbeddedValkey) -> None:
 
 def trim(url: str, act: Callable[[], Any] | None = None) -> Report:
     family = StreamFamily(redis="main", pattern="*-home", max_length=LIMIT, keys_per_batch=32)
-    progress = SilentProgress() if act is None else Midway(act)
+    progress = SilentProgress() if act is None else Midway(url, act)
     job = Job("main", RedisTarget(url=url, role="streams"), TrimOptions(), progress=progress)
     return trim_streams(job, {"home": family})
 
 
 class Midway(SilentProgress):
-    """Does something once, when some streams have been trimmed."""
+    """Does something once, as soon as some streams have been trimmed."""
 
-    def __init__(self, act: Callable[[], Any]) -> None:
+    def __init__(self, url: str, act: Callable[[], Any]) -> None:
+        self.url = url
         self.act: Callable[[], Any] | None = act
-        self.updates = 0
 
     def update(
         self, done: int, total: int | None = None, *, phase: str = "", unit: str = ""
     ) -> None:
-        self.updates += 1
-        if self.act is not None and self.updates > 4:
+        if self.act is not None and self._some_are_trimmed():
             act, self.act = self.act, None
             act()
 
+    def _some_are_trimmed(self) -> bool:
+        with redis.Redis.from_url(self.url) as client:
+            pipeline = client.pipeline(transaction=False)
+            for user in range(1, USERS, 2):
+                pipeline.zcard(f"{user}-home")
+            return LIMIT in pipeline.execute()
+
 
 def members(client: redis.Redis) -> list[list[bytes]]:
-    return [client.zrange(f"{user}-home", 0, -1) for user in range(USERS)]
+    pipeline = client.pipeline(transaction=False)
+    for user in range(USERS):
+        pipeline.zrange(f"{user}-home", 0, -1)
+    return pipeline.execute()
 
 
 KEPT = [
