@@ -14,7 +14,7 @@ from django_celery_beat.models import PeriodicTask
 
 from maintenance.admin.base import MaintenanceAdmin
 from maintenance.admin.option_fields import label_of
-from maintenance.admin.plan_offer import figures_of, fresh_plan, plan_shown
+from maintenance.admin.plan_offer import plan_shown
 from maintenance.admin.rights import (
     RUN_READING,
     VIEW_RUN,
@@ -32,11 +32,14 @@ from maintenance.admin.wording import danger_words, moment, relative, task_words
 from maintenance.conf import Configuration, configuration
 from maintenance.core.errors import MaintenanceError, UnknownName
 from maintenance.core.redaction import address_of
+from maintenance.core.reports import Report
 from maintenance.core.runs.conditions import require_leave
+from maintenance.core.runs.fresh_plans import fresh_plan
 from maintenance.core.runs.registry import TargetKind, TaskSpec, task_named
 from maintenance.core.windows import closes_at, opens_at
 from maintenance.models import Run
 from maintenance.reports.formatting import format_value
+from maintenance.reports.plan_figures import figures_of
 
 _SECTIONS = {
     TargetKind.DATABASE: "databases",
@@ -185,7 +188,7 @@ def _plan_to_confirm(spec: TaskSpec, form: TaskForm) -> dict[str, Any]:
     return {
         "plan": str(plan.id),
         "plan_age": relative(plan.finished_at or plan.queued_at, timezone.now()),
-        "figures": figures_of(plan),
+        "figures": figures_of(Report.from_json(plan.report.body)),
     }
 
 

@@ -1,5 +1,7 @@
 """``maintenance run`` where a run is put off, and where it could do harm; and who else waits."""
 
+from collections.abc import Sequence
+from dataclasses import dataclass
 from datetime import timedelta
 from io import StringIO
 from time import time
@@ -14,6 +16,7 @@ from django.utils import timezone
 from maintenance.commands.crew.watching import StillGoing, watch
 from maintenance.core.errors import Postponed
 from maintenance.core.options import DryRunOption
+from maintenance.core.plans import Action, Outcome, Verdict
 from maintenance.core.reports import Report
 from maintenance.core.runs.dispatch import record_run
 from maintenance.core.runs.in_process import work_here
@@ -164,3 +167,61 @@ def test_a_dry_run_needs_no_yes(rebuild: TaskSpec, dry: list[str]) -> None:
 
     assert code == 0
     assert "Planned." in out
+
+
+@dataclass(frozen=True, slots=True)
+class RewriteOptions(DryRunOption):
+    tables: tuple[str, ...] = ()
+    lock_limit_seconds: float = 60.0
+
+
+@pytest.fixture
+def rewrite(task_that: TaskFactory) -> TaskSpec:
+    """A task whose dry run foretells what it costs, on which alone a person confirms it."""
+
+    def rewrite_for_test(job: Any) -> Report:
+        assert job.options.dry_run
+        (table,) = job.options.tables
+        action = Action("vacuum full", table, "VACUUM FULL", "bloat", {"lock_seconds": 2.0})
+        return Report("Plan", "Planned.", outcomes=(Outcome(action, Verdict.PLANNED),))
+
+    return task_that(
+        rewrite_for_test,
+        writes=True,
+        dangerous="vacuum_full",
+        needs_plan=True,
+        target_kind=TargetKind.DATABASE,
+        options_type=RewriteOptions,
+    )
+
+
+TABLES = ("--option", 'tables=["public.big"]')
+IS_CONFIRMED_ON_ITS_PLAN = r"within the last hour, and no other run of it since\. Read its plan"
+
+
+def is_refused_for_want_of_its_plan(spec: TaskSpec, words: Sequence[str]) -> bool:
+    before = Run.objects.count()
+    with pytest.raises(CommandError, match=IS_CONFIRMED_ON_ITS_PLAN):
+        run_command("run", spec.short_name, "--now", "--yes", *words)
+    return Run.objects.count() == before
+
+
+def test_a_rewrite_starts_on_the_figures_of_its_plan_alone(rewrite: TaskSpec) -> None:
+    assert is_refused_for_want_of_its_plan(rewrite, TABLES)
+    run_command("run", rewrite.short_name, "--now", "--dry-run", *TABLES)
+    assert is_refused_for_want_of_its_plan(rewrite, ("--option", 'tables=["public.other"]'))
+
+    spelt_out = (*TABLES, "--option", "lock_limit_seconds=60")
+    code, out, err = run_command("run", rewrite.short_name, "--now", "--yes", *spelt_out)
+
+    assert "What its plan foretells:\n  public.big: lock: 2 s\n" in err
+    assert code == 2
+    assert 'add allow = ["vacuum_full"] to it' in " ".join(out.split())
+    assert is_refused_for_want_of_its_plan(rewrite, TABLES), "it has run since"
+
+
+def test_an_old_plan_of_a_rewrite_confirms_nothing(rewrite: TaskSpec) -> None:
+    run_command("run", rewrite.short_name, "--now", "--dry-run", *TABLES)
+    Run.objects.update(finished_at=timezone.now() - timedelta(minutes=61))
+
+    assert is_refused_for_want_of_its_plan(rewrite, TABLES)

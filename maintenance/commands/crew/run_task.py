@@ -21,10 +21,12 @@ from maintenance.core.errors import InvalidOptions
 from maintenance.core.findings import Severity
 from maintenance.core.options import parse_options
 from maintenance.core.runs.dispatch import record_run, start_run
+from maintenance.core.runs.fresh_plans import fresh_plan
 from maintenance.core.runs.in_process import work_here
 from maintenance.core.runs.ledger import Origin, previous_document
 from maintenance.core.runs.registry import TaskSpec, task_named
 from maintenance.models import Run, RunState, Trigger
+from maintenance.reports.plan_figures import figures_of
 from maintenance.reports.publication import in_timezone, of_document
 
 
@@ -36,6 +38,8 @@ def run_task(command: MaintenanceCommand, options: dict[str, Any]) -> ExitCode:
     target = _chosen_target(spec, options["target"])
     given = _task_options(spec, options["option"] or (), dry_run=options["dry_run"])
     _require_yes(spec, given, is_given=options["yes"])
+    if spec.needs_plan and not given.get("dry_run"):
+        _confirm_on_plan(command, spec, target, given)
     origin = Origin(trigger=Trigger.CLI, actor=person_at_the_terminal())
     if options["now"]:
         run = _work_now(command, record_run(spec, target, given, origin))
@@ -105,6 +109,22 @@ def _require_yes(spec: TaskSpec, given: dict[str, Any], *, is_given: bool) -> No
             f"{spec.short_name} can harm a site: {spec.summary} Read its plan with --dry-run,"
             " then run it with --yes."
         )
+
+
+def _confirm_on_plan(
+    command: MaintenanceCommand, spec: TaskSpec, target: str, given: dict[str, Any]
+) -> None:
+    """Print the figures that ``--yes`` stands for. Raises ``InvalidOptions`` where nobody can have read them."""
+    plan = fresh_plan(spec, target, given)
+    if plan is None:
+        raise InvalidOptions(
+            f"{spec.short_name} is confirmed on its plan alone, which says what it will cost: a dry"
+            " run with these options, within the last hour, and no other run of it since. Read its"
+            " plan with --dry-run, then run it with --yes."
+        )
+    command.note("What its plan foretells:")
+    for subject, figures in figures_of(document_of(plan).report):
+        command.note(f"  {subject}: {figures}")
 
 
 def _pair(text: str) -> tuple[str, Any]:

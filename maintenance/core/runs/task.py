@@ -81,7 +81,7 @@ def maintenance_task(
     ``rate_limit`` is in Celery's notation but holds over all workers, as ``max_concurrent`` does,
     the number of its runs at work at once. Tasks with the same ``resource`` never work beside each
     other on one target: a run waits until the other task's has ended. ``tidies_with`` is an option
-    that makes a run tidy up after others alone; with ``needs_plan`` the admin lets nobody confirm a run
+    that makes a run tidy up after others alone; with ``needs_plan`` nobody starts a run by hand
     without the figures of its dry run (see :class:`~maintenance.core.runs.registry.TaskSpec`).
     ``time_limit_seconds`` defaults to a minute above the soft limit. A ``dangerous`` task is off until
     the configuration of a target allows it, and can be looked at in a dry run before. Raises
