@@ -22,22 +22,26 @@ class InvalidatingQuerySet(QuerySet[Any]):
 
     def update(self, **values: Any) -> int:
         """Update, then drop what the rows named before and what they name now, on commit."""
-        asked = _drop_bulk(self.model, self._write_alias())
-        if not asked:
-            return super().update(**values)
         using = self._write_alias()
-        with transaction.atomic(using=using, savepoint=False):
-            keys = list(self.using(using).order_by().values_list("pk", flat=True))
-            self._drop_each(asked, objects(self.model, keys, using), using)
+        asked = _asked_of_each_row(self.model)
+        if asked:
+            with transaction.atomic(using=using, savepoint=False):
+                keys = list(self.using(using).order_by().values_list("pk", flat=True))
+                self._drop_each(asked, objects(self.model, keys, using), using)
+                changed = super().update(**values)
+                self._drop_each(asked, objects(self.model, keys, using), using)
+        else:
             changed = super().update(**values)
-            self._drop_each(asked, objects(self.model, keys, using), using)
+        # Outside of a transaction this drops at once: not before the rows are new.
+        _drop_bulk(self.model, using)
         return changed
 
     def bulk_create(self, objs: Iterable[Any], *args: Any, **options: Any) -> list[Any]:
         """Create, then drop what the new objects name, on commit."""
         created = super().bulk_create(objs, *args, **options)
         using = self._write_alias()
-        self._drop_each(_drop_bulk(self.model, using), created, using)
+        _drop_bulk(self.model, using)
+        self._drop_each(_asked_of_each_row(self.model), created, using)
         return created
 
     def _write_alias(self) -> str:
@@ -51,10 +55,13 @@ class InvalidatingQuerySet(QuerySet[Any]):
                 rule.drop(rule.keys(instance), using)
 
 
-def _drop_bulk(model: type[Any], using: str) -> list[ModelRule]:
-    """Drop what rules name for bulk operations; return the rules that want to see each row."""
-    concerned = rules_of(model)
-    for rule in concerned:
+def _asked_of_each_row(model: type[Any]) -> list[ModelRule]:
+    """Return the rules that want to see each row that a bulk operation changes."""
+    return [rule for rule in rules_of(model) if rule.bulk is None]
+
+
+def _drop_bulk(model: type[Any], using: str) -> None:
+    """Drop what rules name for bulk operations, whatever the rows."""
+    for rule in rules_of(model):
         if rule.bulk is not None:
             rule.drop(rule.bulk, using)
-    return [rule for rule in concerned if rule.bulk is None]

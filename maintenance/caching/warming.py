@@ -52,7 +52,7 @@ FOLLOW_UP_SECONDS = 60.0
 #: lie beside the site's own.
 NEEDS_ACL = (
     *("+ping", "+info", "+get", "+mget", "+set", "+del", "+strlen", "+pttl"),
-    *("+hgetall", "+srem", "+smembers"),
+    *("+hgetall", "+zrem", "+zrange"),
 )
 
 #: Waits until one more value may be computed; see ``maintenance.core.runs.limits.wait_for_start``.

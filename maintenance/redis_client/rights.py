@@ -63,6 +63,7 @@ _PROBES: Mapping[str, tuple[str, ...]] = {
     "+zcard": ("ZCARD", _KEY),
     "+zcount": ("ZCOUNT", _KEY, "0", "0"),
     "+zrange": ("ZRANGE", _KEY, "0", "0"),
+    "+zrem": ("ZREM", _KEY, "nobody"),
     "+zremrangebyrank": ("ZREMRANGEBYRANK", _KEY, "0", "0"),
     "+zremrangebyscore": ("ZREMRANGEBYSCORE", _KEY, "0", "0"),
     # Last, since it changes what the connection means: it is closed afterwards.

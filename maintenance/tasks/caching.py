@@ -1,6 +1,6 @@
 """Tasks on caches; what each needs is imported by its run."""
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from functools import partial
 
 from maintenance.caching.options import InvalidateOptions, WarmOptions
@@ -40,7 +40,18 @@ def _warm_soon(target: str, warmers: Sequence[str]) -> None:
     start_run(spec, target, {"only": list(warmers)}, Origin(Trigger.API, actor="invalidation"))
 
 
-start_with(_warm_soon)
+def _when_it_stays(ask: Callable[[], None]) -> None:
+    """Put it off while a transaction could still take the run away again."""
+    from maintenance.core.runs.ledger_database import ledger_connection
+
+    connection = ledger_connection()
+    if connection.in_atomic_block:
+        connection.on_commit(ask)
+    else:
+        ask()
+
+
+start_with(_warm_soon, _when_it_stays)
 
 
 @maintenance_task(

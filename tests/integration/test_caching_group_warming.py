@@ -1,6 +1,7 @@
 """Warmers of tags and namespaces: stored as members of these, and run again once one is dropped."""
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
+from time import time
 from typing import Any
 
 import pytest
@@ -20,7 +21,7 @@ from maintenance.caching.options import InvalidateOptions, WarmOptions
 from maintenance.caching.signals import forget, invalidates
 from maintenance.caching.stale import invalidate, invalidate_on_commit
 from maintenance.caching.tags import Tag, invalidate_tag, tagged_get, tagged_set
-from maintenance.caching.warm_after import start_with, warm_after
+from maintenance.caching.warm_after import NOTED_SECONDS, start_with, warm_after
 from maintenance.caching.warmers import unregister, warm_view, warmer, warmers_of
 from maintenance.caching.warming import warm_caches
 from maintenance.conf import CacheTarget, InvalidationRule
@@ -61,7 +62,7 @@ def asked_for() -> Iterator[list[str]]:
     names: list[str] = []
     start_with(lambda _target, warmers: names.extend(warmers))
     yield names
-    start_with(tasks._warm_soon)
+    start_with(tasks._warm_soon, tasks._when_it_stays)
 
 
 def register(name: str, function: Callable[[], Any], **settings: Any) -> None:
@@ -323,3 +324,46 @@ def test_a_model_whose_change_drops_a_group_has_it_warmed_unless_it_is_rolled_ba
     finally:
         forget(rule)
     assert asked_for == ["namespaced", "derived", "fragment"]
+
+
+@pytest.mark.django_db(transaction=True)
+def test_a_run_that_was_rolled_back_is_asked_for_again(
+    cache: BaseCache, each_server: str, settings: Any
+) -> None:
+    settings.CELERY_BROKER_URL = each_server
+    register_one_of_each()
+    with transaction.atomic():
+        invalidate(Tag("reviews"), cache=ALIAS)
+        transaction.set_rollback(True)
+    assert not Run.objects.exists()
+    invalidate(Tag("reviews"), cache=ALIAS)
+    assert Run.objects.get().options == {"only": ["tagged"]}
+
+
+def test_a_run_that_could_not_be_started_is_asked_for_by_the_next_change(
+    cache: BaseCache, asked_for: list[str], caplog: pytest.LogCaptureFixture
+) -> None:
+    register_one_of_each()
+
+    def fail(_target: str, _warmers: Sequence[str]) -> None:
+        raise ConnectionError("the ledger is away")
+
+    start_with(fail)
+    assert warm_after(cache, TARGET, [Tag("reviews")]) == ("tagged",)
+    assert "not asked for: the ledger is away" in caplog.text
+    start_with(lambda _target, warmers: asked_for.extend(warmers))
+    warm_after(cache, TARGET, [Tag("reviews")])
+    assert asked_for == ["tagged"]
+
+
+def test_a_run_that_was_lost_is_asked_for_again_however_often_others_are(
+    cache: BaseCache, asked_for: list[str]
+) -> None:
+    register_one_of_each()
+    client = client_of(cache)
+    assert client is not None
+    for age_seconds, asked in ((NOTED_SECONDS - 60, []), (NOTED_SECONDS + 1, ["tagged"])):
+        noted = {"tagged": time() - age_seconds, "other": time()}
+        client.zadd(cache.make_key("maintenance-warm-due"), noted)
+        warm_after(cache, TARGET, [Tag("reviews"), Tag("shelves")])
+        assert asked_for == asked

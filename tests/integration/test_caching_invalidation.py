@@ -223,7 +223,8 @@ def test_what_was_dropped_is_asked_to_be_warmed(
     redis_url: str, site_cache: RedisCache, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     asked: list[tuple[str, list[str]]] = []
-    monkeypatch.setattr(warm_after, "_starts", [lambda name, names: asked.append((name, [*names]))])
+    monkeypatch.setattr(warm_after, "_starts", [])
+    warm_after.start_with(lambda name, names: asked.append((name, [*names])))
     for key in ("front", "book:1", "shelf[1]:1", "other"):
         warmer(ttl_seconds=60, key=key, cache="pages", name=key)(lambda: 1)
     try:

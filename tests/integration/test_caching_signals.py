@@ -316,7 +316,8 @@ def test_a_warmer_of_a_dropped_key_is_asked_for_after_the_commit(
     declare: Callable[..., ModelRule], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     asked: list[tuple[str, list[str]]] = []
-    monkeypatch.setattr(warm_after, "_starts", [lambda name, names: asked.append((name, [*names]))])
+    monkeypatch.setattr(warm_after, "_starts", [])
+    warm_after.start_with(lambda name, names: asked.append((name, [*names])))
     warmer(ttl_seconds=60, key="popular_books", cache="pages", name="popular")(lambda: 1)
     try:
         declare(Book, lambda _: ["popular_books"])
@@ -383,6 +384,20 @@ def test_a_rule_for_bulk_operations_asks_no_row(
     tagged_set(cache, "page", "html", tags=["reviews"], ttl_seconds=60)
     with django_assert_num_queries(1):
         Review.objects.filter(book=book).update(text="x")
+    assert tagged_get(cache, "page") is None
+
+
+def test_what_a_reader_stores_within_a_bulk_update_is_dropped_after_it(
+    declare: Callable[..., ModelRule],
+) -> None:
+    declare(Review, lambda _: [], bulk=[Tag("reviews")])
+
+    def read_old_rows(execute: Callable[..., Any], *statement: Any) -> Any:
+        tagged_set(cache, "page", "old rows", tags=["reviews"], ttl_seconds=60)
+        return execute(*statement)
+
+    with connection.execute_wrapper(read_old_rows):
+        Review.objects.update(text="x")
     assert tagged_get(cache, "page") is None
 
 
