@@ -5,16 +5,18 @@
 
 Covered: ``save()`` (the keys of the old row as well, so that a review that moves to another book
 drops both), ``delete()`` of an object, of a queryset and in a cascade, many-to-many relations from
-either side, and what builds on these (``get_or_create``, ``asave``, the admin, forms). Proxies and
-children of the model count as the model. With
+either side (also where the object on the other side is deleted), and what builds on these
+(``get_or_create``, ``asave``, the admin, forms). Proxies and children of the model count as the
+model. With
 :class:`~maintenance.caching.querysets.InvalidatingQuerySet` as its manager also ``update()``,
 ``bulk_create()`` and ``bulk_update()``.
 
 Not covered, since Django says nothing of it: raw SQL, ``COPY`` and other programs (call
 :func:`~maintenance.caching.stale.invalidate_on_commit`); ``on_delete=SET_NULL`` and database
 cascades; ``add()`` of a reverse foreign key, unless ``Meta.base_manager_name`` names a manager
-with that queryset; fixtures (``loaddata``). The system check ``maintenance.I001`` names models
-whose bulk operations are not covered.
+with that queryset; rows of a ``through`` model of one's own that are written as such (declare a rule
+for that model); fixtures (``loaddata``). The system check ``maintenance.I001`` names models whose
+bulk operations are not covered.
 
 Keys have one gap that groups do not have: a reader that computed its value before the commit may
 store it after the drop. Where that matters, read through tags or namespaces.
@@ -23,7 +25,7 @@ store it after the drop. Where that matters, read through tags or namespaces.
 import logging
 from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, NamedTuple
 
 from django.db.models import Model
 from django.db.models.signals import ModelSignal, m2m_changed, post_save, pre_delete, pre_save
@@ -123,8 +125,11 @@ def forget(rule: ModelRule) -> None:
             continue
         for signal, receiver in _RECEIVERS.items():
             signal.disconnect(receiver, sender=model)
-        for through in _through_models(model):
-            m2m_changed.disconnect(_relation_changed, sender=through)
+        for relation in _relations(model):
+            m2m_changed.disconnect(_relation_changed, sender=relation.through)
+    still_watched = {model for one in _rules for model in _other_sides(one)}
+    for model in _other_sides(rule) - still_watched:
+        pre_delete.disconnect(_before_other_side_is_deleted, sender=model)
 
 
 def rules() -> tuple[ModelRule, ...]:
@@ -187,14 +192,30 @@ def _relation_changed(
         return
     for rule in rules_of(type(instance)):
         rule.drop(rule.keys(instance), using)
+    relation = _Relation(sender, model, reverse)
+    _drop_other_side(relation, instance, None if action == "pre_clear" else pk_set, using)
+
+
+def _before_other_side_is_deleted(
+    *, sender: type[Model], instance: Model, using: str, **_: Any
+) -> None:
+    """Drop the keys of the objects that lose this one: the rows between go without a signal."""
+    for relation in _relations(sender):
+        _drop_other_side(relation, instance, None, using)
+
+
+def _drop_other_side(
+    relation: "_Relation", instance: Model, pk_set: set[Any] | None, using: str
+) -> None:
+    """Drop the keys of the objects on the other side, of all that are related without ``pk_set``."""
     wanted: dict[type[Model], list[ModelRule]] = {}
     for rule in _rules:
-        kind = _kind_to_load(rule, model)
+        kind = _kind_to_load(rule, relation.other)
         if kind is not None:
             wanted.setdefault(kind, []).append(rule)
-    others = list(pk_set or ())
-    if wanted and action == "pre_clear":
-        others = _related(sender, instance, model, using, reverse=reverse)
+    if not wanted:
+        return
+    others = _related(relation, instance, using) if pk_set is None else list(pk_set)
     for kind, asking in wanted.items():
         for other in objects(kind, others, using):
             for rule in asking:
@@ -214,8 +235,10 @@ def _connect(rule: ModelRule) -> None:
     for model in _concerned(rule.model):
         for signal, receiver in _RECEIVERS.items():
             signal.connect(receiver, sender=model)
-        for through in _through_models(model):
-            m2m_changed.connect(_relation_changed, sender=through)
+        for relation in _relations(model):
+            m2m_changed.connect(_relation_changed, sender=relation.through)
+    for model in _other_sides(rule):
+        pre_delete.connect(_before_other_side_is_deleted, sender=model)
 
 
 def _kind_to_load(rule: ModelRule, model: type[Model]) -> type[Model] | None:
@@ -234,11 +257,32 @@ def _concerned(model: type[Model]) -> list[type[Model]]:
     return found if model in found or model._meta.abstract else [model, *found]
 
 
-def _through_models(model: type[Model]) -> set[type[Model]]:
-    """Return the tables between ``model`` and others, whichever side declares the relation."""
-    relations: list[Any] = [field.remote_field for field in model._meta.many_to_many]
-    relations += [one for one in model._meta.related_objects if one.many_to_many]
-    return {relation.through for relation in relations}
+class _Relation(NamedTuple):
+    """A many-to-many relation as one side sees it: ``reverse`` where the other side declares it."""
+
+    through: type[Model]
+    other: type[Model]
+    reverse: bool
+
+
+def _relations(model: type[Model]) -> list[_Relation]:
+    """Return the many-to-many relations of ``model``, whichever side declares them."""
+    forward: list[Any] = [*model._meta.many_to_many]
+    backward: list[Any] = [one for one in model._meta.related_objects if one.many_to_many]
+    return [
+        *(_Relation(one.remote_field.through, one.related_model, False) for one in forward),
+        *(_Relation(one.through, one.related_model, True) for one in backward),
+    ]
+
+
+def _other_sides(rule: ModelRule) -> set[type[Model]]:
+    """Return the models whose deletion takes relations from objects of a rule."""
+    return {
+        kind
+        for model in _concerned(rule.model)
+        for relation in _relations(model)
+        for kind in _concerned(relation.other)
+    }
 
 
 def _is_surely_new(instance: Model) -> bool:
@@ -248,14 +292,13 @@ def _is_surely_new(instance: Model) -> bool:
     return instance._state.adding and instance._meta.pk.has_default()
 
 
-def _related(
-    through: type[Model], instance: Model, model: type[Model], using: str, *, reverse: bool
-) -> list[Any]:
+def _related(relation: _Relation, instance: Model, using: str) -> list[Any]:
     """Return the keys of the objects that ``instance`` is about to lose."""
-    holder = model if reverse else type(instance)
+    holder = relation.other if relation.reverse else type(instance)
+    through = relation.through
     field = next(f for f in holder._meta.many_to_many if f.remote_field.through is through)
     mine, theirs = field.m2m_field_name(), field.m2m_reverse_field_name()
-    if reverse:
+    if relation.reverse:
         mine, theirs = theirs, mine
     links = through._base_manager.using(using).filter(**{mine: instance})
     return list(links.values_list(f"{theirs}__pk", flat=True))

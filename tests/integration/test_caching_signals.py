@@ -12,13 +12,13 @@ from django.db import connection, connections, models, transaction
 from django.db.models.signals import post_save
 from django.dispatch import receiver
 from django.test import override_settings
-from django.test.utils import isolate_apps
+from django.test.utils import CaptureQueriesContext, isolate_apps
 
 from maintenance.caching import stale as stale_module
 from maintenance.caching import warm_after
 from maintenance.caching.namespaces import Namespace
 from maintenance.caching.querysets import InvalidatingQuerySet
-from maintenance.caching.signals import ModelRule, forget, invalidates
+from maintenance.caching.signals import ModelRule, forget, invalidates, rules
 from maintenance.caching.stale import (
     ainvalidate,
     invalidate,
@@ -87,8 +87,18 @@ with isolate_apps("tests.testapp"):
         def __str__(self) -> str:
             return str(self.pk)
 
+    class Reader(models.Model):
+        name = models.CharField(max_length=20)
+        follows = models.ManyToManyField("self", symmetrical=False, related_name="followers")
 
-TABLES = (Genre, Book, Edition, Review, Note)
+        class Meta:
+            app_label, db_table = "testapp", "stale_reader"
+
+        def __str__(self) -> str:
+            return self.name
+
+
+TABLES = (Genre, Book, Edition, Review, Note, Reader)
 
 
 @pytest.fixture(scope="module")
@@ -129,7 +139,7 @@ def declare() -> Iterator[Callable[..., ModelRule]]:
         return made[-1]
 
     yield declare
-    for rule in made:
+    for rule in set(made) & set(rules()):
         forget(rule)
 
 
@@ -297,6 +307,60 @@ def test_many_to_many_relations_are_covered_from_either_side(
     for number, (change, expected) in enumerate(changes):
         change()
         assert stale(*keys) == expected, number
+
+
+def test_objects_that_lose_a_relation_by_a_deletion_are_covered(
+    declare: Callable[..., ModelRule],
+) -> None:
+    rule = declare(Book, lambda book: [f"book_{book.title}"])
+    keys = ("book_a", "book_b", "book_c", "book_d")
+    a, b, c, d = (Edition.objects.create(title=title) for title in "abcd")
+    lone, *many = (Genre.objects.create(name=name) for name in "ghi")
+    lone.books.add(a)
+    many[0].books.add(b)
+    many[1].books.add(b, c)
+    stale(*keys)
+    rolled_back(Genre.objects.get(name="g").delete)
+    assert stale(*keys) == set()
+    lone.delete()
+    assert stale(*keys) == {"book_a"}
+    Genre.objects.all().delete()
+    assert stale(*keys) == {"book_b", "book_c"}
+    declare(Genre, lambda genre: [f"genre_{genre.name}"])
+    forget(rule)
+    Genre.objects.create(name="j").books.add(d)
+    stale(*keys, "genre_j")
+    Book.objects.get(pk=d.pk).delete()
+    assert stale(*keys, "genre_j") == {"genre_j"}
+
+
+def test_both_sides_of_a_relation_of_a_model_to_itself_are_covered(
+    declare: Callable[..., ModelRule],
+) -> None:
+    declare(Reader, lambda reader: [f"reader_{reader.name}"])
+    a, b, c = (Reader.objects.create(name=name) for name in "abc")
+    keys = ("reader_a", "reader_b", "reader_c")
+    a.follows.add(b)
+    b.follows.add(c)
+    stale(*keys)
+    b.delete()
+    assert stale(*keys) == set(keys)
+
+
+def test_a_deletion_asks_nothing_more_once_its_rules_are_forgotten(
+    declare: Callable[..., ModelRule],
+) -> None:
+    def queries_of_a_deletion() -> int:
+        genre = Genre.objects.create(name="a")
+        with CaptureQueriesContext(connection) as asked:
+            genre.delete()
+        return len(asked)
+
+    before = queries_of_a_deletion()
+    rule = declare(Book, lambda _: [])
+    assert queries_of_a_deletion() == before + 1  # which books lose it
+    forget(rule)
+    assert queries_of_a_deletion() == before
 
 
 def test_tags_and_namespaces_are_dropped_like_keys(
