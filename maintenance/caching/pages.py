@@ -11,13 +11,15 @@ there. It also takes no worker of the web server from a visitor.
 import io
 import sys
 from collections.abc import Callable, Iterable
-from dataclasses import dataclass
+from copy import copy
+from dataclasses import dataclass, field
 from functools import cache as remembered
 from http import HTTPStatus
-from typing import Any
+from typing import TYPE_CHECKING, Any
 from urllib.parse import unquote_to_bytes, urlsplit
 
 from django.core.cache import caches
+from django.core.cache.backends.base import BaseCache
 from django.core.handlers.wsgi import WSGIHandler
 
 from maintenance.caching.warmers import PageRequest
@@ -26,6 +28,11 @@ _PAGE_KEY = "views.decorators.cache.cache_page."
 _HEADER_KEY = "views.decorators.cache.cache_header."
 #: A visitor without a session sends none either.
 _NEED_NOT_BE_SENT = {"HTTP_COOKIE"}
+
+if TYPE_CHECKING:
+    _Base = BaseCache
+else:
+    _Base = object
 
 #: Says of a page's key whether the stored page is to be rendered anew.
 IsDue = Callable[[str], bool]
@@ -57,36 +64,50 @@ class PageAnswer:
         return ""
 
 
-class _HidesPages:
-    """A cache that answers as ever, but for stored pages that are due."""
+@dataclass(slots=True)
+class _Seen:
+    """What the middleware asked for and stored while one page was rendered."""
 
-    def __init__(self, cache: Any, is_due: IsDue) -> None:
-        self._cache = cache
-        self._is_due = is_due
-        self.was_stored = False
-        self.stored_keys: list[str] = []
-        self.varies_on: set[str] = set()
+    is_due: IsDue
+    was_stored: bool = False
+    stored_keys: list[str] = field(default_factory=list)
+    varies_on: set[str] = field(default_factory=set)
 
-    def __getattr__(self, name: str) -> Any:
-        return getattr(self._cache, name)
+    def learn(self, key: Any, value: Any) -> None:
+        if str(key).startswith(_HEADER_KEY) and value is not None:
+            self.varies_on = set(value)
 
-    def get(self, key: Any, default: Any = None, version: int | None = None) -> Any:
-        found = self._cache.get(key, default, version)
+
+class _HidesPages(_Base):
+    """Put it before a backend's class: the cache answers as ever, but for stored pages that are due."""
+
+    _seen: _Seen
+
+    def get(self, key: Any, default: Any = None, version: int | None = None, **options: Any) -> Any:
+        found = super().get(key, default, version, **options)
         if str(key).startswith(_PAGE_KEY) and found is not None:
-            self.was_stored = True
-            return default if self._is_due(str(key)) else found
-        self._learn(key, found)
+            self._seen.was_stored = True
+            return default if self._seen.is_due(str(key)) else found
+        self._seen.learn(key, found)
         return found
 
     def set(self, key: Any, value: Any, *args: Any, **options: Any) -> Any:
         if str(key).startswith(_PAGE_KEY):
-            self.stored_keys.append(str(key))
-        self._learn(key, value)
-        return self._cache.set(key, value, *args, **options)
+            self._seen.stored_keys.append(str(key))
+        self._seen.learn(key, value)
+        return super().set(key, value, *args, **options)
 
-    def _learn(self, key: Any, value: Any) -> None:
-        if str(key).startswith(_HEADER_KEY) and value is not None:
-            self.varies_on = set(value)
+
+def _hiding(cache: BaseCache, seen: _Seen) -> BaseCache:
+    """Return a copy of ``cache``, which views may use for all that a cache can do.
+
+    It is of the backend's own class, not wrapped in another: ``key in cache`` asks the class, and so
+    does whoever looks for the backend's server.
+    """
+    hiding = copy(cache)
+    hiding.__class__ = type("HidesPages", (_HidesPages, type(cache)), {})
+    hiding._seen = seen  # type: ignore[attr-defined]
+    return hiding
 
 
 def render_page(alias: str, page: PageRequest, is_due: IsDue) -> PageAnswer:
@@ -95,9 +116,8 @@ def render_page(alias: str, page: PageRequest, is_due: IsDue) -> PageAnswer:
     Call it in a thread of its own: Django's caches belong to a thread, and this one's ``alias``
     hides the pages that ``is_due``. An exception of the view is the site's own page of status 500.
     """
-    hiding = _HidesPages(caches[alias], is_due)
-    # The handler takes any object with a cache's methods.
-    caches[alias] = hiding  # type: ignore[assignment]
+    seen = _Seen(is_due)
+    caches[alias] = _hiding(caches[alias], seen)
     environ = environ_of(page)
     statuses: list[str] = []
 
@@ -115,9 +135,9 @@ def render_page(alias: str, page: PageRequest, is_due: IsDue) -> PageAnswer:
         response.close()  # type: ignore[attr-defined]
     return PageAnswer(
         status=int(statuses[0].partition(" ")[0]),
-        was_stored=hiding.was_stored,
-        stored_keys=tuple(hiding.stored_keys),
-        varies_on=tuple(sorted(hiding.varies_on - set(environ) - _NEED_NOT_BE_SENT)),
+        was_stored=seen.was_stored,
+        stored_keys=tuple(seen.stored_keys),
+        varies_on=tuple(sorted(seen.varies_on - set(environ) - _NEED_NOT_BE_SENT)),
     )
 
 

@@ -13,8 +13,10 @@ from django.urls import path
 from django.views.decorators.cache import cache_page
 from django.views.decorators.vary import vary_on_headers
 
+from maintenance.caching.backend import client_of
 from maintenance.caching.fragments import warm_fragment
 from maintenance.caching.options import WarmOptions
+from maintenance.caching.stampede import get_or_compute
 from maintenance.caching.warmers import unregister, warm_view, warmers_of
 from maintenance.caching.warming import warm_caches
 from maintenance.conf import CacheTarget
@@ -39,7 +41,25 @@ def uncached_page(request: HttpRequest) -> HttpResponse:
     return HttpResponse("fresh")
 
 
-urlpatterns = [path("front/", front_page), path("uncached/", uncached_page)]
+@cache_page(600, cache="pages")
+def busy_page(request: HttpRequest) -> HttpResponse:
+    """A page that uses the cache itself, by its operator and under a lock."""
+    cache = caches["pages"]
+    client = client_of(cache)
+    assert client is not None
+
+    def compute() -> list[bytes]:
+        return list(client.scan_iter("*maintenance-flight*"))
+
+    flights = get_or_compute("flights", compute, 600, cache="pages")
+    return HttpResponse(f"{len(flights)} flight, {'flights' in cache}, {'nothing' in cache}")
+
+
+urlpatterns = [
+    path("front/", front_page),
+    path("uncached/", uncached_page),
+    path("busy/", busy_page),
+]
 
 
 @pytest.fixture(autouse=True)
@@ -103,6 +123,30 @@ def test_a_page_that_breaks_keeps_its_old_copy_and_is_named(
     )
     assert visit("dark") == "page 1 in dark"
     assert "Internal Server Error: /front/" in caplog.text
+
+
+@pytest.mark.parametrize(
+    "backend",
+    [
+        "django.core.cache.backends.redis.RedisCache",
+        "django_redis.cache.RedisCache",
+        "maintenance.caching.instrumented.RedisCache",
+        "maintenance.caching.instrumented_django_redis.RedisCache",
+    ],
+)
+def test_a_page_uses_its_cache_as_it_does_for_visitors(
+    redis_url: str, client: redis.Redis, backend: str
+) -> None:
+    warm_view("http://localhost/busy/", cache=TARGET, name="busy")
+    with override_settings(CACHES={"pages": {"BACKEND": backend, "LOCATION": redis_url}}):
+        report = warm()
+        assert report.findings == ()
+        assert report.summary == "1 value written by 1 warmer."
+        answer = Client().get("/busy/", HTTP_HOST="localhost")
+        assert answer.content.decode() == "1 flight, True, False"
+        opened = client_of(caches["pages"])
+        assert opened is not None
+        opened.connection_pool.disconnect()
 
 
 def test_a_page_that_nobody_caches_is_named_and_the_others_are_stored() -> None:
