@@ -45,6 +45,7 @@ from django.utils import timezone, translation
 from maintenance.caching.backend import client_of
 from maintenance.caching.instrumented import Instrumented
 from maintenance.caching.stored_writes import jittered
+from maintenance.core.errors import MaintenanceError
 from maintenance.core.redaction import redact
 
 logger = logging.getLogger("maintenance.caching")
@@ -67,9 +68,14 @@ _REFUSED = redis.ResponseError
 
 _ENVELOPE = "maintenance-envelope-1"
 _FLIGHT = "maintenance-flight:{}"
+_FAILED = "maintenance-failed-computation:{}"
 _MISSING = object()
 
 _refreshes = threading.BoundedSemaphore(MAX_REFRESHES)
+
+
+class NobodyComputed(MaintenanceError):
+    """A reader has waited in vain for a value that is not there, while computations of it failed."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -109,11 +115,14 @@ def get_or_compute(
     with the language and time zone of its reader and without its transaction; else the reader who
     starts it waits for it.
 
-    Where nothing is stored yet, readers wait for the one who computes; whoever waited for longer
-    than ``lock_seconds`` computes by himself. What was computed is returned, whether it could be
-    stored or not: a server that is away or refuses is logged as a warning, a value that no server
-    could store (it cannot be pickled) as an error with its traceback. Raises what ``compute`` raises
-    where there is no old value, and what the cache raises when it is asked for the value.
+    Where nothing is stored yet, readers wait for the one who computes; if he fails, the next one
+    tries. Whoever has waited for twice ``lock_seconds`` computes by himself, unless a computation has
+    failed meanwhile: what all of them ask is in trouble then, and they would ask it at once. What was
+    computed is returned, whether it could be stored or not: a server that is away or refuses is
+    logged as a warning, a value that no server could store (it cannot be pickled) as an error with
+    its traceback. Raises what ``compute`` raises where there is no old value,
+    :class:`NobodyComputed` for those who waited for computations that failed, and what the cache
+    raises when it is asked for the value.
     """
     chosen = caches[cache] if isinstance(cache, str) else cache
     spare = ttl_seconds if stale_seconds is None else stale_seconds
@@ -155,7 +164,8 @@ class _Reader(Generic[Value]):
         """Compute what is not there, or wait for the one who does."""
         if self.client is None:
             return self._compute_alone(None)
-        gives_up_at = time.monotonic() + self.lock_seconds
+        # Longer than a lock: when that of a reader who died expires, one of those who wait takes it.
+        gives_up_at = time.monotonic() + 2 * self.lock_seconds
         nap_seconds = SHORTEST_NAP_SECONDS
         while time.monotonic() < gives_up_at:
             try:
@@ -175,7 +185,12 @@ class _Reader(Generic[Value]):
                 return self._fly(flight, None)
             time.sleep(nap_seconds)
             nap_seconds = min(nap_seconds * 1.5, LONGEST_NAP_SECONDS)
-        return self.compute()
+        if self._has_failed(self.client):
+            raise NobodyComputed(
+                f"{self.key} is not there, and nobody could compute it while this reader waited for"
+                f" {2 * self.lock_seconds:g} s: see the errors of those who tried."
+            )
+        return self._compute_alone(None)
 
     def refresh(self, old: Envelope, *, background: bool) -> Value:
         """Return the old value, or a new one where this reader computes it himself."""
@@ -220,8 +235,24 @@ class _Reader(Generic[Value]):
             raise
 
     def _take_flight(self, client: redis.Redis) -> "_Flight | None":
-        name = str(self.cache.make_key(_FLIGHT.format(self.key), version=self.version))
-        return _Flight.take(client, name, self.lock_seconds)
+        return _Flight.take(client, self._name(_FLIGHT), self.lock_seconds)
+
+    def _name(self, form: str) -> str:
+        return str(self.cache.make_key(form.format(self.key), version=self.version))
+
+    def _note_failure(self, client: redis.Redis) -> None:
+        """Tell those who wait; a server that does not take it leaves them to themselves."""
+        try:
+            client.set(self._name(_FAILED), 1, px=max(1, round(2000 * self.lock_seconds)))
+        except (*_AWAY, _REFUSED) as error:
+            logger.warning("%s failed and nobody is told: %s", self.key, redact(str(error)))
+
+    def _has_failed(self, client: redis.Redis) -> bool:
+        """Return whether a computation has failed within the time that a reader waits."""
+        try:
+            return client.get(self._name(_FAILED)) is not None
+        except (*_AWAY, _REFUSED):
+            return False
 
     def _fly_in_background(self, flight: "_Flight", old: Envelope) -> bool:
         """Compute in a thread of its own; return whether there is one."""
@@ -254,6 +285,7 @@ class _Reader(Generic[Value]):
             value = self.compute()
         except Exception:
             if old is None:
+                self._note_failure(flight.client)
                 flight.end()
                 raise
             flight.stay(RETRY_SECONDS)

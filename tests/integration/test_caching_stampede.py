@@ -20,7 +20,7 @@ from django_redis.cache import RedisCache as DjangoRedisCache
 from bench.stampede import OLD, stampede
 from maintenance.caching import instrumented
 from maintenance.caching.backend import client_of
-from maintenance.caching.stampede import RETRY_SECONDS, get_or_compute
+from maintenance.caching.stampede import RETRY_SECONDS, NobodyComputed, get_or_compute
 from service.embedded.valkey import EmbeddedValkey
 from tests.polling import eventually
 
@@ -134,6 +134,33 @@ def test_a_computation_that_fails_without_an_old_value_raises_and_frees_the_flig
         get_or_compute("books", lambda: 1 // 0, 60, cache=cache)
     assert locks(redis_url) == []
     assert get_or_compute("books", lambda: 1, 60, cache=cache) == 1
+
+
+def test_who_waited_while_others_failed_does_not_compute_as_well(
+    cache: RedisCache, redis_url: str
+) -> None:
+    with pytest.raises(ZeroDivisionError):
+        get_or_compute("books", lambda: 1 // 0, 60, cache=cache, lock_seconds=0.2)
+    hold_the_flight(cache)
+    with pytest.raises(NobodyComputed, match="books is not there, and nobody could compute it"):
+        get_or_compute("books", lambda: "again", 60, cache=cache, lock_seconds=0.1)
+    assert len(locks(redis_url)) == 1, "it is left to whoever computes"
+
+
+def test_who_waited_for_one_that_lasts_computes_and_stores_it_for_the_next(
+    cache: RedisCache, redis_url: str
+) -> None:
+    hold_the_flight(cache)
+    assert get_or_compute("books", lambda: "mine", 60, cache=cache, lock_seconds=0.1) == "mine"
+    assert len(locks(redis_url)) == 1
+    assert get_or_compute("books", lambda: "again", 60, cache=cache, beta=0) == "mine"
+
+
+def hold_the_flight(cache: BaseCache) -> None:
+    """Have somebody else compute "books" for a minute."""
+    client = client_of(cache)
+    assert client is not None
+    client.set(cache.make_key("maintenance-flight:books"), "somebody", ex=60)
 
 
 CRASHES = """
