@@ -14,7 +14,7 @@ from typing import Any
 import redis
 
 from maintenance.redis_client.batch_size import BatchSize, clocked, seconds_between
-from maintenance.redis_client.packed import Exchange, Packer, exchange, pack
+from maintenance.redis_client.packed import Exchange, Packer, exchange, pack, touch_nothing
 
 #: The keys of a page, and for each command of the look one answer a key.
 Page = tuple[Sequence[bytes], list[list[Any]]]
@@ -40,8 +40,13 @@ class Looks:
 
 @contextmanager
 def looking(client: redis.Redis) -> Iterator[Looks]:
-    """Borrow two connections of ``client`` for looks at its keys."""
+    """Borrow two connections of ``client`` for looks at its keys.
+
+    Where the server can be told so, a look is no use of a key: else a daily walk over a million streams
+    would make them the last that it evicts. ``client`` is a session of ours, and ends with it.
+    """
     with exchange(client) as scans, exchange(client) as keys:
+        touch_nothing(keys)
         yield Looks(scans, keys)
 
 

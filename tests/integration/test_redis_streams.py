@@ -98,6 +98,18 @@ def test_exactly_the_maximum_length_remains_at_the_highest_scores(
     assert report.summary.startswith("15 members removed from 1 of 3 streams")
 
 
+def test_a_look_is_no_use_of_a_stream_where_the_server_can_tell(
+    server_url: str, client: redis.Redis
+) -> None:
+    fill(client, "new-home", 4)
+    payload = client.dump("new-home")
+    client.restore("idle-home", 0, payload, idletime=5000)
+    trim(server_url, {"home": family()})
+    idle = client.object("idletime", "idle-home")
+    version = tuple(map(int, client.info("server")["redis_version"].split(".")))
+    assert (idle >= 5000) is (version >= (7, 2))
+
+
 @pytest.mark.parametrize(
     ("kind", "keep", "left"),
     [
