@@ -79,6 +79,16 @@ def test_all_methods_work_and_count(cache: Any) -> None:
     assert (found["c"].hits, found["c"].misses, found["c"].sets, found["c"].deletes) == (1, 2, 1, 1)
 
 
+def test_what_was_not_there_counts_as_no_deletion(cache: Any) -> None:
+    cache.set_many({"a:1": 1, "a:2": 2, "b:1": 3}, 60)
+    cache.delete_many(f"a:{number}" for number in range(100))
+    cache.delete_many([])
+    cache.delete_many(["b:2", "b:3"])
+    found = {one.prefix: one.deletes for one in cache.counts.look()}
+    assert (found["a"], found["b"]) == (2, 0)
+    assert cache.get_many(["a:1", "a:2", "b:1"]) == {"b:1": 3}
+
+
 def test_counts_are_flushed_at_the_end_of_a_request_when_they_are_due(cache: Any) -> None:
     cache.get("book-1")
     cache.close()
