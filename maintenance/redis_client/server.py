@@ -12,7 +12,11 @@ NEEDS_ACL = ("+ping", "+info")
 
 @dataclass(frozen=True, slots=True)
 class ServerFacts:
-    """One server at one moment. Meanings as in the INFO page of the Redis documentation."""
+    """One server at one moment. Meanings as in the INFO page of the Redis documentation.
+
+    ``has_other_past`` is whether its data came from another process: it was a replica, or restarted
+    with the history of replication in its file. What its idle times say of before that is not known.
+    """
 
     product: str
     version: str
@@ -32,6 +36,7 @@ class ServerFacts:
     keyspace_hits: int
     keyspace_misses: int
     run_id: str
+    has_other_past: bool
 
     @property
     def is_replica(self) -> bool:
@@ -82,4 +87,5 @@ def parse_facts(info: Mapping[str, Any], database: int = 0) -> ServerFacts:
         keyspace_hits=int(info["keyspace_hits"]),
         keyspace_misses=int(info["keyspace_misses"]),
         run_id=str(info["run_id"]),
+        has_other_past=int(info.get("second_repl_offset", -1)) >= 0,
     )

@@ -52,12 +52,14 @@ def reclaim(
     rules: dict[str, Any] | None = None,
     families: tuple[str, ...] = (),
     url: str = "",
+    previous_state: dict[str, Any] | None = None,
     **options: Any,
 ) -> Report:
     target = RedisTarget(url=url or server, role="streams", reclaim=ReclaimRules(**(rules or {})))
     asked = ReclaimOptions(parts=parts, **options)  # type: ignore[arg-type]
     known = {pattern: stream_family(pattern) for pattern in families}
-    return reclaim_redis_memory(Job("main", target, asked), known)
+    job = Job("main", target, asked, previous_state=previous_state or {})
+    return reclaim_redis_memory(job, known)
 
 
 def stream_family(pattern: str) -> StreamFamily:
@@ -530,14 +532,51 @@ def test_a_key_that_somebody_used_lately_is_not_abandoned(
     payload = each_client.dump(":1:used") or b""
     each_client.restore(":1:idle", 0, payload, idletime=8 * 86_400)
     rules = {"abandoned_prefixes": (":1:",)}
-    report = reclaim(each_server, "abandoned", rules=rules)
+    report = reclaim(
+        each_server, "abandoned", rules=rules, previous_state=seen_as_primary(each_client, 8)
+    )
     assert each_client.exists(":1:used") == 1
     assert each_client.exists(":1:idle") == 0
     assert outcome(report, "remove").after["keys"] == 0
     each_client.config_set("maxmemory-policy", "allkeys-lfu")
-    report = reclaim(each_server, "abandoned", rules=rules)
+    report = reclaim(each_server, "abandoned", rules=rules, previous_state=report.state)
     assert not found(report, "reclaim-idle-times").measured
     assert each_client.exists(":1:used") == 1
+
+
+def seen_as_primary(client: redis.Redis, days: float) -> dict[str, Any]:
+    """Return the state of a run that has seen the server as a primary so many days ago."""
+    run_id = client.info("server")["run_id"]
+    return {"primary_since_epoch_seconds": {run_id: time.time() - days * 86_400}}
+
+
+def test_idle_times_of_a_promoted_replica_are_not_believed_before_they_can_be_true(
+    each_server: str, each_client: redis.Redis
+) -> None:
+    each_client.execute_command("REPLICAOF", "127.0.0.1", "1")
+    each_client.execute_command("REPLICAOF", "NO", "ONE")
+    each_client.set(":1:read", "x")
+    payload = each_client.dump(":1:read") or b""
+    each_client.restore(":1:read", 0, payload, replace=True, idletime=8 * 86_400)
+    rules = {"abandoned_prefixes": (":1:",)}
+    first = reclaim(each_server, "abandoned", rules=rules)
+    assert "known as the primary for 7 days" in found(first, "reclaim-idle-times").sentence
+    for state in (
+        first.state,
+        seen_as_primary(each_client, 6),
+        {"primary_since_epoch_seconds": {"x": 0}},
+    ):
+        report = reclaim(each_server, "abandoned", rules=rules, previous_state=state)
+        assert not found(report, "reclaim-idle-times").measured
+        assert report.outcomes == ()
+    assert each_client.exists(":1:read") == 1
+    report = reclaim(
+        each_server, "abandoned", rules=rules, previous_state=seen_as_primary(each_client, 8)
+    )
+    assert each_client.exists(":1:read") == 0
+    assert report.state["primary_since_epoch_seconds"] == {
+        each_client.info("server")["run_id"]: pytest.approx(time.time() - 8 * 86_400, abs=60)
+    }
 
 
 @pytest.fixture

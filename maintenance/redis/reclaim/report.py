@@ -7,7 +7,7 @@ from typing import Any
 from maintenance.core.findings import Finding, Severity, by_seriousness, unavailable
 from maintenance.core.plans import Action, Outcome, Verdict
 from maintenance.core.reports import Report, Sample, Table
-from maintenance.core.wording import bytes_in_words, counted
+from maintenance.core.wording import bytes_in_words, counted, seconds_in_words
 from maintenance.redis.reclaim import encodings as encodings_part
 from maintenance.redis.reclaim import leftovers as leftovers_part
 from maintenance.redis.reclaim import repack as repack_part
@@ -36,6 +36,10 @@ from maintenance.redis_client.server import ServerFacts
 HIGHEST_USED_RATIO = 0.95
 
 
+#: Since when each process of the server is known as a primary, from one run to the next.
+PRIMARY_SINCE = "primary_since_epoch_seconds"
+
+
 @dataclass(slots=True)
 class ReclaimRun:
     """Everything that one run saw and did."""
@@ -45,6 +49,8 @@ class ReclaimRun:
     server: ServerFacts
     config_file: str
     model: SizeModel
+    began_epoch_seconds: float
+    primary_since_epoch_seconds: float
     settings: dict[str, str] = field(default_factory=dict)
     limits: Mapping[str, Limits] = field(default_factory=dict)
     sample: EncodingSample | None = None
@@ -53,6 +59,7 @@ class ReclaimRun:
     too_slow: dict[str, tuple[Recommendation, Sequence[Measured]]] = field(default_factory=dict)
     repack: RepackTally | None = None
     leftovers: list[LeftoverTally] = field(default_factory=list)
+    withheld: list[tuple[str, float]] = field(default_factory=list)
     after: ServerFacts | None = None
 
     def is_untried(self, one: Recommendation) -> bool:
@@ -68,6 +75,14 @@ class ReclaimRun:
                 " synchronisation. Point the target at its primary."
             )
         return ""
+
+    def knows_uses_of(self, seconds: float) -> bool:
+        """Whether idle times count every use of that long a time, as far as the primary was asked.
+
+        A replica is told of no read: once promoted, it takes keys that were only read for unused.
+        """
+        seen_seconds = self.began_epoch_seconds - self.primary_since_epoch_seconds
+        return not seconds or not self.server.has_other_past or seen_seconds >= seconds
 
     @property
     def repack_refusal(self) -> str:
@@ -106,6 +121,7 @@ def build_report(run: ReclaimRun) -> Report:
         tables=tuple(_tables(run)),
         facts=_facts(run),
         samples=tuple(_samples(run)),
+        state={PRIMARY_SINCE: {run.server.run_id: run.primary_since_epoch_seconds}},
     )
 
 
@@ -190,6 +206,7 @@ def _findings(run: ReclaimRun) -> Iterator[Finding]:
         yield unavailable("redis-encoding-trial", run.target_name, "the trial", _trial_needs(run))
     yield from _permanence_findings(run)
     yield from _idle_time_findings(run)
+    yield from _withheld_findings(run)
 
 
 def _idle_time_findings(run: ReclaimRun) -> Iterator[Finding]:
@@ -204,6 +221,18 @@ def _idle_time_findings(run: ReclaimRun) -> Iterator[Finding]:
                 f"which keys under {tally.rule.prefix} nobody uses",
                 "a policy that keeps idle times, which LFU does not, or minimum_idle_seconds = 0",
             )
+
+
+def _withheld_findings(run: ReclaimRun) -> Iterator[Finding]:
+    """Say that a rule by idle time waits where the server does not know of every use."""
+    for prefix, seconds in run.withheld:
+        yield unavailable(
+            "reclaim-idle-times",
+            prefix,
+            f"which keys under {prefix} nobody uses",
+            f"a server that is known as the primary for {seconds_in_words(seconds)}: this one was a"
+            " replica or restarted, and knows no reads of before that",
+        )
 
 
 def _trial_needs(run: ReclaimRun) -> str:

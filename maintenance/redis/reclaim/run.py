@@ -1,5 +1,6 @@
 """Memory won back: the look at the encodings, and the parts that write."""
 
+import time
 from collections.abc import Callable, Iterable, Iterator, Mapping
 
 import redis
@@ -16,7 +17,7 @@ from maintenance.redis.reclaim.leftovers import AbandonedPrefix, LeftoverRule, L
 from maintenance.redis.reclaim.options import ReclaimOptions
 from maintenance.redis.reclaim.pace import Pace
 from maintenance.redis.reclaim.repack import Repack
-from maintenance.redis.reclaim.report import ReclaimRun, build_report
+from maintenance.redis.reclaim.report import PRIMARY_SINCE, ReclaimRun, build_report
 from maintenance.redis.reclaim.trial import is_too_slow, try_out
 from maintenance.redis.stream_claims import families_beside, keys_of
 from maintenance.redis_client.connection import session
@@ -42,13 +43,18 @@ def reclaim_redis_memory(
     known = families or {}
     with session(job.target) as client:
         info = client.info()
-        server = server_facts(client)
+        server, now = server_facts(client), time.time()
+        known_since = job.previous_state.get(PRIMARY_SINCE, {})
         run = ReclaimRun(
             job.target_name,
             job.options,
             server,
             config_file=str(info.get("config_file", "")),
             model=SizeModel.of(server, str(info.get("mem_allocator", ""))),
+            began_epoch_seconds=now,
+            primary_since_epoch_seconds=now
+            if server.is_replica
+            else known_since.get(server.run_id, now),
         )
         with probing(client) as probe:
             progress = PacedProgress(job.progress, probe, job.target.added_latency_ms)
@@ -149,7 +155,10 @@ class _Parts:
         parts, rules = self._run.options.parts, self._rules
         if "abandoned" in parts:
             for prefix in rules.abandoned_prefixes:
-                yield AbandonedPrefix(prefix, rules.minimum_idle_seconds)
+                if self._run.knows_uses_of(rules.minimum_idle_seconds):
+                    yield AbandonedPrefix(prefix, rules.minimum_idle_seconds)
+                else:
+                    self._run.withheld.append((prefix, rules.minimum_idle_seconds))
         if "time_outs" in parts:
             for prefix, seconds in rules.time_outs.items():
                 yield TimeOut(prefix, seconds)
