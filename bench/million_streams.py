@@ -3,8 +3,8 @@
 All write to the same keys of the same server, in turns, on Valkey and on Redis where it is installed.
 redis-benchmark sends the very command of a trim, 100 at a time, and reads nothing of the replies: from
 its 50 connections it is the ceiling of the server, from one that of a client. Ours runs in a process of
-its own, whose memory is read at its end. Another process pings throughout, and between the runs, when
-nobody trims.
+its own, whose memory is read at its end. Another process pings beside each of them, ours and peers alike,
+and between the runs, when nobody trims.
 
 Size and number of runs can be set by the environment: ``MILLION_STREAMS``, ``MILLION_MEMBERS`` (of
 the one large set), ``MILLION_RUNS``, ``MILLION_PEER_RUNS``.
@@ -73,9 +73,13 @@ class Trial:
 
 @dataclass(slots=True)
 class Peers:
-    """Commands a second of redis-benchmark, by its number of clients, and seconds of redis-py's pipeline."""
+    """Commands a second of redis-benchmark, by its number of clients, and seconds of redis-py's pipeline.
+
+    Pings beside them are in seconds.
+    """
 
     ceilings: dict[int, list[float]] = field(default_factory=lambda: {50: [], 1: []})
+    ceiling_pings: dict[int, list[float]] = field(default_factory=lambda: {50: [], 1: []})
     pipeline_seconds: list[float] = field(default_factory=list)
 
 
@@ -93,11 +97,12 @@ def _measure(kind: str, url: str) -> list[dict[str, Any]]:
         for number in range(RUNS):
             _run(url, client, many, lambda: _check(client))
             if number < PEER_RUNS:
-                for clients, rates in peers.ceilings.items():
+                for clients in peers.ceilings:
                     _lengthen(client)
-                    rates.append(_ceiling(url, clients))
+                    _run_ceiling(url, peers, clients)
                 _lengthen(client)
-                peers.pipeline_seconds.append(_pipeline(url))
+                seconds, _pings = with_pings(url, lambda: _pipeline(url))
+                peers.pipeline_seconds.append(seconds)
                 _check(client)
             _lengthen(client)
         client.flushall()
@@ -119,10 +124,7 @@ def _speed_rows(many: Trial, peers: Peers) -> list[dict[str, Any]]:
     }
     pipeline = STREAMS / statistics.median(peers.pipeline_seconds)
     return [
-        *(
-            _ceiling_row(rate, clients, rates) | {"raw": raw}
-            for clients, rates in peers.ceilings.items()
-        ),
+        *(_ceiling_row(rate, peers, clients) | {"raw": raw} for clients in peers.ceilings),
         _row(
             "speed of it against redis-py's pipeline",
             rate / pipeline,
@@ -140,13 +142,14 @@ def _speed_rows(many: Trial, peers: Peers) -> list[dict[str, Any]]:
     ]
 
 
-def _ceiling_row(rate: float, clients: int, rates: Sequence[float]) -> dict[str, Any]:
-    ceiling = statistics.median(rates)
+def _ceiling_row(rate: float, peers: Peers, clients: int) -> dict[str, Any]:
+    ceiling = statistics.median(peers.ceilings[clients])
     return _row(
         f"speed of a trim of {STREAMS:,} streams against redis-benchmark -c {clients} -P 100",
         rate / ceiling,
         "times",
-        f"ours {rate:,.0f} keys/s, redis-benchmark {ceiling:,.0f} commands/s",
+        f"ours {rate:,.0f} keys/s, redis-benchmark {ceiling:,.0f} commands/s,"
+        f" with a p99.9 of {p999_ms(peers.ceiling_pings[clients]):.2f} ms for another client",
         at_least=CEILING_LIMIT,
     )
 
@@ -243,6 +246,13 @@ def _peak_memory_mb() -> float:
     return int(found[1]) * 1024 / 1e6
 
 
+def _run_ceiling(url: str, peers: Peers, clients: int) -> None:
+    """Run redis-benchmark once beside the same pings as ours."""
+    rates = peers.ceilings[clients]
+    _seconds, pings = with_pings(url, lambda: rates.append(_ceiling(url, clients)))
+    peers.ceiling_pings[clients] += pings
+
+
 def _ceiling(url: str, clients: int) -> float:
     """Return the commands a second of redis-benchmark with the command of a trim."""
     program = shutil.which("redis-benchmark")
@@ -264,9 +274,8 @@ def _ceiling(url: str, clients: int) -> float:
     return float(done.stdout.strip().splitlines()[-1].split(",")[1].strip('"'))
 
 
-def _pipeline(url: str) -> float:
-    """Trim every key that SCAN names, as the usual careful script does; return its seconds."""
-    started = time.perf_counter()
+def _pipeline(url: str) -> None:
+    """Trim every key that SCAN names, as the usual careful script does."""
     with redis.Redis.from_url(url) as client:
         pipeline = client.pipeline(transaction=False)
         for key in client.scan_iter("*-home", count=PIPELINE_COMMANDS):
@@ -274,7 +283,6 @@ def _pipeline(url: str) -> float:
             if len(pipeline) == PIPELINE_COMMANDS:
                 pipeline.execute()
         pipeline.execute()
-    return time.perf_counter() - started
 
 
 def _filled(number: int) -> bytes:
