@@ -54,6 +54,11 @@ def major_of(url: str) -> int:
     return int(ask(url, "SHOW server_version_num")[0][0]) // 10_000
 
 
+def alone(url: str) -> str:
+    """Return what our statements name a table with, so that its children are left alone."""
+    return "ONLY " if major_of(url) >= 18 else ""
+
+
 @contextmanager
 def narrow_role(url: str, *memberships: str, prefix: str = "narrow_") -> Iterator[str]:
     """Yield the URL of a new role that may connect and is a member of ``memberships`` alone."""

@@ -17,7 +17,10 @@ from maintenance.core.errors import Skipped
 from maintenance.core.findings import Finding, Severity
 from maintenance.core.job import Job
 from maintenance.core.options import NoOptions
+from maintenance.core.plans import Verdict
 from maintenance.core.reports import Report
+from maintenance.postgres.rewrite.options import VacuumFullOptions
+from maintenance.postgres.rewrite.run import vacuum_full
 from maintenance.postgres.server import review
 from maintenance.postgres.server.review import review_database_server
 from maintenance.postgres.vacuum.health import review_vacuum_health
@@ -250,6 +253,25 @@ def test_a_query_that_a_standby_cancels_is_counted(primary: str, standby: str) -
     (finding,) = found
     assert finding.evidence["snapshot"] >= 1
     assert "hot_standby_feedback" in finding.advice
+
+
+def test_a_standby_that_reports_what_it_sees_holds_up_no_rewrite(
+    primary: str, standby: str
+) -> None:
+    ask(primary, "CREATE TABLE worth AS SELECT i, repeat('x', 200) FROM generate_series(1, 9000) i")
+    ask(primary, "DELETE FROM worth WHERE i % 4 > 0")
+    reports = "SELECT 1 FROM pg_stat_replication WHERE backend_xmin IS NOT NULL"
+    ask(standby, "ALTER SYSTEM SET hot_standby_feedback = on")
+    ask(standby, "SELECT pg_reload_conf()")
+    try:
+        eventually(lambda: ask(primary, reports) == [(1,)], 30, "the standby reports")
+        options = VacuumFullOptions(tables=("worth",), dry_run=True, lock_limit_seconds=60)
+        report = vacuum_full(Job("site", DatabaseTarget(url=primary), options), Thresholds())
+    finally:
+        ask(standby, "ALTER SYSTEM RESET hot_standby_feedback")
+        ask(standby, "SELECT pg_reload_conf()")
+        ask(primary, "DROP TABLE worth")
+    assert [one.verdict for one in report.outcomes] == [Verdict.PLANNED]
 
 
 def test_a_standby_is_named_when_it_falls_behind(primary: str, standby: str) -> None:

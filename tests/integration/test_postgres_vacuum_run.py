@@ -111,6 +111,18 @@ def url(make_database: Callable[[], str]) -> str:
     return make_database()
 
 
+def test_children_of_a_table_have_their_own_turn_and_no_other(url: str) -> None:
+    dirty(url, "parent", "child")
+    ask(url, "ALTER TABLE child INHERIT parent")
+
+    report = vacuum(url, jobs=2, mode="all", tables=("parent", "child"))
+
+    assert {one.verdict for one in of_tables(report)} == {Verdict.WORKED}
+    assert counts(url) == {"parent": 1, "child": 1}
+    whole = "SELECT count(*) FROM pg_stats WHERE tablename = 'parent' AND inherited"
+    assert ask(url, whole) == [(1,)], "statistics of the whole are made with the parent's"
+
+
 def test_the_server_runs_exactly_what_the_dry_run_said(
     url: str, postgres_server: EmbeddedPostgres
 ) -> None:

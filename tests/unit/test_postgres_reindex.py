@@ -37,7 +37,7 @@ from maintenance.postgres.repair.harm import Harm
 
 MB = 1024**2
 DAY = 86_400.0
-RULES = Rules(minimum_bloat_ratio=0.3, minimum_bloat_bytes=MB)
+RULES = Rules(minimum_bloat_ratio=0.3, minimum_bloat_bytes=MB, server_major=17)
 
 
 def facts(name: str = "i", **values: Any) -> IndexFacts:
@@ -217,6 +217,12 @@ def test_statistics_come_last_and_once_a_table() -> None:
     assert kinds == [(ANALYZE, "ANALYZE public.v"), (ANALYZE, "ANALYZE public.t")]
     stages = {step.action.kind: step.stage for step in plan.steps}
     assert stages[ANALYZE] > stages[REINDEX]
+
+
+def test_statistics_are_of_the_table_alone_where_children_would_come_with_it() -> None:
+    rules = replace(RULES, server_major=18)
+    plan = plan_reindex([bloated("a", has_expressions=True)], (), rules)
+    assert plan.steps[-1].action.statement == "ANALYZE ONLY public.t"
 
 
 def test_leftovers_are_dropped_before_anything_is_rebuilt_each_under_a_key_of_its_own() -> None:

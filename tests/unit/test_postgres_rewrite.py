@@ -8,10 +8,11 @@ import pytest
 
 from maintenance.conf import Thresholds
 from maintenance.core.findings import Finding
+from maintenance.postgres.activity.sessions import XminHolder
 from maintenance.postgres.bloat.index_report import IndexBloat
 from maintenance.postgres.bloat.packing import PageSample, packed_size
 from maintenance.postgres.bloat.table_report import TableBloat
-from maintenance.postgres.rewrite.plan import Candidate
+from maintenance.postgres.rewrite.plan import OLD_TRANSACTIONS, Candidate, Conditions, plan_rewrite
 from maintenance.postgres.rewrite.report import better_ways
 
 MB = 1024**2
@@ -131,3 +132,25 @@ def test_where_the_rows_are_the_larger_part_or_little_is_to_be_had_no_rebuild_is
     assert ways(candidate(rows=81, indexes=(hardly,))) == {}
     small = replace(index("t_n", 1, 0), size_bytes=MB // 2)
     assert ways(candidate(rows=81, indexes=(small,))) == {}
+
+
+@pytest.mark.parametrize(
+    ("kind", "state", "remedy"),
+    [
+        ("replication slot", "active", "End the long query on its standby"),
+        ("replication slot", "inactive", "Bring its consumer back, or drop the slot"),
+        ("standby", "active", "End the long query on the standby"),
+    ],
+)
+def test_what_follows_the_site_closely_holds_nothing_up(kind: str, state: str, remedy: str) -> None:
+    def refusals(xid_age: int) -> list[str]:
+        holder = XminHolder(kind, "7", "replicator", "standby", state, None, xid_age)
+        conditions = Conditions(3600.0, 0.2, holders=(holder,))
+        steps, refused = plan_rewrite([candidate()], conditions)
+        assert bool(steps) is not bool(refused)
+        return [one.reason for one in refused]
+
+    assert refusals(OLD_TRANSACTIONS - 1) == []
+    (reason,) = refusals(OLD_TRANSACTIONS)
+    assert remedy in reason
+    assert ("drop the slot" in reason) is (state == "inactive")

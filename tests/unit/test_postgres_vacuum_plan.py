@@ -75,8 +75,8 @@ def test_in_mode_all_what_is_due_comes_before_what_is_only_requested() -> None:
     assert turns(table(1, pages=900), table(2, dead_rows=3_000), mode="all") == ["t2", "t1"]
 
 
-def statement(task: TableTask, major: int, *, alone: bool = False) -> str:
-    composed = statement_of(task, Server(major, alone))
+def statement(task: TableTask, major: int, **server: bool) -> str:
+    composed = statement_of(task, Server(major, **server))
     text = ""
     for part in composed.seq:
         inner = getattr(part, "seq", None)
@@ -104,6 +104,13 @@ def task() -> TableTask:
                 " SKIP_DATABASE_STATS) public.t1"
             ),
         ),
+        (
+            18,
+            (
+                "VACUUM (VERBOSE, TRUNCATE FALSE, ANALYZE, PARALLEL 0, BUFFER_USAGE_LIMIT '4MB',"
+                " SKIP_DATABASE_STATS) ONLY public.t1"
+            ),
+        ),
     ],
 )
 def test_a_statement_has_the_options_that_its_server_knows(
@@ -126,7 +133,8 @@ def test_dead_item_pointers_left_by_the_last_vacuum_are_taken_away(task: TableTa
 def test_an_analyze_alone_is_no_vacuum() -> None:
     changed = table(1, modified_since_analyze=9_000)
     (task,) = plan(changed, learned=Learned(bypassed={"public.t1"})).tasks
-    assert statement(task, 18) == "ANALYZE public.t1"
+    assert statement(task, 17) == "ANALYZE public.t1"
+    assert statement(task, 18) == "ANALYZE ONLY public.t1"
 
 
 def test_a_toast_table_alone_is_named_itself_before_16() -> None:
@@ -134,6 +142,7 @@ def test_a_toast_table_alone_is_named_itself_before_16() -> None:
     toast = table(2, kind=TableKind.TOAST, schema="pg_toast", dead_rows=9_000)
     (task,) = plan(owner, toast).tasks
     assert statement(task, 15).endswith(" pg_toast.t2")
+    assert statement(task, 15, may_name_toast=False).endswith(") public.t1")
     assert "PROCESS_MAIN FALSE" in statement(task, 16)
     assert statement(task, 16).endswith(" public.t1")
 

@@ -54,6 +54,10 @@ class XminHolder:
     @property
     def remedy(self) -> str:
         """What a person can do about it."""
+        if self.kind == "replication slot" and self.state == "active":
+            if self.catalogs_only:
+                return "Find out why its consumer confirms nothing."
+            return "End the long query on its standby, or turn hot_standby_feedback off there."
         return {
             "session": "End that transaction, or find out why the application left it open.",
             "prepared transaction": "COMMIT PREPARED or ROLLBACK PREPARED it.",

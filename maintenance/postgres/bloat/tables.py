@@ -78,24 +78,25 @@ def report_table_bloat(
     return diagnose(tables, too_small, thresholds, reader.missing if reader else "")
 
 
-def measure_named_tables(
+def measure_tables(
     conn: Connection,
-    names: Sequence[str],
+    oids: Collection[int] | None,
     thresholds: Thresholds,
     progress: Progress,
     *,
     seed: int | None = None,
 ) -> list[TableBloat]:
-    """Estimate the bloat of tables by name, with their TOAST tables and partitions.
+    """Estimate the bloat of these tables; one that is empty, or that somebody locks, is left out.
 
-    Without names, of every table of at least ``thresholds.minimum_bloat_bytes``; ``seed`` repeats a
+    With ``None`` of every table of at least ``thresholds.minimum_bloat_bytes``; ``seed`` repeats a
     choice of pages.
-
-    Raises :class:`UnknownName` for a table that does not exist, or is empty.
     """
     rows = _candidates(conn, (), few_pages=0)
-    options = TableBloatOptions(tables=tuple(names), seed=seed)
-    chosen = _chosen(rows, options, thresholds)
+    options = TableBloatOptions(seed=seed)
+    if oids is None:
+        chosen = _chosen(rows, options, thresholds)
+    else:
+        chosen = [row for row in rows if row["oid"] in oids]
     return list(_Sampler(conn, options, None).measure(chosen, progress))
 
 

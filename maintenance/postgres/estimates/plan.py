@@ -26,6 +26,7 @@ from maintenance.postgres.estimates.misestimate import Effect, measure_effect, m
 from maintenance.postgres.estimates.options import StatisticsOptions
 from maintenance.postgres.estimates.trial import LEAST_ERROR_FACTOR, Trial, judge
 from maintenance.postgres.exclusive_use import NEEDS, tables_in_exclusive_use
+from maintenance.postgres.inheritance import only
 from maintenance.postgres.repair.crew import Step
 from maintenance.postgres.time_budget import TimeBudget
 from maintenance.postgres.tuning.trial import Judgement
@@ -319,7 +320,8 @@ def _analyzing(
     subject: str = "",
 ) -> ColumnStep:
     table = sql.Identifier(column.schema, column.table)
-    statement = sql.SQL("ANALYZE {};").format(table).as_string(conn)
+    alone = sql.SQL(only(server_major(conn)))
+    statement = sql.SQL("ANALYZE {}{};").format(alone, table).as_string(conn)
     return ColumnStep(
         action=Action(kind, subject or column.qualified_name, statement, _WHY[kind]),
         table_oid=column.oid,

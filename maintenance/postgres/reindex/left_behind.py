@@ -93,13 +93,22 @@ def _leftover(one: Remaining) -> Finding:
             f" interrupted rebuild and cannot be dropped yet{cost}: {one.reason}."
         ),
         evidence={"table": index.table_name, "size_bytes": index.size_bytes},
-        advice=(
-            "It is dropped as soon as that goes: a run with leftovers_only tries again by itself."
-            if one.may_drop
-            else "Have the owner of the table drop it: the maintenance role has no right to."
-        ),
+        advice=_advice(one),
         commands=(f"{one.statement};",),
     )
+
+
+def _advice(one: Remaining) -> str:
+    if one.may_drop:
+        return (
+            "It is dropped as soon as that goes: a run with leftovers_only tries again by itself."
+        )
+    if one.index.qualified_name.startswith("pg_toast."):
+        return (
+            "Have a superuser drop it: an index of a TOAST table can be named only with the right"
+            " USAGE on the schema pg_toast, which the owner of the table lacks as well."
+        )
+    return "Have the owner of the table drop it: the maintenance role has no right to."
 
 
 def _unseen(tables: Sequence[str], reason: str) -> Finding:

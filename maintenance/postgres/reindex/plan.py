@@ -8,6 +8,7 @@ from typing import Any
 from maintenance.core.plans import Action, Outcome, Verdict
 from maintenance.core.wording import bytes_in_words, percent, seconds_in_words
 from maintenance.postgres.indexes.catalog import IndexState
+from maintenance.postgres.inheritance import only
 from maintenance.postgres.repair.crew import Step
 
 #: A rebuild has to last: what bloats again within days needs another remedy. GitLab's automatic
@@ -88,10 +89,14 @@ class Candidate:
 
 @dataclass(frozen=True, slots=True)
 class Rules:
-    """When an index is bloated enough. ``excluded_schemas`` are never touched."""
+    """When an index is bloated enough. ``excluded_schemas`` are never touched.
+
+    ``server_major`` says how the server understands ANALYZE.
+    """
 
     minimum_bloat_ratio: float
     minimum_bloat_bytes: int
+    server_major: int
     excluded_schemas: tuple[str, ...] = ()
 
 
@@ -164,7 +169,7 @@ def plan_reindex(
     steps = (
         *(_drop(leftover, statement) for leftover, statement in leftovers),
         *rebuilds,
-        *(_analyze(oid, name, last) for oid, name in tables.items()),
+        *(_analyze(oid, name, last, rules) for oid, name in tables.items()),
     )
     return ReindexPlan(steps, tuple(refused), tuple(without_rights), tuple(candidates))
 
@@ -309,12 +314,12 @@ def _drop(leftover: IndexState, statement: str) -> ReindexStep:
     )
 
 
-def _analyze(table_oid: int, table_name: str, stage: int) -> ReindexStep:
+def _analyze(table_oid: int, table_name: str, stage: int, rules: Rules) -> ReindexStep:
     return ReindexStep(
         Action(
             kind=ANALYZE,
             subject=table_name,
-            statement=f"ANALYZE {table_name}",
+            statement=f"ANALYZE {only(rules.server_major)}{table_name}",
             reason="statistics of expressions belong to their index, and that is a new one",
             predicted={"locks": f"SHARE UPDATE EXCLUSIVE on {table_name}"},
         ),

@@ -10,7 +10,7 @@ from maintenance.core.errors import TargetUnavailable
 from maintenance.core.job import Job
 from maintenance.core.plans import Outcome, Verdict, planned
 from maintenance.core.reports import Report
-from maintenance.postgres.connection import connect
+from maintenance.postgres.connection import connect, server_major
 from maintenance.postgres.reindex.left_behind import (
     AWAY_SECONDS,
     LeftBehind,
@@ -104,6 +104,7 @@ def _plan(
     rules = Rules(
         minimum_bloat_ratio=thresholds.index_bloat_warning_ratio if ratio is None else ratio,
         minimum_bloat_bytes=thresholds.minimum_bloat_bytes,
+        server_major=server_major(conn),
         excluded_schemas=job.target.exclude_schemas,
     )
     return plan_reindex(

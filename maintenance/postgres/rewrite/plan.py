@@ -15,6 +15,9 @@ from maintenance.postgres.repair.disk import Disk, refusal_for_disk
 ASSUMED_BYTES_PER_SECOND = 20e6
 #: Rows that died after an older transaction began are copied, not removed.
 OLD_TRANSACTION_SECONDS = 60.0
+#: The same of holders that have no transaction here: with hot_standby_feedback there always is a standby
+#: or a slot, a few transactions old. Begun within a minute at 160 a second.
+OLD_TRANSACTIONS = 10_000
 
 KIND = "vacuum full"
 
@@ -168,8 +171,9 @@ def _refusals(candidate: Candidate, seconds: float, conditions: Conditions) -> I
 def _is_old(holder: XminHolder) -> bool:
     if holder.catalogs_only:
         return False
-    seconds = holder.transaction_seconds
-    return seconds is None or seconds >= OLD_TRANSACTION_SECONDS
+    if holder.transaction_seconds is None:
+        return holder.xid_age >= OLD_TRANSACTIONS
+    return holder.transaction_seconds >= OLD_TRANSACTION_SECONDS
 
 
 def _not_agreed(seconds: float, limit: float) -> str:

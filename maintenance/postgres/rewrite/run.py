@@ -19,8 +19,9 @@ from maintenance.postgres.activity.sessions import lock_holder_in_words, xmin_ho
 from maintenance.postgres.bloat.indexes import measure_index_bloat
 from maintenance.postgres.bloat.options import PLAN_SEED, IndexBloatOptions
 from maintenance.postgres.bloat.table_report import TableBloat
-from maintenance.postgres.bloat.tables import measure_named_tables
+from maintenance.postgres.bloat.tables import measure_tables
 from maintenance.postgres.connection import connect, query, server_major
+from maintenance.postgres.inheritance import only
 from maintenance.postgres.repair.crew import TRIED_AGAIN, Crew, Step
 from maintenance.postgres.repair.disk import disk_of, refusal_for_disk
 from maintenance.postgres.repair.ending import outcomes_of_run
@@ -31,6 +32,7 @@ from maintenance.postgres.repair.session import RepairSession
 from maintenance.postgres.repair.sessions import watching
 from maintenance.postgres.repair.table_lock import occupied
 from maintenance.postgres.repair.time_limits import TimeLimits
+from maintenance.postgres.rewrite.naming import NamedTable, not_measured, tables_named
 from maintenance.postgres.rewrite.options import VacuumFullOptions
 from maintenance.postgres.rewrite.plan import Candidate, Conditions, plan_rewrite
 from maintenance.postgres.rewrite.report import better_ways, rewrite_report, would_wait_findings
@@ -57,7 +59,9 @@ def vacuum_full(job: Job[DatabaseTarget, VacuumFullOptions], thresholds: Thresho
         raise Skipped(_NO_WINDOW)
     with connect(job.target, purpose="rewrite-plan") as conn:
         refuse_standby(conn)
-        candidates = _measure(conn, job, thresholds)
+        tables = tables_named(conn, options.tables) if options.tables else None
+        candidates = _measure(conn, job, thresholds, tables)
+        locked = not_measured(conn, tables or (), {candidate.oid for candidate in candidates})
         steps, refused = plan_rewrite(candidates, _conditions(conn, job))
         tools = [row["name"] for row in query(conn, "rewrite_tools")]
         notes = list(better_ways(candidates, tools, server_major(conn), thresholds))
@@ -74,6 +78,7 @@ def vacuum_full(job: Job[DatabaseTarget, VacuumFullOptions], thresholds: Thresho
         for r in refused
         if r.action.subject not in done_before
     ]
+    outcomes += [one for one in locked if one.action.subject not in done_before]
     harm = Harm()
     if options.dry_run:
         outcomes = [*planned(tuple(step.action for step in steps)), *outcomes]
@@ -84,14 +89,18 @@ def vacuum_full(job: Job[DatabaseTarget, VacuumFullOptions], thresholds: Thresho
 
 
 def _measure(
-    conn: Connection, job: Job[DatabaseTarget, VacuumFullOptions], thresholds: Thresholds
+    conn: Connection,
+    job: Job[DatabaseTarget, VacuumFullOptions],
+    thresholds: Thresholds,
+    tables: Sequence[NamedTable] | None,
 ) -> list[Candidate]:
-    measured = measure_named_tables(
-        conn, job.options.tables, thresholds, job.progress, seed=PLAN_SEED
-    )
+    """Measure the tables that are named, or every large one; a table that somebody locks is left out."""
+    free = None if tables is None else {t.oid: t for t in tables if not t.is_locked}
+    measured = measure_tables(conn, free, thresholds, job.progress, seed=PLAN_SEED)
     bloat = {table.qualified_name: table for table in measured if not table.is_toast}
-    rows = query(conn, "rewrite_candidates", {"names": list(bloat)})
-    candidates = [_candidate(conn, row, bloat[row["qualified_name"]]) for row in rows]
+    names = bloat if free is None else [table.qualified_name for table in free.values()]
+    rows = query(conn, "rewrite_candidates", {"names": list(names)})
+    candidates = [_candidate(conn, row, bloat.get(row["qualified_name"])) for row in rows]
     return _with_index_bloat(conn, job, thresholds, candidates)
 
 
@@ -112,9 +121,11 @@ def _with_index_bloat(
     ]
 
 
-def _candidate(conn: Connection, row: dict[str, Any], bloat: TableBloat) -> Candidate:
+def _candidate(conn: Connection, row: dict[str, Any], bloat: TableBloat | None) -> Candidate:
     table = sql.Identifier(row["schema"], row["name"])
-    statement = sql.SQL("VACUUM (FULL, ANALYZE, VERBOSE) {}").format(table).as_string(conn)
+    alone = sql.SQL(only(server_major(conn)))
+    rewriting = sql.SQL("VACUUM (FULL, ANALYZE, VERBOSE) {}{}").format(alone, table)
+    statement = rewriting.as_string(conn)
     disk = disk_of(conn, row["oid"])
     return Candidate(**row, statement=statement, bloat=bloat, disk=disk)
 

@@ -178,7 +178,11 @@ def steps_of(
 ) -> list[VacuumStep]:
     """Turn the tasks into steps, in their order, and add what follows them all."""
     vacuums = sum(bool(task.needs.vacuum) for task in plan.tasks)
-    server = Server(measurement.server_major, alone=jobs_of(job) == 1 or vacuums == 1)
+    server = Server(
+        measurement.server_major,
+        alone=jobs_of(job) == 1 or vacuums == 1,
+        may_name_toast=query(conn, "may_name_toast")[0]["may_name_toast"],
+    )
     steps = [
         VacuumStep(
             action_of(task, server, conn),

@@ -8,8 +8,8 @@ from psycopg2 import sql
 from psycopg2.extensions import connection as Connection  # noqa: N812 - it is a class
 
 from maintenance.core.plans import Action
+from maintenance.postgres.inheritance import only
 from maintenance.postgres.vacuum.plan import TableTask
-from maintenance.postgres.vacuum.table_state import TableKind
 
 #: The ring of buffers that a VACUUM may use for its pages: enough that it need not flush WAL for
 #: every page that it writes, and so little that what a site has cached stays cached beside several
@@ -27,24 +27,27 @@ class Server:
     """What a statement depends on: the major version, and whether it runs ``alone``.
 
     One VACUUM alone may use the server's parallel workers for its indexes; beside others it would
-    take their processors.
+    take their processors. ``may_name_toast`` is the right USAGE on the schema of TOAST tables: without
+    it a server before 16 vacuums one only with its table.
     """
 
     major: int
     alone: bool = False
+    may_name_toast: bool = True
 
 
 def statement_of(task: TableTask, server: Server) -> sql.Composed:
     """Build the one statement of a task."""
     table = sql.Identifier(task.table.schema, task.table.name)
+    # Children and partitions that need it have their own task.
+    alone = sql.SQL(only(server.major))
     if not task.needs.vacuum:
-        # From 18 on, ONLY leaves the partitions alone: those that need it have their own task.
-        whole = task.table.kind is TableKind.PARTITIONED and server.major >= 18
-        return sql.SQL("ANALYZE ONLY {}" if whole else "ANALYZE {}").format(table)
-    if task.toast_only and task.toast is not None and server.major < 16:
+        return sql.SQL("ANALYZE {}{}").format(alone, table)
+    names_toast = server.major < 16 and server.may_name_toast
+    if task.toast_only and task.toast is not None and names_toast:
         table = sql.Identifier(task.toast.schema, task.toast.name)
     options = sql.SQL(", ".join(_vacuum_options(task, server)))
-    return sql.SQL("VACUUM ({}) {}").format(options, table)
+    return sql.SQL("VACUUM ({}) {}{}").format(options, alone, table)
 
 
 def _vacuum_options(task: TableTask, server: Server) -> Iterator[str]:
