@@ -3,6 +3,7 @@
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import closing, contextmanager
 from typing import Any
+from urllib.parse import urlsplit
 
 import psycopg2
 import pytest
@@ -270,6 +271,32 @@ def test_a_toast_table_is_vacuumed_where_it_needs_it_and_left_alone_where_not(
     vacuumed = {name: count for name, (count, _) in changed(before, after).items() if count}
     assert vacuumed == {"short": 1, "long": 1, of_long: 1}
     assert of_short not in vacuumed
+
+
+def test_the_owner_of_a_table_has_its_toast_table_vacuumed_without_a_right_to_name_it(
+    make_database: Callable[[], str],
+) -> None:
+    url = make_database()
+    with narrow_role(url) as owner_url, session(url) as run:
+        owner = urlsplit(owner_url).username
+        run("CREATE TABLE held (id int, body text) WITH (toast.autovacuum_enabled = off)")
+        run("ALTER TABLE held ALTER body SET STORAGE EXTERNAL")
+        run("INSERT INTO held SELECT i, repeat('x', 9000) FROM generate_series(1, 600) i")
+        run("SELECT pg_stat_force_next_flush()")
+        run("VACUUM ANALYZE held")
+        run("ALTER TABLE held SET (autovacuum_vacuum_threshold = 100000)")
+        run(f'ALTER TABLE held OWNER TO "{owner}"')
+        run("DELETE FROM held WHERE id % 2 = 0")
+        run("SELECT pg_stat_force_next_flush()")
+        # Its statistics are due as well, which the TOAST table has nothing to do with.
+        run("ANALYZE held")
+
+        done = outcomes(vacuum(owner_url))
+
+        toast = "SELECT reltoastrelid FROM pg_class WHERE relname = 'held'"
+        count = f"SELECT pg_stat_get_vacuum_count(({toast}))"
+        assert {o.verdict for o in done.values()} == {Verdict.WORKED}, done
+        assert run(count) == [(2,)]
 
 
 def test_a_partitioned_parent_is_analyzed(make_database: Callable[[], str]) -> None:
