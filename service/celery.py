@@ -13,6 +13,7 @@ from celery.signals import beat_init, worker_init, worker_process_init, worker_r
 from service.embedded.leash import EXIT_PARENT_GONE, ask_for_signal_on_parent_death
 from service.niceness import step_back
 from service.secret_files import adopt_secret_files
+from service.signing import sign_messages
 
 os.environ.setdefault("DJANGO_SETTINGS_MODULE", "service.settings")
 
@@ -22,9 +23,7 @@ adopt_secret_files()  # celeryconfig has the broker's address from the environme
 app = Celery("service", task_cls="maintenance.core.runs.task:CheckedTask")
 app.config_from_object("celeryconfig")
 app.autodiscover_tasks()
-if os.environ.get("MAINTENANCE_SIGNING_KEY"):
-    # Progress in the result backend stays JSON, which is then read from there alone.
-    app.setup_security(allowed_serializers={"json"})
+sign_messages(app)
 
 _worker_pid: int | None = None
 

@@ -10,6 +10,7 @@ from celery import Celery
 
 from maintenance.core.errors import ConfigurationError
 from service.secret_files import adopt_secret_files
+from service.signing import sign_messages
 
 adopt_secret_files()
 if not os.environ.get("FLOWER_BASIC_AUTH"):  # which Flower itself reads
@@ -25,3 +26,4 @@ os.environ.setdefault("FLOWER_CONF", str(Path(__file__).resolve().parents[1] / "
 
 app = Celery("service")
 app.config_from_object("celeryconfig")
+sign_messages(app)

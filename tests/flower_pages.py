@@ -4,8 +4,12 @@ import base64
 import http.client
 import json
 import re
+import subprocess
+import sys
 from collections.abc import Iterable, Iterator
-from contextlib import closing
+from contextlib import closing, contextmanager
+from pathlib import Path
+from signal import SIGKILL
 
 from flower.urls import handlers
 from flower.views.auth import LoginHandler, LogoutHandler
@@ -14,9 +18,44 @@ from flower.views.monitor import Healthcheck
 from tornado.routing import URLSpec
 from tornado.web import RequestHandler, StaticFileHandler
 
+from service.embedded.leash import leashed
+from tests.up_process import ROOT, clean_environment
+
 #: What is open on purpose: it tells nothing of the crew.
 OPEN = {Healthcheck, StaticFileHandler, LoginHandler, LogoutHandler, NotFoundErrorHandler}
 VERBS = ("GET", "HEAD", "POST", "PUT", "PATCH", "DELETE")
+
+_PASSWORD = "0pen-sesame"
+#: Of a Flower that :func:`flower` has started.
+LOGIN = f"admin:{_PASSWORD}"
+
+
+@contextmanager
+def flower(folder: Path, port: int, **environment: str) -> Iterator[subprocess.Popen[str]]:
+    """The command of the compose file, in ``folder``."""
+    command = [sys.executable, "-m", "celery", "--quiet", "-A", "service.flower", "flower"]
+    process = subprocess.Popen(
+        leashed([*command, "--address=127.0.0.1", f"--port={port}"], signal=SIGKILL),
+        cwd=folder,
+        env=clean_environment(PYTHONPATH=str(ROOT), FLOWER_PASSWORD=_PASSWORD, **environment),
+        stdout=subprocess.DEVNULL,
+        stderr=subprocess.PIPE,
+        text=True,
+    )
+    try:
+        yield process
+    finally:
+        process.kill()
+        process.communicate()
+
+
+def answers(process: subprocess.Popen[str], port: int) -> bool:
+    """Say whether a Flower that was started can be asked; fail with its words where it has ended."""
+    assert process.poll() is None, process.communicate()[1]
+    try:
+        return ask(port, "/healthcheck")[0] == 200
+    except ConnectionRefusedError:
+        return False
 
 
 def ask(

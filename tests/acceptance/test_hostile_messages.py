@@ -4,17 +4,12 @@ import json
 import subprocess
 import sys
 import uuid
-from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any
 
 import kombu
 import pytest
 from celery import Celery
-from cryptography import x509
-from cryptography.hazmat.primitives import hashes, serialization
-from cryptography.hazmat.primitives.asymmetric import rsa
-from cryptography.x509.oid import NameOID
 from django.contrib.auth.models import User
 
 from maintenance.core.runs.dispatch import record_run, start_run
@@ -24,6 +19,7 @@ from maintenance.models import Run, RunState, Trigger
 from tests.celery_nodes import WorkerFactory
 from tests.local_containers import ROOT
 from tests.polling import eventually
+from tests.signing_keys import sign_by
 
 pytestmark = pytest.mark.django_db(transaction=True)
 
@@ -105,33 +101,6 @@ def test_hostile_messages_are_logged_and_do_nothing(
         assert words in log, words
     assert "\nCRITICAL the disk is full" not in log
     assert len(log) < 200_000
-
-
-def sign_by(folder: Path, name: str, trusted: Path) -> dict[str, str]:
-    """Make a key with its certificate, and return the variables that let a process sign by it."""
-    key = rsa.generate_private_key(public_exponent=65537, key_size=2048)
-    subject = x509.Name([x509.NameAttribute(NameOID.COMMON_NAME, name)])
-    now = datetime.now(UTC)
-    certificate = (
-        x509.CertificateBuilder(subject, subject, key.public_key(), x509.random_serial_number())
-        .not_valid_before(now - timedelta(days=1))
-        .not_valid_after(now + timedelta(days=1))
-        .sign(key, hashes.SHA256())
-    )
-    key_file, certificate_file = folder / f"{name}.key", folder / f"{name}.pem"
-    key_file.write_bytes(
-        key.private_bytes(
-            serialization.Encoding.PEM,
-            serialization.PrivateFormat.PKCS8,
-            serialization.NoEncryption(),
-        )
-    )
-    certificate_file.write_bytes(certificate.public_bytes(serialization.Encoding.PEM))
-    return {
-        "MAINTENANCE_SIGNING_KEY": str(key_file),
-        "MAINTENANCE_SIGNING_CERTIFICATE": str(certificate_file),
-        "MAINTENANCE_SIGNING_TRUSTED": str(trusted),
-    }
 
 
 _PUBLISH = """
