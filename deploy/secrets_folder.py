@@ -24,6 +24,6 @@ def write_secrets(folder: Path) -> list[Path]:
             continue
         path.touch(mode=0o600)
         path.write_text("" if secret.name in GIVEN else secrets.token_urlsafe(32) + "\n")
-        path.chmod(0o444)
+        path.chmod(0o644)  # whatever the umask
         written.append(path)
     return written

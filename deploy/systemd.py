@@ -67,7 +67,10 @@ def _lines(program: Program) -> Iterator[str]:
     if program.once:
         yield from ("After=network-online.target", "Wants=network-online.target")
     else:
-        yield from (f"After={MIGRATE}", f"Wants={MIGRATE}", f"PartOf={TARGET}")
+        yield from (f"After={MIGRATE}", f"Wants={MIGRATE}")
+    # Restarted with the target. So is the migration, which stays active: another start would do nothing.
+    yield f"PartOf={TARGET}"
+    if not program.once:
         # A server that is away is waited for by the program: it is started anew without limit.
         yield "StartLimitIntervalSec=0"
     yield from ("", "[Service]")

@@ -77,9 +77,7 @@ def attached(postgres_server: EmbeddedPostgres, server_root: Path) -> Iterator[A
     folder.mkdir()
     write_secrets(folder / "secrets")
     secret = {path.name: path.read_text().strip() for path in (folder / "secrets").iterdir()}
-    mail = folder / "secrets" / "email_password"
-    mail.chmod(0o600)
-    mail.write_text("ours-and-not-the-sites")
+    (folder / "secrets" / "email_password").write_text("ours-and-not-the-sites")
     with_role(postgres_server, "attached_ledger", secret["postgres_password"])
     with_role(postgres_server, OF_THE_SITE, DATABASE)
     first_client.fill_database(postgres_server.url(OF_THE_SITE))

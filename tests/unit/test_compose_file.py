@@ -3,6 +3,7 @@
 import json
 import re
 import shlex
+import tomllib
 from pathlib import Path
 
 import jsonschema
@@ -195,6 +196,18 @@ def test_the_image_is_installed_from_the_lock_without_the_embedded_servers() -> 
     assert locked("container.txt") < locked("service.txt")
 
 
+def test_the_image_has_what_signed_messages_need() -> None:
+    extras = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"][
+        "optional-dependencies"
+    ]
+    assert set(extras["signed"]) < set(extras["service"])
+    locked = (ROOT / "requirements/container.txt").read_text()
+    [line] = re.findall(r"^cryptography==.*$", locked, re.MULTILINE)
+    assert ";" not in line  # on every platform
+    [cffi] = re.findall(r"^cffi==.*$", locked, re.MULTILINE)
+    assert "win32" not in cffi
+
+
 def test_every_variable_of_both_files_stands_in_the_example_of_env() -> None:
     text = COMPOSE_FILE.read_text() + ATTACH_FILE.read_text()
     asked = set(re.findall(r"(?<!\$)\$\{(\w+)", text))
@@ -210,6 +223,18 @@ def test_units_and_procfile_are_written_from_the_table(path: Path) -> None:
 def test_no_unit_is_left_of_a_program_that_is_gone() -> None:
     folder = ROOT / "deploy" / "systemd"
     assert {path for path in deployment_files() if path.parent == folder} == set(folder.iterdir())
+
+
+def test_a_restart_of_the_target_restarts_every_unit_the_migration_first() -> None:
+    units = {path.name: text for path, text in deployment_files().items() if path.suffix}
+    target = units.pop("maintenance.target")
+    assert len(units) == len(TABLE)
+    for name, text in units.items():
+        lines = text.splitlines()
+        assert "PartOf=maintenance.target" in lines, name
+        assert name.replace("@.", "@1.") in target
+        is_migration = name == "maintenance-migrate.service"
+        assert ("After=maintenance-migrate.service" in lines) is not is_migration
 
 
 def test_units_are_hardened() -> None:
@@ -228,6 +253,8 @@ def test_secrets_are_written_once_and_behind_a_closed_folder(tmp_path: Path) -> 
     folder = tmp_path / "secrets"
     assert [path.name for path in write_secrets(folder)] == [secret.name for secret in SECRETS]
     assert folder.stat().st_mode & 0o777 == 0o700
+    # Their owner fills them in, and a container's user reads them.
+    assert {path.stat().st_mode & 0o777 for path in folder.iterdir()} == {0o644}
     before = {path.name: path.read_text() for path in folder.iterdir()}
     assert before["site_database_url"] == ""
     assert before["email_password"] == ""

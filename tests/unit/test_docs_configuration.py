@@ -88,3 +88,19 @@ def test_the_smaller_file_of_the_guide_has_all_that_the_preset_asks_for(tmp_path
 def test_the_configuration_that_a_guide_shows_is_accepted(page: str) -> None:
     whole = "\n".join(blocks_of(page, "toml"))
     assert parse_configuration(tomllib.loads(whole)) != parse_configuration({})
+
+
+def test_the_programs_of_the_procfile_share_a_folder_of_state_that_is_there(tmp_path: Path) -> None:
+    [block] = [text for _, text in code_blocks("docs/deployment.md") if "deploy/Procfile" in text]
+    setting_up, _, started = block.partition("honcho")
+    assert started
+    [flower] = re.findall(
+        r"^flower: .* --db=(\S+)", (ROOT / "deploy/Procfile").read_text(), re.MULTILINE
+    )
+    asked = f'{setting_up}printf "%s\\n" "{flower}" "${{PATH%%:*}}"'
+    done = subprocess.run(
+        ["sh", "-e", "-c", asked], cwd=tmp_path, capture_output=True, text=True, check=True
+    )
+    state = tmp_path / ".state"
+    assert done.stdout.splitlines() == [f"{state}/flower.db", f"{tmp_path}/.venv/bin"]
+    assert state.is_dir()
