@@ -18,6 +18,10 @@ with that queryset; rows of a ``through`` model of one's own that are written as
 for that model); fixtures (``loaddata``). The system check ``maintenance.I001`` names models whose
 bulk operations are not covered.
 
+A rule on a model with many-to-many relations makes a deletion on the other side look up who is
+related, a query or two for each deleted object: for a purge of very many, delete by SQL and call
+:func:`~maintenance.caching.stale.invalidate_on_commit`.
+
 Keys have one gap that groups do not have: a reader that computed its value before the commit may
 store it after the drop. Where that matters, read through tags or namespaces.
 """

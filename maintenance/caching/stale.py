@@ -64,7 +64,8 @@ def invalidate(*stale: Stale, cache: str = "default") -> None:
     """Drop keys and groups of the Django cache alias ``cache`` now. Raises what its backend raises.
 
     One DEL for up to 500 of them, whatever the groups cover. Their warmers are asked for, where the
-    cache is a target: within a transaction when it commits, and not where it is rolled back.
+    cache is a target: within a transaction of the ledger's database when that commits, and not where
+    it is rolled back.
     """
     _drop(cache, keys_of(stale))
 

@@ -25,7 +25,7 @@ logger = logging.getLogger("maintenance.caching")
 #: A name that no run has taken so long after it was noted is asked for again: its run was lost.
 NOTED_SECONDS = 600
 
-_NOTED = "maintenance-warm-due"
+_NOTED = "maintenance-warm-asked"
 
 #: Starts a run of ``warm_caches`` on a cache target for the warmers that are named.
 Start = Callable[[str, Sequence[str]], None]

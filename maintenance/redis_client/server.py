@@ -14,8 +14,8 @@ NEEDS_ACL = ("+ping", "+info")
 class ServerFacts:
     """One server at one moment. Meanings as in the INFO page of the Redis documentation.
 
-    ``has_other_past`` is whether its data came from another process: it was a replica, or restarted
-    with the history of replication in its file. What its idle times say of before that is not known.
+    ``reign`` names the time for which this process is a primary: another process has another, and so has
+    one that was promoted (or lost its last replica for an hour).
     """
 
     product: str
@@ -36,7 +36,7 @@ class ServerFacts:
     keyspace_hits: int
     keyspace_misses: int
     run_id: str
-    has_other_past: bool
+    reign: str
 
     @property
     def is_replica(self) -> bool:
@@ -87,5 +87,5 @@ def parse_facts(info: Mapping[str, Any], database: int = 0) -> ServerFacts:
         keyspace_hits=int(info["keyspace_hits"]),
         keyspace_misses=int(info["keyspace_misses"]),
         run_id=str(info["run_id"]),
-        has_other_past=int(info.get("second_repl_offset", -1)) >= 0,
+        reign=f"{info['run_id']} {info['master_replid']}",
     )

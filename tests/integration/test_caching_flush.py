@@ -42,7 +42,7 @@ def test_every_value_goes_after_a_dry_run_that_removes_none(
     site_cache.set_many({f"book:{n}": n for n in range(3000)})
     tagged_set(site_cache, "page", "html", tags=["a"], ttl_seconds=60)
     client.hincrby("s[1]:3:maintenance-counts:20260101", "hits:book")
-    client.zadd("s[1]:3:maintenance-warm-due", {"front": 1})
+    client.zadd("s[1]:3:maintenance-warm-asked", {"front": 1})
     preview = flush(redis_url, dry_run=True)
     assert preview.outcomes[0].verdict is Verdict.PLANNED
     assert preview.summary == "3,002 values would be removed (dry run)."
@@ -51,7 +51,7 @@ def test_every_value_goes_after_a_dry_run_that_removes_none(
     assert report.outcomes[0].verdict is Verdict.WORKED
     assert sorted(client.keys()) == [
         b"s[1]:3:maintenance-counts:20260101",
-        b"s[1]:3:maintenance-warm-due",
+        b"s[1]:3:maintenance-warm-asked",
     ]
     assert tagged_get(site_cache, "page") is None
     assert flush(redis_url).outcomes[0].verdict is Verdict.NO_GAIN

@@ -265,7 +265,7 @@ def test_a_dropped_group_asks_for_its_warmers(
     warm(only=("tagged", "namespaced", "derived"))
     each = client_of(cache)
     assert each is not None
-    each.delete(cache.make_key("maintenance-warm-due"))
+    each.delete(cache.make_key("maintenance-warm-asked"))
     invalidate(dropped, cache=ALIAS)
     assert asked_for == names
 
@@ -364,6 +364,6 @@ def test_a_run_that_was_lost_is_asked_for_again_however_often_others_are(
     assert client is not None
     for age_seconds, asked in ((NOTED_SECONDS - 60, []), (NOTED_SECONDS + 1, ["tagged"])):
         noted = {"tagged": time() - age_seconds, "other": time()}
-        client.zadd(cache.make_key("maintenance-warm-due"), noted)
+        client.zadd(cache.make_key("maintenance-warm-asked"), noted)
         warm_after(cache, TARGET, [Tag("reviews"), Tag("shelves")])
         assert asked_for == asked

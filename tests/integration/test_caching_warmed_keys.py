@@ -85,7 +85,7 @@ def test_a_note_that_is_refused_costs_no_report(
     register("many", compute.values)
     each_client.execute_command(
         *("ACL", "SETUSER", "warmer", "on", ">pass", "+@all"),
-        *("~:1:a:*", "~:1:maintenance-warm-due", "%R~:1:maintenance-*"),
+        *("~:1:a:*", "~:1:maintenance-warm-asked", "%R~:1:maintenance-*"),
     )
     address = redis_url.rpartition("@")[2]
     try:

@@ -220,6 +220,11 @@ def test_a_rewrite_starts_on_the_figures_of_its_plan_alone(rewrite: TaskSpec) ->
     assert is_refused_for_want_of_its_plan(rewrite, TABLES), "it has run since"
 
 
+def test_a_mistyped_target_is_named_before_its_plan_is_asked_for(rewrite: TaskSpec) -> None:
+    with pytest.raises(CommandError, match='Did you mean "default"'):
+        run_command("run", rewrite.short_name, "--now", "--yes", "--target", "defualt", *TABLES)
+
+
 def test_an_old_plan_of_a_rewrite_confirms_nothing(rewrite: TaskSpec) -> None:
     run_command("run", rewrite.short_name, "--now", "--dry-run", *TABLES)
     Run.objects.update(finished_at=timezone.now() - timedelta(minutes=61))

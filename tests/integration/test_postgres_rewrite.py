@@ -194,7 +194,13 @@ def test_tables_that_somebody_locks_or_that_are_empty_are_named_and_the_others_d
     ask(url, "CREATE TABLE bare (id int)")
     with Client(url, "migration") as client:
         client.run("BEGIN; LOCK TABLE big IN ACCESS EXCLUSIVE MODE")
-        report = rewrite(url, "big", "other", "public.bare", lock_limit_seconds=60)
+        tables = ("big", "other", "public.bare")
+        plan = rewrite(url, *tables, lock_limit_seconds=60, dry_run=True)
+        report = rewrite(url, *tables, lock_limit_seconds=60)
+    assert plan.summary.startswith("1 table would be rewritten, for ")
+    assert [one.verdict for one in plan.outcomes if one.action.subject == "public.big"] == [
+        Verdict.BLOCKED
+    ]
     found = {outcome.action.subject: outcome for outcome in report.outcomes}
     assert found["public.other"].verdict is Verdict.WORKED
     assert found["public.big"].verdict is Verdict.BLOCKED

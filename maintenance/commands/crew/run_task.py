@@ -114,7 +114,11 @@ def _require_yes(spec: TaskSpec, given: dict[str, Any], *, is_given: bool) -> No
 def _confirm_on_plan(
     command: MaintenanceCommand, spec: TaskSpec, target: str, given: dict[str, Any]
 ) -> None:
-    """Print the figures that ``--yes`` stands for. Raises ``InvalidOptions`` where nobody can have read them."""
+    """Print the figures that ``--yes`` stands for.
+
+    Raises ``InvalidOptions`` where nobody can have read them, and what :meth:`TaskSpec.resolve_target` does.
+    """
+    spec.resolve_target(configuration(), target)
     plan = fresh_plan(spec, target, given)
     if plan is None:
         raise InvalidOptions(

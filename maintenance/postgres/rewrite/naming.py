@@ -10,7 +10,8 @@ from maintenance.core.plans import Action, Outcome, Verdict
 from maintenance.core.wording import listed
 from maintenance.postgres.activity.sessions import lock_holder_in_words
 from maintenance.postgres.bloat.exact import named
-from maintenance.postgres.connection import query
+from maintenance.postgres.connection import query, server_major
+from maintenance.postgres.inheritance import only
 from maintenance.postgres.rewrite.plan import KIND
 
 
@@ -52,10 +53,12 @@ def _locked(conn: Connection, table: NamedTable) -> Outcome:
     action = Action(
         kind=KIND,
         subject=table.qualified_name,
-        statement=f"VACUUM (FULL, ANALYZE, VERBOSE) {table.qualified_name}",
+        statement=f"VACUUM (FULL, ANALYZE, VERBOSE) {only(server_major(conn))}{table.qualified_name}",
         reason="it is named",
     )
     why = (
         f"its lock is held by {who}" if who else "somebody locks it or an index of it, or waits to"
     )
-    return Outcome(action, Verdict.BLOCKED, f"{why}: it could not be measured. Run it again later.")
+    return Outcome(
+        action, Verdict.BLOCKED, f"{why}: it could not be measured, and waits for another run"
+    )

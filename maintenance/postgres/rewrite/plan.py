@@ -15,8 +15,8 @@ from maintenance.postgres.repair.disk import Disk, refusal_for_disk
 ASSUMED_BYTES_PER_SECOND = 20e6
 #: Rows that died after an older transaction began are copied, not removed.
 OLD_TRANSACTION_SECONDS = 60.0
-#: The same of holders that have no transaction here: with hot_standby_feedback there always is a standby
-#: or a slot, a few transactions old. Begun within a minute at 160 a second.
+#: The same of a standby and its slot, which have no transaction here: with hot_standby_feedback there
+#: always is one, a few transactions old. Begun within a minute at 160 a second.
 OLD_TRANSACTIONS = 10_000
 
 KIND = "vacuum full"
@@ -171,9 +171,11 @@ def _refusals(candidate: Candidate, seconds: float, conditions: Conditions) -> I
 def _is_old(holder: XminHolder) -> bool:
     if holder.catalogs_only:
         return False
-    if holder.transaction_seconds is None:
-        return holder.xid_age >= OLD_TRANSACTIONS
-    return holder.transaction_seconds >= OLD_TRANSACTION_SECONDS
+    if holder.transaction_seconds is not None:
+        return holder.transaction_seconds >= OLD_TRANSACTION_SECONDS
+    # Of a session that hides its times, and a slot that nobody moves on, the worst is to be assumed.
+    moves_on = holder.kind == "standby" or holder.state == "active"
+    return not moves_on or holder.xid_age >= OLD_TRANSACTIONS
 
 
 def _not_agreed(seconds: float, limit: float) -> str:

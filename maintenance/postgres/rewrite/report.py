@@ -146,8 +146,9 @@ def _gained(outcome: Outcome) -> int:
 def _summary(outcomes: Sequence[Outcome], gained: int) -> str:
     verdicts = [outcome.verdict for outcome in outcomes]
     if Verdict.PLANNED in verdicts:
-        would = sum(int(o.action.predicted["gain_bytes"] or 0) for o in outcomes)
-        number = verdicts.count(Verdict.PLANNED)
+        planned = [outcome for outcome in outcomes if outcome.verdict is Verdict.PLANNED]
+        would = sum(int(one.action.predicted["gain_bytes"] or 0) for one in planned)
+        number = len(planned)
         return f"{counted(number, 'table')} would be rewritten, for {bytes_in_words(would)}."
     done = verdicts.count(Verdict.WORKED)
     if not done:

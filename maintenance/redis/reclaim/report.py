@@ -36,7 +36,7 @@ from maintenance.redis_client.server import ServerFacts
 HIGHEST_USED_RATIO = 0.95
 
 
-#: Since when each process of the server is known as a primary, from one run to the next.
+#: Since when the server is known as a primary, by its reign, from one run to the next.
 PRIMARY_SINCE = "primary_since_epoch_seconds"
 
 
@@ -79,10 +79,10 @@ class ReclaimRun:
     def knows_uses_of(self, seconds: float) -> bool:
         """Whether idle times count every use of that long a time, as far as the primary was asked.
 
-        A replica is told of no read: once promoted, it takes keys that were only read for unused.
+        A replica is told of no read: once promoted, it takes keys that were only read for unused. No
+        server says for how long it is the primary, so that only what runs have seen is believed.
         """
-        seen_seconds = self.began_epoch_seconds - self.primary_since_epoch_seconds
-        return not seconds or not self.server.has_other_past or seen_seconds >= seconds
+        return self.began_epoch_seconds - self.primary_since_epoch_seconds >= seconds
 
     @property
     def repack_refusal(self) -> str:
@@ -121,8 +121,15 @@ def build_report(run: ReclaimRun) -> Report:
         tables=tuple(_tables(run)),
         facts=_facts(run),
         samples=tuple(_samples(run)),
-        state={PRIMARY_SINCE: {run.server.run_id: run.primary_since_epoch_seconds}},
+        state=_state(run),
     )
+
+
+def _state(run: ReclaimRun) -> dict[str, Any]:
+    """Return since when the server is known as the primary that it is now."""
+    if run.server.is_replica:
+        return {}
+    return {PRIMARY_SINCE: {run.server.reign: run.primary_since_epoch_seconds}}
 
 
 def _summary(run: ReclaimRun) -> str:
@@ -230,8 +237,8 @@ def _withheld_findings(run: ReclaimRun) -> Iterator[Finding]:
             "reclaim-idle-times",
             prefix,
             f"which keys under {prefix} nobody uses",
-            f"a server that is known as the primary for {seconds_in_words(seconds)}: this one was a"
-            " replica or restarted, and knows no reads of before that",
+            f"a server that runs have seen as the primary for {seconds_in_words(seconds)}: one that was"
+            " a replica before that knows of no reads",
         )
 
 

@@ -52,9 +52,7 @@ def reclaim_redis_memory(
             config_file=str(info.get("config_file", "")),
             model=SizeModel.of(server, str(info.get("mem_allocator", ""))),
             began_epoch_seconds=now,
-            primary_since_epoch_seconds=now
-            if server.is_replica
-            else known_since.get(server.run_id, now),
+            primary_since_epoch_seconds=known_since.get(server.reign, now),
         )
         with probing(client) as probe:
             progress = PacedProgress(job.progress, probe, job.target.added_latency_ms)
