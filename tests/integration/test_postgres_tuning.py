@@ -1,5 +1,6 @@
 """Autovacuum settings given to tables on trial, and taken back where they do not help."""
 
+import math
 import time
 from collections.abc import Callable
 from typing import Any
@@ -7,8 +8,8 @@ from typing import Any
 import pytest
 
 from maintenance.conf import DatabaseTarget, Thresholds
-from maintenance.core.errors import Postponed, UnknownName
-from maintenance.core.job import Job, OpenWindow
+from maintenance.core.errors import Cancelled, Postponed, UnknownName
+from maintenance.core.job import Job, OpenWindow, Progress, SilentProgress
 from maintenance.core.plans import Outcome, Verdict
 from maintenance.core.reports import Report
 from maintenance.postgres.tuning.options import TuneOptions
@@ -38,20 +39,30 @@ def tune(
     url: str,
     state: Any = None,
     *earlier: Outcome,
+    **more: Any,
+) -> Report:
+    return tune_autovacuum(job_of(url, state, *earlier, **more), ADVICE)
+
+
+def job_of(
+    url: str,
+    state: Any = None,
+    *earlier: Outcome,
     window: OpenWindow | None = None,
     by_hand: bool = False,
+    progress: Progress | None = None,
     **options: Any,
-) -> Report:
-    job = Job(
+) -> Job[DatabaseTarget, TuneOptions]:
+    return Job(
         "site",
         DatabaseTarget(url=url, lock_timeout_seconds=0.3),
         TuneOptions(**options),
         previous_state=state or {},
         window=window,
         by_hand=by_hand,
+        progress=progress or SilentProgress(),
         **({"steps": OfEarlierAttempt(*earlier)} if earlier else {}),
     )
-    return tune_autovacuum(job, ADVICE)
 
 
 def settings(url: str) -> list[str]:
@@ -137,14 +148,15 @@ def test_a_trial_without_effect_is_taken_back(url: str) -> None:
     assert second.follow_up is None
 
 
-def test_a_trial_that_helps_is_kept(url: str) -> None:
+def test_a_trial_that_helps_is_kept(url: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    # Within moments even one VACUUM is many a day.
+    monkeypatch.setattr("maintenance.postgres.tuning.trial.MOST_RUNS_PER_DAY", math.inf)
+    monkeypatch.setattr("maintenance.postgres.tuning.trial.MOST_TIME_RATIO", math.inf)
     state = tune(url, trial_days=0).state
     with Client(url) as client:
         client.run("UPDATE big SET n = n + 1 WHERE id <= 10")
         client.run("SELECT pg_stat_force_next_flush()")
     ask(url, "VACUUM ANALYZE big")
-    state["trials"][0]["before"]["seconds"] -= 86_400  # a day has passed since
-    state["trials"][0]["began_at"] -= 86_400
 
     report = tune(url, state, judge_only=True)
 
@@ -243,3 +255,94 @@ def test_a_name_means_the_tables_of_that_name_in_every_schema_and_one_with_its_s
     assert changed_by("big") == both
     assert changed_by("acme.big") == both[:1]
     assert changed_by("public.big") == both[1:]
+
+
+def without_effect(url: str) -> Report:
+    """Try settings that come to nothing, up to the run that takes them back."""
+    first = tune(url, tune(url, trial_days=0).state, judge_only=True)
+    return tune(url, first.state, judge_only=True)
+
+
+def test_what_did_not_help_is_not_tried_again_unless_the_table_is_named(url: str) -> None:
+    state = without_effect(url).state
+
+    again = tune(url, state, trial_days=0)
+
+    [outcome] = again.outcomes
+    assert outcome.verdict is Verdict.REFUSED
+    assert "since they did not help: name the table" in outcome.sentence
+    assert again.state == state
+    assert settings(url) == UNTOUCHED
+    assert only(tune(url, state, tables=("big",), dry_run=True)).verdict is Verdict.PLANNED
+    long_ago = {**state, "taken_back": [{**state["taken_back"][0], "at": 0.0}]}
+    assert only(report := tune(url, long_ago, trial_days=0)).verdict is Verdict.WORKED
+    assert report.state["taken_back"] == []
+
+
+def only(report: Report) -> Outcome:
+    [outcome] = report.outcomes
+    return outcome
+
+
+def test_a_table_whose_autovacuum_is_off_is_left_alone(url: str) -> None:
+    ask(url, "ALTER TABLE big SET (autovacuum_enabled = off)")
+    assert tune(url).outcomes == ()
+
+
+def test_a_table_that_was_renamed_is_taken_back_and_the_one_in_its_place_left_alone(
+    url: str,
+) -> None:
+    first = tune(url, tune(url, trial_days=0).state, judge_only=True)
+    ask(url, "ALTER TABLE big RENAME TO old")
+    ask(url, "CREATE TABLE big (id int) WITH (autovacuum_vacuum_scale_factor = 0.003)")
+
+    outcome = only(report := tune(url, first.state, judge_only=True))
+
+    assert (outcome.action.subject, outcome.verdict) == ("public.old", Verdict.WORKED)
+    assert report.state["trials"] == []
+    assert settings(url) == ["autovacuum_vacuum_scale_factor=0.003"]
+    left = "SELECT array_to_string(reloptions, ' ') FROM pg_class WHERE relname = 'old'"
+    assert ask(url, left) == [("fillfactor=90 autovacuum_enabled=true",)]
+
+
+def test_a_reset_of_the_counters_leaves_what_was_counted_since(url: str) -> None:
+    state = tune(url, trial_days=0).state
+    ask(url, "SELECT pg_stat_reset()")
+    state["trials"][0]["began_at"] -= 86_400
+    with Client(url) as client:
+        client.run("UPDATE big SET n = n + 1 WHERE id <= 10")
+        client.run("SELECT pg_stat_force_next_flush()")
+    ask(url, "VACUUM ANALYZE big")
+
+    report = tune(url, state, judge_only=True)
+
+    # A VACUUM and an ANALYZE within moments of the reset are more than the site would bear.
+    [judged] = [f for f in report.findings if f.code == "tuning-revert"]
+    assert "times a day, which is felt itself" in judged.sentence
+    assert "10 dead rows wait for a VACUUM now, 1,000 did before" in judged.sentence
+
+
+class CancelledOnceSet(SilentProgress):
+    """Cancels the run as soon as the table has its settings."""
+
+    def __init__(self, url: str) -> None:
+        self._url = url
+
+    def check(self) -> None:
+        if settings(self._url) != UNTOUCHED:
+            raise Cancelled("by a person")
+
+    def update(
+        self, done: int, total: int | None = None, *, phase: str = "", unit: str = ""
+    ) -> None:
+        self.check()
+
+
+def test_a_run_that_is_cancelled_names_what_it_has_set(url: str) -> None:
+    job = job_of(url, progress=CancelledOnceSet(url))
+    with pytest.raises(Cancelled):
+        tune_autovacuum(job, ADVICE)
+    [left] = job.loose_ends.findings
+    assert left.code == "tuning-left-on-trial"
+    ask(url, left.commands[0])
+    assert settings(url) == UNTOUCHED

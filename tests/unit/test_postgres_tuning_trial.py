@@ -66,7 +66,27 @@ def test_counters_that_began_anew_count_from_their_beginning() -> None:
     early = Activity(2 * DAY, 90, 10, 1, 1)
     assert early.since(BEFORE) == early
     lost = Activity(12 * DAY, 90, 10, 1, 1)  # a crash: the window is not told, the rows are fewer
-    assert lost.since(BEFORE) == lost
+    assert lost.since(BEFORE) == replace(lost, seconds=2 * DAY)
+
+
+@pytest.mark.parametrize("shrunk", ["rewritten_rows", "inserted_rows", "vacuums", "analyzes"])
+def test_any_counter_that_shrinks_tells_that_all_began_anew(shrunk: str) -> None:
+    grown = Activity(17 * DAY, 2_000_000, 900_000, 9, 9)
+    lost = replace(grown, **{shrunk: 1})
+    assert lost.since(BEFORE) == replace(lost, seconds=7 * DAY)
+    assert grown.since(BEFORE) == Activity(7 * DAY, 1_000_000, 400_000, 7, 5)
+
+
+@pytest.mark.parametrize(
+    ("undo", "expected"),
+    [
+        ('ALTER TABLE "public"."big" RESET (a);', 'ALTER TABLE "new"."name" RESET (a);'),
+        ('ALTER TABLE "a"" SET ("."b SET (" SET (a = 1);', 'ALTER TABLE "new"."name" SET (a = 1);'),
+    ],
+)
+def test_a_trial_is_taken_back_under_the_name_that_its_table_has(undo: str, expected: str) -> None:
+    trial = replace(TRIAL, undo=undo).named("new.name", '"new"."name"')
+    assert (trial.table, trial.undo) == ("new.name", expected)
 
 
 @pytest.mark.parametrize(

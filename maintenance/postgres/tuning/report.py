@@ -1,6 +1,7 @@
 """The report of tuning: what was set, what was judged, and what is on trial until when."""
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from dataclasses import asdict
 from datetime import UTC, datetime
 
 from maintenance.conf import Pacing
@@ -9,7 +10,7 @@ from maintenance.core.plans import Outcome, Verdict
 from maintenance.core.reports import FollowUp, Report, Table
 from maintenance.core.wording import counted
 from maintenance.postgres.repair.harm import Harm, harm_findings
-from maintenance.postgres.tuning.trial import Judgement, Trial, ends_in_words
+from maintenance.postgres.tuning.trial import Judgement, TakenBack, Trial, ends_in_words
 
 TITLE = "Autovacuum settings on trial"
 
@@ -27,9 +28,13 @@ def tuning_report(
     harm: Harm,
     pacing: Pacing,
     *,
+    remembered: Sequence[TakenBack],
     follow_up: FollowUp | None,
 ) -> Report:
-    """Say what came of each change. ``standing`` trials travel to the next run in the state."""
+    """Say what came of each change.
+
+    ``standing`` trials, and what is ``remembered`` to be of no use, travel to the next run in the state.
+    """
     findings = [
         *(_judgement_finding(*entry) for entry in judged),
         *(_refusal_finding(o) for o in outcomes if o.verdict not in _DONE),
@@ -42,9 +47,26 @@ def tuning_report(
         outcomes=tuple(outcomes),
         tables=(_table(standing),) if standing else (),
         facts=harm.facts,
-        state={"trials": [trial.to_json() for trial in standing]},
+        state={
+            "trials": [trial.to_json() for trial in standing],
+            "taken_back": [asdict(one) for one in remembered],
+        },
         follow_up=follow_up,
     )
+
+
+def left_on_trial(trials: Sequence[Trial]) -> Iterator[Finding]:
+    """Name what a run that ended early has set, and no later run will judge."""
+    for trial in trials:
+        yield Finding(
+            code="tuning-left-on-trial",
+            severity=Severity.WARNING,
+            subject=trial.table,
+            sentence=f"{trial.table} was given settings on trial, and the run ended before it could say so.",
+            evidence={"settings": dict(trial.settings)},
+            advice="Run the command, or leave it so: nothing will judge it.",
+            commands=(trial.undo,),
+        )
 
 
 _DONE = {Verdict.WORKED, Verdict.PLANNED}

@@ -1,8 +1,9 @@
 """Giving tables the autovacuum settings that the review advises, on trial."""
 
 from collections import defaultdict
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from datetime import UTC, datetime
 from typing import Any
 
 import psycopg2
@@ -17,6 +18,7 @@ from maintenance.core.reports import FollowUp, Report
 from maintenance.core.suggestions import did_you_mean
 from maintenance.core.wording import seconds_in_words
 from maintenance.postgres.connection import connect, query
+from maintenance.postgres.counters import CounterWindow
 from maintenance.postgres.repair.crew import Crew, Step
 from maintenance.postgres.repair.ending import outcomes_of_run
 from maintenance.postgres.repair.failures import outcome_of_error
@@ -26,20 +28,24 @@ from maintenance.postgres.repair.session import RepairSession
 from maintenance.postgres.repair.sessions import watching
 from maintenance.postgres.repair.time_limits import TimeLimits, binding_window
 from maintenance.postgres.tuning.options import TuneOptions
-from maintenance.postgres.tuning.report import tuning_report
+from maintenance.postgres.tuning.report import left_on_trial, tuning_report
 from maintenance.postgres.tuning.trial import (
     SHORTEST_BEFORE_SECONDS,
     Activity,
     Judgement,
+    TakenBack,
     Trial,
     judge,
 )
 from maintenance.postgres.vacuum.run import VacuumMeasurement, measure
 from maintenance.postgres.vacuum.table_settings import Change, changes_for, statements_for
 from maintenance.postgres.vacuum.table_state import TableKind, TableState
+from maintenance.postgres.vacuum.triggers import is_switched_off
 
 #: Settings wait for no lock longer than a session of ours may; they take moments.
 STATEMENT_SECONDS = 10.0
+#: What did not help a table is not tried again for half a year: by then it is another table.
+REMEMBERED_SECONDS = 180 * 86_400.0
 #: A judgement that could not be carried out (a lock was held) is tried again after this long.
 TRY_AGAIN_SECONDS = 3600.0
 
@@ -53,6 +59,7 @@ class Tuning:
     begun: Mapping[str, Trial]
     judged: Mapping[str, tuple[Trial, Judgement, str]]
     going_on: tuple[Trial, ...]
+    remembered: tuple[TakenBack, ...]
     steps: tuple[Step, ...]
     refused: tuple[Outcome, ...]
 
@@ -72,11 +79,13 @@ def tune_autovacuum(job: Job[DatabaseTarget, TuneOptions], thresholds: Threshold
     harm, follow_up = Harm(), None
     if job.options.dry_run:
         outcomes = planned(tuple(step.action for step in tuning.steps))
-        standing = trials
+        standing, remembered = trials, [*tuning.remembered]
     else:
         if tuning.steps or job.steps.done():
             outcomes, harm = _apply(job, tuning)
         standing = _standing(tuning, outcomes)
+        now = measured.window.measured_at
+        remembered = [*tuning.remembered, *_newly_taken_back(tuning, outcomes, now)]
         follow_up = _follow_up(standing, measured.window.measured_at)
     return tuning_report(
         [*outcomes, *tuning.refused],
@@ -84,6 +93,7 @@ def tune_autovacuum(job: Job[DatabaseTarget, TuneOptions], thresholds: Threshold
         standing,
         harm,
         job.target.pacing,
+        remembered=remembered,
         follow_up=follow_up,
     )
 
@@ -99,13 +109,18 @@ def _plan(
     advised = [] if job.options.judge_only else _advised(job, thresholds, measured, trials)
     oids = [trial.oid for trial in trials] + [table.oid for table, _ in advised]
     rows = {row["oid"]: row for row in query(conn, "table_activity", {"oids": oids})}
+    trials = [_by_its_present_name(conn, trial, rows.get(trial.oid)) for trial in trials]
+    remembered = _remembered(job, now)
     window = measured.window.seconds
     begun: dict[str, Trial] = {}
     steps: list[Step] = []
     refused: list[Outcome] = []
     for table, changes in advised:
         action = _setting_action(conn, table, changes)
+        settings = {change.name: change.value for change in changes}
         reason = _refusal(rows.get(table.oid), window)
+        if not reason and not job.options.tables:
+            reason = _refusal_of_what_did_not_help(table.oid, settings, remembered)
         if reason or window is None:
             refused.append(Outcome(action, Verdict.REFUSED, reason))
             continue
@@ -113,7 +128,7 @@ def _plan(
         begun[action.subject] = Trial(
             oid=table.oid,
             table=table.qualified_name,
-            settings={change.name: change.value for change in changes},
+            settings=settings,
             undo=action.undo,
             before=Activity.from_row(rows[table.oid], window),
             began_at=now,
@@ -121,7 +136,7 @@ def _plan(
         )
     taken_back = _taken_back(job)
     judged = {
-        t.table: (t, *_judgement(t, rows.get(t.oid), now, taken_back))
+        t.table: (t, *_judgement(t, rows.get(t.oid), measured.window, taken_back))
         for t in trials
         if t.ends_at <= now
     }
@@ -130,7 +145,33 @@ def _plan(
             action = Action(_TAKE_BACK, trial.table, trial.undo, reason)
             steps.append(Step(action, trial.oid))
     going_on = tuple(trial for trial in trials if trial.ends_at > now)
-    return Tuning(begun, judged, going_on, tuple(steps), tuple(refused))
+    return Tuning(begun, judged, going_on, remembered, tuple(steps), tuple(refused))
+
+
+def _by_its_present_name(conn: Connection, trial: Trial, row: Mapping[str, Any] | None) -> Trial:
+    if row is None:
+        return trial
+    quoted = sql.Identifier(row["schema"], row["name"]).as_string(conn)
+    return trial.named(row["qualified_name"], quoted)
+
+
+def _remembered(job: Job[DatabaseTarget, TuneOptions], now: float) -> tuple[TakenBack, ...]:
+    """Return what did not help in the last months."""
+    known = (TakenBack(**body) for body in job.previous_state.get("taken_back", ()))
+    return tuple(one for one in known if now - one.at < REMEMBERED_SECONDS)
+
+
+def _refusal_of_what_did_not_help(
+    oid: int, settings: Mapping[str, float], remembered: Sequence[TakenBack]
+) -> str:
+    found = [one.at for one in remembered if one.forbids(oid, settings)]
+    if not found:
+        return ""
+    day = datetime.fromtimestamp(max(found), UTC)
+    return (
+        f"they were taken back on {day:%Y-%m-%d}, since they did not help: name the table with the"
+        " option tables to try them again"
+    )
 
 
 def _advised(
@@ -157,6 +198,8 @@ def _advised(
         (table, changes)
         for table in chosen
         if table.oid not in on_trial and table.schema not in job.target.exclude_schemas
+        # First of all it has to be switched on, which the review of autovacuum says.
+        if not is_switched_off(table.storage_parameters)
         if (changes := changes_for(table, measured.rules, measured.window, large))
     ]
     return sorted(found, key=lambda pair: (-pair[0].tuples, pair[0].qualified_name))
@@ -199,7 +242,10 @@ def _taken_back(job: Job[DatabaseTarget, TuneOptions]) -> dict[str, str]:
 
 
 def _judgement(
-    trial: Trial, row: Mapping[str, Any] | None, now: float, taken_back: Mapping[str, str]
+    trial: Trial,
+    row: Mapping[str, Any] | None,
+    window: CounterWindow,
+    taken_back: Mapping[str, str],
 ) -> tuple[Judgement, str]:
     if row is None:
         return Judgement.REVERT, "the table was dropped meanwhile"
@@ -207,8 +253,15 @@ def _judgement(
         return Judgement.REVERT, taken_back[trial.table]
     if not trial.still_stands(row["storage_parameters"]):
         return Judgement.KEEP, "somebody has changed its settings since: they are left as they are"
-    counted_seconds = trial.before.seconds + now - trial.began_at
-    return judge(trial, Activity.from_row(row, counted_seconds).since(trial.before))
+    return judge(trial, _activity_since(trial, row, window))
+
+
+def _activity_since(trial: Trial, row: Mapping[str, Any], window: CounterWindow) -> Activity:
+    """Return what happened since a trial began, as far as the counters reach back."""
+    tried_seconds = window.measured_at - trial.began_at
+    if window.seconds is not None and window.seconds < tried_seconds:
+        return Activity.from_row(row, window.seconds)  # a reset, or a crash: nothing is of before
+    return Activity.from_row(row, trial.before.seconds + tried_seconds).since(trial.before)
 
 
 def _is_ours(trial: Trial, row: Mapping[str, Any] | None) -> bool:
@@ -222,18 +275,25 @@ def _apply(
         window=binding_window(job), statement_timeout_seconds=STATEMENT_SECONDS
     )
     with watching(job, 1) as watch:
-        trade = _Altering(watch.conn, tuning.begun)
+        trade = _Altering(watch.conn, tuning)
         crew: Crew[Step, None] = Crew(job, watch, trade, limits, kind="tuning", jobs=1)
-        work = crew.work(tuning.steps)
+        try:
+            work = crew.work(tuning.steps)
+        except BaseException:
+            # A run that is cancelled has no report of its own, and the next one does not know of these.
+            begun = [*_begun(job.steps.done().values()), *trade.begun.values()]
+            job.loose_ends.note(left_on_trial(begun), None)
+            raise
     return outcomes_of_run(job, tuning.steps, work, limits), work.harm
 
 
 class _Altering:
-    """The trade of changing the settings of tables."""
+    """The trade of changing the settings of tables. ``begun`` are the trials whose settings stand."""
 
-    def __init__(self, conn: Connection, begun: Mapping[str, Trial]) -> None:
+    def __init__(self, conn: Connection, tuning: Tuning) -> None:
         self._conn = conn
-        self._begun = begun
+        self._tuning = tuning
+        self.begun: dict[str, Trial] = {}
 
     def perform(self, session: RepairSession, step: Step, speed: Speed) -> Outcome | None:  # noqa: ARG002 - it takes a moment
         """Change one table."""
@@ -243,6 +303,8 @@ class _Altering:
             return outcome_of_error(
                 session.conn, step.action, step.table_oid, error, limit_option="none"
             )
+        if step.action.kind == _SET:
+            self.begun[step.action.subject] = self._tuning.begun[step.action.subject]
         return None
 
     def settle(self, done: Sequence[tuple[Step, None]]) -> list[Outcome]:
@@ -255,11 +317,16 @@ class _Altering:
         if row is None:
             return Outcome(step.action, Verdict.REFUSED, "the table was dropped meanwhile")
         is_taken_back = step.action.kind == _TAKE_BACK
-        words = "taken back" if is_taken_back else "set, on trial"
+        subject = step.action.subject
+        trial = self._tuning.judged[subject][0] if is_taken_back else self._tuning.begun[subject]
         present = ", ".join(row["storage_parameters"]) or "those of the server"
         after: dict[str, Any] = {"storage_parameters": list(row["storage_parameters"])}
+        if trial.still_stands(row["storage_parameters"]) is is_taken_back:
+            sentence = f"the table has other settings than it was to have: {present}"
+            return Outcome(step.action, Verdict.FAILED, sentence, after=after)
         if not is_taken_back:
-            after["trial"] = self._begun[step.action.subject].to_json()
+            after["trial"] = trial.to_json()
+        words = "taken back" if is_taken_back else "set, on trial"
         sentence = f"{words}; its settings are now {present}"
         return Outcome(step.action, Verdict.WORKED, sentence, after=after)
 
@@ -270,13 +337,31 @@ def _standing(tuning: Tuning, outcomes: Sequence[Outcome]) -> list[Trial]:
     tried = {(o.action.kind, o.action.subject) for o in outcomes}
     standing = list(tuning.going_on)
     # From the outcomes, which an attempt that was cut short has left: its trials go on, too.
-    standing += [Trial.from_json(o.after["trial"]) for o in outcomes if "trial" in o.after]
+    standing += _begun(outcomes)
     for name, (trial, judgement, _) in tuning.judged.items():
         if judgement is Judgement.GO_ON:
             standing.append(trial.prolonged(trial.ends_at))
         elif (_TAKE_BACK, name) in tried - worked:
             standing.append(trial)  # a lock was in the way: it is taken back by the next run
     return standing
+
+
+def _begun(outcomes: Iterable[Outcome]) -> list[Trial]:
+    return [Trial.from_json(o.after["trial"]) for o in outcomes if "trial" in o.after]
+
+
+def _newly_taken_back(
+    tuning: Tuning, outcomes: Sequence[Outcome], now: float
+) -> Iterator[TakenBack]:
+    """Yield what this run has found to be of no use."""
+    worked = {
+        o.action.subject
+        for o in outcomes
+        if o.action.kind == _TAKE_BACK and o.verdict is Verdict.WORKED
+    }
+    for name, (trial, _, _) in tuning.judged.items():
+        if name in worked:
+            yield TakenBack(trial.oid, dict(trial.settings), now)
 
 
 def _follow_up(standing: Sequence[Trial], now: float) -> FollowUp | None:

@@ -5,6 +5,7 @@ runs in that time, before and since. Counters begin anew after a reset or a cras
 the time before.
 """
 
+import re
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, replace
 from enum import StrEnum
@@ -32,6 +33,13 @@ _JUDGED_BY = {
         "changed row",
     ),
 }
+
+
+#: Counters that only grow, until they begin anew.
+_COUNTERS = ("rewritten_rows", "inserted_rows", "vacuums", "analyzes")
+
+#: How a statement of a trial begins: with the table's name as psycopg2 quotes it.
+_ALTER_TABLE = re.compile(r'ALTER TABLE (?:"(?:[^"]|"")*"\.)?"(?:[^"]|"")*"')
 
 
 class Judgement(StrEnum):
@@ -65,9 +73,15 @@ class Activity:
         return cls(seconds, **{name: row[name] for name in names})
 
     def since(self, earlier: "Activity") -> "Activity":
-        """Return what happened after ``earlier``, all of it where the counters began anew."""
-        if self.seconds < earlier.seconds or self.rewritten_rows < earlier.rewritten_rows:
+        """Return what happened after ``earlier``, all of it where the counters began anew.
+
+        They count from the beginning where any of them has shrunk. When that was is not told: within the
+        time after ``earlier``.
+        """
+        if self.seconds < earlier.seconds:
             return self
+        if any(getattr(self, name) < getattr(earlier, name) for name in _COUNTERS):
+            return replace(self, seconds=self.seconds - earlier.seconds)
         known = self.vacuum_seconds is not None and earlier.vacuum_seconds is not None
         return Activity(
             self.seconds - earlier.seconds,
@@ -116,9 +130,30 @@ class Trial:
             for name, value in self.settings.items()
         )
 
+    def named(self, table: str, quoted: str) -> "Trial":
+        """Return the trial of its table under the name that it has now: it may have been renamed.
+
+        ``quoted`` stands for it in the statement that takes the settings back.
+        """
+        undo = _ALTER_TABLE.sub(lambda _: f"ALTER TABLE {quoted}", self.undo, count=1)
+        return replace(self, table=table, undo=undo)
+
     def prolonged(self, now: float) -> "Trial":
         """Return the trial with as much time again."""
         return replace(self, ends_at=now + (self.ends_at - self.began_at), extended=True)
+
+
+@dataclass(frozen=True, slots=True)
+class TakenBack:
+    """Settings of a table that did not help: they are not tried again soon."""
+
+    oid: int
+    settings: Mapping[str, float]
+    at: float
+
+    def forbids(self, oid: int, settings: Mapping[str, float]) -> bool:
+        """Tell whether these are the settings that did not help that table."""
+        return self.oid == oid and dict(self.settings) == dict(settings)
 
 
 def judge(trial: Trial, after: Activity) -> tuple[Judgement, str]:
