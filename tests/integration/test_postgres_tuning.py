@@ -209,6 +209,8 @@ def test_a_table_that_is_locked_is_taken_back_by_the_next_run(url: str) -> None:
     assert outcome.verdict is Verdict.BLOCKED
     assert "application migration" in outcome.sentence
     assert blocked.follow_up is not None
+    assert "taken back" not in blocked.summary
+    assert [f.code for f in blocked.findings] == ["tuning-not-done"]
 
     tune(url, blocked.state, judge_only=True)
 
@@ -287,6 +289,9 @@ def only(report: Report) -> Outcome:
 def test_a_table_whose_autovacuum_is_off_is_left_alone(url: str) -> None:
     ask(url, "ALTER TABLE big SET (autovacuum_enabled = off)")
     assert tune(url).outcomes == ()
+    outcome = only(tune(url, tables=("big",)))
+    assert outcome.verdict is Verdict.REFUSED
+    assert "its autovacuum is switched off" in outcome.sentence
 
 
 def test_a_table_that_was_renamed_is_taken_back_and_the_one_in_its_place_left_alone(
@@ -320,6 +325,28 @@ def test_a_reset_of_the_counters_leaves_what_was_counted_since(url: str) -> None
     [judged] = [f for f in report.findings if f.code == "tuning-revert"]
     assert "times a day, which is felt itself" in judged.sentence
     assert "10 dead rows wait for a VACUUM now, 1,000 did before" in judged.sentence
+
+
+def test_a_reset_of_other_counters_judges_nothing(url: str) -> None:
+    ask(url, "CREATE TABLE other (id int)")
+    state = tune(url, trial_days=0).state
+    state["trials"][0]["began_at"] -= 7 * 86_400
+    ask(url, "SELECT pg_stat_reset_single_table_counters('other'::regclass)")
+
+    [finding] = tune(url, state, judge_only=True).findings
+
+    assert finding.code == "tuning-go-on"
+    assert "no VACUUM has come in 7 days" in finding.sentence
+
+
+def test_a_dropped_table_hides_no_trial_of_the_one_in_its_place(url: str) -> None:
+    state = tune(url, tune(url, trial_days=0).state, judge_only=True).state
+    dropped = {**state["trials"][0], "oid": 1}
+
+    report = tune(url, {**state, "trials": [dropped, *state["trials"]]}, judge_only=True)
+
+    assert len([f for f in report.findings if f.code == "tuning-revert"]) == 2
+    assert settings(url) == UNTOUCHED
 
 
 class CancelledOnceSet(SilentProgress):

@@ -74,6 +74,9 @@ def test_any_counter_that_shrinks_tells_that_all_began_anew(shrunk: str) -> None
     grown = Activity(17 * DAY, 2_000_000, 900_000, 9, 9)
     lost = replace(grown, **{shrunk: 1})
     assert lost.since(BEFORE) == replace(lost, seconds=7 * DAY)
+    assert lost.since(BEFORE, 3 * DAY) == replace(lost, seconds=3 * DAY)
+    assert lost.since(BEFORE, 30 * DAY) == replace(lost, seconds=7 * DAY)
+    assert grown.since(BEFORE, 3 * DAY) == grown.since(BEFORE)
     assert grown.since(BEFORE) == Activity(7 * DAY, 1_000_000, 400_000, 7, 5)
 
 

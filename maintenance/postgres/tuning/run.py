@@ -54,10 +54,10 @@ _SET, _TAKE_BACK = "set", "take back"
 
 @dataclass(frozen=True, slots=True)
 class Tuning:
-    """What a run is about to do: new trials by their action, and ended ones with the judgement."""
+    """What a run is about to do: new trials by their action, and ended ones by the table's oid."""
 
     begun: Mapping[str, Trial]
-    judged: Mapping[str, tuple[Trial, Judgement, str]]
+    judged: Mapping[int, tuple[Trial, Judgement, str]]
     going_on: tuple[Trial, ...]
     remembered: tuple[TakenBack, ...]
     steps: tuple[Step, ...]
@@ -89,7 +89,8 @@ def tune_autovacuum(job: Job[DatabaseTarget, TuneOptions], thresholds: Threshold
         follow_up = _follow_up(standing, measured.window.measured_at)
     return tuning_report(
         [*outcomes, *tuning.refused],
-        list(tuning.judged.values()),
+        # What a lock was in the way of is judged once more, by the run that comes back to it.
+        [told for told in tuning.judged.values() if told[0] not in standing],
         standing,
         harm,
         job.target.pacing,
@@ -118,7 +119,7 @@ def _plan(
     for table, changes in advised:
         action = _setting_action(conn, table, changes)
         settings = {change.name: change.value for change in changes}
-        reason = _refusal(rows.get(table.oid), window)
+        reason = _refusal(table, rows.get(table.oid), window)
         if not reason and not job.options.tables:
             reason = _refusal_of_what_did_not_help(table.oid, settings, remembered)
         if reason or window is None:
@@ -136,7 +137,7 @@ def _plan(
         )
     taken_back = _taken_back(job)
     judged = {
-        t.table: (t, *_judgement(t, rows.get(t.oid), measured.window, taken_back))
+        t.oid: (t, *_judgement(t, rows.get(t.oid), measured.window, taken_back))
         for t in trials
         if t.ends_at <= now
     }
@@ -199,7 +200,7 @@ def _advised(
         for table in chosen
         if table.oid not in on_trial and table.schema not in job.target.exclude_schemas
         # First of all it has to be switched on, which the review of autovacuum says.
-        if not is_switched_off(table.storage_parameters)
+        if names or not is_switched_off(table.storage_parameters)
         if (changes := changes_for(table, measured.rules, measured.window, large))
     ]
     return sorted(found, key=lambda pair: (-pair[0].tuples, pair[0].qualified_name))
@@ -221,9 +222,11 @@ def _setting_action(conn: Connection, table: TableState, changes: tuple[Change, 
     )
 
 
-def _refusal(row: Mapping[str, Any] | None, window_seconds: float | None) -> str:
+def _refusal(table: TableState, row: Mapping[str, Any] | None, window_seconds: float | None) -> str:
     if row is None:
         return "the table was dropped meanwhile"
+    if is_switched_off(table.storage_parameters):
+        return "its autovacuum is switched off: switch it on first (autovacuum_enabled)"
     if not row["may_alter"]:
         return "the role may not: ALTER TABLE needs ownership of the table"
     if window_seconds is None or window_seconds < SHORTEST_BEFORE_SECONDS:
@@ -258,10 +261,9 @@ def _judgement(
 
 def _activity_since(trial: Trial, row: Mapping[str, Any], window: CounterWindow) -> Activity:
     """Return what happened since a trial began, as far as the counters reach back."""
-    tried_seconds = window.measured_at - trial.began_at
-    if window.seconds is not None and window.seconds < tried_seconds:
-        return Activity.from_row(row, window.seconds)  # a reset, or a crash: nothing is of before
-    return Activity.from_row(row, trial.before.seconds + tried_seconds).since(trial.before)
+    counted_seconds = trial.before.seconds + window.measured_at - trial.began_at
+    # The window alone says nothing: a reset of another table's counters begins it anew as well.
+    return Activity.from_row(row, counted_seconds).since(trial.before, window.seconds)
 
 
 def _is_ours(trial: Trial, row: Mapping[str, Any] | None) -> bool:
@@ -318,10 +320,12 @@ class _Altering:
             return Outcome(step.action, Verdict.REFUSED, "the table was dropped meanwhile")
         is_taken_back = step.action.kind == _TAKE_BACK
         subject = step.action.subject
-        trial = self._tuning.judged[subject][0] if is_taken_back else self._tuning.begun[subject]
+        judged, begun = self._tuning.judged, self._tuning.begun
+        trial = judged[step.table_oid][0] if is_taken_back else begun[subject]
         present = ", ".join(row["storage_parameters"]) or "those of the server"
         after: dict[str, Any] = {"storage_parameters": list(row["storage_parameters"])}
-        if trial.still_stands(row["storage_parameters"]) is is_taken_back:
+        as_wanted = trial.is_gone if is_taken_back else trial.still_stands
+        if not as_wanted(row["storage_parameters"]):
             sentence = f"the table has other settings than it was to have: {present}"
             return Outcome(step.action, Verdict.FAILED, sentence, after=after)
         if not is_taken_back:
@@ -338,10 +342,10 @@ def _standing(tuning: Tuning, outcomes: Sequence[Outcome]) -> list[Trial]:
     standing = list(tuning.going_on)
     # From the outcomes, which an attempt that was cut short has left: its trials go on, too.
     standing += _begun(outcomes)
-    for name, (trial, judgement, _) in tuning.judged.items():
+    for trial, judgement, _ in tuning.judged.values():
         if judgement is Judgement.GO_ON:
             standing.append(trial.prolonged(trial.ends_at))
-        elif (_TAKE_BACK, name) in tried - worked:
+        elif (_TAKE_BACK, trial.table) in tried - worked:
             standing.append(trial)  # a lock was in the way: it is taken back by the next run
     return standing
 
@@ -359,8 +363,8 @@ def _newly_taken_back(
         for o in outcomes
         if o.action.kind == _TAKE_BACK and o.verdict is Verdict.WORKED
     }
-    for name, (trial, _, _) in tuning.judged.items():
-        if name in worked:
+    for trial, _, _ in tuning.judged.values():
+        if trial.table in worked:
             yield TakenBack(trial.oid, dict(trial.settings), now)
 
 

@@ -72,19 +72,22 @@ class Activity:
         names = ("rewritten_rows", "inserted_rows", "vacuums", "analyzes", "vacuum_seconds")
         return cls(seconds, **{name: row[name] for name in names})
 
-    def since(self, earlier: "Activity") -> "Activity":
+    def since(self, earlier: "Activity", anew_seconds: float | None = None) -> "Activity":
         """Return what happened after ``earlier``, all of it where the counters began anew.
 
-        They count from the beginning where any of them has shrunk. When that was is not told: within the
-        time after ``earlier``.
+        They count from the beginning where any of them has shrunk: for ``anew_seconds`` where that is
+        known, and for no longer than the time after ``earlier``.
         """
         if self.seconds < earlier.seconds:
             return self
+        seconds = self.seconds - earlier.seconds
         if any(getattr(self, name) < getattr(earlier, name) for name in _COUNTERS):
-            return replace(self, seconds=self.seconds - earlier.seconds)
+            return replace(
+                self, seconds=min(seconds, seconds if anew_seconds is None else anew_seconds)
+            )
         known = self.vacuum_seconds is not None and earlier.vacuum_seconds is not None
         return Activity(
-            self.seconds - earlier.seconds,
+            seconds,
             self.rewritten_rows - earlier.rewritten_rows,
             self.inserted_rows - earlier.inserted_rows,
             self.vacuums - earlier.vacuums,
@@ -124,11 +127,19 @@ class Trial:
 
     def still_stands(self, storage_parameters: Sequence[str]) -> bool:
         """Tell whether the table still has the settings of the trial, and not those of somebody."""
+        return len(self._standing(storage_parameters)) == len(self.settings)
+
+    def is_gone(self, storage_parameters: Sequence[str]) -> bool:
+        """Tell whether the table has no setting of the trial any more."""
+        return not self._standing(storage_parameters)
+
+    def _standing(self, storage_parameters: Sequence[str]) -> list[str]:
         present = dict(option.split("=", 1) for option in storage_parameters)
-        return all(
-            name in present and float(present[name]) == value
+        return [
+            name
             for name, value in self.settings.items()
-        )
+            if name in present and float(present[name]) == value
+        ]
 
     def named(self, table: str, quoted: str) -> "Trial":
         """Return the trial of its table under the name that it has now: it may have been renamed.
