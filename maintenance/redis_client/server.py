@@ -87,5 +87,5 @@ def parse_facts(info: Mapping[str, Any], database: int = 0) -> ServerFacts:
         keyspace_hits=int(info["keyspace_hits"]),
         keyspace_misses=int(info["keyspace_misses"]),
         run_id=str(info["run_id"]),
-        reign=f"{info['run_id']} {info['master_replid']}",
+        reign=f"{info['run_id']} {info.get('master_replid', '')}",
     )
