@@ -91,25 +91,26 @@ def measure_tables(
     With ``None`` of every table of at least ``thresholds.minimum_bloat_bytes``; ``seed`` repeats a
     choice of pages.
     """
-    rows = _candidates(conn, (), few_pages=0)
+    rows = _candidates(conn, (), few_pages=0, oids=oids)
     options = TableBloatOptions(seed=seed)
-    if oids is None:
-        chosen = _chosen(rows, options, thresholds)
-    else:
-        chosen = [row for row in rows if row["oid"] in oids]
+    chosen = rows if oids is not None else _chosen(rows, options, thresholds)
     return list(_Sampler(conn, options, None).measure(chosen, progress))
 
 
 def _candidates(
-    conn: Connection, exclude_schemas: Sequence[str], few_pages: int
+    conn: Connection,
+    exclude_schemas: Sequence[str],
+    few_pages: int,
+    oids: Collection[int] | None = None,
 ) -> list[dict[str, Any]]:
-    """Return every table that can be sampled, each with the partitioned table it belongs to.
+    """Return every table that can be sampled, or these, with the partitioned table it belongs to.
 
     Up to ``few_pages`` the size that the last ANALYZE noted stands, if hardly a row changed since.
     """
+    wanted = None if oids is None else list(oids)
     rows = [
         row
-        for row in query(conn, "bloat_tables", {"oids": None, "few_pages": few_pages})
+        for row in query(conn, "bloat_tables", {"oids": wanted, "few_pages": few_pages})
         if row["schema"] not in exclude_schemas
     ]
     roots = {row["oid"]: row["root_name"] for row in query(conn, "partition_roots")}

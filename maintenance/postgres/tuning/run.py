@@ -135,7 +135,7 @@ def _plan(
             began_at=now,
             ends_at=now + job.options.trial_days * 86_400,
         )
-    taken_back = _taken_back(job)
+    taken_back = _taken_back(job.steps.done().values())
     judged = {
         t.oid: (t, *_judgement(t, rows.get(t.oid), measured.window, taken_back))
         for t in trials
@@ -235,11 +235,11 @@ def _refusal(table: TableState, row: Mapping[str, Any] | None, window_seconds: f
     return ""
 
 
-def _taken_back(job: Job[DatabaseTarget, TuneOptions]) -> dict[str, str]:
-    """Return the tables whose trial an earlier attempt of this run ended, with its reason."""
+def _taken_back(outcomes: Iterable[Outcome]) -> dict[str, str]:
+    """Return the tables whose settings were taken back, with the reason."""
     return {
         o.action.subject: o.action.reason
-        for o in job.steps.done().values()
+        for o in outcomes
         if o.action.kind == _TAKE_BACK and o.verdict is Verdict.WORKED
     }
 
@@ -358,13 +358,9 @@ def _newly_taken_back(
     tuning: Tuning, outcomes: Sequence[Outcome], now: float
 ) -> Iterator[TakenBack]:
     """Yield what this run has found to be of no use."""
-    worked = {
-        o.action.subject
-        for o in outcomes
-        if o.action.kind == _TAKE_BACK and o.verdict is Verdict.WORKED
-    }
+    taken_back = _taken_back(outcomes)
     for trial, _, _ in tuning.judged.values():
-        if trial.table in worked:
+        if trial.table in taken_back:
             yield TakenBack(trial.oid, dict(trial.settings), now)
 
 
