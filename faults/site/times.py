@@ -27,7 +27,7 @@ SCALED = {
 def scale() -> None:
     """Set the times of this process. Raises ``LookupError`` for one that its module has no more."""
     if day_seconds := os.environ.get("FAULTS_DAY_SECONDS"):
-        _set("retention", "DAY", timedelta(seconds=float(day_seconds)))
+        _set("runs.retention", "DAY", timedelta(seconds=float(day_seconds)))
     if os.environ.get("FAULTS_TIMES") != "scaled":
         return
     for name, times in SCALED.items():
