@@ -114,7 +114,7 @@ def soak(minutes: float, seed: int, pause_seconds: float) -> dict[str, Any]:
     os.environ["DJANGO_SETTINGS_MODULE"] = "faults.site.settings"
     root = Path(tempfile.mkdtemp(prefix="soak-"))
     root.chmod(0o711)
-    variant = Variant(day_seconds=DAY_SECONDS, recycles=False)
+    variant = Variant(day_seconds=DAY_SECONDS, recycles=False, starts_anew=True)
     with Stack(root, variant) as stack:
         stack.names = NAMES
         django.setup()
@@ -217,6 +217,7 @@ def _memory(process: psutil.Process) -> dict[str, int]:
         "pid": process.pid,
         "pss_bytes": held.pss,
         "private_bytes": held.uss,
+        "resident_bytes": held.rss,
         "files": process.num_fds(),
         "threads": process.num_threads(),
     }

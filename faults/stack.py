@@ -42,6 +42,7 @@ class Variant:
     broker: str = "redis"  # or "rabbitmq"; results and streams lie in Valkey all the same
     recycles: bool = True  # pool processes, as in production
     day_seconds: float = 0.0  # what a day of the retention is; 0: a day
+    starts_anew: bool = False  # processes by themselves, as in production: no fork shares memory
 
     @property
     def is_stock(self) -> bool:
@@ -202,6 +203,7 @@ class Stack:
         order = {
             "role": node.role,
             "clock": clock,
+            "anew": self.variant.starts_anew,
             "log": str(self.logs / f"{node.name}.log"),
             "environment": self.environment(node.ledger.port, node.broker.port),
             "arguments": beat

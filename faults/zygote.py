@@ -52,8 +52,8 @@ def become(order: dict[str, Any]) -> None:
         ask_for_signal_on_parent_death(signal.SIGKILL)
         _redirect(order["log"])
         os.environ.update(order["environment"])
-        if order["clock"]:
-            _start_anew_with_clock(order)
+        if order["clock"] or order["anew"]:
+            _start_anew(order)
         work(order)
     except SystemExit as end:
         code = int(end.code or 0)
@@ -75,15 +75,15 @@ def work(order: dict[str, Any]) -> NoReturn:
     raise SystemExit(0)
 
 
-def _start_anew_with_clock(order: dict[str, Any]) -> None:
-    """Run this process again, with a clock that is wrong: a library says so from its first moment."""
-    command = [sys.executable, "-m", "faults.zygote", json.dumps({**order, "clock": ""})]
+def _start_anew(order: dict[str, Any]) -> NoReturn:
+    """Run this process again, importing all by itself; a library says what its clock is from its first moment."""
     clock = {
         "LD_PRELOAD": str(FAKETIME),
         "FAKETIME": order["clock"],
         "FAKETIME_DONT_FAKE_MONOTONIC": "1",
     }
-    os.execve(sys.executable, command, {**os.environ, **clock})
+    command = [sys.executable, "-m", "faults.zygote", json.dumps(order)]
+    os.execve(sys.executable, command, {**os.environ, **(clock if order["clock"] else {})})
 
 
 def _sleep_by_a_lock() -> None:
@@ -135,7 +135,9 @@ def _point_to_servers() -> None:
 
 if __name__ == "__main__":
     if len(sys.argv) > 1:
-        _sleep_by_a_lock()
+        own_order = json.loads(sys.argv[1])
+        if own_order["clock"]:
+            _sleep_by_a_lock()
         django.setup()
-        work(json.loads(sys.argv[1]))
+        work(own_order)
     main()
