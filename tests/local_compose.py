@@ -62,7 +62,9 @@ class LocalCompose:
             (folder / name).mkdir()
         write_secrets(self._secrets)
         self.ports = {name: free_port() for name in ("redis", "web", "flower")}
-        self._configuration = (variables or {}).get("MAINTENANCE_TOML", "")
+        given = variables or {}
+        self._configuration = given.get("MAINTENANCE_TOML", "")
+        self._signing = given.get("MAINTENANCE_SIGNING", "")
         self._postgres: EmbeddedPostgres | None = None
         if "postgres" in self.services:
             self._postgres = EmbeddedPostgres(
@@ -279,6 +281,7 @@ class LocalCompose:
             ("@%h", f"@{instance}"),
             ("/run/secrets", str(self._secrets)),
             ("/etc/maintenance.toml", self._configuration),
+            ("/etc/maintenance/signing", self._signing),
             ("dir /data", f"dir {self.folder / 'redis'}"),
             ("/var/lib/maintenance", str(self.folder / "state")),
             ("/tmp/alive", str(self.folder / f"{instance}.alive")),

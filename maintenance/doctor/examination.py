@@ -27,6 +27,7 @@ from maintenance.doctor.certificates import (
 )
 from maintenance.doctor.redis_needs import (
     RedisNeeds,
+    known_rules,
     needs_of_broker,
     needs_of_cache,
     needs_of_redis,
@@ -189,13 +190,12 @@ def _lines_that_admit(target: RedisTarget, error: Exception) -> tuple[str, ...]:
 
 
 def _connected_redis(client: redis.Redis, url: str, needs: RedisNeeds) -> Iterator[Finding]:
-    major = 7
+    facts: ServerFacts | None = None
     try:
         facts = server_facts(client)
     except redis.exceptions.NoPermissionError:
         pass  # named below, with every other right
     else:
-        major = facts.major
         if facts.cluster_enabled:
             needs = on_a_cluster(needs)
         yield version_of_redis(facts)
@@ -205,7 +205,7 @@ def _connected_redis(client: redis.Redis, url: str, needs: RedisNeeds) -> Iterat
                 advice="Point the target at its primary, or name its sentinels.",
             )  # fmt: skip
     user = client.connection_pool.connection_kwargs.get("username") or "default"
-    yield from _redis_rights(client, user, needs, major)
+    yield from _redis_rights(client, user, needs, facts)
     yield from _redis_clock(client)
     if url.startswith("rediss://"):
         yield Finding("encryption", Severity.OK, "connection", "encrypted")
@@ -225,14 +225,13 @@ def version_of_redis(facts: ServerFacts) -> Finding:
 
 
 def _redis_rights(
-    client: redis.Redis, user: str, needs: RedisNeeds, major: int
+    client: redis.Redis, user: str, needs: RedisNeeds, facts: ServerFacts | None
 ) -> Iterator[Finding]:
     rules = needs.rules
-    if major < 7:
-        rules.pop("+pexpiretime", None)  # came with 7.0
+    major = facts.major if facts else 7
     pattern = needs.written[0] if needs.written else "*"
     key = pattern.replace("\\", "").replace("*", f"maintenance-doctor-{uuid4().hex}", 1)
-    rights = look_for_rights(client, rules, key.replace("*", "x"))
+    rights = look_for_rights(client, known_rules(rules, facts), key.replace("*", "x"))
     if rights.missing:
         tasks = list(dict.fromkeys(task for rule in rights.missing for task in rules[rule]))
         advice = "Afterwards ACL SAVE or CONFIG REWRITE, so that a restart does not forget it."

@@ -19,9 +19,13 @@ from maintenance.redis.trimming import LENGTH_COMMANDS, TrimRule
 from maintenance.redis_client.batch_size import NEEDS_ACL as CLOCK_ACL
 from maintenance.redis_client.globs import escape_glob
 from maintenance.redis_client.nodes import CLUSTER_NEEDS_ACL
+from maintenance.redis_client.packed import NO_TOUCH_ACL
+from maintenance.redis_client.server import ServerFacts
 
 #: The most that times to live take, on old servers and new.
 _EXPIRY_ACL = ("+pttl", "+pexpiretime")
+#: By rule the version of Redis that it came with. Every Valkey knows them.
+_CAME_WITH = {"+pexpiretime": (7, 0), NO_TOUCH_ACL: (7, 2)}
 
 
 @dataclass(slots=True)
@@ -60,6 +64,18 @@ def _add(known: dict[str, list[str]], task: str, rules: Iterable[str]) -> None:
             tasks.append(task)
 
 
+def known_rules(rules: Iterable[str], facts: ServerFacts | None) -> list[str]:
+    """Leave out what a server has not heard of: it refuses the whole line that names it.
+
+    One that does not say what it is counts as Redis 7.0.
+    """
+    if facts and facts.product != "Redis":
+        return sorted(rules)
+    version = facts.version if facts else "7.0"
+    numbers = tuple(int(part) for part in version.split(".")[:2] if part.isdigit())
+    return sorted(rule for rule in rules if numbers >= _CAME_WITH.get(rule, (0, 0)))
+
+
 def _always(url: str) -> Iterator[str]:
     """Yield what every look takes; a connection to any database but 0 has to choose it first."""
     yield from ("+ping", "+info")
@@ -72,16 +88,17 @@ def needs_of_redis(configuration: Configuration, name: str) -> RedisNeeds:
     needs = RedisNeeds()
     target = configuration.redis[name]
     needs.read("check_redis_memory", (*_always(target.url), *MEMORY_ACL))
-    needs.read("reclaim_redis_memory", ENCODINGS_ACL)
+    needs.read("reclaim_redis_memory", (*ENCODINGS_ACL, NO_TOUCH_ACL))
     needs.read("review_cache_hit_ratios", ("+hgetall",))
     for family in families_on(configuration, name).values():
         pattern = family.pattern or "*"
         rule = TrimRule(family, now_epoch_seconds=0.0)
-        rules = (*rule.needs_acl, *CLOCK_ACL, "+type", "+memory|usage")
+        rules = (*rule.needs_acl, *CLOCK_ACL, NO_TOUCH_ACL, "+type", "+memory|usage")
         needs.write("trim_streams", rules, (pattern,))
         if "remove_streams" in target.allow and family.owners:
             length = f"+{LENGTH_COMMANDS[family.type].decode().lower()}"
-            removing = ("+scan", "+unlink", "+exists", "+memory|usage", length, *CLOCK_ACL)
+            looking = ("+scan", "+exists", "+memory|usage", length, *CLOCK_ACL, NO_TOUCH_ACL)
+            removing = (*looking, "+unlink")
             needs.write("remove_abandoned_streams", removing, (pattern, *companion_globs(family)))
     if "reclaim_memory" in target.allow:
         needs.write("reclaim_redis_memory", (*REPACK_ACL, *_EXPIRY_ACL), ("*",))

@@ -1,14 +1,14 @@
 """Roles and users with the least rights, as lines that a person runs: no password stands in them."""
 
 import re
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 
 from maintenance.conf import Configuration, DatabaseTarget, RedisTarget
-from maintenance.doctor.redis_needs import RedisNeeds, on_a_cluster
+from maintenance.doctor.redis_needs import RedisNeeds, known_rules, on_a_cluster
 from maintenance.postgres.connection import connect
 from maintenance.postgres.readiness.roles import READER, VACUUMER, left_out, role_statements
 from maintenance.redis_client.connection import session
-from maintenance.redis_client.server import server_facts
+from maintenance.redis_client.server import ServerFacts, server_facts
 
 #: Users of Redis: one that looks, one that trims, removes and warms as well.
 REDIS_READER = "maintenance_reader"
@@ -49,7 +49,7 @@ def users_of_redis(target: RedisTarget, title: str, needs: RedisNeeds) -> Iterat
     """Yield the lines of one server, for what is configured on it. Raises as ``session``."""
     with session(target) as client:
         facts = server_facts(client)
-    knows_read_only_keys = facts.product == "Valkey" or facts.major >= 7
+    knows_read_only_keys = facts.product == "Valkey" or facts.major >= 7  # came with 7.0
     if facts.cluster_enabled:
         needs = on_a_cluster(needs)
     yield f"# {title}: {facts.name}"
@@ -60,25 +60,26 @@ def users_of_redis(target: RedisTarget, title: str, needs: RedisNeeds) -> Iterat
         )
     if facts.cluster_enabled or target.sentinels:
         yield "# Users are not replicated: run this on each server, its replicas included."
-    for user, rules, patterns in _users(needs, knows_read_only_keys=knows_read_only_keys):
+    users = list(_users(needs, facts, knows_read_only_keys=knows_read_only_keys))
+    for user, rules, patterns in users:
         # What the user had before is taken away, its password is not.
         yield acl_line(user, ["on", "resetkeys", "resetchannels", "-@all", *patterns, *rules])
     yield "# Then a password each, and keep it over a restart: ACL SAVE, or CONFIG REWRITE."
-    for user, _rules, _patterns in _users(needs, knows_read_only_keys=knows_read_only_keys):
+    for user, _rules, _patterns in users:
         yield f"#   ACL SETUSER {user} >..."
 
 
 def _users(
-    needs: RedisNeeds, *, knows_read_only_keys: bool
+    needs: RedisNeeds, facts: ServerFacts, *, knows_read_only_keys: bool
 ) -> Iterator[tuple[str, list[str], list[str]]]:
     yield (
         REDIS_READER,
-        _known(needs.reading, knows_read_only_keys),
+        known_rules(needs.reading, facts),
         key_rules((), knows_read_only_keys=knows_read_only_keys),
     )
     if needs.writing:
         patterns = key_rules(needs.written, knows_read_only_keys=knows_read_only_keys)
-        yield REDIS_WRITER, _known(needs.rules, knows_read_only_keys), patterns
+        yield REDIS_WRITER, known_rules(needs.rules, facts), patterns
 
 
 def key_rules(written: Sequence[str], *, knows_read_only_keys: bool) -> list[str]:
@@ -91,11 +92,6 @@ def key_rules(written: Sequence[str], *, knows_read_only_keys: bool) -> list[str
     if "~*" in patterns or not knows_read_only_keys:  # came with 7.0
         return ["~*"]
     return ["%R~*", *patterns]
-
-
-def _known(rules: Iterable[str], is_new: bool) -> list[str]:
-    """Leave out what older servers have not heard of: they refuse the whole line."""
-    return sorted(rule for rule in rules if is_new or rule != "+pexpiretime")
 
 
 def server_of(configuration: Configuration, title: str) -> RedisTarget:

@@ -160,6 +160,10 @@ def exchange(client: redis.Redis, check: Callable[[], None] = lambda: None) -> I
         pool.release(connection)
 
 
+#: What :func:`touch_nothing` takes; on servers that know it.
+NO_TOUCH_ACL = "+client|no-touch"
+
+
 def touch_nothing(exchange: Exchange) -> None:
     """Have the connection's reads leave no trace in the times and counts of use, where that is known.
 

@@ -16,6 +16,7 @@ _KEY = "{key}"
 
 #: By ACL rule a command that does nothing, whatever the server allows.
 _PROBES: Mapping[str, tuple[str, ...]] = {
+    "+client|no-touch": ("CLIENT", "NO-TOUCH", "OFF"),
     "+cluster|slots": ("CLUSTER", "SLOTS"),
     "+config|get": ("CONFIG", "GET", "maxmemory"),
     "+dbsize": ("DBSIZE",),

@@ -19,6 +19,7 @@ from tests import first_client
 from tests.compose_file import ATTACH_FILE, COMPOSE_FILE
 from tests.local_compose import LocalCompose
 from tests.postgres_clients import ask
+from tests.signing_keys import sign_by
 
 pytestmark = pytest.mark.timeout(900)
 
@@ -82,6 +83,11 @@ def attached(postgres_server: EmbeddedPostgres, server_root: Path) -> Iterator[A
     with_role(postgres_server, OF_THE_SITE, DATABASE)
     first_client.fill_database(postgres_server.url(OF_THE_SITE))
     (folder / "maintenance.toml").write_text('preset = "bookwyrm"\n')
+    signing = folder / "signing"
+    trusted = signing / "trusted"
+    trusted.mkdir(parents=True)
+    sign_by(signing, "crew", trusted)
+    (signing / "crew.pem").rename(trusted / "crew.pem")
     with ExitStack() as stack:
         queues, activity, broker = (
             stack.enter_context(EmbeddedValkey(folder / f"valkey-{name}", password))
@@ -102,6 +108,7 @@ def attached(postgres_server: EmbeddedPostgres, server_root: Path) -> Iterator[A
             "DATABASE_URL": f"postgres://attached_ledger@{LOOPBACK}:{postgres_server.port}/attached_ledger",
             "REDIS_URL": f"redis://{LOOPBACK}:{queues.port}/0",
             "MAINTENANCE_TOML": str(folder / "maintenance.toml"),
+            "MAINTENANCE_SIGNING": str(signing),
             "SITE_ENV_FILE": str(file),
             "SITE_NETWORK": "bookwyrm_main",
         }
@@ -148,6 +155,16 @@ def test_tasks_on_the_database_and_both_redis_servers_run_on_the_workers(
         assert dict(attached.activity.zrange(key, 0, -1, withscores=True)) == members
     # Nothing of ours on its broker, whatever broker its file names.
     assert {key: attached.broker.type(key) for key in attached.broker.scan_iter()} == before
+
+
+def test_workers_answer_who_signs_and_nobody_else(attached: Attached) -> None:
+    ask_them = ["celery", "--quiet", "-A", "service.celery", "inspect", "ping", "--timeout", "5"]
+    signed = attached.compose.run("web-1", *ask_them)
+    assert signed.returncode == 0, signed.stdout + signed.stderr
+    assert signed.stdout.count("pong") == 3
+    unsigned = attached.compose.run("web-1", "env", "MAINTENANCE_SIGNING_KEY=", *ask_them)
+    assert unsigned.returncode != 0
+    assert "pong" not in unsigned.stdout
 
 
 def test_the_doctor_sees_the_site_from_a_worker_and_not_from_web(

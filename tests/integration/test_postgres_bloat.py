@@ -17,7 +17,7 @@ from maintenance.core.reports import Report
 from maintenance.postgres.bloat.indexes import report_index_bloat
 from maintenance.postgres.bloat.options import IndexBloatOptions, TableBloatOptions
 from maintenance.postgres.bloat.tables import report_table_bloat
-from tests.postgres_clients import ODD_NAME, narrow_role
+from tests.postgres_clients import ODD_NAME, alone, narrow_role
 
 SMALL = Thresholds(minimum_bloat_bytes=64 * 1024)
 
@@ -254,7 +254,7 @@ def test_toast_tables_and_partitions_are_measured_and_summed_up(
         truth = truth_of(run, toast[0][0], "letters")
     assert finding.subject == "TOAST table of public.letters"
     assert finding.evidence["bloat_ratio"] == pytest.approx(truth, abs=0.03)
-    assert finding.commands == ("VACUUM (FULL, ANALYZE) public.letters",)
+    assert finding.commands == (f"VACUUM (FULL, ANALYZE) {alone(url)}public.letters",)
 
     whole = report.tables[1]
     assert whole.title == "Partitioned tables"

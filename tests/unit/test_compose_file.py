@@ -102,6 +102,17 @@ def test_what_stands_in_env_reaches_the_configuration() -> None:
     assert parse_configuration(load(None, quiet)).notifications.channels == ()
 
 
+@each_of_ours
+def test_a_folder_of_keys_that_env_names_reaches_every_program(service: ComposeService) -> None:
+    named = read_compose({"MAINTENANCE_SIGNING": "./secrets/signing"})[service.name]
+    assert "./secrets/signing:/etc/maintenance/signing:ro" in named.body["volumes"]
+    read = set(re.findall(r'"(MAINTENANCE_SIGNING_\w+)"', (ROOT / "celeryconfig.py").read_text()))
+    assert len(read) == 3
+    for name in read:
+        assert named.environment[name].startswith("/etc/maintenance/signing/")
+        assert service.environment[name] == ""
+
+
 def test_table_and_file_have_the_same_programs() -> None:
     assert {service.name for service in OURS} == set(TABLE)
 

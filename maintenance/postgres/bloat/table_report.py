@@ -26,7 +26,8 @@ class TableBloat:
     """One table with its estimate, or with the reason why there is none.
 
     ``qualified_name`` is what a rewrite is told, quoted: of a TOAST table, its main table.
-    ``missing`` is what it needs to be measured, ``not_exact`` what it needs to be read whole.
+    ``missing`` is what it needs to be measured, ``not_exact`` what it needs to be read whole. ``only``
+    stands before the name where a VACUUM would take the children of the table as well.
     """
 
     subject: str
@@ -38,6 +39,7 @@ class TableBloat:
     not_exact: str = ""
     partition_of: str = ""
     is_toast: bool = False
+    only: str = ""
 
 
 def diagnose(
@@ -102,7 +104,7 @@ def _finding(table: TableBloat, thresholds: Thresholds) -> Iterator[Finding]:
             " application (it needs a primary key, and a short exclusive lock at its start and end); VACUUM"
             " FULL holds an exclusive lock to its end, so that nobody even reads the table."
         ),
-        commands=(f"VACUUM (FULL, ANALYZE) {table.qualified_name}",),
+        commands=(f"VACUUM (FULL, ANALYZE) {table.only}{table.qualified_name}",),
     )
 
 

@@ -29,8 +29,9 @@ from maintenance.postgres.bloat.page_sample import (
 )
 from maintenance.postgres.bloat.table_report import TableBloat, diagnose
 from maintenance.postgres.bloat.tuple_size import TOAST_TUPLE_BYTES, table_columns
-from maintenance.postgres.connection import connect, query
+from maintenance.postgres.connection import connect, query, server_major
 from maintenance.postgres.giving_way import GaveWay
+from maintenance.postgres.inheritance import only
 from maintenance.postgres.time_budget import TimeBudget
 
 #: More are read while half the interval is wider than this.
@@ -173,6 +174,7 @@ class _Sampler:
 
     def measure(self, rows: Sequence[dict[str, Any]], progress: Progress) -> Iterator[TableBloat]:
         """Yield one measurement a row of ``sql/bloat_tables.sql``; dropped tables are left out."""
+        alone = only(server_major(self.conn))
         for number, row in enumerate(rows):
             table = TableBloat(
                 subject=_subject(row),
@@ -180,6 +182,7 @@ class _Sampler:
                 size_bytes=row["pages"] * BLOCK_BYTES,
                 partition_of=row["partition_of"],
                 is_toast=row["kind"] == "t",
+                only=alone,
             )
             progress.update(number, len(rows), phase=f"sampling {table.subject}", unit="tables")
             whole = bool(self.options.tables) or number < LARGEST_RELATIONS

@@ -223,7 +223,8 @@ def _judgement(
     if present is None:
         return Judgement.REVERT, "the column was dropped meanwhile, and its target with it"
     if present["own_target"] != trial.target:
-        return Judgement.KEEP, "somebody has changed its target since: it is left as it is"
+        who = "somebody, or a run that was cancelled"
+        return Judgement.KEEP, f"{who}, has changed its target since: it is left as it is"
     column = by_place.get(trial.place)
     if column is None:
         return Judgement.KEEP, "its table has become too small to judge it by"

@@ -255,7 +255,8 @@ def _judgement(
     if trial.table in taken_back:
         return Judgement.REVERT, taken_back[trial.table]
     if not trial.still_stands(row["storage_parameters"]):
-        return Judgement.KEEP, "somebody has changed its settings since: they are left as they are"
+        who = "somebody, or a run that was cancelled"
+        return Judgement.KEEP, f"{who}, has changed them since: they are left as they are"
     return judge(trial, _activity_since(trial, row, window))
 
 
