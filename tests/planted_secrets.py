@@ -3,7 +3,7 @@
 import tomllib
 from typing import Any
 
-#: Port 1 refuses, and a port that is no number breaks whoever reads the address.
+#: Port 1 refuses; a port that is no number breaks whoever reads the address, and so does a password with a "/".
 PLACES = {
     "DATABASE": "postgres://crew:{}@127.0.0.1:1/site",
     "BROKEN_DATABASE": "postgres://crew:{}@127.0.0.1:port/site",
@@ -19,7 +19,12 @@ PLACES = {
     "BROKER": "redis://:{}@127.0.0.1:1/0",
     "RABBITMQ": "amqp://crew:{}@127.0.0.1:1//",
     "CACHE": "redis://:{}@127.0.0.1:1/1",
+    "SLASHED_DATABASE": "postgres://crew:{}/x@127.0.0.1:1/site",
+    "SLASHED_REDIS": "redis://:{}/x@127.0.0.1:1/0",
+    "SLASHED_RABBITMQ": "amqp://crew:{}/x@127.0.0.1:1//",
     "PING": "http://127.0.0.1:1/ping/{}",
+    "WRITTEN_OUT_PING": "http://127.0.0.1:1/ping/{}",
+    "HEADER": "Basic {}",
     "CHAT": "json://crew:{}@127.0.0.1:1/",
     "METRICS_TOKEN": "{}",
     "READ_TOKEN": "{}",
@@ -35,23 +40,30 @@ SITE_TOML = f"""
 site = {{ url = "env:DATABASE", replicas = ["env:REPLICA"], pgbouncer = "env:PGBOUNCER" }}
 broken = {{ url = "env:BROKEN_DATABASE" }}
 written_out = {{ url = "{ENVIRONMENT["WRITTEN_OUT"]}" }}
+slashed = {{ url = "env:SLASHED_DATABASE", pgbouncer = "env:SLASHED_DATABASE" }}
 keywords = {{ url = "env:KEYWORDS", direct_url = "env:DIRECT" }}
 
 [redis]
 site = {{ url = "env:REDIS" }}
 broken = {{ url = "env:BROKEN_REDIS" }}
+slashed = {{ url = "env:SLASHED_REDIS" }}
 written_out = {{ url = "{ENVIRONMENT["WRITTEN_OUT_REDIS"]}" }}
 watched = {{ url = "env:REDIS", sentinels = ["env:SENTINEL"], sentinel_name = "main" }}
 
 [brokers]
 site = {{ url = "env:BROKER", queues = ["default"] }}
 rabbit = {{ url = "env:RABBITMQ", queues = ["default"] }}
+slashed = {{ url = "env:SLASHED_RABBITMQ", queues = ["default"] }}
 
 [caches]
 site = {{ url = "env:CACHE" }}
 
 [pings]
 all = {{ url = "env:PING", timeout_seconds = 1 }}
+written_out = {{ url = "{ENVIRONMENT["WRITTEN_OUT_PING"]}", timeout_seconds = 1 }}
+
+[load_test]
+site = {{ url = "http://127.0.0.1:1/", pages = {{ "/" = 1 }}, headers = {{ Authorization = "{ENVIRONMENT["HEADER"]}" }} }}
 
 [notifications]
 apprise = {{ chat = "env:CHAT" }}

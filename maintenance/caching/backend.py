@@ -11,7 +11,8 @@ from django.core.cache import caches
 from django.core.cache.backends.base import BaseCache
 from django.core.cache.backends.redis import RedisCache
 
-from maintenance.conf import CacheTarget, resolve_secret
+from maintenance.conf import CacheTarget
+from maintenance.conf.addresses import redis_url
 from maintenance.core.errors import UnknownName
 from maintenance.core.job import Progress
 from maintenance.core.latency import with_latency
@@ -125,7 +126,7 @@ def reason_to_refuse(cache: OpenCache) -> str:
 
 def _cache_of(target: CacheTarget) -> BaseCache:
     if target.url is not None:
-        url = resolve_secret(target.url)
+        url = redis_url(target.url)
         options = {
             "socket_timeout": TIMEOUT_SECONDS,
             "socket_connect_timeout": TIMEOUT_SECONDS,

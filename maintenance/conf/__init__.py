@@ -17,7 +17,7 @@ from maintenance.conf.pings import PingTarget
 from maintenance.conf.redis import BrokerTarget, ReclaimRules, RedisTarget
 from maintenance.conf.references import resolve_secret
 from maintenance.conf.sites import SiteTarget
-from maintenance.conf.streams import StreamFamily, StreamOwners, overlap_of
+from maintenance.conf.streams import StreamFamily, StreamOwners, overlaps_of
 from maintenance.conf.thresholds import Thresholds
 from maintenance.conf.whole import (
     Configuration,
@@ -54,7 +54,7 @@ __all__ = [
     "StreamOwners",
     "Thresholds",
     "configuration",
-    "overlap_of",
+    "overlaps_of",
     "parse_configuration",
     "resolve_secret",
     "sentence_of_faults",

@@ -1,5 +1,6 @@
 """Where a Redis server is, however its URL is written: targets that share one are known by it."""
 
+import re
 from urllib.parse import SplitResult, parse_qs, urlsplit
 
 from maintenance.conf.references import resolve_secret
@@ -9,6 +10,24 @@ from maintenance.core.errors import ConfigurationError
 Address = tuple[str, int | str | None]
 
 _LOOPBACK = frozenset({"localhost", "::1"})
+
+
+def redis_url(reference: str) -> str:
+    """Return the URL behind a reference as redis-py reads it, also where a site wrote it for Celery.
+
+    Celery has ``redis+socket://`` for a socket, with the database as ``virtual_host``, and names of
+    Python's ssl module for ``ssl_cert_reqs``. Raises :class:`ConfigurationError` as ``resolve_secret``.
+    """
+    url = resolve_secret(reference)
+    if url.startswith("redis+socket://"):
+        url = re.sub(r"([?&])virtual_host=/?", r"\1db=", "unix://" + url.partition("://")[2])
+    if not url.startswith("rediss://"):
+        return url
+    return re.sub(
+        r"([?&]ssl_cert_reqs=)CERT_(NONE|OPTIONAL|REQUIRED)\b",
+        lambda found: found[1] + found[2].lower(),
+        url,
+    )
 
 
 def server_address(reference: str) -> Address:
@@ -43,7 +62,7 @@ def database_of(reference: str) -> tuple[Address, int]:
 
 def _parts(reference: str) -> SplitResult | None:
     try:
-        parts = urlsplit(resolve_secret(reference))
+        parts = urlsplit(redis_url(reference))
         _ = parts.port  # one that is no number is told here
     except (ConfigurationError, ValueError):
         return None

@@ -18,6 +18,7 @@ from pydantic import Field
 from maintenance.conf.references import filled, shown
 from maintenance.conf.values import Section
 from maintenance.core.errors import ConfigurationError
+from maintenance.core.redaction import address_of
 from maintenance.core.suggestions import did_you_mean
 
 KEY = "preset"
@@ -163,8 +164,27 @@ def values_with_origins(
         for part in path:
             # What "false" took away is in the mapping no more.
             value = value.get(part, False) if isinstance(value, Mapping) else value
-        replaces = _printed(whole.replaced[path]) if path in whole.replaced else None
-        yield OriginOfValue(".".join(path), _printed(value), origin, replaces)
+        replaces = _printed_at(path, whole.replaced[path]) if path in whole.replaced else None
+        yield OriginOfValue(".".join(path), _printed_at(path, value), origin, replaces)
+
+
+def _printed_at(path: tuple[str, ...], value: Any) -> str:
+    """Return a value in print; what is a secret although it is no password stays one.
+
+    Who knows the address of a ping can say that all is well, and a header may let its reader in.
+    """
+    if isinstance(value, str) and not _is_reference(value):
+        match path:
+            case ("load_test", _, "headers", _):
+                return '"***"'
+            case ("pings", _, "url"):
+                scheme, _, rest = address_of(value).partition("://")
+                return f'"{scheme}://{rest.partition("/")[0]}/***"'
+    return _printed(value)
+
+
+def _is_reference(text: str) -> bool:
+    return text.startswith(("env:", "file:")) or "${" in text
 
 
 def _printed(value: Any) -> str:

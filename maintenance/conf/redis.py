@@ -9,9 +9,8 @@ from pydantic import (
     model_validator,
 )
 
-from maintenance.conf.addresses import database_of, server_address
+from maintenance.conf.addresses import database_of, redis_url, server_address
 from maintenance.conf.databases import Dangerous, MaintenanceWindow
-from maintenance.conf.references import resolve_secret
 from maintenance.conf.values import Section, Url
 
 #: What a server is for; each role forbids other things.
@@ -75,12 +74,12 @@ class RedisTarget(Section):
         return self
 
     def resolved_url(self) -> str:
-        """Return the URL with its secret. Raises ``ConfigurationError``."""
-        return resolve_secret(self.url)
+        """Return the URL with its secret, as redis-py reads it. Raises ``ConfigurationError``."""
+        return redis_url(self.url)
 
     def resolved_sentinels(self) -> tuple[str, ...]:
         """Return the URLs of the sentinels with their secrets. Raises ``ConfigurationError``."""
-        return tuple(map(resolve_secret, self.sentinels))
+        return tuple(map(redis_url, self.sentinels))
 
     def shares_keys_with(self, other: "RedisTarget") -> bool:
         """Whether both are one database of one server, as far as their addresses tell.
@@ -113,5 +112,5 @@ class BrokerTarget(Section):
     timeout_seconds: float = Field(default=10, gt=0)
 
     def resolved_url(self) -> str:
-        """Return the URL with its secret. Raises ``ConfigurationError``."""
-        return resolve_secret(self.url)
+        """Return the URL with its secret, as redis-py reads it. Raises ``ConfigurationError``."""
+        return redis_url(self.url)

@@ -74,13 +74,20 @@ def resolve_secret(reference: str, environment: Mapping[str, str] = os.environ) 
             raise ConfigurationError(
                 f"The secret file {rest} cannot be read: {error.strerror}. Create it, or change the reference."
             ) from None
+        except UnicodeDecodeError:
+            raise ConfigurationError(
+                f"The secret file {rest} is no text in UTF-8. Write the secret into it anew."
+            ) from None
     return filled(reference, environment)
 
 
-def filled(text: str, environment: Mapping[str, str]) -> str:
-    """Return the text with its places filled. Raises :class:`ConfigurationError` as above."""
+def filled(text: str, environment: Mapping[str, str], *, within: bool = False) -> str:
+    """Return the text with its places filled. Raises :class:`ConfigurationError` as above.
+
+    What stands ``within`` another text is quoted for it, also where it is one place and nothing else.
+    """
     pieces = pieces_of(text)
-    whole = len(pieces) == 1
+    whole = len(pieces) == 1 and not within
     return "".join(
         piece if isinstance(piece, str) else _filling(piece, environment, whole=whole)
         for piece in pieces
@@ -90,7 +97,7 @@ def filled(text: str, environment: Mapping[str, str]) -> str:
 def _filling(place: Place, environment: Mapping[str, str], *, whole: bool) -> str:
     given = environment.get(place.name, "")
     if not given and place.otherwise is not None:
-        return filled(place.otherwise, environment)
+        return filled(place.otherwise, environment, within=not whole)
     value = given or _variable(place.name, environment)
     return value if whole else quote(value, safe="")
 

@@ -1,6 +1,6 @@
 """Families of streams: which keys they are, how long and old they may be, whose they are."""
 
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from itertools import combinations
 from typing import Literal, Self
 
@@ -120,13 +120,13 @@ class StreamOwners(Section):
         return self
 
 
-def overlap_of(
+def overlaps_of(
     families: Mapping[str, StreamFamily], servers: Mapping[str, RedisTarget]
-) -> str | None:
-    """Name two families of one type and database whose patterns match the same key, with that key.
+) -> Iterator[tuple[str, str]]:
+    """Yield the later of two families of one type and database whose patterns match the same key, and why.
 
-    ``None`` where there are none. Which keys a provider names is known to nobody before it is asked,
-    and which servers are one cluster to nobody before one is: a trim looks at those.
+    Which keys a provider names is known to nobody before it is asked, and which servers are one cluster
+    to nobody before one is: a trim looks at those.
     """
     for (name, one), (other_name, other) in combinations(families.items(), 2):
         if one.type != other.type or not (one.pattern and other.pattern):
@@ -137,9 +137,11 @@ def overlap_of(
             continue
         key = common_key(one.pattern, other.pattern)
         if key is not None:
-            return (
-                f'streams.{name} and streams.{other_name} overlap: "{key}" matches both'
-                f' "{one.pattern}" and "{other.pattern}", and one key can have one limit only.'
-                " Narrow one of the patterns"
+            yield (
+                other_name,
+                (
+                    f'streams.{name} and streams.{other_name} overlap: "{key}" matches both'
+                    f' "{one.pattern}" and "{other.pattern}", and one key can have one limit only.'
+                    " Narrow one of the patterns"
+                ),
             )
-    return None

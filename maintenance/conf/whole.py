@@ -1,6 +1,6 @@
 """The configuration as a whole: read, checked, and all its faults told at once."""
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from functools import cache
 from typing import Any, Self, TypeVar, get_origin
 
@@ -15,6 +15,7 @@ from maintenance.conf.addresses import server_address
 from maintenance.conf.caches import CacheTarget
 from maintenance.conf.databases import DatabaseTarget
 from maintenance.conf.deployments import DeploymentTarget
+from maintenance.conf.joined import JoinFault, JoinFaults, faults_between
 from maintenance.conf.load_test import LoadTestTarget
 from maintenance.conf.logs import LogTarget
 from maintenance.conf.media import MediaTarget
@@ -23,7 +24,7 @@ from maintenance.conf.pings import PingTarget
 from maintenance.conf.presets import KEY, merged
 from maintenance.conf.redis import BrokerTarget, RedisRole, RedisTarget
 from maintenance.conf.sites import SiteTarget
-from maintenance.conf.streams import StreamFamily, StreamOwners, overlap_of
+from maintenance.conf.streams import StreamFamily, StreamOwners
 from maintenance.conf.thresholds import Thresholds
 from maintenance.conf.values import Section, Timezone
 from maintenance.core.errors import ConfigurationError
@@ -87,73 +88,10 @@ class Configuration(Section):
     tracing: bool = False  # spans for OpenTelemetry: needs the extra otel
 
     @model_validator(mode="after")
-    def _streams_have_a_server(self) -> Self:
-        for name, family in self.streams.items():
-            if family.redis not in self.redis:
-                raise ValueError(
-                    f'streams.{name}.redis names "{family.redis}", which is no Redis target;'
-                    f" {did_you_mean(family.redis, self.redis)}"
-                )
-        return self
-
-    @model_validator(mode="after")
-    def _owners_are_known(self) -> Self:
-        for name, family in self.streams.items():
-            if family.owners and family.owners not in self.stream_owners:
-                raise ValueError(
-                    f'streams.{name}.owners names "{family.owners}", which is none of stream_owners;'
-                    f" {did_you_mean(family.owners, self.stream_owners)}"
-                )
-        for name, owners in self.stream_owners.items():
-            if owners.database and owners.database not in self.databases:
-                raise ValueError(
-                    f'stream_owners.{name}.database names "{owners.database}", which is no database;'
-                    f" {did_you_mean(owners.database, self.databases)}"
-                )
-        return self
-
-    @model_validator(mode="after")
-    def _references_have_a_database(self) -> Self:
-        for name, target in self.media.items():
-            for reference in target.references:
-                if reference.database not in self.databases:
-                    raise ValueError(
-                        f'media.{name}.references names "{reference.database}", which is no database;'
-                        f" {did_you_mean(reference.database, self.databases)}"
-                    )
-        return self
-
-    @model_validator(mode="after")
-    def _deployments_have_their_servers(self) -> Self:
-        for name, target in self.deployments.items():
-            if target.database and target.database not in self.databases:
-                raise ValueError(
-                    f'deployments.{name}.database names "{target.database}", which is no database;'
-                    f" {did_you_mean(target.database, self.databases)}"
-                )
-            for server in target.redis:
-                if server not in self.redis:
-                    raise ValueError(
-                        f'deployments.{name}.redis names "{server}", which is no Redis target;'
-                        f" {did_you_mean(server, self.redis)}"
-                    )
-        return self
-
-    @model_validator(mode="after")
-    def _load_tests_have_a_log(self) -> Self:
-        for name, target in self.load_test.items():
-            if target.log and target.log not in self.logs:
-                raise ValueError(
-                    f'load_test.{name}.log names "{target.log}", which is none of logs;'
-                    f" {did_you_mean(target.log, self.logs)}"
-                )
-        return self
-
-    @model_validator(mode="after")
-    def _no_stream_has_two_rules(self) -> Self:
-        fault = overlap_of(self.streams, self.redis)
-        if fault:
-            raise ValueError(fault)
+    def _parts_fit_together(self) -> Self:
+        faults = tuple(faults_between(self))
+        if faults:
+            raise JoinFaults(faults)
         return self
 
     def windows_of(self, target: Any) -> tuple[Window, ...]:
@@ -200,36 +138,32 @@ class Configuration(Section):
         return self.databases[require_known("database", name, self.databases)]
 
 
-def parse_configuration(given: Mapping[str, Any]) -> Configuration:
+def parse_configuration(given: Mapping[str, Any] | None) -> Configuration:
     """Check the whole mapping, over the preset that it names.
 
     Raises :class:`ConfigurationError` listing every fault at once.
     """
-    try:
-        mapping, faults = _over_its_preset(given)
-    except AttributeError:
-        mapping, faults = given, []  # no mapping: that is a fault of its own
-    try:
-        parsed = Configuration.model_validate(mapping)
-    except ValidationError as error:
-        faults += _faults(error)
+    parsed, faults = sound_part(given)
     if faults:
         raise ConfigurationError("\n".join(faults))
     return parsed
 
 
-def sound_part(given: Mapping[str, Any]) -> tuple[Configuration, list[str]]:
+def sound_part(given: Mapping[str, Any] | None) -> tuple[Configuration, list[str]]:
     """Return what of the mapping can be used, and every fault of the rest.
 
     For whoever tells all that is wrong at once: a target with a fault is left out, and so is what
     names it.
     """
-    mapping, faults = _over_its_preset(given)
+    if not isinstance(given, Mapping):
+        return Configuration(), [f"configuration: {_IN_WORDS['model_type']}."]
+    whole, faults = _over_its_preset(given)
+    mapping = whole
     while True:
         try:
             return Configuration.model_validate(mapping), list(dict.fromkeys(faults))
         except ValidationError as error:
-            faults += _faults(error)
+            faults += _faults(error, given=whole)
             sound = _without_faults(mapping, error)
             # Each round leaves something out, so that there is a last one.
             mapping = sound if _size(sound) < _size(mapping) else {}
@@ -248,10 +182,15 @@ def _without_faults(mapping: Mapping[str, Any], error: ValidationError) -> dict[
                 sound[section].pop(name, None)
             case (str(section), *_):
                 sound.pop(section, None)
-            case _:  # names another target: which one it is stands in the sentence alone
-                for section in ("streams", "stream_owners", "media", "deployments", "load_test"):
-                    sound.pop(section, None)
+            case _:
+                for joined in _join_faults(fault):
+                    sound[joined.section].pop(joined.target, None)
     return sound
+
+
+def _join_faults(fault: Any) -> tuple[JoinFault, ...]:
+    error = fault.get("ctx", {}).get("error")
+    return error.faults if isinstance(error, JoinFaults) else ()
 
 
 def _over_its_preset(given: Mapping[str, Any]) -> tuple[Mapping[str, Any], list[str]]:
@@ -272,8 +211,17 @@ def checked(kind: type[SectionT], given: Mapping[str, Any]) -> SectionT:
         raise ConfigurationError("\n".join(_faults(error, kind))) from None
 
 
-def _faults(error: ValidationError, kind: type[Section] = Configuration) -> Iterator[str]:
+def _faults(
+    error: ValidationError,
+    kind: type[Section] = Configuration,
+    given: Mapping[str, Any] | None = None,
+) -> Iterator[str]:
+    """Say each fault. Of ``given`` is what is there, though it may have a fault of its own."""
     for fault in error.errors():
+        joined = _join_faults(fault)
+        if joined:
+            yield from _sentences(joined, given or {})
+            continue
         path = [str(part) for part in fault["loc"]]
         where = ".".join(path) or "configuration"
         if fault["type"] == "extra_forbidden":
@@ -284,6 +232,15 @@ def _faults(error: ValidationError, kind: type[Section] = Configuration) -> Iter
             said = _IN_WORDS.get(fault["type"], fault["msg"])
             message = said.removeprefix("Value error, ").rstrip(".")
             yield f"{where}: {message}{'' if message.endswith('?') else '.'}"
+
+
+def _sentences(faults: Sequence[JoinFault], given: Mapping[str, Any]) -> Iterator[str]:
+    for fault in faults:
+        section, name = fault.named
+        if name in (given.get(section) or {}):
+            continue  # it is there, and its own fault has been told
+        message = fault.sentence
+        yield f"configuration: {message}{'' if message.endswith('?') else '.'}"
 
 
 def sentence_of_faults(error: ValidationError) -> str:

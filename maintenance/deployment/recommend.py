@@ -264,12 +264,12 @@ def _chosen(kind: str, name: str | None, targets: Mapping[str, T]) -> tuple[str,
 
 
 def _address(target: DatabaseTarget | None) -> tuple[str, int, str]:
-    """Return where a database is, without credentials."""
+    """Return where a database is, without credentials; of several hosts, the first."""
     if target is None:
         return "localhost", 5432, "site"
     place, _, database = address_of_parameters(target.connection_parameters()).rpartition("/")
     host, _, port = place.rpartition(":")
-    return host, int(port), database
+    return host.partition(",")[0], int(port.partition(",")[0] or 5432), database
 
 
 def _memory_words(memory_bytes: int | None) -> str:

@@ -9,8 +9,8 @@ from datetime import UTC, datetime
 from typing import Any
 from urllib.parse import urlsplit
 
-import psycopg2
-import psycopg2.extensions
+from maintenance.core.errors import ConfigurationError
+from maintenance.postgres.connection import parameters_of_dsn
 
 #: Certificates of Let's Encrypt are renewed 30 days before their end: with 14 left that has failed.
 SOON_SECONDS = 14 * 86_400.0
@@ -38,7 +38,10 @@ class Validity:
 
 def certificate_of_postgres(parameters: dict[str, Any], timeout_seconds: float) -> Validity | None:
     """Ask a PostgreSQL server for its certificate; ``None`` where it has none or says nothing."""
-    given = {**parameters, **psycopg2.extensions.parse_dsn(parameters.get("dsn") or "")}
+    try:
+        given = {**parameters, **parameters_of_dsn(parameters.get("dsn") or "")}
+    except ConfigurationError:
+        return None  # told by whoever connects
     host = str(given.get("host") or "")
     if not host or host.startswith("/") or given.get("sslmode") == "disable":
         return None
@@ -54,11 +57,11 @@ def certificate_of_postgres(parameters: dict[str, Any], timeout_seconds: float) 
 
 def certificate_of_redis(url: str, timeout_seconds: float) -> Validity | None:
     """Ask a Redis server for its certificate; ``None`` without TLS, or where it says nothing."""
-    parts = urlsplit(url)
-    if parts.scheme != "rediss":
+    if not url.startswith("rediss:"):
         return None
-    host = parts.hostname or "localhost"
     try:
+        parts = urlsplit(url)
+        host = parts.hostname or "localhost"
         with socket.create_connection((host, parts.port or 6379), timeout_seconds) as plain:
             return _handshake(plain, host)
     except (OSError, ValueError):

@@ -83,6 +83,11 @@ def examined(title: str, examination: Examination) -> Report:
         )
     except (redis.RedisError, OSError) as error:
         findings.append(unreachable(title, f"The server answered with an error: {error}."))
+    except ValueError:  # what it quotes may be a piece of a password
+        sentence = (
+            "Its address cannot be read. Quote special characters of the password (%2F for /)."
+        )
+        findings.append(unreachable(title, sentence))
     return report_of(title, findings)
 
 
@@ -176,6 +181,8 @@ def _redis_server(target: RedisTarget, needs: RedisNeeds) -> Iterator[Finding]:
     except (TargetUnavailable, MissingRights, ConfigurationError) as error:
         fault = unreachable("connection", str(error), commands=_lines_that_admit(target, error))
         yield _with_origin(fault, target.url)
+        if isinstance(error, ConfigurationError):
+            return  # there is no address
         yield from _certificate(
             certificate_of_redis(target.resolved_url(), target.timeout_seconds), is_used=True
         )

@@ -25,7 +25,7 @@ from maintenance.redis_client.server import ServerFacts
 #: The most that times to live take, on old servers and new.
 _EXPIRY_ACL = ("+pttl", "+pexpiretime")
 #: By rule the version of Redis that it came with. Every Valkey knows them.
-_CAME_WITH = {"+pexpiretime": (7, 0), NO_TOUCH_ACL: (7, 2)}
+_CAME_WITH = {"+pexpiretime": (7, 0), "+client|setinfo": (7, 2), NO_TOUCH_ACL: (7, 2)}
 
 
 @dataclass(slots=True)
@@ -77,8 +77,11 @@ def known_rules(rules: Iterable[str], facts: ServerFacts | None) -> list[str]:
 
 
 def _always(url: str) -> Iterator[str]:
-    """Yield what every look takes; a connection to any database but 0 has to choose it first."""
-    yield from ("+ping", "+info")
+    """Yield what every look takes; a connection to any database but 0 has to choose it first.
+
+    By the name of a connection the review of slow commands knows our own. redis-py says who it is.
+    """
+    yield from ("+client|setinfo", "+client|setname", "+ping", "+info")
     if database_number(url):
         yield "+select"
 

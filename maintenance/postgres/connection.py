@@ -22,7 +22,7 @@ from psycopg2.extensions import connection as Connection  # noqa: N812 - it is a
 
 from maintenance.conf import DatabaseTarget
 from maintenance.core.errors import ConfigurationError, MissingRights, TargetUnavailable
-from maintenance.core.redaction import redact
+from maintenance.core.redaction import hides_credentials, redact
 from maintenance.core.run_marks import current_mark
 from maintenance.postgres.driver import MARKER as MARKER  # noqa: PLC0414 - to be had here
 from maintenance.postgres.driver import MarkedCursor, WatchedSession
@@ -195,16 +195,13 @@ def _open(target: DatabaseTarget, purpose: str) -> WatchedSession:
     parameters.setdefault("connect_timeout", target.connect_timeout_seconds)
     for name, value in NOTICES_A_CUT.items():
         parameters.setdefault(name, value)
+    address = address_of_parameters(parameters)
     try:
         conn: WatchedSession = psycopg2.connect(**parameters)
     except psycopg2.ProgrammingError:
-        # libpq quotes the unreadable text, which may hold the password: nothing of it is passed on.
-        raise ConfigurationError(
-            "The connection URL of this database cannot be read."
-            " Write it as postgres://user:password@host:port/dbname."
-        ) from None
+        raise _unreadable() from None  # what stands beside the URL, in DATABASES of Django
     except psycopg2.OperationalError as error:
-        raise _connection_failure(error, address_of_parameters(parameters)) from None
+        raise _connection_failure(error, address) from None
     conn.autocommit = True
     return conn
 
@@ -231,10 +228,35 @@ def _connection_failure(
     )
 
 
+def parameters_of_dsn(dsn: str) -> dict[str, Any]:
+    """Return what a connection URL, or libpq's own form of it, says. Raises :class:`ConfigurationError`."""
+    if hides_credentials(dsn):
+        raise ConfigurationError(
+            "The connection URL of this database cannot be read: a special character of its password"
+            " is not quoted. Write %2F for /, %3F for ?, %23 for # and %40 for @."
+        )
+    try:
+        parameters: dict[str, Any] = psycopg2.extensions.parse_dsn(dsn)
+    except psycopg2.ProgrammingError:
+        raise _unreadable() from None
+    return parameters
+
+
+def _unreadable() -> ConfigurationError:
+    # libpq quotes the unreadable text, which may hold the password: nothing of it is passed on.
+    return ConfigurationError(
+        "The connection URL of this database cannot be read."
+        " Write it as postgres://user:password@host:port/dbname."
+    )
+
+
 def address_of_parameters(parameters: Mapping[str, Any]) -> str:
-    """Return ``host:port/dbname`` of connection parameters, without user and password."""
+    """Return ``host:port/dbname`` of connection parameters, without user and password.
+
+    Raises as :func:`parameters_of_dsn`.
+    """
     given = dict(parameters)
-    given.update(psycopg2.extensions.parse_dsn(given.pop("dsn", "") or ""))
+    given.update(parameters_of_dsn(given.pop("dsn", "") or ""))
     host = given.get("host") or "localhost"
     database = given.get("dbname") or given.get("database") or given.get("user") or ""
     return f"{host}:{given.get('port') or 5432}/{database}"

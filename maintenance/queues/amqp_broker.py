@@ -8,7 +8,7 @@ from kombu import Connection
 from kombu.exceptions import OperationalError
 
 from maintenance.conf import BrokerTarget
-from maintenance.core.errors import MissingRights, TargetUnavailable
+from maintenance.core.errors import ConfigurationError, MissingRights, TargetUnavailable
 from maintenance.core.redaction import address_of, redact
 from maintenance.queues.measurement import BrokerMeasurement, QueueDepth
 
@@ -17,8 +17,8 @@ def measure_amqp(target: BrokerTarget) -> BrokerMeasurement:
     """Ask for each queue by a passive declaration, which creates nothing (AMQP 0-9-1, queue.declare).
 
     It answers with the messages that are ready and the consumers; what workers hold and the age of
-    messages are told by the management plugin alone. Raises :class:`TargetUnavailable` and
-    :class:`MissingRights`. Costs one exchange a queue.
+    messages are told by the management plugin alone. Raises :class:`TargetUnavailable`,
+    :class:`MissingRights` and :class:`ConfigurationError`. Costs one exchange a queue.
     """
     url = target.resolved_url()
     try:
@@ -26,6 +26,11 @@ def measure_amqp(target: BrokerTarget) -> BrokerMeasurement:
             url, connect_timeout=target.timeout_seconds, transport_options={"max_retries": 0}
         ) as connection:
             depths = tuple(_depth(connection, queue) for queue in target.queues)
+    except ValueError:  # of a port that is none: it quotes a piece of what may be the password
+        raise ConfigurationError(
+            f"{address_of(url)} is not the URL of a broker. Write amqp://user:password@host:5672/vhost;"
+            " quote special characters of the password (%2F for /, %40 for @)."
+        ) from None
     except amqp.exceptions.AccessRefused as error:
         raise MissingRights(
             f"{address_of(url)} refused: {redact(str(error))}. Check the user, the password and the"

@@ -22,7 +22,7 @@ from maintenance.conf import (
     Configuration,
     StreamFamily,
     configuration,
-    overlap_of,
+    overlaps_of,
     sentence_of_faults,
 )
 from maintenance.core.errors import ConfigurationError
@@ -139,9 +139,9 @@ def all_families(configured: Configuration) -> Mapping[str, StreamFamily]:
 
 
 def _require_one_limit(families: Mapping[str, StreamFamily], configured: Configuration) -> None:
-    fault = overlap_of(families, configured.redis)
-    if fault:
-        raise ConfigurationError(f"{fault}.")
+    faults = [f"{fault}." for _, fault in overlaps_of(families, configured.redis)]
+    if faults:
+        raise ConfigurationError("\n".join(faults))
 
 
 def families_on(configured: Configuration, redis_name: str) -> dict[str, StreamFamily]:

@@ -17,6 +17,8 @@ _KEY = "{key}"
 #: By ACL rule a command that does nothing, whatever the server allows.
 _PROBES: Mapping[str, tuple[str, ...]] = {
     "+client|no-touch": ("CLIENT", "NO-TOUCH", "OFF"),
+    "+client|setinfo": ("CLIENT", "SETINFO", "LIB-NAME", "maintenance"),
+    "+client|setname": ("CLIENT", "SETNAME", "maintenance"),
     "+cluster|slots": ("CLUSTER", "SLOTS"),
     "+config|get": ("CONFIG", "GET", "maxmemory"),
     "+dbsize": ("DBSIZE",),

@@ -1,5 +1,6 @@
 """Where the primary of a target is, by the word of its sentinels."""
 
+import re
 from typing import Any
 from urllib.parse import urlsplit, urlunsplit
 
@@ -27,6 +28,12 @@ def primary_url(target: Any) -> str:
     for sentinel in target.resolved_sentinels():
         try:
             found = _ask(sentinel, target.sentinel_name)
+        except ValueError:
+            answers.append(
+                f"{address_of(sentinel)} is not the URL of a sentinel: write redis://:password@host:26379,"
+                " with special characters of the password quoted"
+            )
+            continue
         except redis.RedisError as error:
             answers.append(f"{address_of(sentinel)}: {redact(str(error)).rstrip('. ')}")
             continue
@@ -49,7 +56,8 @@ def with_address(url: str, host: str, port: int) -> str:
 
 def _ask(sentinel: str, name: str) -> list[bytes] | None:
     client = redis.Redis.from_url(
-        sentinel,
+        # As Celery writes it in the URL of a broker.
+        re.sub(r"\Asentinel://", "redis://", sentinel),
         protocol=2,
         socket_timeout=SENTINEL_TIMEOUT_SECONDS,
         socket_connect_timeout=SENTINEL_TIMEOUT_SECONDS,

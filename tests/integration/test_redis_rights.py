@@ -154,8 +154,11 @@ def test_no_task_lacks_a_right_that_is_not_printed(
     settings.MAINTENANCE = site_at(users[user])
     each_client.execute_command("ACL", "LOG", "RESET")
     assert said_of_rights(carry_out(spec)) == []
-    # The site's own guards read this log: nothing of ours stands in it.
-    assert each_client.execute_command("ACL", "LOG") == []
+    # The site's own guards read this log: nothing of ours stands in it, but what 6.2 does not know.
+    refused = each_client.execute_command("ACL", "LOG")
+    assert {entry[b"object"] for entry in refused} <= (
+        {b"client"} if is_before_7(each_client) else set()
+    )
 
 
 def rights_of(whole: Configuration) -> dict[str, Finding]:

@@ -53,11 +53,21 @@ def test_an_archive_that_sets_no_variable_at_all_has_the_addresses_of_its_compos
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     """Its compose file names a host alone: user, name and password are the defaults of its settings."""
-    for name in ("DBUSER", "DBPASS", "DBHOST", "DBPORT", "DBNAME", "REDIS", "REDIS_PREFIX"):
+    for name in (
+        "DBUSER",
+        "DBPASS",
+        "DBHOST",
+        "DBPORT",
+        "DBNAME",
+        "DBSSLMODE",
+        "REDIS",
+        "REDIS_PREFIX",
+    ):
         monkeypatch.delenv(f"PAPERLESS_{name}", raising=False)
     parsed = parse_configuration({"preset": "paperless-ngx"})
     assert parsed.databases["site"].connection_parameters()["dsn"] == (
         "postgres://paperless:paperless@db:5432/paperless"
+        "?sslmode=prefer&sslrootcert=&sslcert=&sslkey="
     )
     assert parsed.brokers["site"].resolved_url() == "redis://broker:6379"
     assert parsed.roles_on("site") == ("broker", "cache")
@@ -144,3 +154,24 @@ def test_no_password_is_printed_with_a_value() -> None:
     assert "geheim" not in text
     assert '"postgres://me:***@h/d"' in text
     assert '"redis://:${REDIS_PASSWORD:-***}@h:6379/0"' in text
+
+
+def test_headers_and_addresses_of_pings_are_printed_as_references_alone() -> None:
+    given = {
+        "load_test": {
+            "site": {"headers": {"Authorization": "Basic dXNlcg==", "X-Login": "env:LOGIN"}}
+        },
+        "pings": {
+            "all": {"url": "https://me:word@hc.example/secret-id?x=1"},
+            "own": {"url": "${PING}"},
+        },
+    }
+
+    printed = {one.path: one.value for one in values_with_origins(given, {})}
+
+    assert printed == {
+        "load_test.site.headers.Authorization": '"***"',
+        "load_test.site.headers.X-Login": '"env:LOGIN"',
+        "pings.all.url": '"https://hc.example/***"',
+        "pings.own.url": '"${PING}"',
+    }

@@ -36,6 +36,19 @@ def test_what_stands_there_otherwise_may_have_places_of_its_own(
     assert resolve_secret(NESTED, environment) == url
 
 
+@pytest.mark.parametrize(
+    "reference",
+    [
+        "postgres://u:${PASS:-${OTHER}}@h/d",
+        "postgres://u:${PASS:-${NONE:-${OTHER}}}@h/d",
+        "postgres://u:${OTHER}@h/d",
+    ],
+)
+def test_what_stands_in_for_a_place_is_quoted_like_it(reference: str) -> None:
+    assert resolve_secret(reference, {"OTHER": "a/b@c"}) == "postgres://u:a%2Fb%40c@h/d"
+    assert resolve_secret("${URL:-${OTHER}}", {"OTHER": "redis://h/1"}) == "redis://h/1"
+
+
 def test_what_is_missing_is_named_all_of_it() -> None:
     assert list(missing_of("postgres://${A}:${B:-${C}}@${D:-db}/d", {})) == ["A", "C"]
     assert list(missing_of("env:NAME", {})) == ["NAME"]

@@ -23,6 +23,13 @@ def test_a_quoted_password_in_a_url_is_never_shown(scheme: str, password: str) -
     assert redact(text) == f"connection to {scheme}://crew:***@host.example:5432/library failed"
 
 
+@given(schemes, st.text("aB0+/=?#", min_size=8, max_size=44).filter(lambda text: "/" in text))
+def test_a_password_that_nobody_quoted_is_never_shown(scheme: str, password: str) -> None:
+    text = redact(f"connection to {scheme}://crew:x{password}@host.example:5432/library failed")
+
+    assert text == f"connection to {scheme}://crew:***@host.example:5432/library failed"
+
+
 @given(schemes, passwords)
 def test_a_password_without_a_user_is_never_shown(scheme: str, password: str) -> None:
     text = redact(f"{scheme}://:{quote(password, safe='')}@host.example/0")
@@ -60,6 +67,12 @@ def test_a_password_in_a_statement_is_never_shown(password: str) -> None:
         ("DJANGO_SECRET_KEY=hunter2", "DJANGO_SECRET_KEY=***"),
         ("postgres://u:p@ss:w@rd@h/d", "postgres://u:***@h/d"),
         ("OPTIONS (password 'hunter2')", "OPTIONS (password '***')"),
+        ("redis://:pa/ss@h:6379/0", "redis://:***@h:6379/0"),
+        ("amqp://u:pa/s?s#@h//", "amqp://u:***@h//"),
+        ("redis://:a@b/c@h:6379/0", "redis://:***@h:6379/0"),
+        ("redis://:a@h1/0,redis://:b/c@h2/0", "redis://:***@h1/0,redis://:***@h2/0"),
+        ("postgres://u:hunter2@h/d?user=a@b", "postgres://u:***@h/d?user=a@b"),
+        ("https://u:hunter/2@h/", "https://u:***@h/"),
         ("one redis://:a@h1/0 and redis://:b@h2/0", "one redis://:***@h1/0 and redis://:***@h2/0"),
     ],
 )
@@ -75,6 +88,8 @@ def test_each_way_to_write_a_password_is_known(text: str, clean: str) -> None:
         "http://host.example:8000/admin/maintenance/run/",
         "ratio: 0.5, tokens: 12",
         "mail to crew@site.example: done",
+        "http://host.example:8000/~crew@site.example/",
+        '{"url":"redis://h:6379/0","to":"crew@site.example"}',
     ],
 )
 def test_words_that_hold_no_secret_stay(text: str) -> None:
@@ -97,6 +112,12 @@ def test_redacting_twice_changes_nothing_more(text: str) -> None:
         ("unix:///run/redis.sock?password=secret", "unix:///run/redis.sock"),
         ("redis://:se@cret@h:port/0", "redis://h:port/0"),
         ("postgres://u:secret@[::1/d", "postgres://u:***@[::1/d"),
+        ("redis://:sec/ret@h:6379/0", "redis://h:6379/0"),
+        ("redis://:sec?ret@h:6379/0", "redis://h:6379/0"),
+        ("redis://:sec#ret@h:6379/0", "redis://h:6379/0"),
+        ("postgres://me:12/secret@h/d?sslmode=require", "postgres://h/d"),
+        ("amqp://u:sec/ret@h//", "amqp://h//"),
+        ("http://h:8000/a@b", "http://h:8000/a@b"),
     ],
 )
 def test_an_address_finds_the_server_and_holds_no_credentials(url: str, address: str) -> None:

@@ -6,6 +6,8 @@ from concurrent.futures import ThreadPoolExecutor
 from importlib import import_module
 from typing import Any, TypeVar
 
+import psycopg2
+import redis
 from celery import current_app
 from django.conf import settings
 from django.core import checks
@@ -24,6 +26,7 @@ from maintenance.core.errors import MaintenanceError, Skipped, UnknownName
 from maintenance.core.evidence.liveness import liveness_reports
 from maintenance.core.evidence.liveness_look import look
 from maintenance.core.findings import Finding, Severity
+from maintenance.core.redaction import redact
 from maintenance.core.reports import Report
 from maintenance.core.suggestions import did_you_mean
 from maintenance.reports.publication import of_reports as publication_of
@@ -34,6 +37,8 @@ T = TypeVar("T")
 _AT_ONCE = 8
 #: The check that tells the faults of the configuration, which are told by themselves here.
 _CONFIGURATION_CHECK = "maintenance.E001"
+#: Settings in which "${name}" is somebody else's variable: of Nginx in a format, of a dollar-quoted text in SQL.
+_NOT_OF_THE_ENVIRONMENT = {"format", "sql"}
 _LEFT_OUT = (
     " The configuration has faults, which the doctor tells without --target: they may hide it."
 )
@@ -133,7 +138,8 @@ def _other_references(configuration: Configuration) -> dict[str, str]:
 def _references(value: Any, path: tuple[str, ...]) -> Iterator[tuple[str, str]]:
     if isinstance(value, Mapping):
         for key, one in value.items():
-            yield from _references(one, (*path, str(key)))
+            if key not in _NOT_OF_THE_ENVIRONMENT:
+                yield from _references(one, (*path, str(key)))
     elif isinstance(value, list | tuple):
         for number, one in enumerate(value):
             yield from _references(one, (*path, str(number)))
@@ -192,8 +198,8 @@ def _print_statements(
                 if server.resolved_url().startswith("amqp"):
                     continue  # RabbitMQ: its permissions are no SQL and no ACL
                 lines = list(statements.users_of_redis(server, title, servers[title]))
-        except MaintenanceError as error:
-            command.note(f"{title}: {explained(error)}")
+        except (MaintenanceError, psycopg2.Error, redis.RedisError) as error:
+            command.note(f"{title}: {explained(error) or redact(' '.join(str(error).split()))}")
             code = ExitCode.NOT_MEASURED
             continue
         command.stdout.write("\n".join([*lines, ""]))

@@ -14,7 +14,7 @@ from psycopg2.extensions import connection as Connection  # noqa: N812 - it is a
 from maintenance.conf import resolve_secret
 from maintenance.core.errors import ConfigurationError, MissingRights, TargetUnavailable
 from maintenance.core.redaction import address_of
-from maintenance.postgres.connection import reason_of
+from maintenance.postgres.connection import parameters_of_dsn, reason_of
 
 #: The database of the console; its own pool is none that serves a site.
 CONSOLE_DATABASE = "pgbouncer"
@@ -99,6 +99,7 @@ def look_at_console(url: str, timeout_seconds: int) -> Console:
     no console, :class:`MissingRights` and :class:`TargetUnavailable`.
     """
     address = resolve_secret(url)
+    parameters_of_dsn(address)
     try:
         conn: Connection = psycopg2.connect(address, connect_timeout=timeout_seconds)
     except psycopg2.ProgrammingError:
