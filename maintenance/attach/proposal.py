@@ -1,8 +1,9 @@
 """The file that is proposed: each line with its reason, addresses by reference. Pure."""
 
 import json
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
+from itertools import chain, count
 from typing import Any
 
 from maintenance.attach.fit import Fit
@@ -38,14 +39,14 @@ def proposed(
     lines = [Line("", _to_set([*databases, *servers]))]
     if fit is not None:
         lines += _by_preset(fit, servers)
-        lines += [Line("", "--- PostgreSQL ---")]
-        lines += _databases(databases)
-        lines += [Line("", "--- Redis ---"), *_redis_of_preset(fit, servers, environment)]
-    else:
-        lines += [Line("", "--- PostgreSQL ---"), *_databases(databases)]
-        lines += [Line("", "--- Redis ---")] if servers else []
-        for number, (address, server) in enumerate(servers):
-            lines += _redis(_name("site", number), address, server)
+    lines += [Line("", "--- PostgreSQL ---"), *_databases(databases, fit)]
+    lines += [Line("", "--- Redis ---")] if servers or fit is not None else []
+    if fit is not None:
+        lines += _redis_of_preset(fit, servers, environment)
+    known = set(fit.servers.values()) if fit is not None else set()
+    others = [one for number, one in enumerate(servers) if number not in known]
+    for name, (address, server) in zip(_free_names(_names_of_servers(fit)), others, strict=False):
+        lines += _redis(name, address, server)
     about = (
         "What `maintenance attach` proposes for this site. Nothing that can harm it is allowed: see allow"
         " in maintenance.example.toml."
@@ -93,8 +94,14 @@ def _brought(preset: Preset) -> list[str]:
     return brought
 
 
-def _databases(databases: Sequence[tuple[Address, DatabaseSeen]]) -> Iterator[Line]:
-    for number, (address, seen) in enumerate(databases):
+def _databases(
+    databases: Sequence[tuple[Address, DatabaseSeen]], fit: Fit | None
+) -> Iterator[Line]:
+    """Write the one that the preset knows first, under the name that it has there."""
+    names = list(fit.preset.configuration["databases"]) if fit is not None else []
+    order = sorted(databases, key=lambda one: fit is None or one is not databases[fit.database])
+    named = zip(chain(names[:1], _free_names(names)), order, strict=False)
+    for name, (address, seen) in named:
         total = sum(table.size_bytes for table in seen.tables)
         largest = listed(
             [f"{visible(t.name)} {bytes_in_words(t.size_bytes)}" for t in seen.tables[:3]]
@@ -106,7 +113,7 @@ def _databases(databases: Sequence[tuple[Address, DatabaseSeen]]) -> Iterator[Li
             f" {', '.join(seen.extensions) or 'none that measures'}. `maintenance doctor` says which rights"
             " and extensions are missing."
         )
-        yield Line(f"[databases.{_name('site', number)}]", reason)
+        yield Line(f"[databases.{name}]", reason)
         yield _url(address, seen)
 
 
@@ -243,8 +250,16 @@ def _lengths(shapes: Sequence[ShapeSeen]) -> str:
     return f"The longest of the sample: {longest}." if longest else ""
 
 
-def _name(name: str, number: int) -> str:
-    return name if number == 0 else f"{name}{number + 1}"
+def _names_of_servers(fit: Fit | None) -> set[str]:
+    """Return the names that the preset has for servers, and for what is on them."""
+    sections = ("redis", "brokers", "caches")
+    return {name for s in sections if fit for name in fit.preset.configuration.get(s, {})}
+
+
+def _free_names(taken: Collection[str]) -> Iterator[str]:
+    """Yield site, site2 and so on, without those that are taken."""
+    names = chain(["site"], (f"site{number}" for number in count(2)))
+    return (name for name in names if name not in taken)
 
 
 def _text(value: str) -> str:

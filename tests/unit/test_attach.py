@@ -45,6 +45,7 @@ def server(
 SITE = database("bookwyrm_status", "bookwyrm_book", "bookwyrm_edition", "bookwyrm_user")
 ACTIVITY = server(("*-home", "zset", 40), ("*-lists", "zset", 9), prefixes=("django_cache",))
 BROKER = server(queues=("high_priority", "inbox"))
+EMPTY = server()
 
 
 def address(name: str) -> Address:
@@ -56,7 +57,7 @@ def proposal_for(
     servers: Sequence[RedisSeen],
     environment: Mapping[str, str] | None = None,
 ) -> ConfigurationFile:
-    found = fitting(PRESETS, databases[0], servers)
+    found = fitting(PRESETS, databases, servers)
     seen = [
         (address(f"DB_{number}" if number else "DB"), one) for number, one in enumerate(databases)
     ]
@@ -72,7 +73,15 @@ def file_for(
 
 @pytest.mark.parametrize(
     ("servers", "activity", "broker"),
-    [((ACTIVITY, BROKER), 0, 1), ((BROKER, ACTIVITY), 1, 0), ((ACTIVITY,), 0, 0)],
+    [
+        ((ACTIVITY, BROKER), 0, 1),
+        ((BROKER, ACTIVITY), 1, 0),
+        ((ACTIVITY,), 0, 0),
+        ((BROKER, EMPTY), 1, 0),
+        ((EMPTY, ACTIVITY), 1, 0),
+        ((EMPTY, BROKER), 0, 1),
+        ((BROKER,), 0, 0),
+    ],
 )
 def test_servers_are_told_apart_by_what_is_on_them(
     servers: tuple[RedisSeen, ...], activity: int, broker: int
@@ -95,13 +104,45 @@ def test_servers_that_nothing_tells_apart_are_taken_in_order_and_that_is_said() 
     assert " ".join(text.replace("#", "").split()).count("taken by the order that was given") == 2
 
 
+def test_servers_beyond_those_of_the_preset_are_proposed_as_those_of_an_unknown_site() -> None:
+    queues = server(queues=("slow",), prefixes=("blog",))
+    parsed = parse_configuration(tomllib.loads(file_for(SITE, EMPTY, queues, BROKER, ACTIVITY)))
+    assert parsed.preset == "bookwyrm"
+    roles = {name: (target.url, target.role) for name, target in parsed.redis.items()}
+    assert roles == {
+        "activity": ("env:REDIS_3", "streams"),
+        "broker": ("env:REDIS_2", "broker"),
+        "site2": ("env:REDIS_0", "cache"),
+        "site3": ("env:REDIS_1", "broker"),
+    }, "the name site is that of the preset's queues and cache"
+    assert (parsed.brokers["site3"].queues, parsed.brokers["site"].url) == (
+        ("slow",),
+        "env:REDIS_2",
+    )
+    assert (parsed.caches["site3"].key_prefix, parsed.caches["site"].url) == (
+        "blog",
+        "env:REDIS_3",
+    )
+
+
+def test_the_database_of_a_known_site_may_stand_anywhere() -> None:
+    unknown = database("library_book")
+    file = proposal_for([unknown, SITE, unknown], [BROKER, ACTIVITY])
+    parsed = parse_configuration(tomllib.loads(file.text))
+    assert parsed.preset == "bookwyrm"
+    urls = {name: target.url for name, target in parsed.databases.items()}
+    assert urls == {"site": "env:DB_1", "site2": "env:DB", "site3": "env:DB_2"}
+    assert parsed.databases["site"].windows, "what the preset knows of it is the right one's"
+    assert not parsed.databases["site2"].windows
+
+
 def test_a_prefix_that_the_preset_does_not_know_is_taken_from_the_keys() -> None:
     text = file_for(SITE, server(("*-home", "zset", 9), prefixes=("bw",)), BROKER)
     assert parse_configuration(tomllib.loads(text)).caches["site"].key_prefix == "bw"
 
 
 def test_a_few_tables_with_its_names_make_no_preset() -> None:
-    assert fitting(PRESETS, database("bookwyrm_user", "library_book"), ()) is None
+    assert fitting(PRESETS, [database("bookwyrm_user", "library_book")], ()) is None
 
 
 def test_the_other_preset_is_known_by_its_tables() -> None:
@@ -165,8 +206,8 @@ SERVERS = st.builds(
 
 
 @given(
-    databases=st.lists(st.sampled_from(DATABASES), min_size=1, max_size=2),
-    servers=st.lists(SERVERS, max_size=3),
+    databases=st.lists(st.sampled_from(DATABASES), min_size=1, max_size=3),
+    servers=st.lists(SERVERS, max_size=4),
     environment=st.sampled_from([{}, {"PAPERLESS_REDIS_PREFIX": "archive-"}]),
 )
 def test_every_line_for_any_site_says_why_it_is_there_and_all_are_accepted(
@@ -177,6 +218,10 @@ def test_every_line_for_any_site_says_why_it_is_there_and_all_are_accepted(
     assert unexplained(file.text) == []
     parsed = parse_configuration(tomllib.loads(file.text))
     assert len(parsed.databases) == len(databases)
+    urls = {target.url for target in parsed.redis.values()}
+    assert {f"env:REDIS_{number}" for number in range(len(servers))} <= urls, (
+        "no server is left out"
+    )
 
 
 def test_a_line_without_a_reason_is_noticed() -> None:

@@ -31,7 +31,7 @@ def attach(command: MaintenanceCommand, options: dict[str, Any]) -> ExitCode:
     seen = [look.look_at_database(DatabaseTarget(url=url)) for url, _ in databases]
     seen_redis = [look.look_at_redis(RedisTarget(url=url)) for url, _ in servers]
     presets = {name: preset_named(name) for name in preset_names()}
-    found = fit.fitting(presets, seen[0], seen_redis)
+    found = fit.fitting(presets, seen, seen_redis)
 
     def addresses(given: Sequence[tuple[str, str]]) -> list[Any]:
         names = [reference.partition(":")[2] for _, reference in given]
