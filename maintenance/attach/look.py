@@ -5,12 +5,16 @@ from collections import Counter
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 
+import psycopg2
+import psycopg2.errors
 import redis
 
 from maintenance.conf import DatabaseTarget, RedisTarget
-from maintenance.core.redaction import address_of
+from maintenance.core.errors import TargetUnavailable
+from maintenance.core.redaction import address_of, redact
 from maintenance.postgres.connection import address_of as address_of_session
-from maintenance.postgres.connection import connect, query
+from maintenance.postgres.connection import address_of_parameters, connect, query, reason_of
+from maintenance.postgres.exclusive_use import NEEDS
 from maintenance.postgres.readiness.look import look_through
 from maintenance.redis.key_sample import KeySample, take_sample
 from maintenance.redis_client.connection import session
@@ -85,7 +89,22 @@ class RedisSeen:
 
 
 def look_at_database(target: DatabaseTarget) -> DatabaseSeen:
-    """Look at the catalog. Raises as :func:`maintenance.postgres.connection.connect`."""
+    """Look at the catalog. Raises as :func:`maintenance.postgres.connection.connect`.
+
+    What the server answers with an error of another kind (a table is locked, a statement was ended) is a
+    ``TargetUnavailable`` as well.
+    """
+    try:
+        return _seen_in_database(target)
+    except psycopg2.Error as error:
+        address = address_of_parameters(target.connection_parameters())
+        needs = f"It needs {NEEDS}. " if isinstance(error, psycopg2.errors.LockNotAvailable) else ""
+        raise TargetUnavailable(
+            f"PostgreSQL at {address} could not be looked at: {reason_of(error)}. {needs}Try again later."
+        ) from error
+
+
+def _seen_in_database(target: DatabaseTarget) -> DatabaseSeen:
     with connect(target, purpose="attach") as conn:
         server = look_through(conn)
         tables = [TableSeen(**row) for row in query(conn, "attach_tables")]
@@ -98,7 +117,20 @@ def look_at_database(target: DatabaseTarget) -> DatabaseSeen:
 
 
 def look_at_redis(target: RedisTarget) -> RedisSeen:
-    """Look at a sample of keys, and for queues. Raises as ``session``. Costs some milliseconds."""
+    """Look at a sample of keys, and for queues. Costs some milliseconds.
+
+    Raises as ``session``, and ``TargetUnavailable`` for what does not answer as Redis does.
+    """
+    try:
+        return _seen_on_redis(target)
+    except redis.RedisError as error:
+        raise TargetUnavailable(
+            f"{address_of(target.resolved_url())} does not answer as Redis does:"
+            f" {redact(str(error)).rstrip('. ')}. Check that the address is that of a Redis server."
+        ) from None
+
+
+def _seen_on_redis(target: RedisTarget) -> RedisSeen:
     with session(target) as client:
         facts = server_facts(client)
         is_lfu = "lfu" in facts.maxmemory_policy

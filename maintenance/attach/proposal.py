@@ -2,10 +2,11 @@
 
 import json
 from collections.abc import Collection, Iterator, Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from itertools import chain, count
 from typing import Any
 
+from maintenance.attach.addresses import Address
 from maintenance.attach.fit import Fit
 from maintenance.attach.look import DatabaseSeen, RedisSeen, ShapeSeen
 from maintenance.conf.presets import Preset
@@ -16,17 +17,6 @@ from maintenance.reports.columns import one_line, visible
 
 #: Fewer keys of a shape are no family: limits on single keys are the site's own affair.
 FEWEST_KEYS = 5
-
-
-@dataclass(frozen=True, slots=True)
-class Address:
-    """A server by a reference such as ``env:SITE_DATABASE_URL``, as the file names it.
-
-    ``is_to_be_set`` is whether the variable has to be set still.
-    """
-
-    reference: str
-    is_to_be_set: bool
 
 
 def proposed(
@@ -57,18 +47,13 @@ def proposed(
 
 
 def _to_set(addresses: Sequence[tuple[Address, DatabaseSeen | RedisSeen]]) -> str:
+    from_file = {address.is_file for address, _ in addresses}
+    origins = ["files"] * (True in from_file) + ["the environment"] * (False in from_file)
+    said = f"Addresses are read from {' and '.join(origins)}, so that no password stands here."
     named = [
-        f"{address.reference.partition(':')[2]} for {seen.address}"
-        for address, seen in addresses
-        if address.is_to_be_set
+        f"{address.name} for {seen.address}" for address, seen in addresses if address.is_to_be_set
     ]
-    if not named:
-        return "Addresses are read from the environment, so that no password stands here."
-    return (
-        "Addresses are read from the environment, so that no password stands here. Set "
-        + ", ".join(named)
-        + "."
-    )
+    return f"{said} Set {', '.join(named)}." if named else said
 
 
 def _by_preset(fit: Fit, servers: Sequence[tuple[Address, RedisSeen]]) -> Iterator[Line]:

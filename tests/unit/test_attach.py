@@ -8,9 +8,10 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from maintenance.attach.addresses import Address
 from maintenance.attach.fit import fitting
 from maintenance.attach.look import DatabaseSeen, RedisSeen, ShapeSeen, TableSeen
-from maintenance.attach.proposal import Address, proposed
+from maintenance.attach.proposal import proposed
 from maintenance.conf import parse_configuration
 from maintenance.conf.presets import preset_named, preset_names
 from maintenance.core.configuration_file import ConfigurationFile
