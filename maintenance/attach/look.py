@@ -23,16 +23,17 @@ from maintenance.redis_client.server import server_facts
 
 #: As many as the check of a server's memory looks at.
 SAMPLE_KEYS = 2000
-#: Pages of SCAN, of 1,000 keys each, among which queues are looked for.
+#: Pages of SCAN among which queues are looked for, and the keys of each.
 SCAN_PAGES = 200
+PAGE_KEYS = 1000
 
 #: kombu's own name of a set of bindings; a site may write its prefix before it (``global_keyprefix``).
 _BINDING = b"_kombu.binding."
 _SEPARATOR = b"\x06\x16"  # kombu, transport/redis.py: routing key, pattern and queue of a binding
 #: Queues of kombu's own: remote control and events.
 _OWN_QUEUES = re.compile(r"\.pidbox$|^celeryev\b|\.reply\.")
-#: Django's make_key: prefix, version, key (Django documentation, "Cache key transformation").
-_DJANGO_KEY = re.compile(r"(?P<prefix>[^:]*):(?P<version>\d{1,3}):")
+#: What stands between prefix and key of a cached value; each may have more colons.
+_VERSION = re.compile(r":(?=(?P<version>0|[1-9]\d{0,2}):)")
 
 _LENGTHS = {"zset": b"ZCARD", "list": b"LLEN", "stream": b"XLEN"}
 
@@ -73,10 +74,13 @@ class ShapeSeen:
 
 @dataclass(frozen=True, slots=True)
 class RedisSeen:
-    """One database of a Redis server. ``prefixes`` are (key prefix, version, sampled keys) of caches.
+    """One database of a Redis server.
 
+    ``prefixes`` are (what stands before a number between colons, the number, sampled keys): of caches, and
+    of whatever else is written like their keys.
     ``queue_prefix`` stands before the keys of ``queues``. Where several sites share the server, the queues
-    are those of the prefix that has most of them.
+    are those of the prefix that has most of them. ``searched_keys`` is among how many of its keys
+    queues were looked for, ``None`` for all.
     """
 
     address: str
@@ -86,6 +90,7 @@ class RedisSeen:
     queues: tuple[str, ...]
     prefixes: tuple[tuple[str, int, int], ...]
     queue_prefix: str = ""
+    searched_keys: int | None = None
 
 
 def look_at_database(target: DatabaseTarget) -> DatabaseSeen:
@@ -136,7 +141,7 @@ def _seen_on_redis(target: RedisTarget) -> RedisSeen:
         is_lfu = "lfu" in facts.maxmemory_policy
         with exchange(client) as wire:
             sample = take_sample(wire, facts.keys, SAMPLE_KEYS, is_lfu=is_lfu)
-        declared = set(_queues(client))
+            declared, is_searched = _declared(wire)
         counts = Counter(prefix for prefix, _queue in sorted(declared))
         queue_prefix = counts.most_common(1)[0][0] if counts else ""
         return RedisSeen(
@@ -147,6 +152,7 @@ def _seen_on_redis(target: RedisTarget) -> RedisSeen:
             queues=tuple(sorted(queue for prefix, queue in declared if prefix == queue_prefix)),
             prefixes=tuple(_prefixes(sample)),
             queue_prefix=queue_prefix,
+            searched_keys=None if is_searched else min(SCAN_PAGES * PAGE_KEYS, facts.keys),
         )
 
 
@@ -165,40 +171,47 @@ def _longest(client: redis.Redis, kind: str, names: Sequence[str]) -> int:
     return max((reply for reply in replies if isinstance(reply, int)), default=0)
 
 
-def _queues(client: redis.Redis) -> Iterator[tuple[str, str]]:
-    """Yield the prefix and name of queues that Celery's workers or clients have declared on this server."""
-    with exchange(client) as wire:
-        for keys in _bindings(wire):
-            replies = wire.run([pack(b"SMEMBERS", key) for key in keys])
-            for key, members in zip(keys, replies, strict=True):
-                if isinstance(members, Exception):
-                    continue  # of another type, so that kombu has not written it
-                prefix = key.partition(_BINDING)[0].decode("utf-8", "replace")
-                for member in members:
-                    queue = member.rpartition(_SEPARATOR)[2].decode("utf-8", "replace")
-                    if queue and not _OWN_QUEUES.search(queue):
-                        yield prefix, queue
+def _declared(wire: Exchange) -> tuple[set[tuple[str, str]], bool]:
+    """Return prefixes and names of queues that Celery has declared, and whether all keys were looked through.
 
-
-def _bindings(wire: Exchange) -> Iterator[list[bytes]]:
+    The set of Celery's usual queue is asked for by its name, however many keys there are.
+    """
+    declared = set(_queues(wire, [_BINDING + b"celery"]))
     cursor = b"0"
     for _page in range(SCAN_PAGES):
         (reply,) = wire.run(
-            [pack(b"SCAN", cursor, b"MATCH", b"*" + _BINDING + b"*", b"COUNT", b"1000")]
+            [pack(b"SCAN", cursor, b"MATCH", b"*" + _BINDING + b"*", b"COUNT", b"%d" % PAGE_KEYS)]
         )
         if isinstance(reply, Exception):
             raise reply
         cursor, keys = reply
-        yield keys
+        declared.update(_queues(wire, keys))
         if cursor == b"0":
-            return
+            return declared, True
+    return declared, False
+
+
+def _queues(wire: Exchange, keys: Sequence[bytes]) -> Iterator[tuple[str, str]]:
+    """Yield the prefix and name of queues that stand in these sets of bindings."""
+    replies = wire.run([pack(b"SMEMBERS", key) for key in keys])
+    for key, members in zip(keys, replies, strict=True):
+        if isinstance(members, Exception):
+            continue  # of another type, so that kombu has not written it
+        prefix = key.partition(_BINDING)[0].decode("utf-8", "replace")
+        for member in members:
+            queue = member.rpartition(_SEPARATOR)[2].decode("utf-8", "replace")
+            if queue and not _OWN_QUEUES.search(queue):
+                yield prefix, queue
 
 
 def _prefixes(sample: KeySample) -> Iterator[tuple[str, int, int]]:
+    """Yield each way in which sampled keys may be those of a cache: ``a:1:b:2:c`` has two."""
     found: Counter[tuple[str, int]] = Counter()
     for key in sample.keys:
-        written = _DJANGO_KEY.match(key.name)
-        if written is not None and key.type == "string":
-            found[written["prefix"], int(written["version"])] += 1
+        if key.type == "string":
+            found.update(
+                (key.name[: written.start()], int(written["version"]))
+                for written in _VERSION.finditer(key.name)
+            )
     for (prefix, version), count in found.most_common():
         yield prefix, version, count

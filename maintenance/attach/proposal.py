@@ -7,6 +7,7 @@ from itertools import chain, count
 from typing import Any
 
 from maintenance.attach.addresses import Address
+from maintenance.attach.caches import CacheSeen, caches_of
 from maintenance.attach.fit import Fit
 from maintenance.attach.look import DatabaseSeen, RedisSeen, ShapeSeen
 from maintenance.conf.presets import Preset
@@ -127,16 +128,61 @@ def _redis_of_preset(
             reason += f" {_lengths(own)}"
         yield Line(f"[redis.{name}]", reason)
         yield _url(address, seen)
+        yield from _abandoned_prefixes(fit.preset, name, seen, environment)
         for section, target in _on_the_same_server(fit.preset, name):
             reason = f"The preset has its {section} on {name}, which is this server."
             yield Line(f"[{section}.{target}]", reason)
             yield _url(address, seen)
             values = fit.preset.configuration[section][target]
-            wanted = filled(str(values.get("key_prefix", "")), environment)
             if section == "caches":
-                yield from _other_cache_prefix((wanted, int(values.get("version", 1))), seen)
-            elif seen.queues and seen.queue_prefix != wanted:
+                yield from _other_cache_prefix(_cache_of(values, environment), seen)
+            elif seen.queues and seen.queue_prefix != _key_prefix(values, environment):
                 yield _prefix_of_queues(seen)
+
+
+def _key_prefix(values: Mapping[str, Any], environment: Mapping[str, str]) -> str:
+    return filled(str(values.get("key_prefix", "")), environment)
+
+
+def _cache_of(values: Mapping[str, Any], environment: Mapping[str, str]) -> tuple[str, int]:
+    """Return prefix and version that the preset says of a cache."""
+    return _key_prefix(values, environment), int(values.get("version", 1))
+
+
+def _abandoned_prefixes(
+    preset: Preset, name: str, seen: RedisSeen, environment: Mapping[str, str]
+) -> Iterator[Line]:
+    """Leave out of the preset's abandoned prefixes those of keys that its cache may have in use.
+
+    They may be where none of its keys begins as the preset expects.
+    """
+    reclaim: Mapping[str, Any] = preset.configuration["redis"][name].get("reclaim", {})
+    abandoned: Sequence[str] = reclaim.get("abandoned_prefixes", ())
+    there = {(prefix, version) for prefix, version, _ in seen.prefixes}
+    expected = {
+        _cache_of(preset.configuration[section][target], environment)
+        for section, target in _on_the_same_server(preset, name)
+        if section == "caches"
+    }
+    if expected <= there:
+        return
+    begins = [f"{prefix}:{version}:" for prefix, version in there]
+    kept = [one for one in abandoned if not any(_overlap(one, begin) for begin in begins)]
+    if kept == list(abandoned):
+        return
+    left_out = listed([one for one in abandoned if one not in kept])
+    yield Line(
+        f"[redis.{name}.reclaim]",
+        "What the preset takes for abandoned is here the beginning of keys that a cache may still use.",
+    )
+    yield Line(
+        f"abandoned_prefixes = [{', '.join(map(_text, kept))}]",
+        f"Without {left_out}: keys begin with it, and none with what the preset expects of the cache.",
+    )
+
+
+def _overlap(one: str, other: str) -> bool:
+    return one.startswith(other) or other.startswith(one)
 
 
 def _on_the_same_server(preset: Preset, name: str) -> Iterator[tuple[str, str]]:
@@ -148,9 +194,10 @@ def _on_the_same_server(preset: Preset, name: str) -> Iterator[tuple[str, str]]:
 
 def _other_cache_prefix(wanted: tuple[str, int], seen: RedisSeen) -> Iterator[Line]:
     """Take the prefix and version that are there, where those of the preset are not."""
-    there = [(prefix, version) for prefix, version, _ in seen.prefixes]
-    if there and wanted not in there:
-        prefix, version = there[0]
+    there = {(prefix, version) for prefix, version, _ in seen.prefixes}
+    caches = caches_of(seen)
+    if caches and wanted not in there:
+        prefix, version, _ = caches[0]
         yield from _keys_of_cache(prefix, version, "most sampled keys of a cache")
 
 
@@ -177,19 +224,13 @@ def _redis(name: str, address: Address, seen: RedisSeen) -> Iterator[Line]:
         for shape in seen.shapes
         if shape.longest is not None and shape.sampled_keys >= FEWEST_KEYS and "*" in shape.shape
     ]
-    role, why = "cache", "neither queues nor kinds of keys that grow were seen on it"
-    if not seen.keys:
-        why = "it holds no key, so that nothing speaks for another one. Verify"
-    if seen.queues:
-        role, why = "broker", f"Celery's queues are on it: {listed(list(seen.queues))}"
-    elif families:
-        role, why = "streams", f"{listed([visible(f.shape) for f in families])} are kept on it"
+    caches = caches_of(seen)
     yield Line(f"[redis.{name}]", f"{_said(seen)}.")
     yield _url(address, seen)
-    yield Line(f"role = {_text(role)}", f"It is a server of this kind: {why}.")
+    yield _role(seen, families, caches)
     if seen.queues:
         yield from _broker(name, address, seen)
-    for number, (prefix, version, sampled) in enumerate(seen.prefixes):
+    for number, (prefix, version, sampled) in enumerate(caches):
         # No name of the next server: site and site_2 are on the first one, site2 on the second.
         cache = f"{name}_{number + 1}" if number else name
         yield Line(
@@ -199,6 +240,25 @@ def _redis(name: str, address: Address, seen: RedisSeen) -> Iterator[Line]:
         yield _url(address, seen)
         yield from _keys_of_cache(prefix, version, "these keys")
     yield from (_family(name, shape) for shape in families)
+
+
+def _role(seen: RedisSeen, families: Sequence[ShapeSeen], caches: Sequence[CacheSeen]) -> Line:
+    role, why = "cache", "neither queues nor kinds of keys that grow were seen on it"
+    if seen.queues:
+        role, why = "broker", f"Celery's queues are on it: {listed(list(seen.queues))}"
+    elif families:
+        role, why = "streams", f"{listed([visible(f.shape) for f in families])} are kept on it"
+    elif not seen.keys:
+        why = "it holds no key, so that nothing speaks for another one. Verify"
+    elif seen.searched_keys is not None and caches:
+        why = "keys of a cache of Django are on it"
+    elif seen.searched_keys is not None:
+        return Line(
+            "",
+            "What it is for is not known, since it was not looked through for queues: write role ="
+            ' "broker" if there are some. Without a role it is looked after as a cache.',
+        )
+    return Line(f"role = {_text(role)}", f"It is a server of this kind: {why}.")
 
 
 def _broker(name: str, address: Address, seen: RedisSeen) -> Iterator[Line]:
@@ -227,7 +287,14 @@ def _family(server: str, shape: ShapeSeen) -> Line:
 
 def _said(seen: RedisSeen) -> str:
     what = f"{seen.name}, {counted(seen.keys, 'key')}"
-    return f"{what}; queues {listed(list(seen.queues))}" if seen.queues else what
+    if seen.queues:
+        what += f"; queues {listed(list(seen.queues))}"
+    if seen.searched_keys is not None:
+        what += (
+            f"; queues were looked for among {seen.searched_keys:,} of its {seen.keys:,} keys, so that"
+            " there may be more"
+        )
+    return what
 
 
 def _lengths(shapes: Sequence[ShapeSeen]) -> str:

@@ -1,4 +1,4 @@
-"""``maintenance attach`` on real servers: which references it writes, what it says of faults."""
+"""``maintenance attach`` on real servers: what is seen on them, which references it writes, what it says of faults."""
 
 import tomllib
 from collections.abc import Callable, Iterator
@@ -11,8 +11,10 @@ from urllib.parse import urlsplit
 
 import psycopg2
 import pytest
+import redis
 from django.core.management import CommandError, call_command
 
+from maintenance.attach import look
 from maintenance.conf import Configuration, parse_configuration
 from maintenance.conf.references import resolve_secret
 from service.embedded.ports import free_port
@@ -212,3 +214,49 @@ def test_what_is_no_redis_is_said_in_a_sentence(
     told = refused(make_database(), f"redis://:sesame@127.0.0.1:{web_server}/0")
     assert told.startswith(f"redis://127.0.0.1:{web_server}/0 does not answer as Redis does")
     assert "sesame" not in told
+
+
+# --- What is seen --------------------------------------------------------------------------------
+
+
+def fill(url: str, *keys: str) -> None:
+    with redis.Redis.from_url(url) as client:
+        client.mset(dict.fromkeys(keys, "1"))
+
+
+def test_ordinary_keys_are_no_caches_of_django(
+    make_database: Callable[[], str], redis_url: str
+) -> None:
+    fill(redis_url, *(f"user:{number}:profile" for number in range(1, 200)))
+    fill(redis_url, *(f"cart:{number}:items" for number in range(1, 200)), "once:1:seen")
+    fill(redis_url, *(f"10:0{number}:clock" for number in range(10)))
+    _, parsed, _ = attached(make_database(), redis_url)
+    assert parsed.caches == {}
+    fill(redis_url, *(f"shop:eu:1:views.user:{number}:page" for number in range(20)))
+    _, parsed, _ = attached(make_database(), redis_url)
+    assert [(cache.key_prefix, cache.version) for cache in parsed.caches.values()] == [
+        ("shop:eu", 1)
+    ]
+
+
+def test_a_search_for_queues_that_was_cut_off_makes_no_cache(
+    make_database: Callable[[], str], redis_url: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    fill(redis_url, *(f"word-{number}" for number in range(5000)))
+    with redis.Redis.from_url(redis_url) as client:
+        client.sadd("_kombu.binding.slow", "slow\x06\x16\x06\x16slow")
+    database = make_database()
+    assert attached(database, redis_url)[1].brokers["site"].queues == ("slow",)
+    with redis.Redis.from_url(redis_url) as client:
+        client.delete("_kombu.binding.slow")
+    monkeypatch.setattr(look, "SCAN_PAGES", 1)
+    text, parsed, _ = attached(database, redis_url)
+    assert "queues were looked for among 1,000 of its 5,000 keys" in text
+    assert 'write role = "broker"' in text
+    assert text.count("role =") == 1, "none is written"
+    assert parsed.brokers == {}
+    with redis.Redis.from_url(redis_url) as client:
+        client.sadd("_kombu.binding.celery", "celery\x06\x16\x06\x16celery")
+    assert attached(database, redis_url)[1].brokers["site"].queues == ("celery",), (
+        "Celery's usual queue is asked for by its name"
+    )

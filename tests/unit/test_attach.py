@@ -137,6 +137,32 @@ def test_the_database_of_a_known_site_may_stand_anywhere() -> None:
     assert not parsed.databases["site2"].windows
 
 
+@pytest.mark.parametrize(
+    ("prefixes", "abandoned"),
+    [
+        (("",), ()),  # the cache of today has no prefix: its keys are no old ones
+        (("bw", ""), ()),  # which of the two is today's, nobody can tell
+        (("bw",), (":1:",)),
+        (("django_cache", ""), (":1:",)),  # the preset's own case
+        ((), (":1:",)),
+    ],
+)
+def test_keys_of_the_cache_that_is_there_are_not_taken_for_abandoned(
+    prefixes: tuple[str, ...], abandoned: tuple[str, ...]
+) -> None:
+    text = file_for(SITE, server(("*-home", "zset", 9), prefixes=prefixes), BROKER)
+    parsed = parse_configuration(tomllib.loads(text))
+    assert parsed.redis["activity"].reclaim.abandoned_prefixes == abandoned
+    assert unexplained(text) == []
+
+
+def test_a_few_keys_are_enough_to_doubt_that_keys_like_them_are_abandoned() -> None:
+    one_key = replace(server(("*-home", "zset", 9)), prefixes=(("", 1, 1),))
+    parsed = parse_configuration(tomllib.loads(file_for(SITE, one_key, BROKER)))
+    assert parsed.redis["activity"].reclaim.abandoned_prefixes == ()
+    assert parsed.caches["site"].key_prefix == "django_cache", "one key is no cache"
+
+
 def test_a_prefix_that_the_preset_does_not_know_is_taken_from_the_keys() -> None:
     text = file_for(SITE, server(("*-home", "zset", 9), prefixes=("bw",)), BROKER)
     assert parse_configuration(tomllib.loads(text)).caches["site"].key_prefix == "bw"
@@ -203,6 +229,7 @@ SERVERS = st.builds(
         st.tuples(PREFIXES, st.integers(0, 999), st.just(10)), unique=True, max_size=3
     ).map(tuple),
     queue_prefix=PREFIXES,
+    searched_keys=st.sampled_from([None, 500]),
 )
 
 
@@ -245,6 +272,19 @@ def test_what_is_said_of_a_line_is_what_was_seen() -> None:
         assert words in text, (words, text)
     bare = " ".join(file_for(NOTHING, replace(server(), keys=0)).replace("#", "").split())
     assert "it holds no key, so that nothing speaks for another one. Verify." in bare
+
+
+def test_what_was_not_looked_through_for_queues_is_not_called_a_cache() -> None:
+    cut_off = replace(server(), searched_keys=500)
+    text = " ".join(file_for(NOTHING, cut_off).replace("#", "").split())
+    assert "queues were looked for among 500 of its 1,000 keys, so that there may be more" in text
+    assert "What it is for is not known" in text
+    assert 'role = "cache"' not in text
+    seen = replace(server(prefixes=("blog",)), searched_keys=500)
+    text = " ".join(file_for(NOTHING, seen).replace("#", "").split())
+    assert 'keys of a cache of Django are on it. role = "cache"' in text
+    by_order = " ".join(file_for(SITE, cut_off, ACTIVITY).replace("#", "").split())
+    assert "queues were looked for among 500 of its 1,000 keys" in by_order
 
 
 def test_caches_of_several_servers_have_names_of_their_own() -> None:
