@@ -8,9 +8,10 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from maintenance.attach.addresses import Address
 from maintenance.attach.fit import fitting
 from maintenance.attach.look import DatabaseSeen, RedisSeen, ShapeSeen, TableSeen
-from maintenance.attach.proposal import Address, proposed
+from maintenance.attach.proposal import proposed
 from maintenance.conf import parse_configuration
 from maintenance.conf.presets import preset_named, preset_names
 from maintenance.core.configuration_file import ConfigurationFile
@@ -45,6 +46,7 @@ def server(
 SITE = database("bookwyrm_status", "bookwyrm_book", "bookwyrm_edition", "bookwyrm_user")
 ACTIVITY = server(("*-home", "zset", 40), ("*-lists", "zset", 9), prefixes=("django_cache",))
 BROKER = server(queues=("high_priority", "inbox"))
+EMPTY = server()
 
 
 def address(name: str) -> Address:
@@ -56,7 +58,7 @@ def proposal_for(
     servers: Sequence[RedisSeen],
     environment: Mapping[str, str] | None = None,
 ) -> ConfigurationFile:
-    found = fitting(PRESETS, databases[0], servers)
+    found = fitting(PRESETS, databases, servers)
     seen = [
         (address(f"DB_{number}" if number else "DB"), one) for number, one in enumerate(databases)
     ]
@@ -72,7 +74,15 @@ def file_for(
 
 @pytest.mark.parametrize(
     ("servers", "activity", "broker"),
-    [((ACTIVITY, BROKER), 0, 1), ((BROKER, ACTIVITY), 1, 0), ((ACTIVITY,), 0, 0)],
+    [
+        ((ACTIVITY, BROKER), 0, 1),
+        ((BROKER, ACTIVITY), 1, 0),
+        ((ACTIVITY,), 0, 0),
+        ((BROKER, EMPTY), 1, 0),
+        ((EMPTY, ACTIVITY), 1, 0),
+        ((EMPTY, BROKER), 0, 1),
+        ((BROKER,), 0, 0),
+    ],
 )
 def test_servers_are_told_apart_by_what_is_on_them(
     servers: tuple[RedisSeen, ...], activity: int, broker: int
@@ -95,13 +105,71 @@ def test_servers_that_nothing_tells_apart_are_taken_in_order_and_that_is_said() 
     assert " ".join(text.replace("#", "").split()).count("taken by the order that was given") == 2
 
 
+def test_servers_beyond_those_of_the_preset_are_proposed_as_those_of_an_unknown_site() -> None:
+    queues = server(queues=("slow",), prefixes=("blog",))
+    parsed = parse_configuration(tomllib.loads(file_for(SITE, EMPTY, queues, BROKER, ACTIVITY)))
+    assert parsed.preset == "bookwyrm"
+    roles = {name: (target.url, target.role) for name, target in parsed.redis.items()}
+    assert roles == {
+        "activity": ("env:REDIS_3", "streams"),
+        "broker": ("env:REDIS_2", "broker"),
+        "site2": ("env:REDIS_0", "cache"),
+        "site3": ("env:REDIS_1", "broker"),
+    }, "the name site is that of the preset's queues and cache"
+    assert (parsed.brokers["site3"].queues, parsed.brokers["site"].url) == (
+        ("slow",),
+        "env:REDIS_2",
+    )
+    assert (parsed.caches["site3"].key_prefix, parsed.caches["site"].url) == (
+        "blog",
+        "env:REDIS_3",
+    )
+
+
+def test_the_database_of_a_known_site_may_stand_anywhere() -> None:
+    unknown = database("library_book")
+    file = proposal_for([unknown, SITE, unknown], [BROKER, ACTIVITY])
+    parsed = parse_configuration(tomllib.loads(file.text))
+    assert parsed.preset == "bookwyrm"
+    urls = {name: target.url for name, target in parsed.databases.items()}
+    assert urls == {"site": "env:DB_1", "site2": "env:DB", "site3": "env:DB_2"}
+    assert parsed.databases["site"].windows, "what the preset knows of it is the right one's"
+    assert not parsed.databases["site2"].windows
+
+
+@pytest.mark.parametrize(
+    ("prefixes", "abandoned"),
+    [
+        (("",), ()),  # the cache of today has no prefix: its keys are no old ones
+        (("bw", ""), ()),  # which of the two is today's, nobody can tell
+        (("bw",), (":1:",)),
+        (("django_cache", ""), (":1:",)),  # the preset's own case
+        ((), (":1:",)),
+    ],
+)
+def test_keys_of_the_cache_that_is_there_are_not_taken_for_abandoned(
+    prefixes: tuple[str, ...], abandoned: tuple[str, ...]
+) -> None:
+    text = file_for(SITE, server(("*-home", "zset", 9), prefixes=prefixes), BROKER)
+    parsed = parse_configuration(tomllib.loads(text))
+    assert parsed.redis["activity"].reclaim.abandoned_prefixes == abandoned
+    assert unexplained(text) == []
+
+
+def test_a_few_keys_are_enough_to_doubt_that_keys_like_them_are_abandoned() -> None:
+    one_key = replace(server(("*-home", "zset", 9)), prefixes=(("", 1, 1),))
+    parsed = parse_configuration(tomllib.loads(file_for(SITE, one_key, BROKER)))
+    assert parsed.redis["activity"].reclaim.abandoned_prefixes == ()
+    assert parsed.caches["site"].key_prefix == "django_cache", "one key is no cache"
+
+
 def test_a_prefix_that_the_preset_does_not_know_is_taken_from_the_keys() -> None:
     text = file_for(SITE, server(("*-home", "zset", 9), prefixes=("bw",)), BROKER)
     assert parse_configuration(tomllib.loads(text)).caches["site"].key_prefix == "bw"
 
 
 def test_a_few_tables_with_its_names_make_no_preset() -> None:
-    assert fitting(PRESETS, database("bookwyrm_user", "library_book"), ()) is None
+    assert fitting(PRESETS, [database("bookwyrm_user", "library_book")], ()) is None
 
 
 def test_the_other_preset_is_known_by_its_tables() -> None:
@@ -161,12 +229,13 @@ SERVERS = st.builds(
         st.tuples(PREFIXES, st.integers(0, 999), st.just(10)), unique=True, max_size=3
     ).map(tuple),
     queue_prefix=PREFIXES,
+    searched_keys=st.sampled_from([None, 500]),
 )
 
 
 @given(
-    databases=st.lists(st.sampled_from(DATABASES), min_size=1, max_size=2),
-    servers=st.lists(SERVERS, max_size=3),
+    databases=st.lists(st.sampled_from(DATABASES), min_size=1, max_size=3),
+    servers=st.lists(SERVERS, max_size=4),
     environment=st.sampled_from([{}, {"PAPERLESS_REDIS_PREFIX": "archive-"}]),
 )
 def test_every_line_for_any_site_says_why_it_is_there_and_all_are_accepted(
@@ -177,6 +246,10 @@ def test_every_line_for_any_site_says_why_it_is_there_and_all_are_accepted(
     assert unexplained(file.text) == []
     parsed = parse_configuration(tomllib.loads(file.text))
     assert len(parsed.databases) == len(databases)
+    urls = {target.url for target in parsed.redis.values()}
+    assert {f"env:REDIS_{number}" for number in range(len(servers))} <= urls, (
+        "no server is left out"
+    )
 
 
 def test_a_line_without_a_reason_is_noticed() -> None:
@@ -199,6 +272,19 @@ def test_what_is_said_of_a_line_is_what_was_seen() -> None:
         assert words in text, (words, text)
     bare = " ".join(file_for(NOTHING, replace(server(), keys=0)).replace("#", "").split())
     assert "it holds no key, so that nothing speaks for another one. Verify." in bare
+
+
+def test_what_was_not_looked_through_for_queues_is_not_called_a_cache() -> None:
+    cut_off = replace(server(), searched_keys=500)
+    text = " ".join(file_for(NOTHING, cut_off).replace("#", "").split())
+    assert "queues were looked for among 500 of its 1,000 keys, so that there may be more" in text
+    assert "What it is for is not known" in text
+    assert 'role = "cache"' not in text
+    seen = replace(server(prefixes=("blog",)), searched_keys=500)
+    text = " ".join(file_for(NOTHING, seen).replace("#", "").split())
+    assert 'keys of a cache of Django are on it. role = "cache"' in text
+    by_order = " ".join(file_for(SITE, cut_off, ACTIVITY).replace("#", "").split())
+    assert "queues were looked for among 500 of its 1,000 keys" in by_order
 
 
 def test_caches_of_several_servers_have_names_of_their_own() -> None:

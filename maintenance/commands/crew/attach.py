@@ -3,20 +3,26 @@
 import argparse
 import os
 import tomllib
-from collections.abc import Sequence
+from collections.abc import Callable, Iterable
 from pathlib import Path
-from typing import Any
-from urllib.parse import urlsplit
+from typing import Any, TypeVar
 
+from maintenance.attach.addresses import (
+    DATABASE_SCHEMES,
+    REDIS_SCHEMES,
+    addresses_given,
+    referred_to,
+)
 from maintenance.commands.base import MaintenanceCommand
 from maintenance.commands.crew.subcommand import Subcommand
+from maintenance.commands.errors import explained
 from maintenance.commands.exit_codes import ExitCode
-from maintenance.conf import DatabaseTarget, RedisTarget, parse_configuration, resolve_secret
+from maintenance.conf import DatabaseTarget, RedisTarget, parse_configuration
 from maintenance.conf.presets import preset_named, preset_names
-from maintenance.core.errors import InvalidOptions
+from maintenance.core.errors import InvalidOptions, MaintenanceError, TargetUnavailable
 
-_DATABASES = ("postgres", "postgresql")
-_REDIS = ("redis", "rediss", "unix")
+TargetT = TypeVar("TargetT")
+SeenT = TypeVar("SeenT")
 
 
 def attach(command: MaintenanceCommand, options: dict[str, Any]) -> ExitCode:
@@ -24,25 +30,23 @@ def attach(command: MaintenanceCommand, options: dict[str, Any]) -> ExitCode:
     from maintenance.attach import fit, look, proposal  # noqa: PLC0415 - all subjects
 
     path = _path(options["write"], force=options["force"])
-    databases = _addresses(options["urls"], _DATABASES, "SITE_DATABASE_URL")
-    servers = _addresses(options["urls"], _REDIS, "SITE_REDIS_URL")
+    given = addresses_given(options["urls"], os.environ)
+    databases = [one for one in given if one.scheme in DATABASE_SCHEMES]
+    servers = [one for one in given if one.scheme in REDIS_SCHEMES]
     if not databases:
         raise InvalidOptions("Give the address of the site's database: postgres://user@host/name.")
-    seen = [look.look_at_database(DatabaseTarget(url=url)) for url, _ in databases]
-    seen_redis = [look.look_at_redis(RedisTarget(url=url)) for url, _ in servers]
+    faults: list[str] = []
+    seen = _seen(look.look_at_database, [DatabaseTarget(url=one.text) for one in databases], faults)
+    seen_redis = _seen(look.look_at_redis, [RedisTarget(url=one.text) for one in servers], faults)
+    if faults:
+        raise TargetUnavailable("\n".join(dict.fromkeys(faults)))
     presets = {name: preset_named(name) for name in preset_names()}
-    found = fit.fitting(presets, seen[0], seen_redis)
-
-    def addresses(given: Sequence[tuple[str, str]]) -> list[Any]:
-        names = [reference.partition(":")[2] for _, reference in given]
-        return [
-            proposal.Address(reference, is_to_be_set=name not in os.environ)
-            for (_, reference), name in zip(given, names, strict=True)
-        ]
-
+    found = fit.fitting(presets, seen, seen_redis)
+    of_databases = referred_to(databases, "SITE_DATABASE_URL", os.environ)
+    of_servers = referred_to(servers, "SITE_REDIS_URL", os.environ)
     file = proposal.proposed(
-        list(zip(addresses(databases), seen, strict=True)),
-        list(zip(addresses(servers), seen_redis, strict=True)),
+        list(zip(of_databases, seen, strict=True)),
+        list(zip(of_servers, seen_redis, strict=True)),
         found,
         os.environ,
     )
@@ -52,11 +56,24 @@ def attach(command: MaintenanceCommand, options: dict[str, Any]) -> ExitCode:
     else:
         path.write_text(file.text, encoding="utf-8")
         command.note(f"Written to {path}.")
-    unset = [name for _, name in (*databases, *servers) if name.partition(":")[2] not in os.environ]
-    for reference in dict.fromkeys(unset):
-        command.note(f"Set before it is used: export {reference.partition(':')[2]}=...")
+    for address in (*of_databases, *of_servers):
+        if address.is_to_be_set:
+            command.note(f"Set before it is used: export {address.name}=...")
     command.note("Then: python manage.py maintenance doctor")
     return ExitCode.HEALTHY
+
+
+def _seen(
+    look: Callable[[TargetT], SeenT], targets: Iterable[TargetT], faults: list[str]
+) -> list[SeenT]:
+    """Look at each target; why one could not be looked at is added to ``faults``, so that all are told."""
+    seen: list[SeenT] = []
+    for target in targets:
+        try:
+            seen.append(look(target))
+        except (MaintenanceError, OSError) as error:
+            faults.append(str(explained(error)))
+    return seen
 
 
 def _path(given: str | None, *, force: bool) -> Path | None:
@@ -68,33 +85,6 @@ def _path(given: str | None, *, force: bool) -> Path | None:
     if not path.absolute().parent.is_dir():
         raise InvalidOptions(f"There is no folder {path.absolute().parent} for the file.")
     return path
-
-
-def _addresses(
-    given: Sequence[str], schemes: Sequence[str], variable: str
-) -> list[tuple[str, str]]:
-    """Return (address as given, reference for the file) of each address with one of the schemes.
-
-    Raises ``InvalidOptions`` for what is no address; it never repeats one, which may hold a password.
-    """
-    found: list[tuple[str, str]] = []
-    for number, one in enumerate(given, 1):
-        try:
-            scheme = urlsplit(resolve_secret(one)).scheme
-        except ValueError:  # an IPv6 address with one bracket
-            scheme = ""
-        if scheme not in {*_DATABASES, *_REDIS}:
-            raise InvalidOptions(
-                f"Argument {number} is no address: write postgres://..., redis://... or env:NAME."
-            )
-        if scheme not in schemes:
-            continue
-        if one.startswith(("env:", "file:")):
-            found.append((one, one))
-        else:
-            name = variable if not found else f"{variable}_{len(found) + 1}"
-            found.append((one, f"env:{name}"))
-    return found
 
 
 def _add_arguments(parser: argparse.ArgumentParser) -> None:
