@@ -5,7 +5,7 @@ from django.utils.connection import ConnectionDoesNotExist
 
 from maintenance.core.errors import MaintenanceError
 from maintenance.core.redaction import redact
-from maintenance.core.runs.ledger_database import ledger_alias, ledger_connection
+from maintenance.core.runs.ledger_database import ledger_alias, ledger_connection, sqlstate_of
 from maintenance.models import Run
 
 _UNDEFINED_TABLE = "42P01"
@@ -23,7 +23,7 @@ def explained(error: BaseException) -> str | None:
 
 
 def _ledger_sentence(error: DatabaseError | InterfaceError) -> str | None:
-    if getattr(error.__cause__, "pgcode", None) == _UNDEFINED_TABLE:
+    if sqlstate_of(error) == _UNDEFINED_TABLE:
         return (
             f"The ledger at {_ledger_address()} has no tables yet. {_way_to_tables(ledger_alias())}"
         )

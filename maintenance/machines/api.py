@@ -172,9 +172,11 @@ def _one_of(request: HttpRequest, name: str, known: Sequence[str]) -> str:
 
 def _limit(request: HttpRequest) -> int:
     given = request.GET.get("limit", str(USUAL_ROWS))
-    if not (given.isascii() and given.isdecimal() and 0 < int(given[:9]) <= MOST_ROWS):
+    is_number = given.isascii() and given.isdecimal() and len(given) <= len(str(MOST_ROWS))
+    limit = int(given) if is_number else 0
+    if not 0 < limit <= MOST_ROWS:
         raise BadRequest(f"limit is a number from 1 to {MOST_ROWS}.")
-    return int(given)
+    return limit
 
 
 def _before(request: HttpRequest) -> datetime | None:

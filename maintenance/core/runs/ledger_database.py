@@ -29,3 +29,9 @@ def ledger_transaction() -> Iterator[None]:
     """Do all or nothing of a block, or of a function that this decorates, in that database."""
     with transaction.atomic(using=ledger_alias()):
         yield
+
+
+def sqlstate_of(error: BaseException) -> str:
+    """Return the code of a database's error, as psycopg 2 or 3 has it under Django's; empty for none."""
+    cause = error.__cause__
+    return getattr(cause, "sqlstate", None) or getattr(cause, "pgcode", None) or ""

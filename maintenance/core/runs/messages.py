@@ -36,7 +36,7 @@ def fault_of_options(options: object) -> str:
     if not isinstance(options, Mapping):
         return "its options are no mapping"
     try:
-        text = json.dumps(options, ensure_ascii=False)
+        text = json.dumps(options, ensure_ascii=False, allow_nan=False)
     except (TypeError, ValueError, RecursionError):
         return "its options are no JSON"
     if len(text) > MOST_OPTIONS_BYTES:

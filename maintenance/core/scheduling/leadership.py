@@ -18,7 +18,11 @@ from datetime import datetime, timedelta
 from django.db import OperationalError
 
 from maintenance.core.runs.lease import steady_seconds
-from maintenance.core.runs.ledger_database import ledger_connection, ledger_transaction
+from maintenance.core.runs.ledger_database import (
+    ledger_connection,
+    ledger_transaction,
+    sqlstate_of,
+)
 from maintenance.models import Leader
 
 logger = logging.getLogger("maintenance.scheduler")
@@ -107,7 +111,7 @@ class Leadership:
                 cursor.execute(_sql(_TAKE), [NAME, self._holder, LEASE_SECONDS])
                 row = cursor.fetchone()
         except OperationalError as error:
-            if getattr(error.__cause__, "pgcode", None) != _LOCK_NOT_AVAILABLE:
+            if sqlstate_of(error) != _LOCK_NOT_AVAILABLE:
                 raise
             row = None
         if row is None:
