@@ -19,9 +19,10 @@ from faults.invariants import LedgerRow, SlotKey
 from faults.site.marks import TABLE
 from faults.site.stock import INTENTS
 from faults.stack import Stack
+from maintenance.core.runs.ledger_clock import ledger_now
 from maintenance.core.scheduling.schedule_versions import due_slots as version_slots
 from maintenance.core.scheduling.schedule_versions import stored_versions
-from maintenance.models import TERMINAL_STATES, Run, ScheduleVersion
+from maintenance.models import TERMINAL_STATES, Run, RunState, ScheduleVersion, Trigger
 
 BEGINNING = datetime(2000, 1, 1, tzinfo=UTC)
 INSTANT = timedelta(microseconds=1)
@@ -162,6 +163,25 @@ def prepare_target(stack: Stack) -> None:
     )
     stack.ask("target", "CREATE TABLE heavy AS SELECT generate_series(1, 50) AS n")
     stack.ask("target", "CREATE INDEX heavy_slow ON heavy (public.slow(n))")
+
+
+def plant_old_runs(number: int = 50) -> None:
+    """Write runs of long ago, for the retention to delete."""
+    long_ago = ledger_now() - timedelta(days=1)
+    Run.objects.bulk_create(
+        Run(
+            task="maintenance.leave_a_mark",
+            target=target,
+            queue="low",
+            trigger=Trigger.CLI,
+            state=RunState.SUCCEEDED,
+            queued_at=long_ago,
+            started_at=long_ago,
+            finished_at=long_ago,
+        )
+        for target in ("library", "archive")
+        for _ in range(number // 2)
+    )
 
 
 def passed_until() -> datetime:

@@ -3,7 +3,7 @@
 Schedules are due every second; a worker and a beat live through all of it, with no recycling of pool processes,
 while others are killed, servers restart, and lines are cut. After each fault, when everything that was due has
 ended, memory, files, connections, locks and rows are looked at. Figures go to docs/soak.json, and from there
-into docs/reliability.md.
+into docs/reliability.md. What the stack is not: web, Flower, and tasks other than marks, VACUUM, trim and retention.
 """
 
 import argparse
@@ -14,43 +14,26 @@ import signal
 import sys
 import tempfile
 import time
+import traceback
 from collections.abc import Sequence
-from datetime import timedelta
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
 import django
-import psutil
-import redis
 
 from faults import soak_figures, table
 from faults.batch import wait_for_work
 from faults.fire import Fire, Kind
 from faults.proxy import Line
 from faults.services import BY_NAME as SERVERS
-from faults.stack import Node, Stack, Variant
+from faults.soak_look import DAY_SECONDS, look, plant_streams
+from faults.stack import Stack, Variant
 
 #: Two workers, so that the one that lives through all of it has 5,000 runs within the hour.
 NAMES = ("beat-a", "beat-b", "worker-a", "worker-b")
-#: These live from the beginning to the end.
-KEPT = ("worker-a", "beat-a")
-#: What "a day" of the retention is here: longer than the count of slots looks back.
-DAY_SECONDS = 240.0
-#: How long a run may outlive the retention: its task is due every five seconds.
-GRACE_SECONDS = 60.0
 #: Of undisturbed work between two faults.
 PAUSE_SECONDS = 20.0
-
-_CONNECTIONS = """
-SELECT count(*) FROM pg_catalog.pg_stat_activity
-WHERE backend_type = 'client backend' AND pid <> pg_catalog.pg_backend_pid()
-"""
-_STALE_LOCKS = """
-SELECT count(*) FROM pg_catalog.pg_locks
-JOIN pg_catalog.pg_stat_activity USING (pid)
-WHERE state LIKE 'idle%%' AND state_change < pg_catalog.now() - interval '10 seconds'
-"""
-_RUNS = "SELECT count(DISTINCT execution) FROM marks WHERE node = %s AND kind = 'end'"
 
 
 def _kill(name: str) -> Kind:
@@ -109,52 +92,107 @@ KINDS = (
 )
 
 
+@dataclass(slots=True)
+class Soak:
+    """What has come of it so far. It is kept where the driver itself fails."""
+
+    seed: int
+    folder: Path
+    began: float = field(default_factory=time.monotonic)
+    slots: int = 0
+    samples: list[dict[str, Any]] = field(default_factory=list)
+    faults: list[str] = field(default_factory=list)
+    violations: list[dict[str, Any]] = field(default_factory=list)
+
+    @property
+    def passed_seconds(self) -> float:
+        """Since it began."""
+        return time.monotonic() - self.began
+
+    def note(self, sample: dict[str, Any]) -> None:
+        """Keep a sample, also on disk."""
+        self.samples.append(sample)
+        with (self.folder / "samples.jsonl").open("a") as lines:
+            lines.write(json.dumps(sample) + "\n")
+
+    def found(self) -> dict[str, Any]:
+        """Return what docs/soak.json holds."""
+        return {
+            "taken": table.taken(f"{self.slots:,} slots", self.seed, self.passed_seconds / 60),
+            "slots": self.slots,
+            "violations": len(self.violations),
+            "what_was_broken": self.violations,
+            "faults": self.faults,
+            "day_seconds": DAY_SECONDS,
+            "samples": self.samples,
+        }
+
+
 def soak(minutes: float, seed: int, pause_seconds: float) -> dict[str, Any]:
-    """Run the stack for so long; return what docs/soak.json holds. A stack that broke leaves its folder."""
+    """Run the stack for so long; return what docs/soak.json holds. One that passed a limit leaves its folder."""
     os.environ["DJANGO_SETTINGS_MODULE"] = "faults.site.settings"
     root = Path(tempfile.mkdtemp(prefix="soak-"))
     root.chmod(0o711)
+    print(f"Logs and samples are in {root}.", flush=True)
     variant = Variant(day_seconds=DAY_SECONDS, recycles=False, starts_anew=True)
-    with Stack(root, variant) as stack:
-        stack.names = NAMES
-        django.setup()
-        found = _endure(stack, minutes, seed, pause_seconds)
-    if not found["violations"]:
+    state = Soak(seed, root)
+    try:
+        with Stack(root, variant) as stack:
+            stack.names = NAMES
+            django.setup()
+            _endure(stack, state, minutes, pause_seconds)
+    except Exception as error:  # noqa: BLE001 - what was measured until then is not lost
+        traceback.print_exc()
+        state.violations.append({"invariant": "driver", "what": f"the soak ended early: {error}"})
+    found = state.found()
+    if not any(soak_figures.faults_of(found["samples"], found["violations"])):
         shutil.rmtree(root)
-    else:
-        print(f"The logs are in {root}.", flush=True)
     return found
 
 
-def _endure(stack: Stack, minutes: float, seed: int, pause_seconds: float) -> dict[str, Any]:
+def _endure(stack: Stack, state: Soak, minutes: float, pause_seconds: float) -> None:
+    """Work, with each fault twice to begin with.
+
+    What a process does for the first time it imports, and keeps: by the first run that is compared, each
+    has met what it will meet, the retention's deletions as well.
+    """
     from faults import site_rows
 
     _prepare(stack, site_rows.LINES["soak"])
-    began, began_at = time.monotonic(), time.time()
-    fire = Fire(stack, seed)
-    samples, faults, violations, slots = list[Any](), list[str](), list[Any](), 0
-    while (passed := time.monotonic() - began) < minutes * 60 or not samples:
+    state.began = time.monotonic()
+    fire = Fire(stack, state.seed)
+    warming = [*KINDS] * 2
+    while (passed := state.passed_seconds) < minutes * 60 or not state.samples:
         is_last = passed + pause_seconds >= minutes * 60
-        kind = QUIET if is_last or not samples else fire.random.choice(KINDS)
+        is_warm = not warming
+        if is_last or not state.samples:
+            kind = QUIET
+        else:
+            kind = fire.random.choice(KINDS) if is_warm else warming.pop()
+        plant_streams(stack)
+        if not is_warm:
+            site_rows.plant_old_runs()
         episode = fire.run(kind)
-        slots += episode.slots
-        violations += episode.violations
+        state.slots += episode.slots
+        state.violations += [*episode.violations, *_deaths(stack)]
         if kind is not QUIET:
-            faults.append(kind.name)
-        samples.append(look(stack, round(time.time() - began_at)))
-        _say(kind, episode.violations, samples[-1])
+            state.faults.append(kind.name)
+        state.note(look(stack, round(state.passed_seconds)))
+        _say(kind, episode.violations, state.samples[-1])
         if episode.error:
             break
-        time.sleep(pause_seconds)
-    return {
-        "taken": table.taken(f"{slots:,} slots", seed, (time.monotonic() - began) / 60),
-        "slots": slots,
-        "violations": len(violations),
-        "what_was_broken": violations,
-        "faults": faults,
-        "day_seconds": DAY_SECONDS,
-        "samples": samples,
-    }
+        if is_warm:
+            time.sleep(pause_seconds)
+
+
+def _deaths(stack: Stack) -> list[dict[str, Any]]:
+    """Return the processes that ended by themselves, and forget them."""
+    found = [
+        {"invariant": "life", "what": f"{name} (pid {pid}) ended though nobody killed it"}
+        for name, pid in stack.deaths
+    ]
+    stack.deaths.clear()
+    return found
 
 
 def _prepare(stack: Stack, lines: Sequence[Any]) -> None:
@@ -168,59 +206,6 @@ def _prepare(stack: Stack, lines: Sequence[Any]) -> None:
     stack.start_zygote()
     stack.start(*stack.names)
     wait_for_work(stack)
-
-
-def look(stack: Stack, at_seconds: int) -> dict[str, Any]:
-    """Return what is held at this moment: bytes, open files, connections, locks, rows."""
-    processes = {
-        name: _memory(process)
-        for kept in KEPT
-        for name, process in _processes(stack.nodes[kept]).items()
-    }
-    with redis.Redis.from_url(stack.valkey.url()) as client:
-        clients = int(client.info("clients")["connected_clients"])
-    return {
-        "at_seconds": at_seconds,
-        "runs": stack.ask("target", _RUNS, stack.nodes["worker-a"].pid)[0][0],
-        "processes": processes,
-        "connections": stack.ask("ledger", _CONNECTIONS)[0][0],
-        "clients": clients,
-        "stale_locks": stack.ask("ledger", _STALE_LOCKS)[0][0],
-        **_rows(),
-    }
-
-
-def _rows() -> dict[str, int]:
-    """Return the runs of the ledger, and those that the retention should have deleted.
-
-    The newest run and the last success of each task and target stay: the next one compares with them.
-    """
-    from maintenance.core.runs.ledger_clock import ledger_now
-    from maintenance.models import Run
-
-    oldest = ledger_now() - timedelta(seconds=DAY_SECONDS + GRACE_SECONDS)
-    kept = 2 * Run.objects.values("task", "target").distinct().count()
-    old = Run.objects.filter(finished_at__lt=oldest).count()
-    return {"rows": Run.objects.count(), "overdue_rows": max(old - kept, 0)}
-
-
-def _processes(node: Node) -> dict[str, psutil.Process]:
-    """Return a node's own process and its pool, by names that stay."""
-    main = psutil.Process(node.pid)
-    pool = sorted(main.children(recursive=True), key=lambda process: process.pid)
-    return {node.name: main} | {f"{node.name}, pool {n}": child for n, child in enumerate(pool, 1)}
-
-
-def _memory(process: psutil.Process) -> dict[str, int]:
-    held = process.memory_full_info()
-    return {
-        "pid": process.pid,
-        "pss_bytes": held.pss,
-        "private_bytes": held.uss,
-        "resident_bytes": held.rss,
-        "files": process.num_fds(),
-        "threads": process.num_threads(),
-    }
 
 
 def _say(kind: Kind, violations: Sequence[Any], sample: dict[str, Any]) -> None:

@@ -106,6 +106,8 @@ class Stack:
         self.names: tuple[str, ...] = (
             (BEATS[0], *WORKERS) if variant.is_stock else (*BEATS, *WORKERS)
         )
+        #: Names and pids of those that ended though nobody killed them, and were started again.
+        self.deaths: list[tuple[str, int]] = []
         self._zygote: subprocess.Popen[str] | None = None
 
     def __enter__(self) -> Self:
@@ -155,6 +157,7 @@ class Stack:
             "FAULTS_REPORTS": str(self.reports),
             "FAULTS_POINTS": str(self.points),
             "FAULTS_TIMES": self.variant.times,
+            "MALLOC_ARENA_MAX": "2",  # as in production (deploy/programs.toml)
             "FAULTS_SCHEDULER": self.variant.scheduler,
             "FAULTS_VISIBILITY_SECONDS": str(self.variant.visibility_seconds),
             "FAULTS_WITHOUT": self.variant.without,
@@ -198,6 +201,8 @@ class Stack:
     def _start(self, node: Node, clock: str = "") -> None:
         assert self._zygote is not None
         assert self._zygote.stdin is not None
+        if node.pid:  # one that was killed has none
+            self.deaths.append((node.name, node.pid))
         beat = ["beat", "--pidfile=", "-l", "INFO"]
         worker = ["worker", "-n", f"{node.name}@{LOOPBACK}", "-Q", "high,medium,low", "-c", "2"]
         order = {

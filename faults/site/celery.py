@@ -1,8 +1,11 @@
 """The Celery application of the site under fire."""
 
+import gc
 import os
+from typing import Any
 
 from celery import Celery
+from celery.signals import worker_init
 from django.conf import settings
 
 os.environ.setdefault("DJANGO_SETTINGS_MODULE", "faults.site.settings")
@@ -10,3 +13,10 @@ os.environ.setdefault("DJANGO_SETTINGS_MODULE", "faults.site.settings")
 app = Celery("faults")
 app.conf.update(settings.CELERY)  # type: ignore[misc]  # the plugin knows the service's
 app.set_default()
+
+
+@worker_init.connect
+def let_children_share_memory(**_details: Any) -> None:
+    """Leave what there is alone in each collection, as the service's workers do (service/celery.py)."""
+    gc.collect()
+    gc.freeze()
