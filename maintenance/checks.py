@@ -154,6 +154,25 @@ def _media_storages(parsed: Configuration) -> list[checks.CheckMessage]:
 
 
 @checks.register("maintenance")
+def check_time_zone_support(
+    app_configs: Sequence[Any] | None,  # noqa: ARG001 - Django's signature
+    **_kwargs: Any,
+) -> list[checks.CheckMessage]:
+    """Refuse ``USE_TZ = False``: a slot is a moment, and is compared with times of the ledger."""
+    if settings.USE_TZ:
+        return []
+    return [
+        checks.Error(
+            "USE_TZ is False: times of the ledger would come without their zone, so that beat starts"
+            " no run and pages of the admin fail.",
+            hint="Set USE_TZ = True (Django's own default). What that means for times that your models"
+            " have stored says Django's documentation, Time zones, Migration guide.",
+            id="maintenance.E011",
+        )
+    ]
+
+
+@checks.register("maintenance")
 def check_invalidation_rules(
     app_configs: Sequence[Any] | None,  # noqa: ARG001 - Django's signature
     **_kwargs: Any,
