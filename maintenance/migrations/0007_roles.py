@@ -3,8 +3,8 @@
 A group of this name that is there already stays as it is, and so do people's edits later on.
 """
 
+from django.apps import apps
 from django.apps.registry import Apps
-from django.conf import settings
 from django.db import migrations
 from django.db.backends.base.schema import BaseDatabaseSchemaEditor
 
@@ -84,13 +84,13 @@ class Migration(migrations.Migration):
         ('maintenance', '0006_accepted_targets'),
         *(
             [('auth', '0012_alter_user_first_name_max_length')]
-            if 'django.contrib.auth' in settings.INSTALLED_APPS
+            if apps.is_installed('django.contrib.auth')
             else []
         ),
     ]
 
     operations = (
         [ChangeGroups(_make_roles, _keep_roles)]
-        if 'django.contrib.auth' in settings.INSTALLED_APPS
+        if apps.is_installed('django.contrib.auth')
         else []
     )

@@ -3,8 +3,8 @@
 import uuid
 
 import django.db.models.deletion
+from django.apps import apps
 from django.apps.registry import Apps
-from django.conf import settings
 from django.db import migrations, models
 from django.db.backends.base.schema import BaseDatabaseSchemaEditor
 
@@ -138,7 +138,7 @@ class Migration(migrations.Migration):
         ),
         *(
             [ChangeGroups(_extend_roles, _keep_roles)]
-            if 'django.contrib.auth' in settings.INSTALLED_APPS
+            if apps.is_installed('django.contrib.auth')
             else []
         ),
     ]
