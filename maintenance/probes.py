@@ -9,6 +9,7 @@ containers and uptime monitors have no login. What fails is said to whoever may 
 import threading
 import time
 
+from django.contrib.auth.decorators import login_not_required
 from django.db import DatabaseError, InterfaceError
 from django.http import HttpRequest, HttpResponse
 from django.views.decorators.cache import never_cache
@@ -64,6 +65,7 @@ def _looks_alive() -> bool:
 verdict = _Verdict()
 
 
+@login_not_required  # whoever asks has none, also where the project demands one for every page
 @never_cache
 @require_safe
 def scheduler_probe(_request: HttpRequest) -> HttpResponse:

@@ -20,7 +20,7 @@ from django.utils.translation import gettext_lazy
 from maintenance.admin.base import HistoryAdmin
 from maintenance.admin.filters import Choices, CompactFilter, SeverityFilter, TargetFilter
 from maintenance.admin.muting import mute_view
-from maintenance.admin.rights import MUTE_FINDING, VIEW_RUN, explains_refusals, holds
+from maintenance.admin.rights import MUTE_FINDING, VIEW_RUN, explains_refusals
 from maintenance.admin.signs import severity_badge
 from maintenance.admin.wording import above, moment, task_words
 from maintenance.conf import configuration
@@ -28,6 +28,7 @@ from maintenance.core.attention.mutes import mutes_in_force
 from maintenance.core.attention.standings import configured_pairs, runs_named, standings
 from maintenance.core.findings import Severity
 from maintenance.models import StoredFinding
+from maintenance.people import holds
 
 #: Severity as a number, because the words do not sort by weight.
 SEVERITY_RANK = Case(

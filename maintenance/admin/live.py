@@ -10,12 +10,13 @@ from django.utils.html import format_html, strip_tags
 from django.utils.safestring import SafeString
 from django.utils.translation import gettext as _
 
-from maintenance.admin.rights import User, may_cancel
+from maintenance.admin.rights import may_cancel
 from maintenance.admin.run_page import phase_of_state, progress_context
 from maintenance.admin.signs import severity_badge, sign, state_badge
 from maintenance.admin.wording import length, shortened, task_words
 from maintenance.core.attention.standings import RUNS_THAT_LOOKED
 from maintenance.models import Run, RunState
+from maintenance.people import User
 
 #: Runs that one request asks for: more than a page of the list shows.
 MOST_ASKED = 100

@@ -24,6 +24,7 @@ from maintenance.core.attention.mutes import mute
 from maintenance.core.errors import InvalidOptions
 from maintenance.core.findings import Severity
 from maintenance.models import MutedFinding, StoredFinding
+from maintenance.people import noted_name
 
 _FOR_GOOD = "endless"
 
@@ -68,7 +69,7 @@ def mute_view(request: HttpRequest, model_admin: MaintenanceAdmin, key: int) -> 
             row, is_new = mute(
                 finding,
                 reason=form.cleaned_data["reason"],
-                by=request.user.get_username(),
+                by=noted_name(request.user),
                 until=until,
                 endless=until is None,
             )

@@ -13,13 +13,14 @@ from django.utils.translation import gettext_lazy
 
 from maintenance.admin.base import HistoryAdmin
 from maintenance.admin.filters import ChoiceFilter
-from maintenance.admin.rights import SEND_TEST, explains_refusals, holds, require
+from maintenance.admin.rights import SEND_TEST, explains_refusals, require
 from maintenance.admin.signs import badge
 from maintenance.admin.wording import above, moment, named
 from maintenance.conf import configuration
 from maintenance.core.attention.delivering import start_delivery
 from maintenance.models import Notification, NotificationKind, NotificationState
 from maintenance.notifications.delivery import write_test
+from maintenance.people import holds, noted_name
 
 LIST_PAGE = "admin:maintenance_notification_changelist"
 
@@ -90,7 +91,7 @@ class NotificationAdmin(HistoryAdmin):
         if not configuration().notifications.channels:
             messages.error(request, _("Nobody is to be told of anything: nothing was sent."))
             return redirect(LIST_PAGE)
-        for row in write_test(request.user.get_username()):
+        for row in write_test(noted_name(request.user)):
             self.log_addition(request, row, f"Test message to {row.channel}.")
         start_delivery()
         messages.success(

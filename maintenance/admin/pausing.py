@@ -15,6 +15,7 @@ from django_celery_beat.models import PeriodicTask
 from maintenance.admin.base import MaintenanceAdmin
 from maintenance.core.scheduling.pausing import pause, resume
 from maintenance.models import SchedulePolicy
+from maintenance.people import noted_name
 
 
 class PauseForm(forms.Form):
@@ -37,7 +38,7 @@ def pause_selected_view(
     """Ask for a reason, then pause. ``keys`` are of what was selected; ``None`` ends at the list."""
     form = PauseForm(request.POST if "confirmed" in request.POST else None, label_suffix="")
     if form.is_valid():
-        actor, reason = request.user.get_username(), form.cleaned_data["reason"]
+        actor, reason = noted_name(request.user), form.cleaned_data["reason"]
         paused = [row for row in rows if pause(row, actor, reason)]
         for row in paused:
             model_admin.log_change(request, row, f"Paused: {reason}")

@@ -12,7 +12,7 @@ from django.utils.translation import gettext as _
 from django.utils.translation import gettext_lazy
 
 from maintenance.admin.base import AnyModelAdmin, MaintenanceAdmin
-from maintenance.admin.rights import ACCEPT_TARGET, explains_refusals, holds, require
+from maintenance.admin.rights import ACCEPT_TARGET, explains_refusals, require
 from maintenance.admin.signs import badge
 from maintenance.admin.wording import moment
 from maintenance.conf import Configuration, configuration
@@ -26,6 +26,7 @@ from maintenance.core.runs.accepted_targets import (
 )
 from maintenance.core.runs.registry import task_named
 from maintenance.models import AcceptedTarget
+from maintenance.people import holds, noted_name
 
 LIST_PAGE = "admin:maintenance_acceptedtarget_changelist"
 
@@ -77,7 +78,7 @@ class PerformanceTargetAdmin(MaintenanceAdmin):
             messages.warning(request, _("This proposal is not open any more; nothing was changed."))
             return redirect(LIST_PAGE)
         try:
-            row, is_new = accept(proposal, request.user.get_username())
+            row, is_new = accept(proposal, noted_name(request.user))
         except UnknownName as error:
             messages.error(request, str(error))
             return redirect(LIST_PAGE)

@@ -5,7 +5,7 @@ from dataclasses import dataclass
 
 from django.utils import timezone
 
-from maintenance.admin.rights import User, holds, permission_to_run
+from maintenance.admin.rights import permission_to_run
 from maintenance.admin.task_form import TaskForm
 from maintenance.admin.wording import danger_words, relative
 from maintenance.conf import configuration
@@ -13,6 +13,7 @@ from maintenance.core.errors import UnknownName
 from maintenance.core.runs.fresh_plans import PLAN_HOLDS
 from maintenance.core.runs.registry import TaskSpec, task_named
 from maintenance.models import Run, RunState
+from maintenance.people import User, holds
 
 
 @dataclass(frozen=True, slots=True)

@@ -4,8 +4,6 @@ from collections.abc import Callable
 from functools import wraps
 from typing import TYPE_CHECKING, Concatenate, ParamSpec, TypeVar
 
-from django.contrib.auth.base_user import AbstractBaseUser
-from django.contrib.auth.models import AnonymousUser, PermissionsMixin
 from django.core.exceptions import PermissionDenied
 from django.http import HttpRequest, HttpResponse
 from django.template.response import TemplateResponse
@@ -13,6 +11,7 @@ from django.utils.translation import gettext_lazy as _
 
 from maintenance.core.runs.registry import TaskSpec, all_tasks
 from maintenance.models import Run
+from maintenance.people import User, holds
 
 if TYPE_CHECKING:
     from maintenance.admin.base import MaintenanceAdmin
@@ -51,7 +50,6 @@ _REFUSALS = {
     VIEW_SCHEDULE: (_("You may not look at schedules."), _("Can view schedule")),
 }
 
-User = AbstractBaseUser | AnonymousUser
 P = ParamSpec("P")
 AdminT = TypeVar("AdminT", bound="MaintenanceAdmin")
 
@@ -62,11 +60,6 @@ class Refused(PermissionDenied):
     def __init__(self, permission: str) -> None:
         self.sentence, self.permission_name = _REFUSALS[permission]
         super().__init__(str(self.sentence))
-
-
-def holds(user: User, permission: str) -> bool:
-    """Tell whether a person has a permission, directly, by group or as a superuser."""
-    return isinstance(user, PermissionsMixin) and user.has_perm(permission)
 
 
 def require(user: User, permission: str) -> None:

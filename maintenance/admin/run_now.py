@@ -19,8 +19,6 @@ from maintenance.admin.rights import (
     RUN_READING,
     VIEW_RUN,
     Refused,
-    User,
-    holds,
     permission_to_run,
     require,
     runnable_tasks,
@@ -38,6 +36,7 @@ from maintenance.core.runs.fresh_plans import fresh_plan
 from maintenance.core.runs.registry import TargetKind, TaskSpec, task_named
 from maintenance.core.windows import closes_at, opens_at
 from maintenance.models import Run
+from maintenance.people import User, holds
 from maintenance.reports.formatting import format_value
 from maintenance.reports.plan_figures import figures_of
 

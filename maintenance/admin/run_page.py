@@ -15,13 +15,14 @@ from django.utils.translation import gettext as _
 
 from maintenance.admin.option_fields import label_of
 from maintenance.admin.plan_offer import plan_offer
-from maintenance.admin.rights import User, holds, may_cancel, permission_to_run
+from maintenance.admin.rights import may_cancel, permission_to_run
 from maintenance.admin.wording import moment, task_words
 from maintenance.conf import configuration
 from maintenance.core.errors import UnknownName
 from maintenance.core.runs import ledger
 from maintenance.core.runs.registry import task_named
 from maintenance.models import Run, RunState, StoredReport
+from maintenance.people import User, holds
 from maintenance.reports import html
 from maintenance.reports.formats import FORMATS
 from maintenance.reports.formatting import format_ratio, format_seconds, format_value

@@ -12,13 +12,14 @@ from django.utils.translation import gettext as _
 from django.utils.translation import ngettext
 
 from maintenance.admin.base import MaintenanceAdmin
-from maintenance.admin.rights import User, holds, permission_to_run
+from maintenance.admin.rights import permission_to_run
 from maintenance.admin.schedule_row import arguments_of
 from maintenance.admin.starting import start_by_hand
 from maintenance.admin.wording import danger_words, task_words
 from maintenance.core.errors import MaintenanceError, UnknownName
 from maintenance.core.runs.registry import TaskSpec, task_named
 from maintenance.models import ScheduleRow
+from maintenance.people import User, holds
 
 
 @dataclass(frozen=True, slots=True)

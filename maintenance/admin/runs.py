@@ -42,6 +42,7 @@ from maintenance.admin.wording import asked_by, moment, on_target, task_words
 from maintenance.core.runs import ledger
 from maintenance.core.runs.recording import record
 from maintenance.models import Run, RunState
+from maintenance.people import noted_name
 
 
 class RunList(ChangeList):
@@ -247,7 +248,7 @@ class RunAdmin(HistoryAdmin):
         return redirect("admin:maintenance_run_change", run.id)
 
     def _cancel(self, request: HttpRequest, run: Run) -> None:
-        document = ledger.request_cancel(run, request.user.get_username())
+        document = ledger.request_cancel(run, noted_name(request.user))
         self.log_change(request, run, "Cancel requested.")
         if document is not None:
             record(run, document)

@@ -6,6 +6,7 @@ from functools import wraps
 from secrets import compare_digest
 from typing import Concatenate, ParamSpec
 
+from django.contrib.auth.decorators import login_not_required
 from django.http import HttpRequest, HttpResponse, HttpResponseBase, JsonResponse
 from django.views.decorators.cache import never_cache
 from django.views.decorators.csrf import csrf_exempt
@@ -32,10 +33,12 @@ def with_token(*names: str) -> Callable[[View[P]], View[P]]:
 
     Without any of them configured there is no such page (404). One that cannot be read is an error of the
     operator: 503, and its sentence in the log. A token stands in a header, which no other site can make a
-    browser send: the view needs no protection against forged requests.
+    browser send: the view needs no protection against forged requests. Programs have no login, and where the
+    project demands one for every page (``LoginRequiredMiddleware``), this one is left out.
     """
 
     def decorate(view: View[P]) -> View[P]:
+        @login_not_required
         @csrf_exempt
         @never_cache
         @wraps(view)

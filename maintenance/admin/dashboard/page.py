@@ -36,7 +36,7 @@ from maintenance.admin.dashboard.verdicts import (
     verdicts,
 )
 from maintenance.admin.findings import place_in_report
-from maintenance.admin.rights import VIEW_RUN, VIEW_SCHEDULE, User, holds, may_cancel
+from maintenance.admin.rights import VIEW_RUN, VIEW_SCHEDULE, may_cancel
 from maintenance.admin.signs import sign
 from maintenance.admin.wording import relative, task_words
 from maintenance.conf import Configuration
@@ -49,6 +49,7 @@ from maintenance.core.runs.accepted_targets import configuration_in_force
 from maintenance.core.runs.registry import TargetKind, TaskSpec, all_tasks
 from maintenance.key_metrics.series import stretches
 from maintenance.models import Run, RunState, SeverityChoice
+from maintenance.people import User, holds
 
 #: Newest runs of the list "What ran", one for each task and target.
 MOST_RAN = 8
