@@ -1,6 +1,5 @@
 """The service's Celery application."""
 
-import gc
 import logging
 import os
 import signal as signals
@@ -10,6 +9,7 @@ from typing import Any
 from celery import Celery
 from celery.signals import beat_init, worker_init, worker_process_init, worker_ready
 
+from maintenance.core.frozen_heap import freeze_heap
 from service.embedded.leash import EXIT_PARENT_GONE, ask_for_signal_on_parent_death
 from service.niceness import step_back
 from service.secret_files import adopt_secret_files
@@ -39,8 +39,7 @@ def prepare_to_fork(**_details: Any) -> None:
     global _worker_pid  # noqa: PLW0603 - one fact about this process, inherited by fork
     _worker_pid = os.getpid()
     step_back()
-    gc.collect()
-    gc.freeze()
+    freeze_heap()
 
 
 @worker_process_init.connect

@@ -1,12 +1,13 @@
 """The Celery application of the site under fire."""
 
-import gc
 import os
 from typing import Any
 
 from celery import Celery
 from celery.signals import worker_init
 from django.conf import settings
+
+from maintenance.core.frozen_heap import freeze_heap
 
 os.environ.setdefault("DJANGO_SETTINGS_MODULE", "faults.site.settings")
 
@@ -18,5 +19,4 @@ app.set_default()
 @worker_init.connect
 def let_children_share_memory(**_details: Any) -> None:
     """Leave what there is alone in each collection, as the service's workers do (service/celery.py)."""
-    gc.collect()
-    gc.freeze()
+    freeze_heap()

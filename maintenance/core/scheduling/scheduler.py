@@ -17,6 +17,7 @@ from django.db import DatabaseError, InterfaceError
 from django_celery_beat.schedulers import DatabaseScheduler
 
 from maintenance.core.attention.delivering import start_delivery
+from maintenance.core.frozen_heap import freeze_heap
 from maintenance.core.redaction import redact
 from maintenance.core.reports import ReportDocument
 from maintenance.core.runs import ledger
@@ -63,6 +64,7 @@ class LedgerScheduler(DatabaseScheduler):  # type: ignore[misc]  # the library h
         self._looked_thoroughly_at = self._mended_at = self._broker_away_until = 0.0
         self._reached_the_ledger = False
         super().__init__(*args, **kwargs)
+        freeze_heap()
 
     def setup_schedule(self) -> None:
         """Do nothing yet: a database that is down at the start must not end beat."""
