@@ -3,19 +3,22 @@
 import json
 import logging
 import threading
+from contextlib import closing
 from datetime import timedelta
 from decimal import Decimal
 from pathlib import Path
 from typing import Any
 
+import psycopg2
 import pytest
+from django.core.files.storage import FileSystemStorage
 from django.db import connection
 from django.utils import timezone
 
 from maintenance.commands.crew.watching import progress_line
 from maintenance.core.findings import Finding, Severity
 from maintenance.core.reports import Report
-from maintenance.core.runs import claims, ledger
+from maintenance.core.runs import claims, ledger, runner
 from maintenance.core.runs.dispatch import record_run
 from maintenance.core.runs.in_process import work_here
 from maintenance.core.runs.lease import Lease, steady_seconds
@@ -222,6 +225,54 @@ def test_a_log_store_that_is_away_fails_no_work(
     assert run.state == RunState.SUCCEEDED
     assert StoredReport.objects.get(run=run).files == []
     assert "is in the ledger only" in caplog.text
+
+
+class CutsTheLedger(FileSystemStorage):
+    """Ends this process's session of the ledger as it saves the first file."""
+
+    is_cut = False
+
+    def _save(self, name: str, content: Any) -> str:
+        if not type(self).is_cut:
+            type(self).is_cut = True
+            pid = connection.connection.info.backend_pid
+            with closing(psycopg2.connect(**connection.get_connection_params())) as other:
+                other.autocommit = True
+                other.cursor().execute("SELECT pg_terminate_backend(%s, 5000)", [pid])
+        return super()._save(name, content)
+
+
+@pytest.mark.parametrize("is_patient", [True, False])
+def test_a_ledger_that_blinks_while_files_are_written_costs_no_ping_and_no_line(
+    log_store: Path, settings: Any, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture,
+    is_patient: bool,
+) -> None:  # fmt: skip
+    caplog.set_level(logging.INFO)
+    store = {"BACKEND": f"{__name__}.CutsTheLedger", "OPTIONS": {"location": str(log_store)}}
+    settings.STORAGES = {**settings.STORAGES, "maintenance": store}
+    monkeypatch.setattr(CutsTheLedger, "is_cut", False)
+    if not is_patient:
+        monkeypatch.setattr(runner, "FINISH_PATIENCE_SECONDS", -1.0)
+
+    run = carried_out(queued("note_low", number=1))
+
+    assert run.state == RunState.SUCCEEDED
+    assert "run finished" in caplog.text
+    names = StoredReport.objects.get(run=run).files
+    assert len(names) == (3 if is_patient else 0)
+    assert ("does not know the files of run" in caplog.text) is not is_patient
+
+
+def carried_out(run: Run) -> Run:
+    """Carry out a run as a worker does, and return it as it is then."""
+    spec = task_named(run.task)
+    carrier = type("Carrier", (), {})()
+    carrier.request = type("Request", (), {"id": str(run.id), "hostname": "here"})
+    carrier.update_state = lambda **_details: None
+    runner.execute(carrier, spec, run.target, run.options)
+    connection.close()
+    run.refresh_from_db()
+    return run
 
 
 # --- Overlap, cancelling, losing the lease ---

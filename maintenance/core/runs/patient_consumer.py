@@ -10,6 +10,8 @@ from celery.worker import state
 from celery.worker.consumer import Consumer
 from kombu.transport.virtual import Channel
 
+from maintenance.core.runs.lost_channels import close_lost_channels
+
 logger = logging.getLogger("maintenance.worker")
 
 #: Between two looks for cancelled timers; a look costs a microsecond for each that there is.
@@ -47,6 +49,22 @@ class PatientConsumer(Consumer):
             return said
 
     loop: Any
+    hub: Any
+    _asked_each_turn: set[Any]
+
+    def connect(self) -> Any:
+        """Connect, and have the loop forget the connection before.
+
+        Its transport is asked at each turn what to read, for as long as the worker lives (kombu 5.7).
+        """
+        if self.hub is None:
+            return super().connect()
+        others = self.hub.on_tick - self._asked_each_turn
+        connection = super().connect()
+        asked = self.hub.on_tick - others - self._asked_each_turn
+        self.hub.on_tick.difference_update(self._asked_each_turn)
+        self._asked_each_turn = asked
+        return connection
 
     def register_with_event_loop(self, hub: Any) -> None:
         """Take part in the loop of a new connection, and keep its timers few.
@@ -55,9 +73,13 @@ class PatientConsumer(Consumer):
         each task's time limit for half an hour and more after the task has ended.
         """
         super().register_with_event_loop(hub)
+        forget_cancelled(hub.timer)
         hub.timer.call_repeatedly(FORGET_SECONDS, forget_cancelled, (hub.timer,))
 
     def __init__(self, *args: Any, **kwargs: Any) -> None:
+        close_lost_channels()
+        # What the transport of the present connection has the loop call.
+        self._asked_each_turn = set()
         super().__init__(*args, **kwargs)
         self.loop = _ending_as_told(self.loop)
 

@@ -382,7 +382,7 @@ def _end(run: Run, state: RunState, report: Report, reason: str = "") -> dict[st
         reason = f"The report could not be stored: {error}"
         ledger.record_failed_attempt(run, reason)
         return _fail(run, reason, LooseEnds())
-    record(run, document)
+    record(run, document, _with_patience)
     start_delivery()
     return {
         "state": document.run.state,

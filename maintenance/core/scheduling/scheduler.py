@@ -25,6 +25,7 @@ from maintenance.core.runs.alive_file import touch_alive_file
 from maintenance.core.runs.dispatch import mend
 from maintenance.core.runs.lease import steady_seconds
 from maintenance.core.runs.ledger_database import ledger_connection
+from maintenance.core.runs.lost_channels import close_lost_channels
 from maintenance.core.runs.recording import log, record
 from maintenance.core.runs.sending import send
 from maintenance.core.runs.waiting_runs import release_waiting, skip_overdue
@@ -63,6 +64,7 @@ class LedgerScheduler(DatabaseScheduler):  # type: ignore[misc]  # the library h
         self._later: list[tuple[datetime, str]] = []
         self._looked_thoroughly_at = self._mended_at = self._broker_away_until = 0.0
         self._reached_the_ledger = False
+        close_lost_channels()
         super().__init__(*args, **kwargs)
         freeze_heap()
 
