@@ -1,0 +1,51 @@
+"""The ledger's entry in DATABASES, as the service reads it from DATABASE_URL."""
+
+import json
+import os
+import subprocess
+import sys
+from pathlib import Path
+from typing import Any
+
+import psycopg2.extensions
+import pytest
+
+from maintenance.core.scheduling.leadership import LEASE_SECONDS
+
+ROOT = Path(__file__).resolve().parents[2]
+PRINTED = (
+    "import json; from service.settings import DATABASES; print(json.dumps(DATABASES['default']))"
+)
+
+
+def entry_of(url: str, tmp_path: Path) -> dict[str, Any]:
+    started = subprocess.run(
+        [sys.executable, "-c", PRINTED],
+        env={**os.environ, "DATABASE_URL": url, "MAINTENANCE_STATE": str(tmp_path)},
+        cwd=ROOT,
+        capture_output=True,
+        text=True,
+        timeout=60,
+        check=True,
+    )
+    entry: dict[str, Any] = json.loads(started.stdout)
+    return entry
+
+
+def test_a_host_that_is_gone_is_noticed_within_the_lease_of_a_leader(tmp_path: Path) -> None:
+    options = entry_of("postgres://crew@db.example/ledger", tmp_path)["OPTIONS"]
+
+    assert options["tcp_user_timeout"] <= LEASE_SECONDS * 1000
+    looks = (
+        options["keepalives_idle"] + options["keepalives_interval"] * options["keepalives_count"]
+    )
+    assert looks <= LEASE_SECONDS + 2
+    assert options["connect_timeout"] < LEASE_SECONDS
+    assert psycopg2.extensions.make_dsn(dbname="ledger", **options)  # libpq knows each of them
+
+
+@pytest.mark.parametrize("name", ["tcp_user_timeout", "connect_timeout"])
+def test_what_the_url_says_goes_first(tmp_path: Path, name: str) -> None:
+    options = entry_of(f"postgres://h/ledger?{name}=77&sslmode=require", tmp_path)["OPTIONS"]
+
+    assert (options[name], options["sslmode"]) == ("77", "require")
