@@ -39,12 +39,20 @@ def amended(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 def lost(broker: EmbeddedValkey) -> tuple[kombu.Connection, Any]:
-    """Return a connection that is lost, and a channel of it on which a message was not acknowledged yet."""
+    """Return a connection that is lost while its channel waits for the next message, as a worker's does."""
     connection = kombu.Connection(broker.url())
     with connection.SimpleQueue("lost") as queue:
         queue.put({"a": 1})
     channel = connection.channel()
-    assert kombu.Queue("lost", channel=channel).get() is not None
+    taken: list[Any] = []
+    consumer = kombu.Consumer(
+        channel, [kombu.Queue("lost")], callbacks=[lambda *got: taken.append(got)]
+    )
+    consumer.consume()
+    connection.drain_events(timeout=5)
+    with pytest.raises(TimeoutError):
+        connection.drain_events(timeout=0.1)
+    assert len(taken) == 1
     broker.stop()
     return connection, channel
 
@@ -102,7 +110,7 @@ def test_timers_that_are_cancelled_are_forgotten_and_the_others_stay_in_order() 
     forget_cancelled(timer)
 
     assert timer._queue is queue
-    assert [(one.eta, one.entry.args) for one in sorted(queue)] == [(10, (10,)), (20, (20,))]
+    assert [(one.eta, *one.entry.args) for one in sorted(queue)] == [(10, 10), (20, 20)]
     assert queue[0].eta == 10
 
 
