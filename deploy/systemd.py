@@ -14,7 +14,8 @@ MIGRATE = "maintenance-migrate.service"
 BIN = f"{ROOT}/.venv/bin"
 
 #: systemd.exec(5). MemoryDenyWriteExecute is left out: libffi's callbacks, which libraries use, are code
-#: that is made at run time. ProtectProc, too: tasks look at processes and their memory.
+#: that is made at run time. ProtectProc, too: tasks look at processes and their memory. A call that is
+#: filtered is refused as one without the right to it; without a number the system kills the process.
 SANDBOX = """\
 NoNewPrivileges=yes
 CapabilityBoundingSet=
@@ -38,6 +39,7 @@ RemoveIPC=yes
 SystemCallArchitectures=native
 SystemCallFilter=@system-service
 SystemCallFilter=~@privileged
+SystemCallErrorNumber=EPERM
 UMask=0027
 """
 
