@@ -1,6 +1,8 @@
 """Django system checks: bad configuration is refused at start, every fault at once."""
 
-from collections.abc import Iterator, Sequence
+import sys
+from collections.abc import Iterator, Mapping, Sequence
+from ipaddress import ip_address
 from typing import Any
 
 from django.apps import apps
@@ -13,6 +15,7 @@ from maintenance.caching.querysets import InvalidatingQuerySet
 from maintenance.caching.signals import rules
 from maintenance.conf import Configuration, configuration
 from maintenance.core.errors import ConfigurationError, UnknownName
+from maintenance.core.runs.ledger_network import NOTICES_A_LOST_LEDGER
 from maintenance.core.suggestions import did_you_mean
 from maintenance.core.wording import listed
 from maintenance.models import SchedulePolicy
@@ -79,7 +82,7 @@ def _ledger_database() -> list[checks.CheckMessage]:
     fault = _parted(led | {router.db_for_read(model) for model in models})
     if fault is None:
         [alias] = led
-        fault = _unusable(alias) or _without_relations(alias)
+        fault = _unusable(alias) or _without_relations(alias) or _deaf(alias)
     return [] if fault is None else [fault]
 
 
@@ -124,6 +127,39 @@ def _without_relations(alias: str) -> checks.CheckMessage | None:
         hint="allow_relation(...) has to be true or None where both objects are of these applications.",
         id="maintenance.E009",
     )
+
+
+def _deaf(alias: str) -> checks.CheckMessage | None:
+    """Warn where nothing would tell beats and workers that the ledger's host is gone without a word."""
+    database = settings.DATABASES[alias]
+    hosts = _hosts_over_a_network(database)
+    # Other systems know no such option.
+    if sys.platform != "linux" or not hosts or "tcp_user_timeout" in database.get("OPTIONS", {}):
+        return None
+    options = ", ".join(f'"{name}": {value}' for name, value in NOTICES_A_LOST_LEDGER.items())
+    return checks.Warning(
+        f'The ledger\'s database "{alias}" ({listed(hosts)}) has no tcp_user_timeout in its OPTIONS: where its'
+        " host is gone without a word, as in a failover, beats and workers wait for it for a quarter of an"
+        " hour and more, and no slot is sent.",
+        hint=f'Add to it: "OPTIONS": {{{options}}}.',
+        id="maintenance.W001",
+    )
+
+
+def _hosts_over_a_network(database: Mapping[str, Any]) -> list[str]:
+    """Return the hosts of an entry of DATABASES that are neither Unix sockets nor this machine."""
+    named = str(database.get("HOST") or database.get("OPTIONS", {}).get("host") or "")
+    hosts = (host.strip() for host in named.split(","))
+    return [
+        host for host in hosts if host and not host.startswith(("/", "@")) and not _is_here(host)
+    ]
+
+
+def _is_here(host: str) -> bool:
+    try:
+        return ip_address(host).is_loopback
+    except ValueError:
+        return host == "localhost"
 
 
 def _report_storage(parsed: Configuration) -> list[checks.CheckMessage]:

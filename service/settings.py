@@ -7,6 +7,7 @@ from typing import Any
 from urllib.parse import parse_qsl, unquote, urlsplit
 
 from maintenance.core.command_lines import is_doctor
+from maintenance.core.runs.ledger_network import NOTICES_A_LOST_LEDGER
 from service import configuration
 from service.embedded.state import default_path
 from service.runtime import adopt_runtime, project_root
@@ -22,18 +23,6 @@ def _list(name: str, default: str) -> list[str]:
     return [item.strip() for item in os.environ.get(name, default).split(",") if item.strip()]
 
 
-#: A ledger whose host is gone is noticed within about the leader's lease (10 s): the system's own limits are a quarter of
-#: an hour for what was sent and hours for an answer, in which a failover has long been over (libpq documentation,
-#: "Parameter Key Words"; a Unix socket ignores them). What the URL says goes first.
-_NOTICES_A_LOST_LEDGER = {
-    "connect_timeout": 5,
-    "keepalives_idle": 5,
-    "keepalives_interval": 2,
-    "keepalives_count": 3,
-    "tcp_user_timeout": 10_000,
-}
-
-
 def _database(url: str) -> dict[str, Any]:
     parts = urlsplit(url)
     return {
@@ -43,7 +32,7 @@ def _database(url: str) -> dict[str, Any]:
         "PASSWORD": unquote(parts.password or ""),
         "HOST": parts.hostname or "",
         "PORT": str(parts.port or ""),
-        "OPTIONS": {**_NOTICES_A_LOST_LEDGER, **dict(parse_qsl(parts.query))},
+        "OPTIONS": {**NOTICES_A_LOST_LEDGER, **dict(parse_qsl(parts.query))},  # the URL goes first
         "CONN_MAX_AGE": 60,
         "CONN_HEALTH_CHECKS": True,
     }

@@ -11,11 +11,11 @@ import threading
 
 
 class Relay:
-    """A network between us and the server, which can be cut; it leaves from ``source``."""
+    """A network between us and the server, which can be cut: taken ``at``, it leaves from ``source``."""
 
-    def __init__(self, port: int, source: str = "127.0.0.1") -> None:
+    def __init__(self, port: int, source: str = "127.0.0.1", at: str = "127.0.0.1") -> None:
         self._process = subprocess.Popen(
-            [sys.executable, __file__, str(port), source],
+            [sys.executable, __file__, str(port), source, at],
             stdin=subprocess.PIPE,  # it ends when nobody holds the other side any more
             stdout=subprocess.PIPE,
         )
@@ -28,9 +28,9 @@ class Relay:
         self._process.communicate()
 
 
-def _relay(port: int, source: str) -> None:
+def _relay(port: int, source: str, at: str) -> None:
     """Pass on what comes, until standard input ends."""
-    listener = socket.create_server(("127.0.0.1", 0))
+    listener = socket.create_server((at, 0))
     sys.stdout.write(f"{listener.getsockname()[1]}\n")
     sys.stdout.flush()
     threading.Thread(target=_accept, args=(listener, port, source), daemon=True).start()
@@ -60,4 +60,4 @@ def _pass_on(come: socket.socket, gone: socket.socket) -> None:
 
 
 if __name__ == "__main__":
-    _relay(int(sys.argv[1]), sys.argv[2])
+    _relay(int(sys.argv[1]), sys.argv[2], sys.argv[3])
