@@ -8,6 +8,7 @@ from typing import Any
 from urllib.parse import parse_qs, urlsplit
 
 import pytest
+from django.db import connection
 
 from maintenance.core.errors import Skipped
 from maintenance.core.reports import Report
@@ -15,7 +16,9 @@ from maintenance.core.runs import ledger, pings
 from maintenance.core.runs.in_process import work_here
 from maintenance.core.runs.ledger import Origin
 from maintenance.models import Run, RunState, Trigger
+from service.embedded.postgres import EmbeddedPostgres
 from tests.made_tasks import TaskFactory
+from tests.postgres_clients import ask
 
 pytestmark = pytest.mark.django_db(transaction=True)
 
@@ -198,3 +201,32 @@ def test_a_watcher_that_is_not_there_fails_no_run_and_its_url_stands_in_no_log(
     assert "Ping failed: start of run" in caplog.text
     assert "to all" in caplog.text
     assert SECRET not in caplog.text
+
+
+@pytest.mark.usefixtures("pinged")
+@pytest.mark.parametrize("patience_seconds", [60.0, -1.0])
+def test_a_ledger_that_blinks_after_the_end_costs_no_ping(
+    watcher: Watcher,
+    task_that: TaskFactory,
+    postgres_server: EmbeddedPostgres,
+    monkeypatch: pytest.MonkeyPatch,
+    patience_seconds: float,
+) -> None:
+    asks = ledger.previous_document
+
+    def asks_when_it_blinks(run: Run) -> Any:
+        if run.state == RunState.SUCCEEDED and not blinked:
+            pid = connection.connection.info.backend_pid
+            blinked.extend(ask(postgres_server.url(), f"SELECT pg_terminate_backend({pid}, 20000)"))
+        return asks(run)
+
+    blinked: list[Any] = []
+    monkeypatch.setattr(ledger, "previous_document", asks_when_it_blinks)
+    monkeypatch.setattr("maintenance.core.runs.runner.FINISH_PATIENCE_SECONDS", patience_seconds)
+    origin = Origin(trigger=Trigger.BEAT, schedule=NIGHTLY)
+    run = work_here(ledger.create_run(task_that(answers), "", {}, origin))
+
+    assert pings.flush(30)
+    assert blinked == [(True,)]
+    assert run.state == RunState.SUCCEEDED
+    assert [ping[0] for ping in watcher.pings] == ["/start", ""]

@@ -35,10 +35,11 @@ def entry_of(url: str, tmp_path: Path) -> dict[str, Any]:
 def test_a_host_that_is_gone_is_noticed_within_the_lease_of_a_leader(tmp_path: Path) -> None:
     options = entry_of("postgres://crew@db.example/ledger", tmp_path)["OPTIONS"]
 
-    assert options["tcp_user_timeout"] < HANGING_SECONDS * 1000
     looks = (
         options["keepalives_idle"] + options["keepalives_interval"] * options["keepalives_count"]
     )
+    # Linux looks at it when the host is asked again: as long as all of that, it would be missed by a hair.
+    assert options["tcp_user_timeout"] < looks * 1000
     assert looks < HANGING_SECONDS < LEASE_SECONDS
     assert options["connect_timeout"] < LEASE_SECONDS
     assert psycopg2.extensions.make_dsn(dbname="ledger", **options)  # libpq knows each of them

@@ -23,7 +23,8 @@ NOTICES_A_LOST_LEDGER: Mapping[str, int] = MappingProxyType(
         "keepalives_idle": 4,
         "keepalives_interval": 2,
         "keepalives_count": 2,
-        # On Linux this decides, and not the count; and it alone does where what was sent is not taken.
-        "tcp_user_timeout": 8_000,  # milliseconds
+        # On Linux this decides, and not the count, and it alone where what was sent is not taken. It is looked
+        # at when the host is asked again: less than eight seconds, or the look after that would be the first.
+        "tcp_user_timeout": 7_000,  # milliseconds
     }
 )

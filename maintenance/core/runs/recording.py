@@ -9,6 +9,7 @@ from maintenance.core.redaction import redact
 from maintenance.core.reports import ReportDocument
 from maintenance.core.runs import ledger, pings
 from maintenance.core.runs.failures import LEDGER_AWAY
+from maintenance.core.runs.ledger_database import ledger_connection
 from maintenance.models import Run, StoredReport
 from maintenance.reports.log_store import configured_store, log_line
 
@@ -36,6 +37,7 @@ def record(run: Run, document: ReportDocument, ask: Ask = _once) -> None:
     except MaintenanceError as error:
         logger.error("The report of run %s is in the ledger only: %s", run.id, error)
     except LEDGER_AWAY as error:
+        ledger_connection().close()  # what is asked next finds the ledger by a new one
         logger.error("The ledger does not know the files of run %s: %s", run.id, redact(str(error)))
     log(document)
 
