@@ -1,7 +1,7 @@
 """What a stack holds at one moment: memory, files, connections, locks, rows, reports, and how runs ended."""
 
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Sequence
 from contextlib import suppress
 from datetime import timedelta
 from pathlib import Path
@@ -45,7 +45,7 @@ def look(stack: Stack, at_seconds: int) -> dict[str, Any]:
     return {
         "at_seconds": at_seconds,
         "runs": stack.ask("target", _RUNS, stack.nodes["worker-a"].pid)[0][0],
-        "processes": _least([one["processes"] for one in looks], _least_of_process),
+        "processes": _least([one["processes"] for one in looks]),
         **{
             name: min(one[name] for one in looks)
             for name in ("connections", "clients", "stale_locks")
@@ -71,16 +71,13 @@ def _look(stack: Stack) -> dict[str, Any]:
     }
 
 
-def _least(
-    looks: list[dict[str, Any]], least_of: Callable[[list[dict[str, int]]], dict[str, int]]
-) -> dict[str, Any]:
-    return {name: least_of([one[name] for one in looks if name in one]) for name in looks[-1]}
-
-
-def _least_of_process(looks: list[dict[str, int]]) -> dict[str, int]:
-    pid = looks[-1]["pid"]
-    same = [one for one in looks if one["pid"] == pid]
-    return {name: min(one[name] for one in same) for name in looks[-1]}
+def _least(looks: Sequence[dict[str, dict[str, int]]]) -> dict[str, dict[str, int]]:
+    """Return the least of each figure of each process that is there in the last look."""
+    least: dict[str, dict[str, int]] = {}
+    for name, last in looks[-1].items():
+        same = [one[name] for one in looks if one.get(name, {}).get("pid") == last["pid"]]
+        least[name] = {figure: min(one[figure] for one in same) for figure in last}
+    return least
 
 
 def _processes(node: Node) -> dict[str, psutil.Process]:
@@ -147,7 +144,7 @@ def _reports(stack: Stack) -> dict[str, int]:
     files = {path for path in stack.reports.rglob("*") if path.is_file()}
     known: set[str] = set()
     for names in StoredReport.objects.values_list("files", flat=True):
-        known.update(_names(names))
+        known.update(names)
     unknown = [path for path in files if str(path.relative_to(stack.reports)) not in known]
     return {"files": len(files), "unknown_files": sum(map(_is_old, unknown))}
 
@@ -156,10 +153,6 @@ def _is_old(path: Path) -> bool:
     with suppress(FileNotFoundError):  # it was renamed or deleted meanwhile
         return path.stat().st_mtime < time.time() - GRACE_SECONDS
     return False
-
-
-def _names(files: Any) -> list[str]:
-    return list(files.values()) if isinstance(files, Mapping) else list(files or ())
 
 
 def plant_streams(stack: Stack) -> None:

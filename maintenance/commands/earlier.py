@@ -5,10 +5,9 @@ from typing import Any, TypeVar
 
 from django.db import DatabaseError, InterfaceError
 
-from maintenance.commands.errors import explained
+from maintenance.commands.errors import sentence_of
 from maintenance.conf import Configuration, configuration
 from maintenance.core.job import YEAR_SECONDS, EarlierRuns, History, Job, Point
-from maintenance.core.redaction import redact
 from maintenance.core.runs.accepted_targets import configuration_in_force
 from maintenance.core.runs.history import LedgerRuns
 
@@ -49,7 +48,7 @@ class ReachableRuns:
             return ask()
         except (DatabaseError, InterfaceError) as error:
             self._is_away = True
-            reason = explained(error) or redact(" ".join(str(error).split()))
+            reason = sentence_of(error)
             self._note(f"Nothing is compared with earlier runs. {reason}")
             return nothing
 

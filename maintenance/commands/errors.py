@@ -22,6 +22,11 @@ def explained(error: BaseException) -> str | None:
     return None
 
 
+def sentence_of(error: BaseException) -> str:
+    """Return what an error means, or its own words in one line, without passwords."""
+    return explained(error) or redact(" ".join(str(error).split()))
+
+
 def _ledger_sentence(error: DatabaseError | InterfaceError) -> str | None:
     if sqlstate_of(error) == _UNDEFINED_TABLE:
         return (

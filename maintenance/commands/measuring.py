@@ -8,7 +8,7 @@ import redis.exceptions
 from django.conf import settings
 from django.db import DatabaseError, connections
 
-from maintenance.commands.errors import explained
+from maintenance.commands.errors import sentence_of
 from maintenance.conf import Configuration, DatabaseTarget
 from maintenance.core.errors import (
     ConfigurationError,
@@ -18,7 +18,6 @@ from maintenance.core.errors import (
     UnknownName,
 )
 from maintenance.core.findings import Finding, Severity
-from maintenance.core.redaction import redact
 from maintenance.core.reports import Report
 from maintenance.core.suggestions import did_you_mean
 
@@ -79,7 +78,7 @@ def contained(
 
 def not_measured(title: str, target: str, error: Exception) -> Report:
     """Say why nothing was measured. A target that is down is critical; a missing right is not."""
-    sentence = explained(error) or redact(" ".join(str(error).split()))
+    sentence = sentence_of(error)
     mild = isinstance(error, MissingRights | Skipped)
     return Report(
         title=title,

@@ -5,7 +5,6 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 from maintenance.conf.addresses import database_of
-from maintenance.conf.redis import RedisTarget
 from maintenance.conf.streams import overlaps_of
 from maintenance.core.suggestions import did_you_mean
 
@@ -95,10 +94,11 @@ def _two_rules(sections: "Configuration") -> Iterator[JoinFault]:
 def _live_caches_called_abandoned(sections: "Configuration") -> Iterator[JoinFault]:
     """Find caches whose keys a server's rules would remove as left over."""
     for name, server in sections.redis.items():
+        where = database_of(server.url)
         for prefix in server.reclaim.abandoned_prefixes:
             for cache_name, cache in sections.caches.items():
                 live = f"{cache.key_prefix}:{cache.version}:"
-                if cache.url and live.startswith(prefix) and _is_on(cache.url, server):
+                if cache.url and live.startswith(prefix) and database_of(cache.url) == where:
                     yield JoinFault(
                         "redis",
                         name,
@@ -107,7 +107,3 @@ def _live_caches_called_abandoned(sections: "Configuration") -> Iterator[JoinFau
                         " removed. Take the prefix out of the list, or correct key_prefix and version of"
                         " the cache",
                     )
-
-
-def _is_on(url: str, server: RedisTarget) -> bool:
-    return database_of(url) == database_of(server.url)

@@ -15,7 +15,7 @@ from typing import Any, Literal
 
 from pydantic import Field
 
-from maintenance.conf.references import filled, shown
+from maintenance.conf.references import filled, is_reference, shown
 from maintenance.conf.values import Section
 from maintenance.core.errors import ConfigurationError
 from maintenance.core.redaction import address_of
@@ -173,7 +173,7 @@ def _printed_at(path: tuple[str, ...], value: Any) -> str:
 
     Who knows the address of a ping can say that all is well, and a header may let its reader in.
     """
-    if isinstance(value, str) and not _is_reference(value):
+    if isinstance(value, str) and not is_reference(value):
         match path:
             case ("load_test", _, "headers", _):
                 return '"***"'
@@ -181,10 +181,6 @@ def _printed_at(path: tuple[str, ...], value: Any) -> str:
                 scheme, _, rest = address_of(value).partition("://")
                 return f'"{scheme}://{rest.partition("/")[0]}/***"'
     return _printed(value)
-
-
-def _is_reference(text: str) -> bool:
-    return text.startswith(("env:", "file:")) or "${" in text
 
 
 def _printed(value: Any) -> str:

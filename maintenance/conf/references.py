@@ -28,6 +28,11 @@ class Place:
     otherwise: str | None
 
 
+def is_reference(text: str) -> bool:
+    """Whether the environment or a file completes a text."""
+    return text.startswith(("env:", "file:")) or "${" in text
+
+
 def pieces_of(text: str) -> list[str | Place]:
     """Split a text into what stands there and its places. Raises ``ValueError`` for half a place."""
     pieces: list[str | Place] = []

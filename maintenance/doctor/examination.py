@@ -221,8 +221,7 @@ def _connected_redis(client: redis.Redis, url: str, needs: RedisNeeds) -> Iterat
 def version_of_redis(facts: ServerFacts) -> Finding:
     """Judge a server's version. Pure."""
     oldest = ".".join(map(str, OLDEST_REDIS))
-    numbers = tuple(int(part) for part in facts.version.split(".")[:2] if part.isdigit())
-    if facts.product != "Redis" or numbers >= OLDEST_REDIS:
+    if facts.product != "Redis" or facts.numbers >= OLDEST_REDIS:
         return Finding("version", Severity.OK, "version", facts.name)
     return Finding(
         "version", Severity.WARNING, "version",

@@ -71,8 +71,7 @@ def known_rules(rules: Iterable[str], facts: ServerFacts | None) -> list[str]:
     """
     if facts and facts.product != "Redis":
         return sorted(rules)
-    version = facts.version if facts else "7.0"
-    numbers = tuple(int(part) for part in version.split(".")[:2] if part.isdigit())
+    numbers = facts.numbers if facts else (7, 0)
     return sorted(rule for rule in rules if numbers >= _CAME_WITH.get(rule, (0, 0)))
 
 

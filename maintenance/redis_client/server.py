@@ -44,9 +44,14 @@ class ServerFacts:
         return self.role == "replica"
 
     @property
+    def numbers(self) -> tuple[int, ...]:
+        """Major and minor version, of the product's own numbers."""
+        return tuple(int(part) for part in self.version.split(".")[:2] if part.isdigit())
+
+    @property
     def major(self) -> int:
-        """The major version, of the product's own numbers."""
-        return int(self.version.partition(".")[0])
+        """The major version."""
+        return self.numbers[0]
 
     @property
     def name(self) -> str:

@@ -1,6 +1,5 @@
 """Settings of gunicorn, lower case; ``--bind`` comes from the command line."""
 
-import gc
 import os
 import signal as signals
 import sys
@@ -9,6 +8,7 @@ import tempfile
 from gunicorn.arbiter import Arbiter
 from gunicorn.workers.base import Worker
 
+from maintenance.core.frozen_heap import freeze_heap
 from service.embedded.leash import ask_for_signal_on_parent_death
 
 workers = 1
@@ -29,8 +29,7 @@ loglevel = "warning"
 
 def pre_fork(server: Arbiter, worker: Worker) -> None:  # noqa: ARG001 - gunicorn's signature
     """Keep the garbage collector from copying, in the worker, what it shares with the master."""
-    gc.collect()
-    gc.freeze()
+    freeze_heap()
 
 
 def post_fork(server: Arbiter, worker: Worker) -> None:  # noqa: ARG001 - gunicorn's signature

@@ -138,5 +138,9 @@ def test_a_server_that_is_no_replica_is_said_to_be_none(
 
 def test_a_replica_whose_address_cannot_be_read_or_is_not_set(primary: EmbeddedPostgres) -> None:
     assert "cannot be read" in unused(primary, "postgres://secret-word@[::1:bad/x y").summary
+    for url in ("postgres://secret-word@[::1:bad/x y", "postgres://u:100%secret-word@h/d"):
+        report = unused(primary, url)
+        assert "the replica (unreadable) could not be asked" in report.summary
+        assert "secret-word" not in str(report.to_json())
     summary = unused(primary, "env:NO_SUCH_REPLICA_URL").summary
     assert "the replica env:NO_SUCH_REPLICA_URL could not be asked: " in summary

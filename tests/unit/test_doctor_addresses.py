@@ -8,8 +8,10 @@ import pytest
 from maintenance.commands.crew.doctor import _other_references
 from maintenance.conf import parse_configuration
 from maintenance.conf.addresses import redis_url
+from maintenance.core.errors import ConfigurationError
 from maintenance.core.findings import Finding
 from maintenance.doctor.examination import examinations, examined, unset_secrets
+from maintenance.postgres.pgbouncer.console import look_at_console
 
 NOBODY = "127.0.0.1:1"
 
@@ -95,3 +97,14 @@ def test_variables_of_nginx_and_quotes_of_sql_are_no_secrets_that_are_unset() ->
 )
 def test_a_url_that_a_site_wrote_for_celery_is_understood(celerys: str, ours: str) -> None:
     assert redis_url(celerys) == ours
+
+
+@pytest.mark.parametrize(
+    "url", [f"postgres://me:hun/ter2@{NOBODY}/pgbouncer", "postgres://me:1%hunter2@h/d"]
+)
+def test_an_address_of_pgbouncer_that_cannot_be_read_says_what_to_write(url: str) -> None:
+    with pytest.raises(ConfigurationError) as raised:
+        look_at_console(url, 1)
+    said = str(raised.value)
+    assert "The address of PgBouncer cannot be read." in said
+    assert "hun" not in said

@@ -15,7 +15,7 @@ from maintenance.attach.addresses import (
 )
 from maintenance.commands.base import MaintenanceCommand
 from maintenance.commands.crew.subcommand import Subcommand
-from maintenance.commands.errors import explained
+from maintenance.commands.errors import sentence_of
 from maintenance.commands.exit_codes import ExitCode
 from maintenance.conf import DatabaseTarget, RedisTarget, parse_configuration
 from maintenance.conf.presets import preset_named, preset_names
@@ -72,7 +72,7 @@ def _seen(
         try:
             seen.append(look(target))
         except (MaintenanceError, OSError) as error:
-            faults.append(str(explained(error)))
+            faults.append(sentence_of(error))
     return seen
 
 

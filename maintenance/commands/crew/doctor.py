@@ -16,17 +16,17 @@ from maintenance.commands import arguments
 from maintenance.commands.arguments import OutputChoice
 from maintenance.commands.base import MaintenanceCommand
 from maintenance.commands.crew.subcommand import Subcommand
-from maintenance.commands.errors import explained
+from maintenance.commands.errors import sentence_of
 from maintenance.commands.exit_codes import ExitCode, of_reports
 from maintenance.commands.health.crew import log_store, workers
 from maintenance.commands.measuring import contained
 from maintenance.conf import Configuration, sound_part
+from maintenance.conf.references import is_reference
 from maintenance.conf.toml_file import ReadableFile, read_file
 from maintenance.core.errors import MaintenanceError, Skipped, UnknownName
 from maintenance.core.evidence.liveness import liveness_reports
 from maintenance.core.evidence.liveness_look import look
 from maintenance.core.findings import Finding, Severity
-from maintenance.core.redaction import redact
 from maintenance.core.reports import Report
 from maintenance.core.suggestions import did_you_mean
 from maintenance.reports.publication import of_reports as publication_of
@@ -143,7 +143,7 @@ def _references(value: Any, path: tuple[str, ...]) -> Iterator[tuple[str, str]]:
     elif isinstance(value, list | tuple):
         for number, one in enumerate(value):
             yield from _references(one, (*path, str(number)))
-    elif isinstance(value, str) and (value.startswith(("env:", "file:")) or "${" in value):
+    elif isinstance(value, str) and is_reference(value):
         yield ".".join(path), value
 
 
@@ -199,7 +199,7 @@ def _print_statements(
                     continue  # RabbitMQ: its permissions are no SQL and no ACL
                 lines = list(statements.users_of_redis(server, title, servers[title]))
         except (MaintenanceError, psycopg2.Error, redis.RedisError) as error:
-            command.note(f"{title}: {explained(error) or redact(' '.join(str(error).split()))}")
+            command.note(f"{title}: {sentence_of(error)}")
             code = ExitCode.NOT_MEASURED
             continue
         command.stdout.write("\n".join([*lines, ""]))

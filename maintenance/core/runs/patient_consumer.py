@@ -59,9 +59,9 @@ class PatientConsumer(Consumer):
         """
         if self.hub is None:
             return super().connect()
-        others = self.hub.on_tick - self._asked_each_turn
+        before = set(self.hub.on_tick)
         connection = super().connect()
-        asked = self.hub.on_tick - others - self._asked_each_turn
+        asked = self.hub.on_tick - before
         self.hub.on_tick.difference_update(self._asked_each_turn)
         self._asked_each_turn = asked
         return connection

@@ -8,6 +8,7 @@ import psycopg2
 from psycopg2.extensions import connection as Connection  # noqa: N812 - it is a class
 
 from maintenance.conf import DatabaseTarget, resolve_secret
+from maintenance.conf.references import is_reference, shown
 from maintenance.core.errors import ConfigurationError, MissingRights, TargetUnavailable
 from maintenance.core.wording import seconds_in_words
 from maintenance.postgres.connection import address_of_parameters, connect, query, reason_of
@@ -58,7 +59,8 @@ def measure_replicas(conn: Connection, target: DatabaseTarget) -> tuple[ReplicaS
 
 
 def _measured(url: str, replica: DatabaseTarget, identity: Mapping[str, object]) -> ReplicaScans:
-    address = url  # a reference to a secret is none
+    # Of a reference nothing is secret; a URL that cannot be read may hold the password anywhere.
+    address = shown(url) if is_reference(url) else "(unreadable)"
     try:
         address = address_of_parameters({"dsn": resolve_secret(url)})
         with connect(replica, purpose="replica-indexes") as conn:
@@ -66,9 +68,6 @@ def _measured(url: str, replica: DatabaseTarget, identity: Mapping[str, object])
             return ReplicaScans(address, measure_window(conn), scans, _fault_of(conn, identity))
     except (TargetUnavailable, MissingRights, ConfigurationError) as error:
         return ReplicaScans(address, problem=str(error).rstrip("."))
-    except psycopg2.ProgrammingError:
-        # libpq quotes a URL that it cannot read, which may hold the password.
-        return ReplicaScans("(unreadable)", problem="its connection URL cannot be read")
     except psycopg2.Error as error:
         return ReplicaScans(address, problem=reason_of(error))
 

@@ -99,14 +99,16 @@ def look_at_console(url: str, timeout_seconds: int) -> Console:
     no console, :class:`MissingRights` and :class:`TargetUnavailable`.
     """
     address = resolve_secret(url)
-    parameters_of_dsn(address)
     try:
-        conn: Connection = psycopg2.connect(address, connect_timeout=timeout_seconds)
-    except psycopg2.ProgrammingError:
+        parameters_of_dsn(address)
+    except ConfigurationError:
         raise ConfigurationError(
             'The address of PgBouncer cannot be read. Write "pgbouncer" of this database as'
-            " postgres://user:password@host:6432/pgbouncer."
+            " postgres://user:password@host:6432/pgbouncer, special characters of the password"
+            " quoted (%2F for /)."
         ) from None
+    try:
+        conn: Connection = psycopg2.connect(address, connect_timeout=timeout_seconds)
     except psycopg2.OperationalError as error:
         raise _refusal(error, address_of(address)) from None
     try:
