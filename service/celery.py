@@ -7,9 +7,9 @@ import sys
 from typing import Any
 
 from celery import Celery
-from celery.signals import beat_init, worker_init, worker_process_init, worker_ready
+from celery.signals import beat_init, task_postrun, worker_init, worker_process_init, worker_ready
 
-from maintenance.core.frozen_heap import freeze_heap
+from maintenance.core.frozen_heap import collect_after_a_task, freeze_heap
 from service.embedded.leash import EXIT_PARENT_GONE, ask_for_signal_on_parent_death
 from service.niceness import step_back
 from service.secret_files import adopt_secret_files
@@ -24,6 +24,7 @@ app = Celery("service", task_cls="maintenance.core.runs.task:CheckedTask")
 app.config_from_object("celeryconfig")
 app.autodiscover_tasks()
 sign_messages(app)
+task_postrun.connect(collect_after_a_task)
 
 _worker_pid: int | None = None
 

@@ -4,16 +4,17 @@ import os
 from typing import Any
 
 from celery import Celery
-from celery.signals import worker_init
+from celery.signals import task_postrun, worker_init
 from django.conf import settings
 
-from maintenance.core.frozen_heap import freeze_heap
+from maintenance.core.frozen_heap import collect_after_a_task, freeze_heap
 
 os.environ.setdefault("DJANGO_SETTINGS_MODULE", "faults.site.settings")
 
 app = Celery("faults")
 app.conf.update(settings.CELERY)  # type: ignore[misc]  # the plugin knows the service's
 app.set_default()
+task_postrun.connect(collect_after_a_task)  # as in the service (service/celery.py)
 
 
 @worker_init.connect

@@ -1,6 +1,8 @@
 """Beat's scheduler: slots become rows and messages, once each, under policies and under one leader."""
 
+import gc
 import json
+import weakref
 from collections.abc import Callable, Iterator
 from datetime import datetime, timedelta
 from threading import Thread
@@ -624,6 +626,22 @@ def test_every_tick_shows_that_it_lives(beat: LedgerScheduler) -> None:
     ticked_at = Leader.objects.get().ticked_at
     assert ticked_at is not None
     assert timezone.now() - ticked_at < timedelta(seconds=10)
+
+
+def test_what_lies_in_cycles_is_let_go_as_often_as_runs_are_mended(beat: LedgerScheduler) -> None:
+    class Held:
+        itself: Any = None
+
+    held = Held()
+    held.itself, seen = held, weakref.ref(held)
+    del held
+    gc.disable()
+    try:
+        beat._mended_at = 0.0
+        beat.tick()
+        assert seen() is None
+    finally:
+        gc.enable()
 
 
 def test_what_a_broker_did_not_take_is_sent_later(

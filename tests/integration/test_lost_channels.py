@@ -80,11 +80,17 @@ def test_behind_sentinel_it_is_the_same_amendment(amended: None) -> None:
     assert ClosingSentinelChannel.close is ClosingChannel.close
 
 
-def test_a_loop_asks_the_transport_of_the_present_connection_alone(redis_url: str) -> None:
+def consumer_of(redis_url: str) -> Any:
+    """Return what of a consumer is needed to connect."""
     consumer: Any = PatientConsumer.__new__(PatientConsumer)
     consumer.hub, consumer._asked_each_turn = Hub(), set()
     consumer.app, consumer.amqheartbeat = Celery("loop", broker=redis_url), None
     consumer.first_connection_attempt = True
+    return consumer
+
+
+def test_a_loop_asks_the_transport_of_the_present_connection_alone(redis_url: str) -> None:
+    consumer = consumer_of(redis_url)
     others = {lambda: None}
     consumer.hub.on_tick.update(others)
 
@@ -114,17 +120,31 @@ def test_timers_that_are_cancelled_are_forgotten_and_the_others_stay_in_order() 
     assert queue[0].eta == 10
 
 
-def test_what_comes_after_a_start_is_collected_by_itself() -> None:
-    class Held:
-        pass
+class Held:
+    """What holds itself: nothing but a collection lets it go."""
 
+    def __init__(self) -> None:
+        self.itself = self
+
+
+def test_a_worker_that_connects_again_lets_go_of_what_it_had(redis_url: str) -> None:
+    consumer = consumer_of(redis_url)
+    gc.disable()
+    try:
+        seen = weakref.ref(Held())
+        connection = consumer.connect()
+        assert seen() is None
+    finally:
+        gc.enable()
+    connection.release()
+    consumer.hub.close()
+
+
+def test_what_comes_after_a_start_is_collected_by_itself() -> None:
     gc.collect()
     try:
         freeze_heap()
-        held = Held()
-        held.itself = held  # type: ignore[attr-defined]
-        seen = weakref.ref(held)
-        del held
+        seen = weakref.ref(Held())
         made = 0
         while seen() is not None and made < 200_000:
             made += len([[] for _ in range(1000)])

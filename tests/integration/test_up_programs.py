@@ -23,6 +23,29 @@ prepare_to_fork()
 print(NICENESS > 0, os.nice(0) == min(before + NICENESS, 19))
 """
 
+_LETS_GO = """
+import gc
+import weakref
+from service.celery import app, prepare_to_fork
+
+
+class Held:
+    def __init__(self):
+        self.itself = self
+
+
+@app.task
+def leave_a_cycle():
+    global seen
+    seen = weakref.ref(Held())
+
+
+prepare_to_fork()
+gc.disable()
+leave_a_cycle.apply()
+print(seen())
+"""
+
 
 def said_by(*arguments: str) -> str:
     environment = {**os.environ, "DJANGO_SETTINGS_MODULE": "service.settings"}
@@ -51,3 +74,7 @@ def test_the_options_are_those_of_celery(command: str) -> None:
 
 def test_a_worker_steps_back_for_others() -> None:
     assert said_by("-c", _STEPS_BACK).split() == ["True", "True"]
+
+
+def test_a_worker_keeps_nothing_of_a_task_that_has_ended() -> None:
+    assert said_by("-c", _LETS_GO).split() == ["None"]

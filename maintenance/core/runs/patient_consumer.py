@@ -1,5 +1,6 @@
 """A worker that outlives its broker, ends when told and tells no password: Celery's own consumer, amended."""
 
+import gc
 import logging
 from heapq import heapify
 from typing import Any
@@ -64,6 +65,7 @@ class PatientConsumer(Consumer):
         asked = self.hub.on_tick - before
         self.hub.on_tick.difference_update(self._asked_each_turn)
         self._asked_each_turn = asked
+        gc.collect()  # the lost connection is a large cycle
         return connection
 
     def register_with_event_loop(self, hub: Any) -> None:
