@@ -18,7 +18,7 @@ from django.core.files.storage import InvalidStorageError, Storage, storages
 
 from maintenance.conf import configuration
 from maintenance.core.errors import ConfigurationError, MaintenanceError, UnknownName
-from maintenance.core.reports import ReportDocument
+from maintenance.core.reports import ReportDocument, RunFacts
 from maintenance.core.suggestions import did_you_mean
 from maintenance.reports.file_names import (
     COMPLETE_SUFFIX,
@@ -74,6 +74,11 @@ class LogStore:
         self._prefix = prefix.strip("/")
         self._timezone = timezone
 
+    def names_of(self, run: RunFacts, checklist: str) -> list[str]:
+        """Return the names that the files of a run have, or will have, in the order of writing."""
+        stem = self._below(stem_of(run, checklist, self._timezone))
+        return [stem + FORMATS[format_].suffix for format_ in WRITTEN_FORMATS]
+
     def save(
         self, document: ReportDocument, checklist: str, previous: ReportDocument | None = None
     ) -> list[StoredFile]:
@@ -83,27 +88,25 @@ class LogStore:
         ``checklist`` is ``daily``, ``weekly``, ``monthly`` or ``quarterly``; a run that belongs to
         none is filed under ``manual``. What a failed save wrote is removed again where possible.
         """
-        stem = self._below(stem_of(document.run, checklist, self._timezone))
+        names = self.names_of(document.run, checklist)
         publication = of_document(in_timezone(document, self._timezone), previous)
-        contents = {name: FORMATS[name].render(publication).encode() for name in WRITTEN_FORMATS}
-        self._files.delete(stem + COMPLETE_SUFFIX)
+        contents = [FORMATS[format_].render(publication).encode() for format_ in WRITTEN_FORMATS]
+        self._files.delete(names[-1])
         written: list[StoredFile] = []
         try:
-            for name, content in contents.items():
-                file = StoredFile(stem + FORMATS[name].suffix, name, len(content))
-                self._files.write(file.name, content)
-                written.append(file)
+            for name, format_, content in zip(names, WRITTEN_FORMATS, contents, strict=True):
+                self._files.write(name, content)
+                written.append(StoredFile(name, format_, len(content)))
         except LogStoreUnavailable as error:
-            self._take_back(written, error)
+            self._take_back(names[: len(written) + 1], error)
             raise
         return written
 
-    def _take_back(self, written: Sequence[StoredFile], error: LogStoreUnavailable) -> None:
+    def _take_back(self, begun: Sequence[str], error: LogStoreUnavailable) -> None:
         try:
-            self.delete(file.name for file in written)
+            self.delete(begun)
         except LogStoreUnavailable:
-            names = ", ".join(file.name for file in written)
-            error.add_note(f"These files are left over and may be deleted: {names}.")
+            error.left_over = tuple(begun)
 
     def read(self, name: str) -> ReportDocument:
         """Return the document of a stored report; ``name`` may end in any of its suffixes.

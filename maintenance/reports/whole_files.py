@@ -2,6 +2,7 @@
 
 import os
 from collections.abc import Callable
+from contextlib import suppress
 from pathlib import Path
 from typing import TypeVar
 
@@ -17,7 +18,12 @@ _PARTIAL_SUFFIX = ".part"
 
 
 class LogStoreUnavailable(MaintenanceError):
-    """The storage is full or down. The ledger still has the report; say so and go on."""
+    """The storage is full or down. The ledger still has the report; say so and go on.
+
+    ``left_over`` names files of a report that was not written whole, where they could not be removed either.
+    """
+
+    left_over: tuple[str, ...] = ()
 
 
 class WholeFiles:
@@ -86,10 +92,15 @@ class WholeFiles:
 
     def delete(self, name: str) -> None:
         """Remove a file, and on a file system the folders that it leaves empty; gone is fine."""
-        self._asked(f"delete {name}", lambda: self._storage.delete(name))
+        self._delete(name)
         path = self._local_path(name)
         if path is not None:
+            self._delete(name + _PARTIAL_SUFFIX)  # of a process that was killed as it wrote
             self._remove_empty_folders(path.parent)
+
+    def _delete(self, name: str) -> None:
+        with suppress(NotADirectoryError):
+            self._asked(f"delete {name}", lambda: self._storage.delete(name), NotADirectoryError)
 
     def _remove_empty_folders(self, folder: Path) -> None:
         root = Path(self._storage.path("")).resolve()

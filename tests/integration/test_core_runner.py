@@ -26,6 +26,7 @@ from maintenance.core.runs.ledger import LEASE_SECONDS, Origin
 from maintenance.core.runs.progress import LedgerProgress
 from maintenance.core.runs.registry import task_named
 from maintenance.models import Run, RunState, StoredFinding, StoredReport, Trigger
+from maintenance.reports.log_store import LogStore, configured_store
 from tests.ledger_rows import running_run
 from tests.made_tasks import TaskFactory
 from tests.polling import eventually
@@ -227,30 +228,27 @@ def test_a_log_store_that_is_away_fails_no_work(
     assert "is in the ledger only" in caplog.text
 
 
-class CutsTheLedger(FileSystemStorage):
-    """Ends this process's session of the ledger as it saves the first file."""
-
-    is_cut = False
-
-    def _save(self, name: str, content: Any) -> str:
-        if not type(self).is_cut:
-            type(self).is_cut = True
-            pid = connection.connection.info.backend_pid
-            with closing(psycopg2.connect(**connection.get_connection_params())) as other:
-                other.autocommit = True
-                other.cursor().execute("SELECT pg_terminate_backend(%s, 5000)", [pid])
-        return super()._save(name, content)
+def cut_the_ledger() -> None:
+    """End this process's session of the ledger."""
+    pid = connection.connection.info.backend_pid
+    with closing(psycopg2.connect(**connection.get_connection_params())) as other:
+        other.autocommit = True
+        other.cursor().execute("SELECT pg_terminate_backend(%s, 5000)", [pid])
 
 
 @pytest.mark.parametrize("is_patient", [True, False])
-def test_a_ledger_that_blinks_while_files_are_written_costs_no_ping_and_no_line(
-    log_store: Path, settings: Any, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture,
+def test_a_ledger_that_blinks_before_files_are_written_costs_no_ping_and_no_line(
+    log_store: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture,
     is_patient: bool,
 ) -> None:  # fmt: skip
     caplog.set_level(logging.INFO)
-    store = {"BACKEND": f"{__name__}.CutsTheLedger", "OPTIONS": {"location": str(log_store)}}
-    settings.STORAGES = {**settings.STORAGES, "maintenance": store}
-    monkeypatch.setattr(CutsTheLedger, "is_cut", False)
+    names_of, cuts = LogStore.names_of, iter([cut_the_ledger])
+
+    def names(*arguments: Any) -> list[str]:
+        next(cuts, lambda: None)()
+        return names_of(*arguments)
+
+    monkeypatch.setattr(LogStore, "names_of", names)
     if not is_patient:
         monkeypatch.setattr(runner, "FINISH_PATIENCE_SECONDS", -1.0)
 
@@ -258,9 +256,34 @@ def test_a_ledger_that_blinks_while_files_are_written_costs_no_ping_and_no_line(
 
     assert run.state == RunState.SUCCEEDED
     assert "run finished" in caplog.text
-    names = StoredReport.objects.get(run=run).files
-    assert len(names) == (3 if is_patient else 0)
-    assert ("does not know the files of run" in caplog.text) is not is_patient
+    files = [path for path in log_store.rglob("*") if path.is_file()]
+    assert len(StoredReport.objects.get(run=run).files) == len(files) == (3 if is_patient else 0)
+    assert ("has no files: the ledger is away" in caplog.text) is not is_patient
+
+
+class DiesInTheMiddle(FileSystemStorage):
+    """Writes half of the second file, and then the process is killed."""
+
+    def _save(self, name: str, content: Any) -> str:
+        if ".txt" not in name:
+            return super()._save(name, content)
+        Path(self.path(name)).write_text("half")
+        raise KeyboardInterrupt
+
+
+def test_files_of_a_worker_that_was_killed_as_it_wrote_go_with_their_run(
+    log_store: Path, settings: Any
+) -> None:
+    store = {"BACKEND": f"{__name__}.DiesInTheMiddle", "OPTIONS": {"location": str(log_store)}}
+    settings.STORAGES = {**settings.STORAGES, "maintenance": store}
+    with pytest.raises(KeyboardInterrupt):
+        carried_out(run := queued("note_low", number=1))
+    left = {path.suffix for path in log_store.rglob("*") if path.is_file()}
+    assert left == {".html", ".part"}
+
+    configured_store().delete(StoredReport.objects.get(run=run).files)
+
+    assert list(log_store.iterdir()) == []
 
 
 def carried_out(run: Run) -> Run:

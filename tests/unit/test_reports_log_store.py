@@ -231,6 +231,24 @@ def test_a_full_disk_is_unavailable_and_leaves_no_half_report(tmp_path: Path) ->
     assert [path for path in tmp_path.rglob("*") if path.is_file()] == []
 
 
+class ReadOnlyFromThen(FullDisk):
+    """A full disk that the kernel mounts read-only at the first error."""
+
+    def delete(self, name: str) -> None:
+        if self.exists(name.replace(".txt", ".html")):
+            raise OSError(errno.EROFS, os.strerror(errno.EROFS))
+        super().delete(name)
+
+
+def test_what_could_not_be_taken_back_is_named(tmp_path: Path) -> None:
+    store = LogStore(ReadOnlyFromThen(tmp_path), "reports", UTC)
+    with pytest.raises(LogStoreUnavailable) as caught:
+        store.save(DOCUMENT, "weekly")
+    left = [str(file.relative_to(tmp_path)) for file in tmp_path.rglob("*") if file.is_file()]
+    assert len(left) == 1
+    assert set(left) < set(caught.value.left_over)
+
+
 class ServiceDown(Storage):
     """A remote storage whose client raises an error of its own."""
 

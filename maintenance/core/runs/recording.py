@@ -11,7 +11,7 @@ from maintenance.core.runs import ledger, pings
 from maintenance.core.runs.failures import LEDGER_AWAY
 from maintenance.core.runs.ledger_database import ledger_connection
 from maintenance.models import Run, StoredReport
-from maintenance.reports.log_store import configured_store, log_line
+from maintenance.reports.log_store import LogStoreUnavailable, configured_store, log_line
 
 logger = logging.getLogger("maintenance.recording")
 run_logger = logging.getLogger("maintenance.runs")
@@ -30,16 +30,27 @@ def record(run: Run, document: ReportDocument, ask: Ask = _once) -> None:
     ``ask`` asks the ledger what the files need of it: a worker has the patience to wait for a restart.
     """
     try:
-        previous = ask(lambda: ledger.previous_document(run))
-        saved = configured_store().save(document, run.checklist, previous)
-        stored = StoredReport.objects.filter(run=run)
-        ask(lambda: stored.update(files=[file.name for file in saved]))
+        _write_files(run, document, ask)
     except MaintenanceError as error:
         logger.error("The report of run %s is in the ledger only: %s", run.id, error)
     except LEDGER_AWAY as error:
         ledger_connection().close()  # what is asked next finds the ledger by a new one
-        logger.error("The ledger does not know the files of run %s: %s", run.id, redact(str(error)))
+        logger.error("Run %s has no files: the ledger is away: %s", run.id, redact(str(error)))
     log(document)
+
+
+def _write_files(run: Run, document: ReportDocument, ask: Ask) -> None:
+    """Write the files under names that the ledger has before: one that is killed here leaves none that nobody deletes."""
+    store = configured_store()
+    previous = ask(lambda: ledger.previous_document(run))
+    stored = StoredReport.objects.filter(run=run)
+    ask(lambda: stored.update(files=store.names_of(document.run, run.checklist)))
+    try:
+        store.save(document, run.checklist, previous)
+    except LogStoreUnavailable as error:
+        left_over = [*error.left_over]
+        ask(lambda: stored.update(files=left_over))
+        raise
 
 
 def log(document: ReportDocument) -> None:
