@@ -1,5 +1,6 @@
 """Databases as targets: where they are, when and how hard they may be worked on."""
 
+import re
 from typing import Any, Literal, Self
 
 from pydantic import (
@@ -76,7 +77,7 @@ Dangerous = Literal[
 
 
 class DatabaseTarget(Section):
-    """A PostgreSQL database to look after: a Django connection ``alias`` or a ``url``.
+    """A PostgreSQL database to look after: a Django connection ``alias``, with its ``assume_role``, or a ``url``.
 
     ``direct_url`` bypasses PgBouncer: maintenance needs sessions of its own. ``pgbouncer`` is the
     address of its admin console, the database ``pgbouncer``, for a user of its ``stats_users``. The time limits are
@@ -125,6 +126,18 @@ class DatabaseTarget(Section):
             return {"dsn": resolve_secret(source)}
         from django.db import connections  # noqa: PLC0415 - the pure parts need no Django
 
-        parameters = dict(connections[self.alias].get_connection_params())
+        django = connections[self.alias]
+        parameters = dict(django.get_connection_params())
+        if role := django.settings_dict["OPTIONS"].get("assume_role"):
+            # What a session begins with is what it goes back to when it is reset.
+            given = parameters.get("options", "")
+            parameters["options"] = f"{given} -c role={_escaped(role)}".lstrip()
+        if "connect_timeout_seconds" in self.model_fields_set:
+            parameters["connect_timeout"] = self.connect_timeout_seconds
         # Django's cursor and isolation settings are for the request's connection, not for ours.
         return {k: v for k, v in parameters.items() if k not in {"cursor_factory", "context"}}
+
+
+def _escaped(text: str) -> str:
+    """Return a value for libpq's ``options``, where a space ends it unless a backslash is before."""
+    return re.sub(r"([\\\s])", r"\\\1", text)
