@@ -5,6 +5,8 @@ what it does not have. Numbers were measured on Celery 5.7 with a Redis broker.
 """
 
 import os
+import ssl
+from urllib.parse import parse_qsl, urlsplit
 
 from kombu import Exchange, Queue
 
@@ -18,6 +20,26 @@ _broker_is_rabbitmq = broker_url.startswith("amqp")
 # RabbitMQ keeps none: where there is no Redis beside it, there is no progress to watch.
 result_backend = (os.environ.get("REDIS_URL") or None) if _broker_is_rabbitmq else broker_url
 task_ignore_result = True
+
+
+def _tls_of(url: str) -> dict[str, object] | None:
+    """Return what Celery, kombu and Flower are told of TLS: what the address says behind its "?", and verified unless it says no.
+
+    Of an address alone Celery's backend refuses one that says nothing of it, in the middle of each task; kombu verifies
+    nothing then; and Flower reads no address.
+    """
+    if not url.startswith("rediss://"):
+        return None
+    said = {name: text for name, text in parse_qsl(urlsplit(url).query) if name.startswith("ssl_")}
+    checks = said.get("ssl_cert_reqs", "required").upper().removeprefix("CERT_")
+    options: dict[str, object] = {**said, "ssl_cert_reqs": ssl.VerifyMode[f"CERT_{checks}"]}
+    if "ssl_check_hostname" in said:
+        options["ssl_check_hostname"] = said["ssl_check_hostname"].lower() != "false"
+    return options
+
+
+broker_use_ssl = _tls_of(broker_url)
+redis_backend_use_ssl = _tls_of(result_backend or "")
 
 # A message not acknowledged in this time is delivered again. It is longer than the longest hard time
 # limit (3 h and a minute), because an expiry in mid-run starts a second copy: 5 starts of one 35 s

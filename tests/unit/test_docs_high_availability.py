@@ -1,21 +1,18 @@
 """docs/high_availability.md: its lines name what there is, and its files are taken by who reads them."""
 
 import re
-import shutil
-import subprocess
 from pathlib import Path
 
-import pytest
 import yaml
 
 from maintenance.core.runs.ledger import LEASE_SECONDS
 from service.secret_files import adopt_secret_files
 from tests.code_blocks import blocks_of, code_blocks
 from tests.compose_file import ATTACH_FILE, COMPOSE_FILE, ROOT, read_compose
+from tests.nginx import assert_nginx_takes, needs_nginx
 
 PAGE = "docs/high_availability.md"
 BROKER, PROXIED = blocks_of(PAGE, "yaml")
-NGINX = shutil.which("nginx")
 
 
 def laid_over_both(text: str, folder: Path) -> dict[str, dict[str, str]]:
@@ -31,13 +28,16 @@ def laid_over_both(text: str, folder: Path) -> dict[str, dict[str, str]]:
 def test_every_program_gets_the_brokers_address_from_the_secret(tmp_path: Path) -> None:
     address = "amqp://crew:a%2Fb@rabbit:5672/crew"
     (tmp_path / "broker_url").write_text(address + "\n")
+    (tmp_path / "sentinel_password").write_text("of the sentinels\n")
     for name, environment in laid_over_both(BROKER, tmp_path).items():
         path = environment["CELERY_BROKER_URL_FILE"]
         assert path == "/run/secrets/broker_url"
         # What else is a file here has its own tests.
         adopted = {key: value for key, value in environment.items() if not key.endswith("_FILE")}
-        adopted["CELERY_BROKER_URL_FILE"] = str(tmp_path / "broker_url")
+        for variable in ("CELERY_BROKER_URL_FILE", "CELERY_BROKER_SENTINEL_PASSWORD_FILE"):
+            adopted[variable] = str(tmp_path / Path(environment[variable]).name)
         adopt_secret_files(adopted)
+        assert adopted["CELERY_BROKER_SENTINEL_PASSWORD"] == "of the sentinels", name
         assert (adopted["CELERY_BROKER_URL"], adopted["REDIS_URL"]) == (address, ""), name
 
 
@@ -54,7 +54,7 @@ def test_a_scaled_service_is_one() -> None:
         for _language, text in code_blocks(PAGE)
         for name in re.findall(r"--scale ([\w-]+)=\d", text)
     ]
-    assert scaled == ["beat"]
+    assert scaled == ["beat", "flower"]
     assert set(scaled) <= yaml.safe_load(COMPOSE_FILE.read_text())["services"].keys()
 
 
@@ -62,15 +62,8 @@ def test_a_lease_is_as_long_as_the_page_says() -> None:
     assert f"leases end within {LEASE_SECONDS:g} s" in " ".join((ROOT / PAGE).read_text().split())
 
 
-@pytest.mark.skipif(NGINX is None, reason="needs nginx (apt-get install nginx)")
+@needs_nginx
 def test_nginx_takes_the_proxys_part(tmp_path: Path) -> None:
     [upstream] = blocks_of(PAGE, "nginx")
     site = "server { listen 127.0.0.1:1; location / { proxy_pass http://maintenance; } }"
-    path = tmp_path / "nginx.conf"
-    path.write_text(
-        f"pid {tmp_path}/pid;\nerror_log stderr;\nevents {{}}\nhttp {{\naccess_log off;\n{upstream}\n{site}\n}}\n"
-    )
-    done = subprocess.run(
-        [str(NGINX), "-t", "-c", str(path)], capture_output=True, text=True, check=False, timeout=30
-    )
-    assert done.returncode == 0, done.stderr
+    assert_nginx_takes(f"{upstream}\n{site}", tmp_path)
