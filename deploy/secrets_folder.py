@@ -17,6 +17,7 @@ def write_secrets(folder: Path) -> list[Path]:
     """
     folder.parent.mkdir(parents=True, exist_ok=True)
     folder.mkdir(mode=0o700, exist_ok=True)
+    folder.chmod(0o700)  # one that was there before may be open
     written = []
     for secret in SECRETS:
         path = folder / secret.name

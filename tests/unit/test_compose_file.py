@@ -279,6 +279,15 @@ def test_secrets_are_written_once_and_behind_a_closed_folder(tmp_path: Path) -> 
     assert {path.name: path.read_text() for path in folder.iterdir()} == before
 
 
+def test_a_folder_of_secrets_that_was_there_is_closed_as_well(tmp_path: Path) -> None:
+    folder = tmp_path / "secrets"
+    folder.mkdir()
+    for written in (len(SECRETS), 0):
+        folder.chmod(0o755)
+        assert len(write_secrets(folder)) == written
+        assert folder.stat().st_mode & 0o777 == 0o700
+
+
 def test_pinning_adds_and_renews_digests_of_images_of_others() -> None:
     old, new = "sha256:" + "a" * 64, "sha256:" + "b" * 64
     text = f"FROM python:3.13.9-slim AS base\nFROM base\n  image: postgres:18.6@{old}\n  image: celery-maintenance:0.1.0\n"
