@@ -48,6 +48,11 @@ class Program:
     once: bool = False
 
     @property
+    def uses_django(self) -> bool:
+        """Whether it reads the ledger: Flower, which does not, is told so by an empty name of settings."""
+        return bool(self.environment["DJANGO_SETTINGS_MODULE"])
+
+    @property
     def secrets(self) -> tuple[Secret, ...]:
         """The secrets that it reads: Flower those of broker and login, all others the rest."""
         if self.name == "flower":

@@ -12,6 +12,9 @@ ADDRESS = "127.0.0.1"
 TARGET = "maintenance.target"
 MIGRATE = "maintenance-migrate.service"
 BIN = f"{ROOT}/.venv/bin"
+#: Of what uses the ledger. Ordering alone does not hold it back: a migration that has failed lets those behind
+#: it go, and is tried again beside them. With this they are started anew until it has succeeded.
+IS_MIGRATED = f"{BIN}/python manage.py migrate --check"
 
 #: systemd.exec(5). MemoryDenyWriteExecute is left out: libffi's callbacks, which libraries use, are code
 #: that is made at run time. ProtectProc, too: tasks look at processes and their memory. A call that is
@@ -99,6 +102,8 @@ def _running(program: Program) -> Iterator[str]:
         yield from ("Type=exec", "Restart=always", "RestartSec=2")
         # To the program alone: a worker ends its own processes, in order.
         yield "KillMode=mixed"
+        if program.uses_django:
+            yield f"ExecStartPre={IS_MIGRATED}"
     for command in program.commands:
         yield f"ExecStart={BIN}/{' '.join(_escaped(word) for word in command)}"
     yield f"TimeoutStopSec={program.stop_seconds}"

@@ -10,6 +10,7 @@ import jsonschema
 import pytest
 import yaml
 
+from deploy import systemd
 from deploy.__main__ import deployment_files
 from deploy.pin_images import pinned
 from deploy.programs import SECRETS, Program, read_programs
@@ -30,6 +31,8 @@ from tests.compose_file import (
 SERVERS = {"postgres", "redis"}
 ALL = read_compose()
 OURS = [service for name, service in ALL.items() if name not in SERVERS]
+#: Of the ledger's migration: it is the one, and Flower knows no ledger.
+FREE = {"migrate", "flower"}
 TABLE = {program.name: program for program in read_programs()}
 DOCKERFILE = (ROOT / "Dockerfile").read_text()
 EXACT_TAG = re.compile(r"[\w./-]+:\d+\.\d+\.?\d*[\w.-]*(@sha256:[0-9a-f]{64})?")
@@ -247,6 +250,18 @@ def test_a_restart_of_the_target_restarts_every_unit_the_migration_first() -> No
         assert name.replace("@.", "@1.") in target
         is_migration = name == "maintenance-migrate.service"
         assert ("After=maintenance-migrate.service" in lines) is not is_migration
+
+
+def test_what_uses_the_ledger_is_not_started_before_it_is_migrated() -> None:
+    asks = f"ExecStartPre={systemd.IS_MIGRATED}"
+    checked = {
+        path.name
+        for path, text in deployment_files().items()
+        if path.suffix == ".service" and asks in text.splitlines()
+    }
+    assert checked == {
+        systemd.unit_file(program) for program in TABLE.values() if program.name not in FREE
+    }
 
 
 def test_units_are_hardened() -> None:
