@@ -11,7 +11,9 @@ RUN python -m venv .venv \
 COPY manage.py celeryconfig.py flowerconfig.py ./
 COPY maintenance maintenance
 COPY service service
-RUN .venv/bin/python -m compileall -q manage.py celeryconfig.py flowerconfig.py maintenance service
+# Files keep the modes of the checkout, which a strict umask closes to the user below.
+RUN .venv/bin/python -m compileall -q manage.py celeryconfig.py flowerconfig.py maintenance service \
+    && chmod -R a+rX /opt/maintenance
 
 FROM base
 # A number, so that "must not run as root" can be checked; nobody logs in as it.

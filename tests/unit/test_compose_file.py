@@ -188,6 +188,12 @@ def test_the_image_is_run_by_a_user_without_rights_and_holds_no_secret() -> None
     assert "--require-hashes" in DOCKERFILE
 
 
+def test_what_the_image_runs_is_readable_by_all_whatever_the_umask_of_the_checkout() -> None:
+    build = DOCKERFILE.partition("AS build\n")[2].partition("\nFROM ")[0]
+    last_copied = build.rindex("\nCOPY ")
+    assert "chmod -R a+rX /opt/maintenance" in build[last_copied:]
+
+
 def test_the_image_gets_no_file_that_is_not_named() -> None:
     rules = [
         line

@@ -104,3 +104,12 @@ def test_the_programs_of_the_procfile_share_a_folder_of_state_that_is_there(tmp_
     state = tmp_path / ".state"
     assert done.stdout.splitlines() == [f"{state}/flower.db", f"{tmp_path}/.venv/bin"]
     assert state.is_dir()
+
+
+def test_what_is_installed_for_systemd_can_be_read_by_the_user_of_the_programs() -> None:
+    blocks = [
+        text for _language, text in code_blocks("docs/deployment.md") if "pip install" in text
+    ]
+    assert len(blocks) == 2
+    for text in blocks:
+        assert text.lstrip().startswith("umask 022")
