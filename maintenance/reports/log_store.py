@@ -91,7 +91,7 @@ class LogStore:
         names = self.names_of(document.run, checklist)
         publication = of_document(in_timezone(document, self._timezone), previous)
         contents = [FORMATS[format_].render(publication).encode() for format_ in WRITTEN_FORMATS]
-        self._files.delete(names[-1])
+        self._files.delete_alone(names[-1])
         written: list[StoredFile] = []
         try:
             for name, format_, content in zip(names, WRITTEN_FORMATS, contents, strict=True):

@@ -34,7 +34,13 @@ class WholeFiles:
 
     def write(self, name: str, content: bytes) -> None:
         """Put ``content`` under ``name``, in place of what is there."""
-        self._asked(f"write {name}", lambda: self._write(name, content))
+        self._asked(f"write {name}", lambda: self._write_into_its_folder(name, content))
+
+    def _write_into_its_folder(self, name: str, content: bytes) -> None:
+        try:
+            self._write(name, content)
+        except FileNotFoundError:  # somebody found its folder empty, and removed it before the file was in it
+            self._write(name, content)
 
     def _write(self, name: str, content: bytes) -> None:
         path = self._local_path(name)
@@ -92,13 +98,14 @@ class WholeFiles:
 
     def delete(self, name: str) -> None:
         """Remove a file, and on a file system the folders that it leaves empty; gone is fine."""
-        self._delete(name)
+        self.delete_alone(name)
         path = self._local_path(name)
         if path is not None:
-            self._delete(name + _PARTIAL_SUFFIX)  # of a process that was killed as it wrote
+            self.delete_alone(name + _PARTIAL_SUFFIX)  # of a process that was killed as it wrote
             self._remove_empty_folders(path.parent)
 
-    def _delete(self, name: str) -> None:
+    def delete_alone(self, name: str) -> None:
+        """Remove a file and leave its folder, in which somebody may be about to write; gone is fine."""
         with suppress(NotADirectoryError):
             self._asked(f"delete {name}", lambda: self._storage.delete(name), NotADirectoryError)
 

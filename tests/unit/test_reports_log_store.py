@@ -3,9 +3,13 @@
 import errno
 import json
 import os
+from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
 from datetime import UTC, date, timedelta
 from pathlib import Path
+from threading import Event
+from typing import Any
 from zoneinfo import ZoneInfo
 
 import pytest
@@ -184,6 +188,55 @@ def test_deleting_the_last_report_of_a_day_leaves_no_empty_folders(tmp_path: Pat
     store = LogStore(FileSystemStorage(tmp_path), "reports", UTC)
     store.delete([file.name for file in store.save(DOCUMENT, "weekly")])
     assert list(tmp_path.iterdir()) == []
+
+
+class Interrupted(FileSystemStorage):
+    """A storage on which somebody else has a turn once, between the making of a folder and of the file in it."""
+
+    def __init__(self, location: Path, turn: Callable[[Path], None]) -> None:
+        super().__init__(location)
+        self._turns = [turn]
+
+    def _save(self, name: str, content: File) -> str:  # type: ignore[type-arg]
+        path = Path(self.path(name))
+        path.parent.mkdir(parents=True, exist_ok=True)
+        while self._turns:
+            self._turns.pop()(path.parent)
+        path.write_bytes(content.read())
+        return name
+
+
+def test_who_begins_to_save_leaves_the_folder_that_another_has_just_made(tmp_path: Path) -> None:
+    first_is_written, second_has_begun = Event(), Event()
+
+    class Waiting(FileSystemStorage):
+        def save(self, *arguments: Any, **options: Any) -> str:
+            second_has_begun.set()
+            assert first_is_written.wait(10)
+            return super().save(*arguments, **options)
+
+    with ThreadPoolExecutor(1) as others:
+
+        def begin(folder: Path) -> None:
+            others.submit(LogStore(Waiting(tmp_path), "reports", UTC).save, run_of("two"), "weekly")
+            assert second_has_begun.wait(10)
+            assert folder.is_dir()
+
+        LogStore(Interrupted(tmp_path, begin), "reports", UTC).save(run_of("one"), "weekly")
+        first_is_written.set()
+
+    written = sorted(path.name.rpartition("-")[2] for path in tmp_path.rglob("*.*"))
+    assert written == ["one.html", "one.json", "one.txt", "two.html", "two.json", "two.txt"]
+
+
+def test_a_folder_that_is_removed_before_the_file_is_in_it_is_made_again(tmp_path: Path) -> None:
+    def remove(folder: Path) -> None:
+        LogStore(FileSystemStorage(tmp_path), "reports", UTC).delete([f"{STEM}.json"])
+        assert not folder.exists()
+
+    files = LogStore(Interrupted(tmp_path, remove), "reports", UTC).save(run_of("one"), "weekly")
+
+    assert all((tmp_path / file.name).stat().st_size == file.size_bytes for file in files)
 
 
 def test_the_permissions_that_the_storage_was_given_are_kept(tmp_path: Path) -> None:
