@@ -48,7 +48,7 @@ _HELD_SECONDS = 4 * 3600
 
 # Who is asked for the primary by which name, and the sentinels' own password.
 _sentinel_options = {
-    "master_name": os.environ.get("CELERY_BROKER_SENTINEL_NAME", "mymaster"),
+    "master_name": os.environ.get("CELERY_BROKER_SENTINEL_NAME") or "mymaster",
     "sentinel_kwargs": {"password": os.environ.get("CELERY_BROKER_SENTINEL_PASSWORD") or None},
 }
 _redis_options = {

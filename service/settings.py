@@ -12,6 +12,7 @@ from service import configuration
 from service.embedded.state import default_path
 from service.runtime import adopt_runtime, project_root
 from service.secret_files import adopt_secret_files
+from service.variables import is_on, whole_number
 
 BASE_DIR = project_root()
 STATE_DIR = default_path()
@@ -20,7 +21,7 @@ adopt_secret_files()
 
 
 def _list(name: str, default: str) -> list[str]:
-    return [item.strip() for item in os.environ.get(name, default).split(",") if item.strip()]
+    return [item.strip() for item in (os.environ.get(name) or default).split(",") if item.strip()]
 
 
 def _database(url: str) -> dict[str, Any]:
@@ -97,14 +98,14 @@ AUTH_PASSWORD_VALIDATORS = [
 # The ledger. `up` sets DATABASE_URL where the operator has not.
 DATABASES = {
     "default": _database(
-        os.environ.get("DATABASE_URL", "postgres://maintenance@127.0.0.1:5432/maintenance")
+        os.environ.get("DATABASE_URL") or "postgres://maintenance@127.0.0.1:5432/maintenance"
     )
 }
 CACHES = {"default": {"BACKEND": "django.core.cache.backends.locmem.LocMemCache"}}
 
 # Of the admin; what is found and reported is English in every language.
 LANGUAGE_CODE = os.environ.get("MAINTENANCE_LANGUAGE") or "en"
-TIME_ZONE = os.environ.get("MAINTENANCE_TIMEZONE", "UTC")
+TIME_ZONE = os.environ.get("MAINTENANCE_TIMEZONE") or "UTC"
 USE_TZ = True
 
 STATIC_URL = "static/"
@@ -135,11 +136,11 @@ CSRF_COOKIE_NAME = "maintenance_csrf"
 # Who is told what stands in the configuration, under notifications; here is how a mail leaves.
 EMAIL_BACKEND = os.environ.get("EMAIL_BACKEND") or "django.core.mail.backends.smtp.EmailBackend"
 EMAIL_HOST = os.environ.get("EMAIL_HOST") or "localhost"
-EMAIL_PORT = int(os.environ.get("EMAIL_PORT") or "25")
+EMAIL_PORT = whole_number("EMAIL_PORT", 25)
 EMAIL_HOST_USER = os.environ.get("EMAIL_HOST_USER", "")
 EMAIL_HOST_PASSWORD = os.environ.get("EMAIL_HOST_PASSWORD", "")
-EMAIL_USE_TLS = os.environ.get("EMAIL_USE_TLS", "") == "1"  # STARTTLS, on port 587
-EMAIL_USE_SSL = os.environ.get("EMAIL_USE_SSL", "") == "1"  # TLS from the start, on port 465
+EMAIL_USE_TLS = is_on("EMAIL_USE_TLS")  # STARTTLS, on port 587
+EMAIL_USE_SSL = is_on("EMAIL_USE_SSL")  # TLS from the start, on port 465
 EMAIL_TIMEOUT = 20
 # Only Django's file backend writes there: a file a message.
 EMAIL_FILE_PATH = str(STATE_DIR / "mail")

@@ -90,8 +90,9 @@ class Servers:
             values["SITE_PERFORMANCE_LOG"] = str(self.site_performance_log)
             values["SITE_MEDIA"] = str(self.site_media)
             # What a demonstration tells people goes into files, unless somebody wants it sent.
-            values["EMAIL_BACKEND"] = os.environ.get(
-                "EMAIL_BACKEND", "django.core.mail.backends.filebased.EmailBackend"
+            values["EMAIL_BACKEND"] = (
+                os.environ.get("EMAIL_BACKEND")
+                or "django.core.mail.backends.filebased.EmailBackend"
             )
             from service.sample_site import server_configuration  # noqa: PLC0415 - only with a site
 

@@ -81,8 +81,12 @@ def test_a_service_runs_what_the_table_says(service: ComposeService) -> None:
 @each_of_ours
 def test_a_service_that_sends_mail_is_told_how(service: ComposeService) -> None:
     settings = (ROOT / "service/settings.py").read_text()
-    read = set(re.findall(r'environ\.get\("(EMAIL_\w+|DEFAULT_FROM_EMAIL)"', settings))
-    assert {"EMAIL_HOST", "EMAIL_HOST_PASSWORD"} < read
+    read = set(
+        re.findall(
+            r'(?:environ\.get|is_on|whole_number)\("(EMAIL_\w+|DEFAULT_FROM_EMAIL)"', settings
+        )
+    )
+    assert {"EMAIL_HOST", "EMAIL_HOST_PASSWORD", "EMAIL_PORT", "EMAIL_USE_TLS"} < read
     passed = {name.removesuffix("_FILE") for name in service.environment}
     missing = read - {"EMAIL_BACKEND"} - passed
     assert bool(missing) is (service.name == "flower")
