@@ -58,6 +58,11 @@ def test_the_site_profile_has_all_but_the_servers() -> None:
 
 
 @each_of_ours
+def test_a_service_has_a_name_for_servers_on_the_host(service: ComposeService) -> None:
+    assert service.body["extra_hosts"] == ["host.docker.internal:host-gateway"]
+
+
+@each_of_ours
 def test_a_service_runs_what_the_table_says(service: ComposeService) -> None:
     program = in_container(TABLE[service.name])
     if len(program.commands) == 1:
