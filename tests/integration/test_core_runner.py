@@ -18,7 +18,7 @@ from django.utils import timezone
 from maintenance.commands.crew.watching import progress_line
 from maintenance.core.findings import Finding, Severity
 from maintenance.core.reports import Report
-from maintenance.core.runs import claims, ledger, runner
+from maintenance.core.runs import claims, ledger, ledger_patience, runner
 from maintenance.core.runs.dispatch import record_run
 from maintenance.core.runs.in_process import work_here
 from maintenance.core.runs.lease import Lease, steady_seconds
@@ -250,7 +250,7 @@ def test_a_ledger_that_blinks_before_files_are_written_costs_no_ping_and_no_line
 
     monkeypatch.setattr(LogStore, "names_of", names)
     if not is_patient:
-        monkeypatch.setattr(runner, "FINISH_PATIENCE_SECONDS", -1.0)
+        monkeypatch.setattr(ledger_patience, "FINISH_PATIENCE_SECONDS", -1.0)
 
     run = carried_out(queued("note_low", number=1))
 

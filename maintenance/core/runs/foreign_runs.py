@@ -7,19 +7,22 @@ name people. The log of the worker has it.
 import logging
 import uuid
 from collections.abc import Callable
-from typing import Any
+from typing import Any, TypeVar
 
 from celery import Task
-from celery.exceptions import Ignore, Reject, Retry
+from celery.exceptions import Ignore, Reject, Retry, SoftTimeLimitExceeded
+from django.db import DatabaseError, InterfaceError
 from django.db.models.functions import Now
 
 from maintenance.core.errors import Cancelled, LostLease
 from maintenance.core.findings import Finding, Severity
+from maintenance.core.redaction import redact
 from maintenance.core.reports import Report
 from maintenance.core.runs import claims, ledger, pings
 from maintenance.core.runs.failures import LEDGER_AWAY
 from maintenance.core.runs.lease import Lease, kept, steady_seconds
 from maintenance.core.runs.ledger_database import ledger_connection, ledger_transaction
+from maintenance.core.runs.ledger_patience import with_patience
 from maintenance.core.runs.recording import log
 from maintenance.models import Run, RunState, StoredFinding, StoredReport
 
@@ -27,6 +30,8 @@ logger = logging.getLogger("maintenance.runner")
 
 #: A message that finds the ledger away comes again after this long.
 LEDGER_AWAY_SECONDS = 5.0
+
+T = TypeVar("T")
 
 
 def execute_once(task: "Task[Any, Any]", work: Callable[[], Any]) -> Any:
@@ -94,16 +99,11 @@ def _claim(run_id: uuid.UUID, worker: str) -> Run | None:
 
 def _give_back(run: Run) -> None:
     """Note that a message of the task's own making brings it back."""
-    try:
-        ledger.requeue(run, 0.0, held=True)
-    except (Cancelled, LostLease) as error:
-        logger.warning("Run %s is not noted as waiting: %s", run.id, error)
-    except LEDGER_AWAY:
-        ledger_connection().close()
+    _noted(run, lambda: ledger.requeue(run, 0.0, held=True))
 
 
 def _end(run: Run, state: RunState, error: str) -> None:
-    """Note how it ended. A ledger that is away costs the note, never the task's own result."""
+    """Note how it ended."""
     title = f"{run.title} {state.label}"
     if state is RunState.FAILED:
         reason = f"{error} was raised; the log of {run.worker or 'its worker'} has the rest."
@@ -112,12 +112,22 @@ def _end(run: Run, state: RunState, error: str) -> None:
     else:
         reason = ""
         report = Report(title, "Done.")
-    try:
-        document = ledger.finish(run, state, report, reason)
-    except LostLease as lost:
-        logger.warning("%s", lost)
-    except LEDGER_AWAY as away:
-        ledger_connection().close()
-        logger.error("The end of run %s could not be noted: %s", run.id, type(away).__name__)
-    else:
+    document = _noted(run, lambda: ledger.finish(run, state, report, reason))
+    if document is not None:
         log(document)
+
+
+def _noted(run: Run, write: Callable[[], T]) -> T | None:
+    """Write to the ledger, with patience. What it does not take costs the note, never the task's own result."""
+    try:
+        return with_patience(write)
+    except (Cancelled, LostLease) as stop:
+        logger.warning("What became of run %s is not noted: %s", run.id, stop)
+    except SoftTimeLimitExceeded:  # of the task, whose work is done
+        ledger_connection().close()
+        logger.error("The end of run %s could not be noted within its time limit.", run.id)
+    except (DatabaseError, InterfaceError) as error:
+        ledger_connection().close()
+        reason = redact(f"{type(error).__name__}: {error}")
+        logger.error("The end of run %s could not be noted: %s", run.id, reason)
+    return None

@@ -3,14 +3,14 @@
 import logging
 import time
 import uuid
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import replace
 from traceback import format_exc
-from typing import Any, TypeVar
+from typing import Any
 
 from celery.exceptions import Ignore, Reject, SoftTimeLimitExceeded
-from django.db import DatabaseError, DataError, InterfaceError, close_old_connections
+from django.db import DatabaseError, DataError, InterfaceError
 from django.utils import timezone
 
 from maintenance.conf import configuration
@@ -36,6 +36,7 @@ from maintenance.core.runs.failures import LEDGER_AWAY, is_transient
 from maintenance.core.runs.history import LedgerHistory
 from maintenance.core.runs.lease import Lease, kept, steady_seconds
 from maintenance.core.runs.ledger_database import ledger_connection
+from maintenance.core.runs.ledger_patience import with_patience
 from maintenance.core.runs.limits import reserve_start
 from maintenance.core.runs.messages import fault_of_message
 from maintenance.core.runs.progress import Carrier, LedgerProgress, show
@@ -52,8 +53,6 @@ logger = logging.getLogger("maintenance.runner")
 #: A wait up to this long is a delayed message, which a worker holds in memory. A longer one is a
 #: time on the run's row, from which it is sent when due: it survives restarts and fills no worker.
 LONGEST_HELD_SECONDS = 60.0
-#: How long the end of a run waits for a ledger that is restarting.
-FINISH_PATIENCE_SECONDS = 60.0
 #: A message that finds the ledger away comes again after this long.
 LEDGER_AWAY_SECONDS = 5.0
 #: The reason of a run whose process somebody interrupted from its terminal.
@@ -69,8 +68,6 @@ NOT_NOW = (
     claims.TooLate,
     claims.Waits,
 )
-
-T = TypeVar("T")
 
 
 class RunFailed(Exception):
@@ -266,7 +263,7 @@ def _kept_steps(run: Run) -> Iterator[LedgerSteps]:
         yield steps
     finally:
         try:
-            _with_patience(steps.close)
+            with_patience(steps.close)
         except (DatabaseError, InterfaceError) as error:  # the work is done all the same
             reason = redact(str(error))
             logger.error("Steps of run %s are lost: %s", run.id, reason)
@@ -324,7 +321,7 @@ def _put_off(run: Run, wait: Postponed, left: LooseEnds) -> dict[str, Any]:
     delay = max(wait.until_epoch_seconds - time.time(), SHORTEST_POSTPONEMENT_SECONDS)
     reason = f"{wait} {left.in_words}".strip()
     try:
-        _with_patience(lambda: ledger.requeue(run, delay, reason=reason, follow_up=left.follow_up))
+        with_patience(lambda: ledger.requeue(run, delay, reason=reason, follow_up=left.follow_up))
     except LostLease as lost:
         logger.error("Run %s is not postponed here: %s", run.id, lost)
     except Cancelled as stop:
@@ -345,7 +342,7 @@ def _retry_or_fail(
     delay = spec.retry.delay_seconds(failures)
     held = delay <= LONGEST_HELD_SECONDS
     try:
-        _with_patience(lambda: ledger.requeue(run, delay, held=held, follow_up=left.follow_up))
+        with_patience(lambda: ledger.requeue(run, delay, held=held, follow_up=left.follow_up))
     except LostLease as lost:
         logger.error("Run %s is not tried again here: %s", run.id, lost)
         raise Ignore from None
@@ -368,7 +365,7 @@ def _with_loose_ends(report: Report, left: LooseEnds) -> Report:
 def _end(run: Run, state: RunState, report: Report, reason: str = "") -> dict[str, Any]:
     """Write the end of the run everywhere it is kept, the ledger first."""
     try:
-        document = _with_patience(lambda: ledger.finish(run, state, report, reason))
+        document = with_patience(lambda: ledger.finish(run, state, report, reason))
     except LostLease as lost:
         logger.error("%s", lost)
         raise Ignore from None
@@ -382,26 +379,10 @@ def _end(run: Run, state: RunState, report: Report, reason: str = "") -> dict[st
         reason = f"The report could not be stored: {error}"
         ledger.record_failed_attempt(run, reason)
         return _fail(run, reason, LooseEnds())
-    record(run, document, _with_patience)
+    record(run, document, with_patience)
     start_delivery()
     return {
         "state": document.run.state,
         "severity": document.report.severity.value,
         "summary": redact(document.report.summary),
     }
-
-
-def _with_patience(write: Callable[[], T]) -> T:
-    """Write to the ledger, again and again while its database restarts."""
-    give_up_at = time.monotonic() + FINISH_PATIENCE_SECONDS
-    pause_seconds = 0.5
-    while True:
-        try:
-            return write()
-        except LEDGER_AWAY:
-            if time.monotonic() > give_up_at:
-                raise
-            close_old_connections()
-            ledger_connection().close()
-            time.sleep(pause_seconds)
-            pause_seconds = min(pause_seconds * 2, 8.0)
