@@ -11,6 +11,7 @@ from typing import Any
 
 import psycopg2
 import pytest
+from celery.exceptions import SoftTimeLimitExceeded
 from django.core.files.storage import FileSystemStorage
 from django.db import connection
 from django.utils import timezone
@@ -226,6 +227,28 @@ def test_a_log_store_that_is_away_fails_no_work(
     assert run.state == RunState.SUCCEEDED
     assert StoredReport.objects.get(run=run).files == []
     assert "is in the ledger only" in caplog.text
+
+
+@pytest.mark.parametrize(
+    "error", [ValueError("password=hunter2 is no name"), SoftTimeLimitExceeded(1)]
+)
+def test_whatever_happens_to_the_files_a_run_that_ended_is_logged(
+    error: Exception, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    caplog.set_level(logging.INFO)
+
+    def fail(*_: Any) -> None:
+        raise error
+
+    monkeypatch.setattr(LogStore, "names_of", fail)
+    run = carried_out(queued("note_low", number=1))
+
+    assert run.state == RunState.SUCCEEDED
+    assert (
+        f"were not all written, its report is in the ledger: {type(error).__name__}" in caplog.text
+    )
+    assert "run finished" in caplog.text
+    assert "hunter2" not in caplog.text
 
 
 def cut_the_ledger() -> None:

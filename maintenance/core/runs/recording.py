@@ -25,7 +25,7 @@ def _once(question: Callable[[], Any]) -> Any:
 
 
 def record(run: Run, document: ReportDocument, ask: Ask = _once) -> None:
-    """Write the run's files and its JSON line, and ping. What is full or down fails no work.
+    """Write the run's files and its JSON line, and ping. What is full, down or faulty fails no work.
 
     ``ask`` asks the ledger what the files need of it: a worker has the patience to wait for a restart.
     """
@@ -36,6 +36,11 @@ def record(run: Run, document: ReportDocument, ask: Ask = _once) -> None:
     except LEDGER_AWAY as error:
         ledger_connection().close()  # what is asked next finds the ledger by a new one
         logger.error("Run %s has no files: the ledger is away: %s", run.id, redact(str(error)))
+    except Exception as error:  # also a time limit of the task: whatever it was, the run has ended
+        why = f"{type(error).__name__}: {redact(str(error))}"
+        logger.error(
+            "The files of run %s were not all written, its report is in the ledger: %s", run.id, why
+        )
     log(document)
 
 
