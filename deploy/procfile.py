@@ -18,6 +18,8 @@ def procfile(programs: Sequence[Program]) -> str:
 
 def _lines(programs: Sequence[Program]) -> Iterator[str]:
     yield "# Written by `make deployment-files` from deploy/programs.toml. Two beats: --scale beat=2."
+    patience = max(program.stop_seconds for program in programs)
+    yield f"# Workers need {patience} s from SIGTERM to their end: foreman start -t {patience}, OVERMIND_TIMEOUT={patience}."
     for program in programs:
         placed = program.at(address=ADDRESS, state="{state}")
         settings = {

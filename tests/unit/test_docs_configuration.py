@@ -12,6 +12,7 @@ import jsonschema
 import pytest
 import yaml
 
+from deploy.programs import read_programs
 from maintenance.conf import parse_configuration
 from maintenance.conf.references import missing_of
 from tests.code_blocks import blocks_of, code_blocks
@@ -113,3 +114,11 @@ def test_what_is_installed_for_systemd_can_be_read_by_the_user_of_the_programs()
     assert len(blocks) == 2
     for text in blocks:
         assert text.lstrip().startswith("umask 022")
+
+
+def test_guide_and_procfile_give_programs_as_long_to_end_as_the_table() -> None:
+    longest = max(program.stop_seconds for program in read_programs())
+    for page in ("docs/deployment.md", "deploy/Procfile"):
+        text = (ROOT / page).read_text()
+        assert f"OVERMIND_TIMEOUT={longest}" in text, page
+        assert re.search(rf"foreman start .*-t {longest}\b", text), page
