@@ -92,7 +92,7 @@ def test_the_configuration_that_a_guide_shows_is_accepted(page: str) -> None:
 
 
 def test_the_programs_of_the_procfile_share_a_folder_of_state_that_is_there(tmp_path: Path) -> None:
-    [block] = [text for _, text in code_blocks("docs/deployment.md") if "deploy/Procfile" in text]
+    [block] = [text for _, text in code_blocks("docs/deployment.md") if "honcho -f" in text]
     setting_up, _, started = block.partition("honcho")
     assert started
     [flower] = re.findall(
