@@ -122,3 +122,17 @@ def test_guide_and_procfile_give_programs_as_long_to_end_as_the_table() -> None:
         text = (ROOT / page).read_text()
         assert f"OVERMIND_TIMEOUT={longest}" in text, page
         assert re.search(rf"foreman start .*-t {longest}\b", text), page
+
+
+def test_prometheus_asks_another_machine_by_its_tls_proxy() -> None:
+    shown = [
+        yaml.safe_load(text)
+        for _language, text in code_blocks("docs/metrics_and_api.md")
+        if "scrape_configs:" in text
+    ]
+    jobs = [job for body in shown for job in body["scrape_configs"]]
+    assert {job["job_name"] for job in jobs} == {"maintenance", "flower"}
+    for job in jobs:
+        for target in job["static_configs"][0]["targets"]:
+            is_here = target.startswith("127.0.0.1:")
+            assert is_here or (job["scheme"] == "https" and ":" not in target), job
