@@ -36,7 +36,7 @@ def record(run: Run, document: ReportDocument, ask: Ask = _once) -> None:
     except LEDGER_AWAY as error:
         ledger_connection().close()  # what is asked next finds the ledger by a new one
         logger.error("Run %s has no files: the ledger is away: %s", run.id, redact(str(error)))
-    except Exception as error:  # also a time limit of the task: whatever it was, the run has ended
+    except Exception as error:  # noqa: BLE001 - a time limit of the task as well: the run has ended
         why = f"{type(error).__name__}: {redact(str(error))}"
         logger.error(
             "The files of run %s were not all written, its report is in the ledger: %s", run.id, why
