@@ -7,16 +7,18 @@ from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any
 
+import psycopg2
 import pytest
 import redis
 from celery import Celery
-from django.db import IntegrityError, transaction
+from django.db import IntegrityError, connection, transaction
 from django.utils import timezone
 
 from maintenance.core.errors import InvalidOptions, UnknownName
 from maintenance.core.runs import claims, dispatch, ledger
 from maintenance.core.runs.ledger import LEASE_SECONDS, Origin
 from maintenance.core.runs.registry import task_named
+from maintenance.core.runs.waiting_runs import skip_overdue
 from maintenance.models import Run, RunState, StoredReport, Trigger
 from tests.local_containers import LocalRedis
 
@@ -43,6 +45,27 @@ def start(name: str = "note_high", **options: Any) -> Run:
     run = dispatch.start_run(task_named(name), "", options, BY_HAND)
     run.refresh_from_db()
     return run
+
+
+class OtherSession:
+    """A session of the ledger that locks what it is told to, and says nothing more."""
+
+    def __init__(self) -> None:
+        self._connection = psycopg2.connect(**connection.get_connection_params())
+
+    def __call__(self, statement: str, *parameters: object) -> None:
+        with self._connection.cursor() as cursor:
+            cursor.execute(statement, [str(parameter) for parameter in parameters])
+
+    def let_go(self) -> None:
+        self._connection.close()
+
+
+@pytest.fixture
+def other_session() -> Iterator[OtherSession]:
+    session = OtherSession()
+    yield session
+    session.let_go()
 
 
 def silence(run: Run, **changes: Any) -> None:
@@ -285,6 +308,48 @@ def test_a_running_run_of_a_task_that_is_gone_does_not_stop_the_mending(
     states = set(Run.objects.values_list("task", "state"))
     assert ("maintenance.renamed", RunState.QUEUED) in states
     assert ("maintenance.note_low", RunState.QUEUED) in states
+
+
+def test_a_row_that_a_session_which_hangs_has_locked_holds_up_no_mending(
+    broker: redis.Redis, other_session: OtherSession
+) -> None:
+    hanging, well = claimed(start("note_high")), claimed(start("note_low"))
+    for run in (hanging, well):
+        silence(run)
+    other_session("SELECT FROM maintenance_run WHERE id = %s FOR UPDATE", hanging.id)
+
+    assert dispatch.mend()["lost"] == 1
+
+    well.refresh_from_db()
+    assert well.state == RunState.QUEUED
+    other_session.let_go()
+    assert dispatch.mend()["lost"] == 1
+
+
+def test_a_deadline_of_a_row_that_somebody_has_locked_waits_for_the_next_look(
+    other_session: OtherSession,
+) -> None:
+    passed = timezone.now() - timedelta(seconds=1)
+    locked, free = (ledger.create_run(task_named("note_high"), "", {}, BY_HAND) for _ in range(2))
+    Run.objects.update(deadline_at=passed)
+    other_session("SELECT FROM maintenance_run WHERE id = %s FOR UPDATE", locked.id)
+    with transaction.atomic():
+        assert [run.id for run, _report in skip_overdue(timezone.now())] == [free.id]
+
+
+def test_lost_runs_ask_a_broker_that_is_away_once(
+    default_redis_broker: LocalRedis, celery_setup_app: Celery, caplog: pytest.LogCaptureFixture
+) -> None:
+    for number in range(5):
+        run = start("note_high", number=number)
+        silence(run, state=RunState.RUNNING, attempt=1, resource=str(number))
+    default_redis_broker.kill()
+    try:
+        assert dispatch.mend() == {"lost": 5, "republished": 0}
+    finally:
+        default_redis_broker.restart()
+    assert caplog.text.count("The broker is away, 5 runs stay queued") == 1
+    assert caplog.text.count("roker") == 1, "it was asked again"
 
 
 def use_log_store(settings: Any, folder: Path) -> None:

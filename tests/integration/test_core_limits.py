@@ -5,6 +5,7 @@ from datetime import UTC, datetime, timedelta
 
 import pytest
 from django.db import connection
+from django.utils import timezone
 
 from maintenance.core.rates import RateLimit
 from maintenance.core.runs.limits import reserve_start
@@ -86,4 +87,22 @@ def test_a_clock_that_is_set_back_does_not_grant_more() -> None:
     limit = RateLimit(1, 60)
     assert reserve_start("task", limit, NOON) == 0
 
-    assert reserve_start("task", limit, NOON - timedelta(seconds=30)) == 90
+    assert reserve_start("task", limit, NOON - timedelta(seconds=30)) == 60
+
+
+def test_a_clock_that_was_wrong_keeps_nobody_waiting_for_longer_than_a_burst() -> None:
+    limit = RateLimit(starts=30, period_seconds=60)
+    assert reserve_start("task", limit, NOON + timedelta(hours=1)) == 0
+
+    waits = [reserve_start("task", limit, NOON) for _ in range(2)]
+
+    assert max(waits) <= 2
+
+
+def test_the_ledger_s_clock_counts(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(timezone, "now", lambda: datetime(2036, 1, 1, tzinfo=UTC))
+    assert reserve_start("task", RateLimit(starts=1, period_seconds=60)) == 0
+    with connection.cursor() as cursor:
+        cursor.execute("SELECT next_start_at - now() FROM maintenance_ratelimitstate")
+        [(ahead,)] = cursor.fetchall()
+    assert ahead <= timedelta(seconds=60)

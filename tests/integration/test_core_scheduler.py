@@ -25,8 +25,10 @@ from maintenance.core.findings import Severity
 from maintenance.core.reports import Report
 from maintenance.core.runs import claims, ledger
 from maintenance.core.runs.registry import task_named
+from maintenance.core.scheduling import slot_rows
 from maintenance.core.scheduling.leadership import Leadership, hold_leader
 from maintenance.core.scheduling.pausing import resume
+from maintenance.core.scheduling.schedule_book import Held
 from maintenance.core.scheduling.scheduler import LedgerScheduler
 from maintenance.core.scheduling.slot_rows import slot_id
 from maintenance.models import (
@@ -382,6 +384,67 @@ def test_a_row_that_cannot_be_read_stops_no_other(beat: LedgerScheduler) -> None
 
 
 # --- Policies ---
+
+
+@pytest.mark.parametrize(
+    "kwargs",
+    [
+        '{"target": "local", "options": null}',
+        '{"target": "local", "options": ["a"]}',
+        '{"target": "local", "options": "dry_run"}',
+        '{"target": "local", "options": {"number": NaN}}',
+        '{"target": "local", "options": {"note": "\\u0000"}}',
+        '{"target": "lo\\u0000cal"}',
+        json.dumps({"target": "x" * 101}),
+        '{"target": 7}',
+    ],
+)
+def test_arguments_that_are_of_no_run_fail_that_run_alone(
+    beat: LedgerScheduler, kwargs: str
+) -> None:
+    row_of(name="odd", kwargs=kwargs)
+    row_of(name="well", headers='{"maintenance_checklist": "far too long for what it is"}')
+    look(beat)
+
+    for name in ("odd", "well"):
+        miss_slots(beat, 1, name)
+
+    assert RunState.QUEUED in states("well")
+    assert RunState.FAILED in states("odd")
+    failed = Run.objects.filter(schedule="odd", state=RunState.FAILED).latest("scheduled_for")
+    assert 'The arguments of "odd" are of no run' in failed.reason
+    assert failed.options == {}
+
+
+def test_a_schedule_whose_rows_cannot_be_written_is_left_out_until_it_is_changed(
+    beat: LedgerScheduler, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    row = row_of(name="odd")
+    row_of(name="well")
+    look(beat)
+    decide = slot_rows.origin_of
+
+    def fails(held: Held) -> slot_rows.Origin:
+        if held.name == "odd" and held.row is not None and not held.row.description:
+            raise RuntimeError("nobody thought of that")
+        return decide(held)
+
+    monkeypatch.setattr(slot_rows, "origin_of", fails)
+    for name in ("odd", "well"):
+        miss_slots(beat, 1, name)
+
+    assert states("odd") == []
+    assert RunState.QUEUED in states("well")
+    assert "odd cannot be written, and it is left out until it is changed" in caplog.text
+    assert caplog.text.count("is left out") == 2  # once each time that all schedules were read
+    look(beat)
+    assert caplog.text.count("is left out") == 2
+
+    row.refresh_from_db()
+    row.description = "mended"
+    row.save()
+    look(beat)
+    assert RunState.QUEUED in states("odd")
 
 
 def test_a_week_without_beat_leaves_one_run_and_rows_that_say_so(beat: LedgerScheduler) -> None:

@@ -2,7 +2,7 @@
 
 import logging
 import uuid
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from datetime import timedelta
 from typing import Any
 
@@ -25,7 +25,7 @@ from maintenance.core.runs.lost_messages import runs_with_lost_messages
 from maintenance.core.runs.messages import fault_of_options
 from maintenance.core.runs.recording import record
 from maintenance.core.runs.registry import TaskSpec
-from maintenance.core.runs.sending import send
+from maintenance.core.runs.sending import Sent, send
 from maintenance.models import Run, RunState
 
 logger = logging.getLogger("maintenance.dispatch")
@@ -35,7 +35,7 @@ logger = logging.getLogger("maintenance.dispatch")
 REPUBLISH_SECONDS = 600.0
 #: A message that was never confirmed is sent again after this long.
 UNCONFIRMED_SECONDS = 10.0
-#: A run of a task that nobody knows is given up after this long.
+#: A run of a task that nobody knows, or that takes no such arguments, is given up after this long.
 UNKNOWN_TASK_SECONDS = 3600.0
 
 
@@ -95,15 +95,36 @@ def mend(
     more once ``may_send`` says no.
     """
     silent = ledger.runs_without_a_worker() if judge_leases else []
-    lost = [run for run in silent if revive(run)]
-    unsent = ledger.runs_without_a_message(UNCONFIRMED_SECONDS, REPUBLISH_SECONDS)
-    wanting = {run.id: run for run in (*unsent, *runs_with_lost_messages(ledger_now()))}
-    sent = send([run for run in wanting.values() if not _give_up_unknown(run)], may_send)
+    lost = [run for run in silent if take_from_lost_worker(run)]
+    # Together, and nothing more once the broker is away: it takes seconds to say so, and would for each.
+    sent = _send_again([run for run in lost if run.state == RunState.QUEUED], may_send)
+    count = 0
+    for wanting in (_runs_without_a_message, _runs_with_lost_messages):
+        if not sent.is_broker_away:
+            sent = _send_again(wanting(), may_send)
+            count += sent.count
+    return {"lost": len(lost), "republished": count}
+
+
+def _runs_without_a_message() -> Sequence[Run]:
+    return ledger.runs_without_a_message(UNCONFIRMED_SECONDS, REPUBLISH_SECONDS)
+
+
+def _runs_with_lost_messages() -> Sequence[Run]:
+    return runs_with_lost_messages(ledger_now())
+
+
+def _send_again(runs: Sequence[Run], may_send: Callable[[], bool]) -> Sent:
+    """Send runs, and end those that no later try can send."""
+    sent = send([run for run in runs if not _give_up_unknown(run)], may_send)
     for run, reason in sent.unsendable:
         _end_without_worker(
             run, RunState.SKIPPED, stop_report(run, RunState.SKIPPED, reason), reason
         )
-    return {"lost": len(lost), "republished": sent.count}
+    for run, reason in sent.refused:
+        if _has_had_its_time(run):
+            _end_without_worker(run, RunState.FAILED, failure_report(run, reason), reason)
+    return sent
 
 
 def _give_up_unknown(run: Run) -> bool:
@@ -113,10 +134,15 @@ def _give_up_unknown(run: Run) -> bool:
     """
     if run.task in current_app.tasks or is_foreign(run.task):
         return False
-    if timezone.now() - run.queued_at > timedelta(seconds=UNKNOWN_TASK_SECONDS):
+    if _has_had_its_time(run):
         reason = f"The task {run.task} does not exist any more."
         _end_without_worker(run, RunState.FAILED, failure_report(run, reason), reason)
     return True
+
+
+def _has_had_its_time(run: Run) -> bool:
+    """Tell whether another process, which may have been updated before this one, could have sent it by now."""
+    return timezone.now() - run.queued_at > timedelta(seconds=UNKNOWN_TASK_SECONDS)
 
 
 def revive(run: Run) -> bool:

@@ -277,9 +277,14 @@ def errors_of(run: Run) -> int:
 
 
 def lock_if_silent(run: Run) -> bool:
-    """Lock a run's row, within a transaction, if nothing was heard of its attempt since ``run``."""
+    """Lock a run's row, within a transaction, if nothing was heard of its attempt since ``run``.
+
+    A row that somebody has locked is left to the next look: it is at work, or its session is ended soon.
+    """
     same = Run.objects.filter(id=run.id, attempt=run.attempt, state=RunState.RUNNING)
-    locked = same.filter(heartbeat_at=run.heartbeat_at).select_for_update(no_key=True)
+    locked = same.filter(heartbeat_at=run.heartbeat_at).select_for_update(
+        no_key=True, skip_locked=True
+    )
     return locked.values_list("id").first() is not None
 
 
@@ -419,6 +424,5 @@ def runs_without_a_message(
     )
     long_ago = now - timedelta(seconds=silence_seconds)
     silent = Q(published_at__lt=long_ago) & (Q(available_at=None) | Q(available_at__lt=long_ago))
-    return list(
-        Run.objects.filter(state=RunState.QUEUED).filter(unsent | silent)[:MESSAGES_PER_LOOK]
-    )
+    waiting = Run.objects.filter(state=RunState.QUEUED).filter(unsent | silent)
+    return list(waiting.order_by("queued_at")[:MESSAGES_PER_LOOK])

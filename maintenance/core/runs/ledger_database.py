@@ -13,6 +13,12 @@ from django.db.backends.base.base import BaseDatabaseWrapper
 
 from maintenance.models import Run
 
+#: As long as the lease of a run: whoever says nothing for so long has lost it.
+ABANDONED_SECONDS = 30.0
+_ENDS_WHERE_ABANDONED = (
+    "SELECT pg_catalog.set_config('idle_in_transaction_session_timeout', %s, true)"
+)
+
 
 def ledger_alias() -> str:
     """Return Django's alias of that database."""
@@ -26,8 +32,17 @@ def ledger_connection() -> BaseDatabaseWrapper:
 
 @contextmanager
 def ledger_transaction() -> Iterator[None]:
-    """Do all or nothing of a block, or of a function that this decorates, in that database."""
-    with transaction.atomic(using=ledger_alias()):
+    """Do all or nothing of a block, or of a function that this decorates, in that database.
+
+    Where the process hangs in it, or its host is gone, the server ends it after
+    :data:`ABANDONED_SECONDS`, and what it has locked is free. A transaction of the site's own around it is left as it is.
+    """
+    alias = ledger_alias()
+    is_outermost = not connections[alias].in_atomic_block
+    with transaction.atomic(using=alias):
+        if is_outermost:
+            with connections[alias].cursor() as cursor:
+                cursor.execute(_ENDS_WHERE_ABANDONED, [f"{ABANDONED_SECONDS * 1000:.0f}"])
         yield
 
 

@@ -8,10 +8,9 @@ Whatever a limit is for, starts of a task or steps within a run, its key names i
 import time
 from datetime import datetime, timedelta
 
-from django.utils import timezone
-
 from maintenance.core.job import Progress
 from maintenance.core.rates import RateLimit
+from maintenance.core.runs.ledger_clock import ledger_now
 from maintenance.core.runs.ledger_database import ledger_transaction
 from maintenance.models import RateLimitState
 
@@ -23,15 +22,17 @@ def reserve_start(key: str, limit: RateLimit, now: datetime | None = None) -> fl
     """Take a place under ``limit``, or say how many seconds remain until there is one.
 
     Returns 0.0 where the start is granted. The full burst of ``limit.starts`` is available after
-    a quiet period. Cost: one short transaction, whatever the history.
+    a quiet period. Cost: one short transaction, whatever the history. The ledger's clock counts: one of a
+    worker's that is an hour ahead would keep all others waiting for an hour.
     """
-    now = now or timezone.now()
+    now = now or ledger_now()
     spacing = timedelta(seconds=limit.period_seconds / limit.starts)
     burst = spacing * (limit.starts - 1)
     with ledger_transaction():
         RateLimitState.objects.get_or_create(key=key, defaults={"next_start_at": now})
         row = RateLimitState.objects.select_for_update().get(key=key)
-        arrival = max(row.next_start_at, now)
+        # What lies further ahead than a whole burst was written by a clock that was wrong.
+        arrival = max(min(row.next_start_at, now + spacing * limit.starts), now)
         wait = (arrival - burst - now).total_seconds()
         if wait > 0:
             return wait

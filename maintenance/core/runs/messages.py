@@ -26,9 +26,19 @@ def fault_of_message(task_id: object, target: object, options: object) -> str:
     """Say why a message must do nothing, in words that repeat nothing of it; empty if it may be read."""
     if not _is_a_run_id(task_id):
         return "its id is none of a run"
+    return fault_of_target(target) or fault_of_options(options)
+
+
+def fault_of_target(target: object) -> str:
+    """Say why a target is no name of one; empty if it may be."""
     if not isinstance(target, str) or len(target) > LONGEST_TARGET or _UNPRINTABLE.search(target):
         return "its target is no name"
-    return fault_of_options(options)
+    return ""
+
+
+def storable_name(text: str, longest: int) -> str:
+    """Return a text as a column of names stores it: cut, and with "?" for what is not printed."""
+    return _UNPRINTABLE.sub("?", text)[:longest]
 
 
 def fault_of_options(options: object) -> str:

@@ -33,11 +33,16 @@ _BROKER_ERRORS = (OperationalError, RedisError, OSError)
 
 @dataclass(slots=True)
 class Sent:
-    """What became of some runs. ``unsendable`` has those that no later try can send, with the reason."""
+    """What became of some runs.
+
+    ``unsendable`` has those that no later try can send, ``refused`` those that Celery does not take as they are: each
+    with the reason.
+    """
 
     count: int = 0
     is_broker_away: bool = False
     unsendable: list[tuple[Run, str]] = field(default_factory=list)
+    refused: list[tuple[Run, str]] = field(default_factory=list)
 
 
 def send(runs: Sequence[Run], may_send: Callable[[], bool] = lambda: True) -> Sent:
@@ -47,10 +52,12 @@ def send(runs: Sequence[Run], may_send: Callable[[], bool] = lambda: True) -> Se
     """
     messages, unsendable = read_messages([run for run in runs if is_foreign(run.task)])
     sent = Sent(unsendable=unsendable)
-    refused = {run.id for run, _reason in unsendable}
+    left_out = {run.id for run, _reason in unsendable}
     taken: list[Run] = []
     try:
-        for run in _sent_ones(runs, messages, refused, may_send):
+        for run in _sent_ones(
+            [run for run in runs if run.id not in left_out], messages, sent.refused, may_send
+        ):
             taken.append(run)
             sent.count += 1
             if len(taken) == MESSAGES_PER_NOTE:
@@ -58,7 +65,7 @@ def send(runs: Sequence[Run], may_send: Callable[[], bool] = lambda: True) -> Se
                 taken = []
     except _BROKER_ERRORS as error:
         sent.is_broker_away = True
-        left = len(runs) - len(refused) - sent.count
+        left = len(runs) - len(left_out) - sent.count
         logger.warning("The broker is away, %d runs stay queued: %s", left, redact(str(error)))
     finally:
         _note(taken)
@@ -68,28 +75,24 @@ def send(runs: Sequence[Run], may_send: Callable[[], bool] = lambda: True) -> Se
 def _sent_ones(
     runs: Sequence[Run],
     messages: Mapping[UUID, ForeignMessage],
-    refused: set[UUID],
+    refused: list[tuple[Run, str]],
     may_send: Callable[[], bool],
 ) -> Iterator[Run]:
-    """Send one run after another, and yield each that the broker took."""
+    """Send one run after another, and yield each that the broker took; add to ``refused`` what Celery does not take."""
     with current_app.producer_or_acquire() as producer:
         for run in runs:
-            if run.id in refused:
-                continue
             if not may_send():
                 return
             try:
                 _send_one(run, messages.get(run.id), producer)
             except QueueNotFound as error:
-                logger.error(
-                    "Run %s cannot be sent and stays queued: %s. Add the queue to task_queues.",
-                    run.id,
-                    error,
-                )
+                refused.append((run, f"It cannot be sent: {error}. Add the queue to task_queues."))
             except (EncodeError, TypeError, ValueError) as error:  # of somebody else's arguments
-                logger.error("Run %s cannot be sent and stays queued: %s", run.id, error)
+                refused.append((run, f"It cannot be sent: {redact(str(error))}."))
             else:
                 yield run
+                continue
+            logger.error("Run %s stays queued. %s", run.id, refused[-1][1])
 
 
 def _send_one(run: Run, message: ForeignMessage | None, producer: Any) -> None:

@@ -53,6 +53,8 @@ def skip_overdue(now: datetime) -> list[tuple[Run, ReportDocument]]:
     Takes place within the leader's transaction. A worker that gets one first ends it the same way.
     """
     overdue = Run.objects.filter(state=RunState.QUEUED, attempt=0, deadline_at__lt=now)
+    # One that somebody has locked is left to the next look, so that a session which hangs holds up no beat.
+    overdue = overdue.select_for_update(no_key=True, skip_locked=True)
     ended: list[tuple[Run, ReportDocument]] = []
     for run in overdue[:_OVERDUE_PER_LOOK]:
         reason = claims.overdue(run)

@@ -8,7 +8,7 @@ rows alone are read again. A heap knows what is due: a look at it costs nothing 
 import heapq
 import logging
 from collections.abc import Iterable, Iterator, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, fields
 from datetime import UTC, datetime, timedelta
 from itertools import islice
 from typing import Any
@@ -23,6 +23,7 @@ from django_celery_beat.models import (
     SolarSchedule,
 )
 
+from maintenance.core.redaction import redact
 from maintenance.core.runs.ledger_database import ledger_connection
 from maintenance.core.scheduling.definitions import UNREADABLE, Definition
 from maintenance.core.scheduling.schedule_versions import Version, defined
@@ -78,6 +79,20 @@ class Held:
         except UNREADABLE as error:
             self.next_slot, self.fault = None, str(error)
             logger.error("The slots of %s are unknown: %s", self.name, error)
+
+    def become(self, other: "Held") -> None:
+        """Be as a copy of it was."""
+        for one in fields(self):
+            setattr(self, one.name, getattr(other, one.name))
+
+    def leave_out(self, error: Exception) -> None:
+        """Have no slots from now on, until its row is another one."""
+        self.next_slot, self.fault = None, f"{type(error).__name__}: {redact(str(error))}"
+        logger.error(
+            "The slots of %s cannot be written, and it is left out until it is changed: %s",
+            self.name,
+            self.fault,
+        )
 
     def due(self, now: datetime, limit: int) -> tuple[list[datetime], bool]:
         """Return its undecided slots up to ``now``, the first ones, and whether more follow."""

@@ -185,4 +185,7 @@ def _put(change: _Change, book: Book) -> None:
         held.move(cursor)
     assert held is not None
     held.row, held.row_id = row, row.pk
+    if version is None and held.fault:
+        held.fault = ""  # what was changed may have mended it
+        held.move(held.cursor)
     book.put(held)

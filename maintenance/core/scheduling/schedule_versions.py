@@ -14,6 +14,7 @@ from django_celery_beat.models import CrontabSchedule, PeriodicTask
 
 from maintenance.core.runs.foreign_tasks import is_foreign
 from maintenance.core.runs.ledger_database import ledger_connection
+from maintenance.core.runs.messages import LONGEST_TARGET, storable_name
 from maintenance.core.scheduling.definitions import Definition
 from maintenance.core.scheduling.policies import Overlap, Policy
 from maintenance.models import SchedulePolicy, ScheduleVersion
@@ -150,12 +151,15 @@ def crontab_text(crontab: CrontabSchedule) -> str:
 
 
 def target_of(row: PeriodicTask) -> str:
-    """Return the target that the runs of a row are for; empty for somebody else's task."""
+    """Return the target that the runs of a row are for; empty for somebody else's task.
+
+    What is no name of a target is one that can be stored: its runs fail, and say so.
+    """
     if is_foreign(row.task):
         return ""
     given = arguments_of(row)
     target = given.get("target", "")
-    return target if isinstance(target, str) else ""
+    return storable_name(target, LONGEST_TARGET) if isinstance(target, str) else ""
 
 
 def arguments_of(row: PeriodicTask) -> dict[str, Any]:

@@ -9,6 +9,7 @@ import gc
 import logging
 import os
 from collections.abc import Iterable, Mapping, Sequence
+from copy import copy
 from datetime import datetime
 from heapq import heappop, heappush
 from socket import gethostname
@@ -24,6 +25,7 @@ from maintenance.core.reports import ReportDocument
 from maintenance.core.runs import ledger
 from maintenance.core.runs.alive_file import touch_alive_file
 from maintenance.core.runs.dispatch import mend
+from maintenance.core.runs.failures import LEDGER_AWAY
 from maintenance.core.runs.lease import steady_seconds
 from maintenance.core.runs.ledger_database import ledger_connection
 from maintenance.core.runs.lost_channels import close_lost_channels
@@ -54,6 +56,8 @@ SCHEDULES_PER_TRANSACTION = 200
 SLOTS_PER_SCHEDULE = 200
 #: No more schedules are added to a transaction that has so many slots.
 SLOTS_PER_TRANSACTION = 1000
+#: What no row of a schedule is the cause of.
+_PASSES_BY_ITSELF: tuple[type[Exception], ...] = (NotLeading, *LEDGER_AWAY)
 
 
 class LedgerScheduler(DatabaseScheduler):  # type: ignore[misc]  # the library has no types
@@ -93,7 +97,7 @@ class LedgerScheduler(DatabaseScheduler):  # type: ignore[misc]  # the library h
             return self._tick()
         except NotLeading as lost:
             logger.warning("%s", lost)
-        except (DatabaseError, InterfaceError) as error:
+        except LEDGER_AWAY as error:
             logger.error("The ledger is away: %s", redact(str(error)))
             self._reached_the_ledger = False
             ledger_connection().close()
@@ -148,9 +152,7 @@ class LedgerScheduler(DatabaseScheduler):  # type: ignore[misc]  # the library h
         """Decide due slots, write their rows and send what runs now."""
         if not helds:
             return
-        with self._leadership.fenced() as now:
-            dues = _due(helds, min(through or now, now))
-            recorded = record_slots(dues, now) if dues else Recorded([], [])
+        recorded = self._recorded(helds, through)
         if self._book is not None and through is None:
             for held in helds:
                 self._book.queue(held)
@@ -161,6 +163,28 @@ class LedgerScheduler(DatabaseScheduler):  # type: ignore[misc]  # the library h
         for run in recorded.queued:
             if run.available_at is not None:
                 heappush(self._later, (run.available_at, str(run.id)))
+
+    def _recorded(self, helds: Sequence[Held], through: datetime | None) -> Recorded:
+        """Write the rows of due slots. A schedule whose rows cannot be written holds up none beside it."""
+        before = [copy(held) for held in helds]
+        try:
+            with self._leadership.fenced() as now:
+                dues = _due(helds, min(through or now, now))
+                return record_slots(dues, now) if dues else Recorded([], [])
+        except _PASSES_BY_ITSELF:
+            raise
+        except Exception as error:  # noqa: BLE001 - from whatever somebody has written into a row
+            if len(helds) == 1:
+                helds[0].leave_out(error)
+                return Recorded([], [])
+        parts: list[Recorded] = []
+        for held, kept in zip(helds, before, strict=True):
+            held.become(kept)
+            parts.append(self._recorded([held], through))
+        return Recorded(
+            [run for part in parts for run in part.queued],
+            [ended for part in parts for ended in part.ended],
+        )
 
     def _send_later_ones(self) -> None:
         """Send runs whose jitter has passed, unless somebody cancelled or sent them meanwhile."""

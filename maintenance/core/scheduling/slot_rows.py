@@ -19,6 +19,7 @@ from maintenance.core.options import parse_options
 from maintenance.core.reports import Report
 from maintenance.core.runs.end_reports import failure_report, stop_report
 from maintenance.core.runs.foreign_tasks import is_foreign
+from maintenance.core.runs.messages import fault_of_options, fault_of_target, storable_name
 from maintenance.core.runs.registry import TaskSpec, task_named
 from maintenance.core.runs.report_rows import store_short_reports
 from maintenance.core.scheduling.pausing import SCHEDULER, failures_in_a_row
@@ -51,6 +52,8 @@ SLOT_NAMESPACE = uuid.UUID("6f1d2a52-6a5e-4d53-9d57-0d5a9c6c1e11")
 HOLD = timedelta(hours=1)
 
 _INSTANT = timedelta(microseconds=1)
+#: As long as the ledger's column.
+_LONGEST_CHECKLIST = 20
 
 
 @dataclass(frozen=True, slots=True)
@@ -133,7 +136,6 @@ def _rows(
     else:
         decisions = decide(due.slots, definition.policy, now, circumstances)
     origin = origin_of(held)
-    held.carried = held.carried + len(due.slots) if due.more_follow else 0
     return [_row(held, origin, decision, now) for decision in decisions]
 
 
@@ -180,10 +182,13 @@ def origin_of(held: Held) -> Origin:
     row, target = held.row, held.definition.target
     task = held.definition.task
     arguments = {} if row is None else arguments_of(row)
-    checklist = "" if row is None else str(_json(row.headers).get("maintenance_checklist", ""))
+    checklist = "" if row is None else _checklist_of(row)
     if is_foreign(task):
         return Origin(task, None, {}, (row.queue if row is not None else "") or "", checklist)
     options = arguments.get("options", {})
+    if fault := fault_of_target(arguments.get("target", "")) or fault_of_options(options):
+        reason = f'The arguments of "{held.name}" are of no run: {fault}. Correct them on its page.'
+        return Origin(task, None, {}, "", checklist, reason)
     try:
         spec = task_named(task)
     except MaintenanceError as error:
@@ -197,6 +202,11 @@ def origin_of(held: Held) -> Origin:
     except MaintenanceError as error:
         return replace(origin, fault=str(error))
     return origin
+
+
+def _checklist_of(row: PeriodicTask) -> str:
+    given = str(_json(row.headers).get("maintenance_checklist", ""))
+    return storable_name(given, _LONGEST_CHECKLIST)
 
 
 def _json(text: str | None) -> dict[str, Any]:
@@ -314,6 +324,7 @@ def _move(dues: Sequence[Due], started: Mapping[str, int], now: datetime) -> Non
     over: list[Held] = []
     for due in dues:
         held, count = due.held, started[due.held.name]
+        held.carried = held.carried + len(due.slots) if due.more_follow else 0
         if held.definition.once and count:
             over.append(held)
         else:
