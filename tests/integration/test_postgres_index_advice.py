@@ -211,7 +211,7 @@ HYPOPG = sorted(PACKAGED_POSTGRES.glob("*/lib/hypopg.so"))
 def hypopg_url(server_root: Path) -> Iterator[str]:
     """A database with HypoPG, on a server of Debian's packages."""
     if not HYPOPG:
-        pytest.skip("needs HypoPG (Debian package postgresql-15-hypopg)")
+        pytest.skip("needs HypoPG (Debian: postgresql-*-hypopg)")
     bindir = HYPOPG[-1].parents[1] / "bin"
     with EmbeddedPostgres(
         server_root / "hypopg",
