@@ -1,12 +1,15 @@
 """What surrounds a site's own task in its worker, carried out in this process on a real ledger."""
 
+import json
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from datetime import datetime
 from typing import Any
 
 import pytest
+import redis
 from celery import Celery, Task
-from celery.exceptions import SoftTimeLimitExceeded
+from celery.exceptions import Ignore, Reject, SoftTimeLimitExceeded
 from django.db import DataError
 from django.utils import timezone
 
@@ -14,7 +17,10 @@ from maintenance.core.runs import ledger
 from maintenance.core.runs.foreign_runs import execute_once
 from maintenance.core.runs.watched_tasks import SLOT_HEADER
 from maintenance.models import Run, RunState
+from service.embedded.postgres import EmbeddedPostgres
 from tests.integration.test_core_runner import cut_the_ledger
+from tests.integration.test_core_steps import ledger_away
+from tests.local_containers import LocalRedis
 
 pytestmark = pytest.mark.django_db(transaction=True)
 
@@ -60,6 +66,54 @@ def carried_out(task: SiteTask, run: Run, work: Callable[[], Any], *, retries: i
     """Do ``work`` for a message of the run; return or raise what the worker sees of it."""
     with message(task, run, retries=retries):
         return execute_once(task, work)
+
+
+@pytest.fixture
+def broker(default_redis_broker: LocalRedis, celery_setup_app: Celery) -> Iterator[redis.Redis]:
+    """The broker that this process sends to, seen from the side."""
+    with redis.Redis.from_url(default_redis_broker.url) as client:
+        yield client
+
+
+def sent(broker: redis.Redis) -> list[dict[str, Any]]:
+    """Return the headers of the messages that were sent."""
+    waiting = broker.lrange("maintenance:low", 0, -1)
+    return [json.loads(message)["headers"] for message in waiting]  # type: ignore[union-attr]
+
+
+def seconds_until(moment: str) -> float:
+    return (datetime.fromisoformat(moment) - timezone.now()).total_seconds()
+
+
+def never() -> None:
+    raise AssertionError("this is not the time for it")
+
+
+# --- A ledger that is away ---
+
+
+@pytest.mark.parametrize("retries", [0, 3])
+def test_a_ledger_that_is_away_uses_up_no_retry_of_the_task(
+    task: SiteTask, run: Run, broker: redis.Redis, postgres_server: EmbeddedPostgres, retries: int
+) -> None:
+    with ledger_away(postgres_server), pytest.raises(Ignore):
+        carried_out(task, run, never, retries=retries)
+
+    (again,) = sent(broker)
+    assert (again["id"], again["retries"]) == (str(run.id), retries)
+    assert 3 < seconds_until(again["eta"]) < 6
+    assert again[SLOT_HEADER]
+
+
+def test_a_message_stays_with_its_broker_where_that_takes_no_other_one_either(
+    task: SiteTask, run: Run, default_redis_broker: LocalRedis, postgres_server: EmbeddedPostgres
+) -> None:
+    default_redis_broker._container.stop()
+
+    with ledger_away(postgres_server), pytest.raises(Reject) as refusal:
+        carried_out(task, run, never)
+
+    assert refusal.value.requeue
 
 
 # --- The end ---

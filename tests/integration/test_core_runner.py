@@ -3,6 +3,7 @@
 import json
 import logging
 import threading
+import uuid
 from contextlib import closing
 from datetime import timedelta
 from decimal import Decimal
@@ -11,7 +12,8 @@ from typing import Any
 
 import psycopg2
 import pytest
-from celery.exceptions import SoftTimeLimitExceeded
+from celery import Celery
+from celery.exceptions import Reject, SoftTimeLimitExceeded
 from django.core.files.storage import FileSystemStorage
 from django.db import connection
 from django.utils import timezone
@@ -28,7 +30,10 @@ from maintenance.core.runs.progress import LedgerProgress
 from maintenance.core.runs.registry import task_named
 from maintenance.models import Run, RunState, StoredFinding, StoredReport, Trigger
 from maintenance.reports.log_store import LogStore, configured_store
+from service.embedded.postgres import EmbeddedPostgres
+from tests.integration.test_core_steps import ledger_away
 from tests.ledger_rows import running_run
+from tests.local_containers import LocalRedis
 from tests.made_tasks import TaskFactory
 from tests.polling import eventually
 
@@ -42,7 +47,7 @@ FILE_STORAGE = "django.core.files.storage.FileSystemStorage"
 def log_store(settings: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     """A log store of this test's own."""
     monkeypatch.setenv("TESTAPP_REDIS_URL", "redis://:very-secret@127.0.0.1:1/0")
-    folder = tmp_path / "log-store"
+    folder = tmp_path / "own-log-store"
     folder.mkdir()
     store = {"BACKEND": FILE_STORAGE, "OPTIONS": {"location": str(folder)}}
     settings.STORAGES = {**settings.STORAGES, "maintenance": store}
@@ -257,6 +262,22 @@ def cut_the_ledger() -> None:
     with closing(psycopg2.connect(**connection.get_connection_params())) as other:
         other.autocommit = True
         other.cursor().execute("SELECT pg_terminate_backend(%s, 5000)", [pid])
+
+
+def test_a_message_stays_with_its_broker_while_neither_ledger_nor_broker_takes_anything(
+    celery_setup_app: Celery, default_redis_broker: LocalRedis, postgres_server: EmbeddedPostgres
+) -> None:
+    task = celery_setup_app.tasks["maintenance.note_low"]
+    task.push_request(id=str(uuid.uuid4()), called_directly=False, args=(), kwargs={})
+    default_redis_broker._container.stop()
+
+    try:
+        with ledger_away(postgres_server), pytest.raises(Reject) as refusal:
+            runner.execute(task, task_named("note_low"), "", {"number": 1})
+    finally:
+        task.pop_request()
+
+    assert refusal.value.requeue
 
 
 @pytest.mark.parametrize("is_patient", [True, False])

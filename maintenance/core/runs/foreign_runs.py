@@ -37,15 +37,16 @@ T = TypeVar("T")
 def execute_once(task: "Task[Any, Any]", work: Callable[[], Any]) -> Any:
     """Do the work of a slot's message, unless it is done or being done; return what it returns.
 
-    Raises ``Ignore`` for a message that must do nothing, ``Retry`` while the ledger is away, and what
-    the work raises.
+    Raises ``Ignore`` for a message that must do nothing, or comes again because the ledger is away,
+    ``Reject`` where the broker does not take it for that, and what the work raises.
     """
     asked_at = steady_seconds()
     try:
         run = _claim(uuid.UUID(task.request.id), task.request.hostname or "")
-    except LEDGER_AWAY:
+    except LEDGER_AWAY as error:
         ledger_connection().close()
-        raise task.retry(countdown=LEDGER_AWAY_SECONDS, max_retries=None) from None
+        logger.warning("Run %s waits for the ledger: %s", task.request.id, redact(str(error)))
+        raise _again(task, LEDGER_AWAY_SECONDS) from None
     except claims.NotClaimed as answer:
         logger.info("Message for run %s does nothing: %s", task.request.id, answer)
         raise Ignore from None
@@ -66,6 +67,22 @@ def execute_once(task: "Task[Any, Any]", work: Callable[[], Any]) -> Any:
         raise
     _end(run, RunState.SUCCEEDED, "")
     return result
+
+
+def _again(task: "Task[Any, Any]", delay_seconds: float) -> Exception:
+    """Send this message again for later; return what ends it here.
+
+    Not as a retry: how many of those the task has is between it and its errors.
+    """
+    request = task.request
+    retries = request.retries or 0
+    try:
+        task.signature_from_request(request, countdown=delay_seconds, retries=retries).apply_async()
+    except Exception as error:  # noqa: BLE001 - of any broker, as Celery's own retry has it
+        reason = redact(str(error))
+        logger.warning("The broker does not take run %s for later: %s", request.id, reason)
+        return Reject(reason, requeue=True)
+    return Ignore()
 
 
 @ledger_transaction()

@@ -101,7 +101,10 @@ def _execute(
         # The message may be all there is of this run: it must not end here.
         logger.warning("Run %s waits for the ledger: %s", run_id, redact(str(error)))
         ledger_connection().close()
-        raise task.retry(countdown=LEDGER_AWAY_SECONDS, max_retries=None) from None
+        try:
+            raise task.retry(countdown=LEDGER_AWAY_SECONDS, max_retries=None) from None
+        except Reject as refusal:  # the broker takes none for later: it keeps this one
+            raise Reject(redact(str(refusal)), requeue=True) from None
     except NOT_NOW as answer:
         return _without_work(run_id, answer)
     pings.run_started(ledger.run_facts(run))
