@@ -222,7 +222,9 @@ def test_a_ledger_that_blinks_after_the_end_costs_no_ping(
 
     blinked: list[Any] = []
     monkeypatch.setattr(ledger, "previous_document", asks_when_it_blinks)
-    monkeypatch.setattr("maintenance.core.runs.ledger_patience.FINISH_PATIENCE_SECONDS", patience_seconds)
+    monkeypatch.setattr(
+        "maintenance.core.runs.ledger_patience.FINISH_PATIENCE_SECONDS", patience_seconds
+    )
     origin = Origin(trigger=Trigger.BEAT, schedule=NIGHTLY)
     run = work_here(ledger.create_run(task_that(answers), "", {}, origin))
 

@@ -2,6 +2,8 @@
 
 import json
 import logging
+import os
+import signal
 import threading
 import uuid
 from contextlib import closing
@@ -12,8 +14,9 @@ from typing import Any
 
 import psycopg2
 import pytest
+from billiard.pool import soft_timeout_sighandler
 from celery import Celery
-from celery.exceptions import Reject, SoftTimeLimitExceeded
+from celery.exceptions import Ignore, Reject, SoftTimeLimitExceeded
 from django.core.files.storage import FileSystemStorage
 from django.db import connection
 from django.utils import timezone
@@ -303,6 +306,69 @@ def test_a_ledger_that_blinks_before_files_are_written_costs_no_ping_and_no_line
     files = [path for path in log_store.rglob("*") if path.is_file()]
     assert len(StoredReport.objects.get(run=run).files) == len(files) == (3 if is_patient else 0)
     assert ("has no files: the ledger is away" in caplog.text) is not is_patient
+
+
+def test_an_end_whose_answer_was_lost_is_told_all_the_same(
+    log_store: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    caplog.set_level(logging.INFO)
+    finish, cuts = ledger.finish, iter([cut_the_ledger])
+
+    def finish_and_lose_the_answer(*arguments: Any) -> Any:
+        document = finish(*arguments)
+        if cut := next(cuts, None):
+            cut()
+            Run.objects.count()  # raises, as the answer to COMMIT would have
+        return document
+
+    monkeypatch.setattr(ledger, "finish", finish_and_lose_the_answer)
+
+    run = carried_out(queued("note_low", number=1))
+
+    assert run.state == RunState.SUCCEEDED
+    assert "run finished" in caplog.text
+    assert "ended by somebody else" not in caplog.text
+    assert len(StoredReport.objects.get(run=run).files) == 3
+
+
+def test_an_end_of_somebody_else_s_is_none_of_ours(
+    monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    finish, cuts = ledger.finish, iter([cut_the_ledger])
+
+    def finish_after_another(*arguments: Any) -> Any:
+        if cut := next(cuts, None):
+            Run.objects.update(state=RunState.CANCELLED)
+            cut()
+        return finish(*arguments)
+
+    monkeypatch.setattr(ledger, "finish", finish_after_another)
+    with pytest.raises(Ignore):
+        carried_out(queued("note_low", number=1))
+    assert "ended by somebody else" in caplog.text
+
+
+def test_a_soft_limit_that_strikes_after_the_work_is_passed_by(
+    log_store: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    caplog.set_level(logging.INFO)
+    before = signal.signal(signal.SIGUSR1, soft_timeout_sighandler)
+    finish = ledger.finish
+
+    def finish_late(*arguments: Any) -> Any:
+        os.kill(os.getpid(), signal.SIGUSR1)
+        return finish(*arguments)
+
+    monkeypatch.setattr(ledger, "finish", finish_late)
+    try:
+        run = carried_out(queued("note_low", number=1))
+        assert signal.getsignal(signal.SIGUSR1) is soft_timeout_sighandler
+    finally:
+        signal.signal(signal.SIGUSR1, before)
+
+    assert run.state == RunState.SUCCEEDED
+    assert "run finished" in caplog.text
+    assert "was passed by" in caplog.text
 
 
 class DiesInTheMiddle(FileSystemStorage):

@@ -230,8 +230,12 @@ def _write_end(run: Run, state: RunState, report: Report, reason: str) -> None:
     )
     if ended is None:
         raise LostLease(f"Run {run.id} was ended by somebody else; this report is dropped.")
+    _read_anew(run, ended)
+
+
+def _read_anew(run: Run, now: Run) -> None:
     for field in Run._meta.concrete_fields:
-        setattr(run, field.attname, getattr(ended, field.attname))
+        setattr(run, field.attname, getattr(now, field.attname))
 
 
 def _queue_follow_up(run: Run, follow_up: FollowUp, now: datetime) -> None:
@@ -359,6 +363,20 @@ def request_cancel(run: Run, actor: str) -> ReportDocument | None:
 def stored_document(run: Run) -> ReportDocument:
     """Return a finished run's report. Raises ``StoredReport.DoesNotExist`` before that."""
     return _document(run, StoredReport.objects.get(run=run))
+
+
+def own_end(run: Run, state: RunState) -> ReportDocument | None:
+    """Return the stored report of a run that ended in ``state`` under this very attempt, read anew into ``run``.
+
+    ``None`` where it is another attempt's, has another state, or another worker's name.
+    """
+    ended = Run.objects.filter(
+        id=run.id, attempt=run.attempt, worker=run.worker, state=state
+    ).first()
+    if ended is None:
+        return None
+    _read_anew(run, ended)
+    return stored_document(run)
 
 
 def previous_document(run: Run) -> ReportDocument | None:

@@ -36,13 +36,14 @@ from maintenance.core.runs.failures import LEDGER_AWAY, is_transient
 from maintenance.core.runs.history import LedgerHistory
 from maintenance.core.runs.lease import Lease, kept, steady_seconds
 from maintenance.core.runs.ledger_database import ledger_connection
-from maintenance.core.runs.ledger_patience import with_patience
+from maintenance.core.runs.ledger_patience import finish_with_patience, with_patience
 from maintenance.core.runs.limits import reserve_start
 from maintenance.core.runs.messages import fault_of_message
 from maintenance.core.runs.progress import Carrier, LedgerProgress, show
 from maintenance.core.runs.recording import record, run_logger
 from maintenance.core.runs.registry import TaskSpec
 from maintenance.core.runs.sessions import Interruption, end_expired_sessions
+from maintenance.core.runs.soft_limit import soft_limit_passes_by
 from maintenance.core.runs.steps import LedgerSteps
 from maintenance.core.runs.tracing import traced_run
 from maintenance.models import Run, RunState
@@ -367,8 +368,13 @@ def _with_loose_ends(report: Report, left: LooseEnds) -> Report:
 
 def _end(run: Run, state: RunState, report: Report, reason: str = "") -> dict[str, Any]:
     """Write the end of the run everywhere it is kept, the ledger first."""
+    with soft_limit_passes_by():
+        return _end_undisturbed(run, state, report, reason)
+
+
+def _end_undisturbed(run: Run, state: RunState, report: Report, reason: str) -> dict[str, Any]:
     try:
-        document = with_patience(lambda: ledger.finish(run, state, report, reason))
+        document = finish_with_patience(run, state, report, reason)
     except LostLease as lost:
         logger.error("%s", lost)
         raise Ignore from None
