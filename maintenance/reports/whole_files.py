@@ -39,9 +39,8 @@ class WholeFiles:
     def _write_into_its_folder(self, name: str, content: bytes) -> None:
         try:
             self._write(name, content)
-        except (
-            FileNotFoundError
-        ):  # somebody found its folder empty, and removed it before the file was in it
+        except FileNotFoundError:
+            # Somebody found its folder empty, and removed it before the file was in it.
             self._write(name, content)
 
     def _write(self, name: str, content: bytes) -> None:
