@@ -1,4 +1,4 @@
-"""The commands of docs/deployment.md for systemd, executed with real servers and beside a real web.
+"""What docs/deployment.md shows: Nginx takes it, and commands work on real servers and beside a real web.
 
 What systemd and runuser do is stood in for: the one names web's process id, the other changes no user.
 """
@@ -30,8 +30,10 @@ from service.embedded.leash import leashed
 from service.embedded.ports import LOOPBACK, free_port
 from service.embedded.postgres import EmbeddedPostgres
 from service.secret_files import adopt_secret_files
-from tests.code_blocks import code_blocks
+from tests.code_blocks import blocks_of, code_blocks
+from tests.integration.test_service_tls import certificate
 from tests.local_containers import ProcessContainer
+from tests.nginx import assert_nginx_takes, needs_nginx
 from tests.polling import eventually
 from tests.postgres_clients import ask
 from tests.up_process import ROOT, clean_environment
@@ -240,3 +242,24 @@ def test_commands_by_hand_have_the_environment_of_web_which_holds_no_secret(
     assert str(machine.secrets / "postgres_password") in given
     for secret in machine.secrets.iterdir():
         assert not secret.read_text() or secret.read_text().strip() not in given
+
+
+@needs_nginx
+def test_nginx_takes_the_tls_proxy_which_knows_the_ports_of_web_and_flower(tmp_path: Path) -> None:
+    [proxy] = blocks_of("docs/deployment.md", "nginx")
+    public, key = certificate(tmp_path)
+    here = proxy
+    for there, found in (
+        ("/etc/ssl/maintenance/fullchain.pem", public),
+        ("/etc/ssl/maintenance/privkey.pem", key),
+        ("listen 80;", f"listen {LOOPBACK}:{free_port()};"),
+        ("listen 443 ssl;", f"listen {LOOPBACK}:{free_port()} ssl;"),
+    ):
+        assert there in here
+        here = here.replace(there, str(found))
+    assert_nginx_takes(here, tmp_path)
+    for program, option in (("web", "--bind "), ("flower", "--port=")):
+        [unit] = [one for one in read_programs() if one.name == program]
+        command = " ".join(unit.at(address=LOOPBACK, state="").commands[0])
+        port = command.partition(option)[2].split()[0].rpartition(":")[2]
+        assert f"proxy_pass http://{LOOPBACK}:{port};" in proxy

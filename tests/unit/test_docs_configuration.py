@@ -15,6 +15,7 @@ import yaml
 from deploy.programs import read_programs
 from maintenance.conf import parse_configuration
 from maintenance.conf.references import missing_of
+from service.secret_files import NAMES as SECRET_NAMES
 from tests.code_blocks import blocks_of, code_blocks
 from tests.compose_file import COMPOSE_FILE, ROOT, laid_over
 from tests.unit.test_compose_attach import BOOKWYRM, addresses_of
@@ -43,6 +44,21 @@ def test_an_override_names_services_that_exist_and_makes_a_compose_file(
     for service in body["services"].values():
         assert set(service.get("secrets", ())) <= whole["secrets"].keys()
         assert set(service.get("networks", ())) <= whole["networks"].keys()
+
+
+@pytest.mark.parametrize(("page", "body"), list(overrides()))
+def test_a_variable_of_an_override_is_read_and_names_a_secret_of_its_service(
+    page: str, body: dict[str, Any]
+) -> None:
+    base = yaml.safe_load(COMPOSE_FILE.read_text())["services"]
+    celery = (ROOT / "celeryconfig.py").read_text()
+    for name, service in body["services"].items():
+        secrets = {*base[name]["secrets"], *service.get("secrets", ())}
+        for variable, value in service.get("environment", {}).items():
+            is_read = f'"{variable}"' in celery or variable.removesuffix("_FILE") in SECRET_NAMES
+            assert variable in base[name]["environment"] or is_read, (page, variable)
+            if variable.endswith("_FILE"):
+                assert value.removeprefix("/run/secrets/") in secrets, (page, variable)
 
 
 def test_a_command_names_services_that_exist() -> None:
