@@ -3,20 +3,20 @@
 import json
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from datetime import datetime
+from datetime import datetime, timedelta
 from typing import Any
 
 import pytest
 import redis
 from celery import Celery, Task
-from celery.exceptions import Ignore, Reject, SoftTimeLimitExceeded
+from celery.exceptions import Ignore, Reject, Retry, SoftTimeLimitExceeded
 from django.db import DataError
 from django.utils import timezone
 
-from maintenance.core.runs import ledger
+from maintenance.core.runs import dispatch, ledger
 from maintenance.core.runs.foreign_runs import execute_once
 from maintenance.core.runs.watched_tasks import SLOT_HEADER
-from maintenance.models import Run, RunState
+from maintenance.models import Run, RunState, StoredFinding
 from service.embedded.postgres import EmbeddedPostgres
 from tests.integration.test_core_runner import cut_the_ledger
 from tests.integration.test_core_steps import ledger_away
@@ -114,6 +114,110 @@ def test_a_message_stays_with_its_broker_where_that_takes_no_other_one_either(
         carried_out(task, run, never)
 
     assert refusal.value.requeue
+
+
+# --- Its own retries ---
+
+
+@pytest.mark.parametrize("is_moment", [True, False])
+def test_a_retry_waits_for_its_own_time_and_no_other_message_brings_it_before(
+    task: SiteTask, run: Run, broker: redis.Redis, is_moment: bool
+) -> None:
+    in_an_hour = timezone.now() + timedelta(hours=1)
+
+    def comes_again() -> None:
+        raise task.retry(eta=in_an_hour) if is_moment else task.retry(countdown=3600)
+
+    with pytest.raises(Retry):
+        carried_out(task, run, comes_again)
+
+    run.refresh_from_db()
+    assert run.state == RunState.QUEUED
+    assert run.available_at is not None
+    assert abs(run.available_at - in_an_hour) < timedelta(seconds=10)
+    broker.flushall()  # a worker holds the message, and no queue does
+    Run.objects.update(published_at=timezone.now() - timedelta(hours=1))
+    assert dispatch.mend()["republished"] == 0
+    with pytest.raises(Ignore):
+        carried_out(task, run, never)
+    run.refresh_from_db()
+    assert (run.state, run.attempt) == (RunState.QUEUED, 1)
+    assert sent(broker) == []
+
+
+def retried(task: SiteTask, run: Run, countdown: float) -> None:
+    def comes_again() -> None:
+        raise Retry(when=countdown)
+
+    with pytest.raises(Retry):
+        carried_out(task, run, comes_again)
+
+
+def test_the_message_of_a_retry_is_taken_at_its_time(task: SiteTask, run: Run) -> None:
+    retried(task, run, 0.5)
+
+    assert carried_out(task, run, lambda: "done", retries=1) == "done"
+
+    run.refresh_from_db()
+    assert (run.state, run.attempt) == (RunState.SUCCEEDED, 2)
+
+
+def test_the_message_of_a_retry_that_comes_early_comes_again_at_its_time(
+    task: SiteTask, run: Run, broker: redis.Redis
+) -> None:
+    retried(task, run, 30)
+
+    with pytest.raises(Ignore):
+        carried_out(task, run, never, retries=1)
+
+    (again,) = sent(broker)
+    assert again["retries"] == 1
+    assert 25 < seconds_until(again["eta"]) < 31
+
+
+@pytest.mark.parametrize(("retries", "messages"), [(0, 0), (1, 1)])
+def test_the_message_of_a_retry_that_overtakes_the_note_of_it_comes_again(
+    task: SiteTask, run: Run, broker: redis.Redis, retries: int, messages: int
+) -> None:
+    def overtaken() -> str:
+        with pytest.raises(Ignore):
+            carried_out(task, run, never, retries=retries)
+        return "done"
+
+    assert carried_out(task, run, overtaken) == "done"
+
+    assert [again["retries"] for again in sent(broker)] == [retries] * messages
+
+
+def test_a_task_that_rejects_its_message_for_good_has_failed(task: SiteTask, run: Run) -> None:
+    def rejects() -> None:
+        raise Reject("Mrs Smith's", requeue=False)
+
+    with pytest.raises(Reject):
+        carried_out(task, run, rejects)
+
+    run.refresh_from_db()
+    assert run.state == RunState.FAILED
+    assert run.reason.startswith("It rejected its message for good")
+    finding = StoredFinding.objects.get(run=run)
+    assert "send the task again" in finding.advice
+    assert "Smith" not in f"{run.reason} {finding.sentence} {finding.advice} {run.failures}"
+    with pytest.raises(Ignore):
+        carried_out(task, run, never)
+
+
+def test_a_task_that_gives_its_message_back_to_the_broker_waits_for_it(
+    task: SiteTask, run: Run
+) -> None:
+    def gives_back() -> None:
+        raise Reject("later", requeue=True)
+
+    with pytest.raises(Reject):
+        carried_out(task, run, gives_back)
+
+    run.refresh_from_db()
+    assert run.state == RunState.QUEUED
+    assert carried_out(task, run, lambda: "done") == "done"
 
 
 # --- The end ---

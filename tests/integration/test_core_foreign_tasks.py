@@ -56,14 +56,14 @@ def start(testapp_environment: dict[str, str], tmp_path: Path) -> Iterator[Start
         process.teardown()
 
 
-def schedule(path: Path, **kwargs: Any) -> PeriodicTask:
+def schedule(path: Path, task: str = "append", **kwargs: Any) -> PeriodicTask:
     """Write a row that ran a minute ago and is due once an hour: due now, and not again for long."""
     hourly = IntervalSchedule.objects.create(every=3600, period="seconds")
     return PeriodicTask.objects.create(
         name=NAME,
-        task="plainsite.append",
+        task=f"plainsite.{task}",
         interval=hourly,
-        args=json.dumps([str(path), "word"]),
+        args=json.dumps([str(path), "word"] if task == "append" else [str(path)]),
         kwargs=json.dumps(kwargs),
         last_run_at=timezone.now() - timedelta(seconds=3601),
     )
@@ -144,6 +144,20 @@ def test_a_watched_task_that_fails_is_an_alarm_without_its_own_words(
     finding = StoredFinding.objects.get(run__schedule=NAME)
     assert finding.sentence.startswith("ValueError was raised; the log of worker@")
     assert "secret" not in finding.sentence
+
+
+def test_a_watched_task_that_retries_itself_runs_as_often_as_it_asks_for(
+    start: Start, broker: redis.Redis, tmp_path: Path
+) -> None:
+    path = tmp_path / "words"
+    schedule(path, "retry", times=2)
+
+    start("beat", watched=True)
+    start("worker", watched=True)
+
+    eventually(run_is(RunState.SUCCEEDED), 60, "its last retry has ended")
+    assert words(path) == ["0", "1", "2"]
+    assert Run.objects.get(schedule=NAME).attempt == 3
 
 
 def test_a_schedule_that_is_deleted_before_its_slot_was_sent_ends_as_skipped(
