@@ -14,7 +14,9 @@ from pathlib import Path
 import pytest
 
 from maintenance.doctor.certificates import certificate_of_postgres, certificate_of_redis
+from maintenance.doctor.signatures import signing_certificates
 from service.embedded.postgres import EmbeddedPostgres
+from tests.signing_keys import sign_by
 from tests.up_process import ROOT, clean_environment, manage
 
 PASSWORD = "h1dden-everywhere"
@@ -217,6 +219,40 @@ max_length = 10
     code, said = doctor(config, "--target", "site", **given)
     assert code == 2, said
     assert "which the doctor tells without --target" in said
+
+
+def test_a_certificate_of_signed_messages_is_told_before_no_program_starts_with_it(
+    tmp_path: Path, postgres_server: EmbeddedPostgres
+) -> None:
+    config = tmp_path / "maintenance.toml"
+    config.write_text('[databases.own]\nalias = "default"\n')
+    signed = sign_by(tmp_path, "crew", tmp_path / "*.pem")
+    code, said = doctor(config, "--json", DATABASE_URL=postgres_server.url(), **signed)
+    assert code == 1, said
+    [report] = [one for one in json.loads(said)["reports"] if one["title"] == "signed messages"]
+    [finding] = report["findings"]
+    assert (finding["code"], finding["severity"]) == ("certificate-expires", "warning")
+    assert finding["subject"] == signed["MAINTENANCE_SIGNING_CERTIFICATE"]
+
+
+def test_certificates_of_a_store_are_judged_each_by_itself(
+    tmp_path: Path, expired: tuple[Path, Path]
+) -> None:
+    store = tmp_path / "trusted"
+    store.mkdir()
+    sign_by(store, "soon", store)
+    (store / "soon.key").unlink()
+    (store / "old.pem").write_text(f"Issuer: somebody\n{expired[0].read_text()}")
+    (store / "words.pem").write_text("none")
+    found = {one.subject: one for one in signing_certificates(str(tmp_path / "none"), str(store))}
+    assert {Path(path).name: one.code for path, one in found.items()} == {
+        "soon.pem": "certificate-expires",
+        "old.pem": "certificate-expired",
+        "words.pem": "certificate-unreadable",
+        "none": "certificate-unreadable",
+    }
+    assert "expired on 2020-01-31" in found[str(store / "old.pem")].sentence
+    assert "it is no certificate" in found[str(store / "words.pem")].sentence
 
 
 def test_without_its_file_the_doctor_looks_at_the_crew_alone(

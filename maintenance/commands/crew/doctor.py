@@ -66,6 +66,7 @@ def doctor(command: MaintenanceCommand, options: dict[str, Any]) -> ExitCode:
         told = [*_faults(faults, file), *hooks, *others]
         reports.insert(0, examination.report_of("configuration", told))
         reports += _crew(configuration, is_sound=not faults)
+        reports += _signatures()
     if choice.format_name == "text":
         summary = screen.verdict(reports)
         command.publish_text(lambda width: screen.screen(reports, width), summary, choice)
@@ -172,6 +173,18 @@ def _store(configuration: Configuration, is_sound: bool) -> Report:
     if not is_sound:
         raise Skipped("not looked at before the configuration is corrected.")
     return log_store(configuration)
+
+
+def _signatures() -> Iterator[Report]:
+    """Look at the certificates of an application that signs its messages."""
+    from maintenance.doctor import examination, signatures  # noqa: PLC0415 - all subjects
+
+    celery = current_app.conf
+    if celery.security_certificate:
+        found = signatures.signing_certificates(
+            str(celery.security_certificate), str(celery.security_cert_store or "")
+        )
+        yield examination.report_of("signed messages", list(found))
 
 
 # --- Roles and users -----------------------------------------------------------------------------
