@@ -1,9 +1,12 @@
 """Whoever can write to the broker sends what he likes: a real worker logs it, and does nothing."""
 
+import base64
 import json
 import subprocess
 import sys
 import uuid
+import zlib
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -101,6 +104,98 @@ def test_hostile_messages_are_logged_and_do_nothing(
         assert words in log, words
     assert "\nCRITICAL the disk is full" not in log
     assert len(log) < 200_000
+
+
+def envelope(app: Celery, **changes: Any) -> dict[str, Any]:
+    """Return a message as kombu writes it into a queue's list."""
+    with app.connection_for_write() as connection, connection.channel() as channel:
+        way = {"exchange": "maintenance", "routing_key": "high"}
+        headers = {"task": NOTE, "id": str(uuid.uuid4()), "lang": "py"}
+        properties = {
+            "delivery_info": way,
+            "delivery_tag": str(uuid.uuid4()),
+            "body_encoding": "base64",
+        }
+        body, _ = channel.encode_body(json.dumps(message()), "base64")
+    return {
+        "body": body, "content-type": "application/json", "content-encoding": "utf-8",
+        "headers": headers, "properties": properties,
+    } | changes  # fmt: skip
+
+
+def push(app: Celery, *items: str | bytes) -> None:
+    """Put items into a queue's list, past kombu."""
+    with app.connection_for_write() as connection, connection.channel() as channel:
+        for item in items:
+            channel.client.lpush("high", item)
+
+
+def unreadable(app: Celery) -> list[str | bytes]:
+    """Return items of a list that are no message of kombu's."""
+    whole = envelope(app)
+    properties = whole["properties"]
+    bomb = base64.b64encode(zlib.compress(bytes(50_000_000), 9)).decode()
+    return [
+        "no json",
+        b"\xff\xfe",
+        "[" * 100_000,
+        *map(json.dumps, (
+            5, None, [], {}, {"properties": []},
+            *({**whole, "properties": properties | change} for change in (
+                {"delivery_tag": ["a"]}, {"delivery_info": 5}, {"delivery_info": {}},
+                {"body_encoding": 5}, {"body_encoding": "rot13"}, {"delivery_tag": "\ud800"},
+            )),
+            {name: value for name, value in whole.items() if name != "properties"},
+            {**whole, "body": "YWJjZ"},
+            {**whole, "body": 5},
+            {**whole, "headers": 5},
+            {**whole, "headers": {"a": {"__type__": "Decimal", "__value__": "none"}}},
+            {**whole, "headers": json.loads('{"a":' * 900 + "5" + "}" * 900)},
+            {**whole, "headers": whole["headers"] | {"compression": "gzip"}, "body": bomb},
+        )),
+    ]  # fmt: skip
+
+
+def faulty(app: Celery) -> list[str]:
+    """Return messages whose headers Celery stumbles on."""
+    whole = envelope(app)
+    changes = (
+        {"task": []}, {"task": {}}, {"task": 5}, {"task": None}, {"id": {}}, {"id": "\ud800"},
+        {"timelimit": ["soon", "late"]}, {"timelimit": 5}, {"task": "os.system", "id": None},
+    )  # fmt: skip
+    return [
+        *(json.dumps({**whole, "headers": whole["headers"] | change}) for change in changes),
+        *(json.dumps(whole | {"content-type": what}) for what in (["x"], {}, 5)),
+        *(json.dumps(whole | {"content-encoding": what}) for what in (["x"], {}, 5)),
+        json.dumps({**whole, "headers": {"task": "os.system"}}),
+        json.dumps({**whole, "headers": {}}),
+    ]
+
+
+@pytest.mark.parametrize("items", [unreadable, faulty])
+def test_what_is_no_message_ends_no_worker_and_is_gone(
+    make_worker: WorkerFactory, celery_setup_app: Celery, items: Callable[[Celery], list[Any]]
+) -> None:
+    app = celery_setup_app
+    worker = make_worker("high")
+    sent = items(app)
+
+    push(app, *sent)
+    with app.connection_for_write() as connection, connection.channel() as channel:
+        pidbox = f"/{channel.connection.client.virtual_host}.celery.pidbox"
+        for item in sent:
+            channel.client.publish(pidbox, item)
+    good = start_run(task_named("note_high"), "", {"number": 7}, BY_HAND)
+
+    eventually(lambda: state_of(good) == RunState.SUCCEEDED, 60, "the worker is still at work")
+    log = worker.logs()
+    assert log.count("discarded: ") >= len(sent)
+    assert "Unrecoverable error" not in log
+    assert max(map(len, log.splitlines())) < 5_000
+    with app.connection_for_write() as connection, connection.channel() as channel:
+        eventually(lambda: not channel.client.hlen("unacked"), 30, "nothing is given back")
+        assert not channel.client.llen("high")
+    assert Run.objects.get() == good
 
 
 _PUBLISH = """

@@ -10,6 +10,8 @@ from typing import Any
 
 from kombu.transport import redis as kombu_redis
 
+from maintenance.core.runs.unreadable_items import DiscardsUnreadable
+
 logger = logging.getLogger("maintenance.broker")
 
 
@@ -41,11 +43,11 @@ class _ClosesInAnyCase:
             transport.close_channel(self)
 
 
-class ClosingChannel(_ClosesInAnyCase, kombu_redis.Channel):  # type: ignore[misc]  # no stubs
-    """kombu's channel, for a Redis or Valkey."""
+class ClosingChannel(_ClosesInAnyCase, DiscardsUnreadable, kombu_redis.Channel):  # type: ignore[misc]  # no stubs
+    """kombu's channel, for a Redis or Valkey. It also survives what is no message (``unreadable_items``)."""
 
 
-class ClosingSentinelChannel(_ClosesInAnyCase, kombu_redis.SentinelChannel):  # type: ignore[misc]  # no stubs
+class ClosingSentinelChannel(_ClosesInAnyCase, DiscardsUnreadable, kombu_redis.SentinelChannel):  # type: ignore[misc]  # no stubs
     """kombu's channel, for a Redis behind Sentinel."""
 
 

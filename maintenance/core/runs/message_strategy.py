@@ -19,9 +19,9 @@ def checked(task: Any, app: Any, consumer: Any, **details: Any) -> Callable[...,
     handle = default(task, app, consumer, **details)
 
     def handle_checked(message: Any, body: Any, *answers: Any, **more: Any) -> Any:
-        if body is None:  # protocol 2, the only one that Celery sends
-            _require_form(message.payload)
         try:
+            if body is None:  # protocol 2, the only one that Celery sends
+                _require_form(message.payload)
             return handle(message, body, *answers, **more)
         except _UNREADABLE as error:
             raise InvalidTaskError(f"the message cannot be read: {error}") from error

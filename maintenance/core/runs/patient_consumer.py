@@ -1,4 +1,4 @@
-"""A worker that outlives its broker, ends when told and tells no password: Celery's own consumer, amended."""
+"""A worker that outlives its broker and its messages, ends when told and tells no password: Celery's own consumer, amended."""
 
 import gc
 import logging
@@ -11,6 +11,7 @@ from celery.worker import state
 from celery.worker.consumer import Consumer
 from kombu.transport.virtual import Channel
 
+from maintenance.core.runs.envelopes import fault_of_heading
 from maintenance.core.runs.lost_channels import close_lost_channels
 
 logger = logging.getLogger("maintenance.worker")
@@ -32,6 +33,9 @@ class PatientConsumer(Consumer):
     A signal to end stops the pool wherever the loop is (Celery 5.7). In the middle of its turn the loop asks the
     pool how many processes it has, and the worker ends by that error, with exit code 1, and not as it was told.
 
+    A message whose task, id, content type or encoding is no text ends the worker by an error that nobody catches
+    (Celery 5.7). It is given back at the end, and so ends the next worker as well.
+
     A worker that is asked for its state (``inspect stats``, Flower's pages) answers with the options of its broker,
     and with the sentinels' password among them (Celery 5.7).
     """
@@ -51,6 +55,7 @@ class PatientConsumer(Consumer):
 
     loop: Any
     hub: Any
+    connection_errors: Any
     _asked_each_turn: set[Any]
 
     def connect(self) -> Any:
@@ -85,6 +90,20 @@ class PatientConsumer(Consumer):
         super().__init__(*args, **kwargs)
         self.loop = _ending_as_told(self.loop)
 
+    def create_task_handler(self, *arguments: Any, **options: Any) -> Any:
+        """Return Celery's own handler of messages, behind a look at what it finds their task by."""
+        handle = super().create_task_handler(*arguments, **options)
+
+        def handle_headed(message: Any) -> Any:
+            fault = _fault_of(message)
+            if not fault:
+                return handle(message)
+            logger.error("A message was discarded: %s. Look who can write to the broker.", fault)
+            answered_while_connected(message.reject_log_error)(logger, self.connection_errors)
+            return None
+
+        return handle_headed
+
     def call_soon_ack(self, p: Any, *args: Any, **kwargs: Any) -> Any:
         """Answer for a message as soon as the loop comes to it, unless what brought it is gone by then."""
         answered = answered_while_connected(p)
@@ -95,6 +114,18 @@ class PatientConsumer(Consumer):
         if self.connection is not None:
             self.connection.close = _closing(self.connection)  # type: ignore[method-assign]
         super().on_connection_error_after_connected(exc)
+
+
+def _fault_of(message: Any) -> str:
+    heading = message.headers
+    if (
+        isinstance(heading, dict) and "task" not in heading
+    ):  # Celery's first protocol, or none of Celery's
+        try:
+            heading = message.decode()
+        except Exception:  # noqa: BLE001 - Celery's handler catches any, and says so in the log
+            return ""
+    return fault_of_heading(heading, message.content_type, message.content_encoding)
 
 
 def forget_cancelled(timer: Any) -> None:
