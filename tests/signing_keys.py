@@ -9,7 +9,7 @@ from cryptography.hazmat.primitives.asymmetric import rsa
 from cryptography.x509.oid import NameOID
 
 
-def sign_by(folder: Path, name: str, trusted: Path) -> dict[str, str]:
+def sign_by(folder: Path, name: str, trusted: Path, days: int = 365) -> dict[str, str]:
     """Make a key with its certificate, and return the variables that let a process sign by it."""
     key = rsa.generate_private_key(public_exponent=65537, key_size=2048)
     subject = x509.Name([x509.NameAttribute(NameOID.COMMON_NAME, name)])
@@ -17,7 +17,7 @@ def sign_by(folder: Path, name: str, trusted: Path) -> dict[str, str]:
     certificate = (
         x509.CertificateBuilder(subject, subject, key.public_key(), x509.random_serial_number())
         .not_valid_before(now - timedelta(days=1))
-        .not_valid_after(now + timedelta(days=1))
+        .not_valid_after(now + timedelta(days=days))
         .sign(key, hashes.SHA256())
     )
     key_file, certificate_file = folder / f"{name}.key", folder / f"{name}.pem"

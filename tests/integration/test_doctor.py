@@ -226,7 +226,7 @@ def test_a_certificate_of_signed_messages_is_told_before_no_program_starts_with_
 ) -> None:
     config = tmp_path / "maintenance.toml"
     config.write_text('[databases.own]\nalias = "default"\n')
-    signed = sign_by(tmp_path, "crew", tmp_path / "*.pem")
+    signed = sign_by(tmp_path, "crew", tmp_path / "*.pem", days=13)
     code, said = doctor(config, "--json", DATABASE_URL=postgres_server.url(), **signed)
     assert code == 1, said
     [report] = [one for one in json.loads(said)["reports"] if one["title"] == "signed messages"]
@@ -240,13 +240,16 @@ def test_certificates_of_a_store_are_judged_each_by_itself(
 ) -> None:
     store = tmp_path / "trusted"
     store.mkdir()
-    sign_by(store, "soon", store)
-    (store / "soon.key").unlink()
+    sign_by(store, "soon", store, days=13)
+    sign_by(store, "sound", store)
+    for key in store.glob("*.key"):
+        key.unlink()
     (store / "old.pem").write_text(f"Issuer: somebody\n{expired[0].read_text()}")
     (store / "words.pem").write_text("none")
     found = {one.subject: one for one in signing_certificates(str(tmp_path / "none"), str(store))}
     assert {Path(path).name: one.code for path, one in found.items()} == {
         "soon.pem": "certificate-expires",
+        "sound.pem": "certificate",
         "old.pem": "certificate-expired",
         "words.pem": "certificate-unreadable",
         "none": "certificate-unreadable",
