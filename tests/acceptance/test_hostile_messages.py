@@ -243,3 +243,29 @@ def test_where_messages_are_signed_no_other_is_taken(
     log = worker.logs()
     assert "untrusted content of type json" in log or "disallowed" in log.lower()
     assert "Unable to deserialize" in log or "Unknown certificate" in log
+
+
+def test_what_is_no_message_among_those_that_were_given_out_keeps_no_worker_from_starting(
+    make_worker: WorkerFactory, celery_setup_app: Celery
+) -> None:
+    app = celery_setup_app
+    whole = envelope(app)
+    given_out = {
+        "rubbish": "no json", "number": "5", "deep": "[" * 100_000, "short": "[1, 2]",
+        "odd": json.dumps([5, [], {}]), "way": json.dumps([whole, {}, []]),
+    }  # fmt: skip
+    ours = {"ours": json.dumps([whole, "maintenance", "high"])}
+    with app.connection_for_write() as connection, connection.channel() as channel:
+        app.amqp.queues["high"](channel).declare()
+        channel.client.hset("unacked", mapping=given_out | ours)
+        channel.client.zadd("unacked_index", dict.fromkeys(given_out | ours, 1.0))
+
+    worker = make_worker("high")
+    good = start_run(task_named("note_high"), "", {"number": 7}, BY_HAND)
+
+    eventually(lambda: state_of(good) == RunState.SUCCEEDED, 30, "the worker is at work")
+    with app.connection_for_write() as connection, connection.channel() as channel:
+        eventually(lambda: not channel.client.hlen("unacked"), 30, "nothing is given out")
+    log = worker.logs()
+    assert log.count("discarded: ") == len(given_out)
+    assert f"A message for {NOTE} does nothing: it has no row in the ledger" in log

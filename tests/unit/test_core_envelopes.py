@@ -9,6 +9,7 @@ from maintenance.core.runs.envelopes import (
     DEEPEST,
     LONGEST_NAME,
     fault_of_envelope,
+    fault_of_given_out,
     fault_of_heading,
     fault_of_item,
 )
@@ -89,6 +90,19 @@ def test_what_kombu_cannot_read_is_faulty(item: bytes) -> None:
 @pytest.mark.parametrize("item", [b"5", b"null", b"[]", b'"text"'])
 def test_json_alone_is_no_message(item: bytes) -> None:
     assert fault_of_item(item) == "it has not the form of a message"
+
+
+def test_what_was_given_out_can_be_given_back() -> None:
+    assert fault_of_given_out(json.dumps([ENVELOPE, "maintenance", "high"]).encode()) == ""
+
+
+@pytest.mark.parametrize(
+    "kept",
+    [5, {}, [1, 2], [ENVELOPE, "a", "b", "c"], [ENVELOPE, [], "high"], [ENVELOPE, "a", {}], [5, "a", "b"]],
+)  # fmt: skip
+def test_what_cannot_be_given_back_is_faulty(kept: Any) -> None:
+    assert "has not the form of a message" in fault_of_given_out(json.dumps(kept))
+    assert fault_of_given_out("[" * 100_000) == "it is no JSON"
 
 
 @pytest.mark.parametrize("timelimit", [None, [None, None], [60, 30.5], (0, None)])

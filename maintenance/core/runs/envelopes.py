@@ -34,6 +34,19 @@ def fault_of_item(item: bytes | str) -> str:
     return fault_of_envelope(envelope)
 
 
+def fault_of_given_out(item: bytes | str) -> str:
+    """Say why what a broker keeps of a message until it is answered for cannot be given back; empty if it can."""
+    try:
+        kept = loads(item)
+    except Exception:  # noqa: BLE001 - as above
+        return "it is no JSON"
+    match kept:
+        case [envelope, exchange, routing_key]:
+            if _is_name_or_nothing(exchange) and _is_name_or_nothing(routing_key):
+                return fault_of_envelope(envelope)
+    return "it has not the form of a message that was given out"
+
+
 def fault_of_envelope(envelope: object) -> str:
     """Say why what was read as JSON is no message of kombu's; empty if it may be unpacked."""
     if not isinstance(envelope, dict) or not isinstance(envelope.get("properties"), dict):

@@ -1,7 +1,8 @@
 """Channels of a Redis broker that take what is no message off its list, and go on.
 
 kombu 5.7 reads, decodes and unpacks what it has taken where it expects no error. An item that cannot be read ends the
-worker that took it, and is gone; so every item costs a worker. So does what is published to all workers at once.
+worker that took it, and is gone; so every item costs a worker. So does what is published to all workers at once. What
+stands among the messages that were given out, and can be given back to no list, keeps every worker from starting.
 """
 
 import logging
@@ -11,7 +12,7 @@ from typing import Any
 from kombu.transport import redis as kombu_redis
 from redis import Redis
 
-from maintenance.core.runs.envelopes import fault_of_envelope, fault_of_item
+from maintenance.core.runs.envelopes import fault_of_envelope, fault_of_given_out, fault_of_item
 
 logger = logging.getLogger("maintenance.broker")
 
@@ -37,9 +38,27 @@ class _PrefixedClient(_ReadsMessagesAlone, kombu_redis.PrefixedStrictRedis):
     pass
 
 
+class _GivesMessagesBackAlone(kombu_redis.QoS):
+    """kombu's record of messages that were given out, from which what is none is taken."""
+
+    channel: Any
+    _remove_from_indices: Any
+
+    def restore_by_tag(self, tag: Any, client: Any = None, leftmost: bool = False) -> None:
+        with self.channel.conn_or_acquire(client) as asked:
+            item = asked.hget(self.unacked_key, tag)
+        fault = fault_of_given_out(item) if item else ""
+        if fault:
+            _log_discarded(fault)
+            self._remove_from_indices(tag).execute()
+        else:
+            super().restore_by_tag(tag, client, leftmost)
+
+
 class DiscardsUnreadable:
     """Amends how a channel receives."""
 
+    QoS = _GivesMessagesBackAlone
     global_keyprefix: str
 
     def _get_client(self) -> Any:
