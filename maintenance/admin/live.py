@@ -6,7 +6,7 @@ from typing import Any
 
 from django.template.loader import render_to_string
 from django.utils import timezone
-from django.utils.html import format_html, strip_tags
+from django.utils.html import conditional_escape, format_html, strip_tags
 from django.utils.safestring import SafeString
 from django.utils.translation import gettext as _
 
@@ -42,14 +42,14 @@ def list_answer(runs: Sequence[Run], user: User) -> dict[str, Any]:
         "runs": {
             str(run.id): {
                 "finished": run.is_finished,
-                "parts": {
-                    "state": state_badge(run.state),
-                    "sign": sign(run.state),
-                    "cancel": cancel_link(run, may=may_cancel(user, run)),
-                    "worst": worst_finding(run),
-                    "summary": summary(run),
-                    "took": took(run),
-                },
+                "parts": _as_markup(
+                    state=state_badge(run.state),
+                    sign=sign(run.state),
+                    cancel=cancel_link(run, may=may_cancel(user, run)),
+                    worst=worst_finding(run),
+                    summary=summary(run),
+                    took=took(run),
+                ),
             }
             for run in runs
         },
@@ -59,13 +59,18 @@ def list_answer(runs: Sequence[Run], user: User) -> dict[str, Any]:
 
 def page_answer(run: Run) -> dict[str, Any]:
     """Return how far the run of a page is."""
-    known = {} if run.is_finished else {"progress": progress(run)}
+    known = {} if run.is_finished else _as_markup(progress=progress(run))
     return {
         "runs": {str(run.id): {"finished": run.is_finished, "parts": known}},
         "announcement": ""
         if run.is_finished
         else strip_tags(str(run.phase or phase_of_state(run))),
     }
+
+
+def _as_markup(**parts: SafeString | str) -> dict[str, str]:
+    """Return parts as the script puts them into the page: as markup, so that plain text is escaped here."""
+    return {name: conditional_escape(content) for name, content in parts.items()}
 
 
 def part(run: Run, name: str, content: SafeString | str) -> SafeString | str:

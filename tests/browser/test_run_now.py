@@ -7,9 +7,12 @@ import redis
 from celery import Celery
 from playwright.sync_api import Page, expect
 
+from maintenance.core.reports import Report
+from maintenance.core.runs import ledger
 from maintenance.models import Run, RunState, Trigger
 from tests.browser.conftest import OpenPage
 from tests.celery_nodes import WorkerFactory
+from tests.ledger_rows import running_run
 from tests.polling import eventually
 
 MEMBERS = 25
@@ -187,6 +190,22 @@ def test_the_list_follows_its_runs_to_their_end(
     expect(row).to_contain_text("succeeded")
     expect(row.get_by_role("link", name="Cancel")).to_have_count(0)
     expect(page.locator("[data-live-note]")).to_have_text("Nothing here is at work any more.")
+    assert page.evaluate("window.stillTheSamePage") is True
+
+
+def test_what_a_run_ends_with_is_text_in_its_row(open_page: OpenPage) -> None:
+    hostile = '<img src="/nowhere" onerror="document.title = 1"><b>index</b>'
+    run = running_run()
+    page = open_page()
+    page.goto("/admin/maintenance/run/")
+    row = page.get_by_role("row", name="Check disk space")
+    expect(row).to_contain_text("running")
+    page.evaluate("window.stillTheSamePage = true")
+
+    ledger.finish(run, RunState.SUCCEEDED, Report(title="Disk space", summary=hostile), "")
+
+    expect(row).to_contain_text(hostile)
+    expect(row.locator(".field-short_summary").locator("img, b")).to_have_count(0)
     assert page.evaluate("window.stillTheSamePage") is True
 
 

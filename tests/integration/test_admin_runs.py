@@ -11,6 +11,7 @@ import pytest
 from django.contrib.admin.models import LogEntry
 from django.test import Client
 from django.urls import reverse
+from django.utils import timezone
 from pytest_django import DjangoAssertNumQueries
 
 from maintenance.admin import base as admin_base
@@ -197,6 +198,22 @@ def test_what_a_target_names_itself_is_never_markup(operator: Client) -> None:
         assert "<script>alert" not in text
         assert "<img src=x" not in text
         assert "&lt;script&gt;alert" in text
+
+
+def test_what_ends_while_somebody_looks_is_never_markup(operator: Client) -> None:
+    waiting = queued_run()
+    ended = finished_run("vacuum_analyze", "default", summary=HOSTILE)
+    Run.objects.filter(id=waiting.id).update(
+        available_at=timezone.now() + timedelta(hours=1), reason=HOSTILE
+    )
+
+    answer = operator.get(f"{RUNS}progress/", {"run": [str(waiting.id), str(ended.id)]}).json()
+
+    for run in (waiting, ended):
+        shown = answer["runs"][str(run.id)]["parts"]["summary"]
+        assert "<script" not in shown
+        assert "<img" not in shown
+        assert "&lt;script&gt;alert" in shown
 
 
 @pytest.mark.parametrize("key", [str(uuid.UUID(int=1)), "no-id-at-all", "1"])

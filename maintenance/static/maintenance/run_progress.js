@@ -64,7 +64,7 @@
     const html = run.parts[part.dataset.livePart];
     if (html !== undefined) {
       const fresh = document.createElement("template");
-      fresh.innerHTML = html; // escaped by the server's templates
+      fresh.innerHTML = html; // escaped by the server (admin/live.py)
       matchChildren(part, fresh.content);
     }
     if (run.finished) {
