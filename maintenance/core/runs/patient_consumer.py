@@ -11,6 +11,7 @@ from celery.worker import state
 from celery.worker.consumer import Consumer
 from kombu.transport.virtual import Channel
 
+from maintenance.core.runs.compressed_messages import refuse_compression
 from maintenance.core.runs.envelopes import fault_of_heading
 from maintenance.core.runs.lost_channels import close_lost_channels
 
@@ -85,6 +86,7 @@ class PatientConsumer(Consumer):
 
     def __init__(self, *args: Any, **kwargs: Any) -> None:
         close_lost_channels()
+        refuse_compression()
         # What the transport of the present connection has the loop call.
         self._asked_each_turn = set()
         super().__init__(*args, **kwargs)
