@@ -118,6 +118,18 @@ def test_a_day_without_a_gap_is_proved(midnight: datetime) -> None:
     assert "0 lost" in text
 
 
+def test_slots_that_failed_before_they_began_end_the_command_with_1(midnight: datetime) -> None:
+    name = planted(midnight)
+    run(name, midnight + 7 * HOUR, state=RunState.FAILED, reason="Unknown target", started_at=None)
+
+    code, text = proof(*of_day(midnight))
+
+    assert code == 1
+    said = " ".join(text.split())
+    assert "1 skipped, 1 late, 1 waiting, 1 failed to start, 0 lost." in said
+    assert "1 slot failed before anything was started: daily trim_streams on main." in said
+
+
 def test_every_slot_comes_as_csv_when_asked_for(midnight: datetime, tmp_path: Path) -> None:
     planted(midnight)
     planted(midnight, "=a formula")

@@ -12,6 +12,7 @@ import pytest
 import redis
 from celery import Celery
 from django.db import connection, transaction
+from django.test.utils import CaptureQueriesContext
 from django.utils import timezone
 from django_celery_beat.models import (
     ClockedSchedule,
@@ -32,8 +33,10 @@ from maintenance.core.scheduling.schedule_book import Held
 from maintenance.core.scheduling.scheduler import LedgerScheduler
 from maintenance.core.scheduling.slot_rows import slot_id
 from maintenance.models import (
+    Alarm,
     Blackout,
     Leader,
+    Notification,
     Run,
     RunState,
     SchedulePolicy,
@@ -194,6 +197,46 @@ def test_a_slot_that_cannot_run_ends_as_failed_with_the_reason_and_once(
         in Run.objects.get(schedule="maintenance: renamed").reason
     )
     assert broker.llen("maintenance:medium") == 0
+
+
+def told(settings: Any, **more: Any) -> None:
+    """Let somebody be told of alarms."""
+    chosen = {"recipients": ["ops@example.org"], **more}
+    settings.MAINTENANCE = {**settings.MAINTENANCE, "notifications": chosen}
+
+
+def test_a_slot_that_cannot_run_is_an_alarm_once(new_beat: BeatFactory, settings: Any) -> None:
+    told(settings)
+    row = row_of("maintenance.trim_streams", kwargs='{"target": "gone"}', last_run_at=None)
+    policy_of(row, misfire="each")
+    beat = new_beat()
+    beat.tick()
+    miss_slots(beat, hours=3)
+    newest = Run.objects.latest("scheduled_for")
+    assert states() == [RunState.FAILED] * 3
+
+    alarm = Alarm.objects.get()
+    assert (alarm.task, alarm.target, alarm.code) == (row.task, "gone", "run-failed")
+    assert alarm.run_id == newest.id
+    assert StoredFinding.objects.get(run=newest).since is not None
+    assert [each.title for each in alarm.notifications.all()] == ["Critical: run-failed on gone"]
+
+    miss_slots(beat, hours=1)
+    assert Notification.objects.count() == 1, "it is open"
+
+
+def test_slots_that_end_without_findings_cost_no_query_for_alarms(
+    beat: LedgerScheduler, settings: Any
+) -> None:
+    told(settings)
+    row = row_of(last_run_at=None)
+    policy_of(row, paused_at=timezone.now(), paused_by="eva", pause_reason="full")
+    look(beat)
+    with CaptureQueriesContext(connection) as queries:
+        miss_slots(beat, hours=2)
+
+    assert states() == [RunState.SKIPPED] * 2
+    assert not [each for each in queries.captured_queries if "maintenance_alarm" in each["sql"]]
 
 
 def test_a_row_whose_hour_is_far_away_is_listed_all_the_same(beat: LedgerScheduler) -> None:
@@ -549,8 +592,9 @@ def test_a_blackout_skips_what_lies_in_it(beat: LedgerScheduler) -> None:
 
 
 def test_a_schedule_whose_runs_fail_is_paused_with_an_alarm_and_gets_its_chances_again(
-    beat: LedgerScheduler,
+    beat: LedgerScheduler, settings: Any
 ) -> None:
+    told(settings, alarm_severity="warning")
     row = row_of(last_run_at=None)
     policy_of(row, pause_after_failures=2)
     SchedulePolicy.objects.update(changed_at=hours_ago(100))
@@ -572,6 +616,7 @@ def test_a_schedule_whose_runs_fail_is_paused_with_an_alarm_and_gets_its_chances
     assert run.reason == "paused by the scheduler: 2 runs in a row failed"
     finding = StoredFinding.objects.get(run=run)
     assert (finding.code, finding.severity) == ("schedule-paused", Severity.WARNING)
+    assert Alarm.objects.get(resolved_at=None).code == "schedule-paused"
     look(beat)
     assert ScheduleVersion.objects.filter(schedule=NAME).latest("since").definition["policy"]
     row.refresh_from_db()

@@ -76,11 +76,13 @@ def test_its_jitter_makes_no_run_late() -> None:
         ("sent", False, Verdict.ON_TIME),
         ("skipped", False, Verdict.SKIPPED),
         ("skipped", True, Verdict.SKIPPED),  # by its own conditions
-        ("failed", False, Verdict.SKIPPED),  # its target is not configured any more
+        ("failed", False, Verdict.FAILED_TO_START),  # its target is not configured any more
         ("cancelled", False, Verdict.SKIPPED),
     ],
 )
-def test_what_did_no_work_was_skipped(state: str, started: bool, verdict: Verdict) -> None:
+def test_what_became_of_a_slot_is_read_off_its_row(
+    state: str, started: bool, verdict: Verdict
+) -> None:
     [found] = proof([row(0, state=state, started_at=NOON if started else None)], hours=1)
     assert found.verdict is verdict
 

@@ -37,7 +37,7 @@ def prove_slots(command: MaintenanceCommand, options: dict[str, Any]) -> ExitCod
     command.publish(of_report(proof.report), choice)
     if options["slots"]:
         command.note(f"Every slot is written to {options['slots']}.")
-    return ExitCode.FINDINGS if proof.missing else ExitCode.HEALTHY
+    return ExitCode.FINDINGS if proof.missing or proof.failed_to_start else ExitCode.HEALTHY
 
 
 @contextmanager

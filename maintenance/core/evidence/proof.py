@@ -46,6 +46,8 @@ class Verdict(StrEnum):
     LATE = "late"
     #: It did no work, and its row says why.
     SKIPPED = "skipped"
+    #: It ended as failed before it began: its target is not configured any more, or its task is gone.
+    FAILED_TO_START = "failed to start"
     #: It has its row, or is due so recently that it need not have one yet.
     WAITING = "waiting"
     #: No row yet, and no scheduler has come so far: it gets one when a scheduler is back.
@@ -115,6 +117,8 @@ def _judged(slot: Due, row: SlotRow, on_time_seconds: float) -> Proved:
         return Proved(slot.at, slot.target, Verdict.WAITING, row)
     if row.state == "sent":  # what its worker makes of it is not told to the ledger
         return Proved(slot.at, slot.target, Verdict.ON_TIME, row)
+    if row.state == "failed" and row.started_at is None:
+        return Proved(slot.at, slot.target, Verdict.FAILED_TO_START, row)
     if row.state == "skipped" or row.started_at is None:
         return Proved(slot.at, slot.target, Verdict.SKIPPED, row)
     late_seconds = max((row.started_at - slot.begins_at).total_seconds(), 0.0)

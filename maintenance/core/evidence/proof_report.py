@@ -17,6 +17,7 @@ MOST_SHOWN = 200
 _ORDER = (
     Verdict.LOST,
     Verdict.OVERDUE,
+    Verdict.FAILED_TO_START,
     Verdict.UNEXPECTED,
     Verdict.WAITING,
     Verdict.LATE,
@@ -84,6 +85,11 @@ class Tally:
         """How many due slots have no row: lost, or overdue."""
         return sum(self.totals[verdict] for verdict in MISSING)
 
+    @property
+    def failed_to_start(self) -> int:
+        """How many due slots have a row that says why nothing could be started."""
+        return self.totals[Verdict.FAILED_TO_START]
+
     def report(self, since: datetime, until: datetime, notes: tuple[Finding, ...] = ()) -> Report:
         """Return the report of what was counted; ``notes`` say what it cannot speak of."""
         slots = sum(self.totals.values()) - self.totals[Verdict.UNEXPECTED]
@@ -126,6 +132,8 @@ class Tally:
                 evidence={"schedules": others},
                 advice="Their slots stand in the export: --slots FILE.",
             )
+        if self.failed_to_start:
+            yield self._failed_finding()
         if self.totals[Verdict.UNEXPECTED]:
             yield self._unexpected_finding()
         for schedule, fault in sorted(self._faults.items())[:MOST_SHOWN]:
@@ -162,8 +170,28 @@ class Tally:
             advice=advice,
         )
 
+    def _names_with(self, verdict: Verdict) -> list[str]:
+        return sorted(name for name, counts in self._by_schedule.items() if counts[verdict])
+
+    def _failed_finding(self) -> Finding:
+        names = self._names_with(Verdict.FAILED_TO_START)
+        return Finding(
+            code="slots-failed-to-start",
+            severity=Severity.WARNING,  # each of them is critical by itself, in its own report
+            subject="schedules",
+            sentence=(
+                f"{counted(self.failed_to_start, 'slot')} failed before anything was started:"
+                f" {listed(names)}."
+            ),
+            evidence={"slots": self.failed_to_start, "schedules": len(names)},
+            advice=(
+                "Read their reasons. A target or a task that was renamed or removed is corrected in"
+                " the configuration, or by sync_schedules."
+            ),
+        )
+
     def _unexpected_finding(self) -> Finding:
-        names = [name for name, counts in self._by_schedule.items() if counts[Verdict.UNEXPECTED]]
+        names = self._names_with(Verdict.UNEXPECTED)
         count = self.totals[Verdict.UNEXPECTED]
         return Finding(
             code="slots-unexpected",
@@ -171,7 +199,7 @@ class Tally:
             subject="schedules",
             sentence=(
                 f"{counted(count, 'run stands', 'runs stand')} at times at which their schedules were"
-                f" not due: {listed(sorted(names))}."
+                f" not due: {listed(names)}."
             ),
             evidence={"runs": count, "schedules": len(names)},
             advice="Look whether another scheduler, or a program, writes runs of these schedules.",

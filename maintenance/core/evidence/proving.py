@@ -47,11 +47,15 @@ class Wanted:
 
 @dataclass(frozen=True, slots=True)
 class Proof:
-    """The report on a time that ended with ``until``, and how many due slots have no row."""
+    """The report on a time that ended with ``until``, and how many due slots came to nothing.
+
+    Those that are ``missing`` have no row; those that ``failed_to_start`` have one that says why.
+    """
 
     report: Report
     until: datetime
     missing: int
+    failed_to_start: int
 
 
 def prove_time(wanted: Wanted, write: Write = lambda _row: None) -> Proof:
@@ -71,7 +75,8 @@ def prove_time(wanted: Wanted, write: Write = lambda _row: None) -> Proof:
             write(slot_fields(name, slot, zone))
     if wanted.pattern == "*":
         notes += tuple(_unversioned(since, until))
-    return Proof(tally.report(since, until, notes), until, tally.missing)
+    report = tally.report(since, until, notes)
+    return Proof(report, until, tally.missing, tally.failed_to_start)
 
 
 def prove_slots(job: Job[None, NoOptions]) -> Report:
