@@ -11,6 +11,8 @@ from dataclasses import dataclass, field
 from datetime import datetime, timedelta
 from uuid import uuid4
 
+from celery.exceptions import SoftTimeLimitExceeded
+from django.db import Error as LedgerError
 from django.db.models import Max, Q, QuerySet
 from django.utils import timezone
 
@@ -173,16 +175,27 @@ def _sum_up(channel: str, messages: Sequence[Notification], now: datetime) -> No
 def _send_one(waiting: Notification, settings: NotificationSettings, tally: _Tally) -> None:
     if not _claim(waiting):
         return
-    try:
-        message = message_of(waiting)
-        send(message, waiting.channel, settings, str(waiting.id))
-    except Unsent as error:
-        _note_failure(waiting, redact(str(error)), tally)
+    reason = _attempt(waiting, settings)
+    if reason:
+        _note_failure(waiting, reason, tally)
         return
     Notification.objects.filter(id=waiting.id).update(
         state=NotificationState.SENT, sent_at=ledger_now(), reason="", claimed_until=None
     )
     tally.sent[waiting.channel] += 1
+
+
+def _attempt(waiting: Notification, settings: NotificationSettings) -> str:
+    """Send a message; return why it did not leave, without a secret, and nothing where it did."""
+    try:
+        send(message_of(waiting), waiting.channel, settings, str(waiting.id))
+    except Unsent as error:
+        return redact(str(error))
+    except (SoftTimeLimitExceeded, LedgerError):
+        raise  # they end the run, and the message is taken up again after its claim
+    except Exception as error:  # noqa: BLE001 - one message, such as a site's own template of it
+        return redact(f"It cannot be put into words: {type(error).__name__}: {error}")
+    return ""
 
 
 def _claim(waiting: Notification) -> bool:

@@ -4,12 +4,17 @@ import logging
 from collections.abc import Iterator
 from contextlib import contextmanager
 from email.mime.image import MIMEImage
-from typing import Any
+from typing import TYPE_CHECKING, Any
+
+from celery.exceptions import SoftTimeLimitExceeded
 
 from maintenance.conf import MAIL, NotificationSettings
 from maintenance.core.errors import ConfigurationError, MaintenanceError
 from maintenance.core.redaction import redact
 from maintenance.notifications.message import Message
+
+if TYPE_CHECKING:
+    from django.core.mail import EmailMultiAlternatives
 
 #: Django waits for a mail server without end unless EMAIL_TIMEOUT is set.
 MAIL_TIMEOUT_SECONDS = 20
@@ -34,6 +39,17 @@ def send(message: Message, channel: str, settings: NotificationSettings, message
 
 
 def _mail(message: Message, settings: NotificationSettings, message_id: str) -> None:
+    try:
+        _mail_of(message, settings, message_id).send()
+    except SoftTimeLimitExceeded:
+        raise  # it is the run's, and says nothing of the server
+    except Exception as error:  # noqa: BLE001 - whatever a mail backend raises is a reason
+        raise Unsent(redact(_words(error))) from None
+
+
+def _mail_of(
+    message: Message, settings: NotificationSettings, message_id: str
+) -> "EmailMultiAlternatives":
     from django.core.mail import EmailMultiAlternatives, get_connection  # noqa: PLC0415
 
     connection: Any = get_connection()
@@ -56,10 +72,7 @@ def _mail(message: Message, settings: NotificationSettings, message_id: str) -> 
         mail.attach_alternative(message.html, "text/html")
         for name, picture in message.pictures.items():
             mail.attach(_picture(name, picture))
-    try:
-        mail.send()
-    except Exception as error:  # noqa: BLE001 - whatever a mail backend raises is a reason
-        raise Unsent(redact(_words(error))) from None
+    return mail
 
 
 def _picture(name: str, content: bytes) -> MIMEImage:
@@ -89,17 +102,28 @@ def _apprise(message: Message, channel: str, settings: NotificationSettings) -> 
         url = settings.apprise_url(channel)
     except ConfigurationError as error:
         raise Unsent(str(error)) from None
+    try:
+        is_sent = _notify(apprise, url, message)
+    except (Unsent, SoftTimeLimitExceeded):
+        raise
+    except Exception as error:  # noqa: BLE001 - of some plugin; its words may hold the URL
+        raise Unsent(f"Apprise failed with {type(error).__name__}.") from None
+    if not is_sent:
+        raise Unsent("Apprise could not deliver it; its service did not take the message.")
+
+
+def _notify(apprise: Any, url: str, message: Message) -> bool:
     with _silent_apprise():
         sender = apprise.Apprise()
         if not sender.add(url):
             raise Unsent("The URL behind it is none that Apprise knows.")
-        is_sent = sender.notify(
-            title=" ".join(message.subject.split()),
-            body=message.text[:MOST_APPRISE_CHARACTERS],
-            body_format=apprise.NotifyFormat.TEXT,
+        return bool(
+            sender.notify(
+                title=" ".join(message.subject.split()),
+                body=message.text[:MOST_APPRISE_CHARACTERS],
+                body_format=apprise.NotifyFormat.TEXT,
+            )
         )
-    if not is_sent:
-        raise Unsent("Apprise could not deliver it; its service did not take the message.")
 
 
 @contextmanager

@@ -1,0 +1,122 @@
+"""Messages that do not leave, or reach some people only: what becomes of them, and who hears of it."""
+
+import json
+import threading
+from collections.abc import Iterator
+from contextlib import contextmanager
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from pathlib import Path
+from typing import Any
+
+import pytest
+from celery.exceptions import SoftTimeLimitExceeded
+from django.core.mail.backends.base import BaseEmailBackend
+
+from maintenance.core.reports import Report
+from maintenance.core.runs import ledger
+from maintenance.models import Notification, NotificationState, RunState
+from tests.integration.test_notifications import configure, critical, deliver
+from tests.ledger_rows import finished_run
+from tests.mail_server import MailServer, mail_server
+
+pytestmark = pytest.mark.django_db(transaction=True)
+
+PENDING, SENT = NotificationState.PENDING, NotificationState.SENT
+
+
+@pytest.fixture
+def mails(settings: Any) -> Iterator[MailServer]:
+    """A mail server that the site sends through, and one recipient."""
+    with mail_server() as server:
+        settings.EMAIL_BACKEND = "django.core.mail.backends.smtp.EmailBackend"
+        settings.EMAIL_HOST, settings.EMAIL_PORT = "127.0.0.1", server.port
+        configure(settings)
+        yield server
+
+
+class CutShort(BaseEmailBackend):
+    """Stands for a mail server over which the soft time limit of the run strikes."""
+
+    def send_messages(self, _messages: Any) -> int:
+        """Raise what Celery raises then."""
+        raise SoftTimeLimitExceeded
+
+
+@contextmanager
+def chat() -> Iterator[tuple[str, list[str]]]:
+    """Run a chat; yield the URL under which Apprise reaches it, and the titles that it took."""
+    got: list[str] = []
+
+    class Room(BaseHTTPRequestHandler):
+        def do_POST(self) -> None:
+            message = json.loads(self.rfile.read(int(self.headers["Content-Length"])))
+            got.append(message["title"])
+            self.send_response(200)
+            self.end_headers()
+
+        def log_message(self, *_words: Any) -> None:
+            """Say nothing."""
+
+    with ThreadingHTTPServer(("127.0.0.1", 0), Room) as server:
+        threading.Thread(target=server.serve_forever, args=(0.05,), daemon=True).start()
+        yield f"json://127.0.0.1:{server.server_address[1]}/", got
+        server.shutdown()
+
+
+def delivered() -> Report:
+    """Send what is due; return the report of the run that did."""
+    run = deliver()
+    assert run.state == RunState.SUCCEEDED, run.reason
+    return ledger.stored_document(run).report
+
+
+def reason_of(channel: str) -> str:
+    """Return why the one message that waits for this channel was not sent."""
+    return Notification.objects.get(channel=channel, state=PENDING).reason
+
+
+# --- What is no answer of a server ---
+
+
+def test_a_mail_backend_that_is_not_there_holds_up_no_chat(
+    settings: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    settings.EMAIL_BACKEND = "nowhere.Backend"
+    with chat() as (url, got):
+        monkeypatch.setenv("OPS_CHAT", url)
+        configure(settings, apprise={"chat": "env:OPS_CHAT"})
+        finished_run(findings=[critical()])
+        report = delivered()
+
+    assert got == ["Critical: disk-space on local (/var)"]
+    assert "No module named 'nowhere'" in reason_of("mail")
+    assert [finding.subject for finding in report.findings] == ["mail"]
+
+
+def test_a_template_that_is_broken_fails_its_message_and_no_run(
+    mails: MailServer, settings: Any, tmp_path: Path
+) -> None:
+    broken = tmp_path / "maintenance" / "mail" / "alarm.txt"
+    broken.parent.mkdir(parents=True)
+    broken.write_text("{% nothing_like_it %}", encoding="utf-8")
+    settings.TEMPLATES = [{**settings.TEMPLATES[0], "DIRS": [tmp_path]}]
+    finished_run(findings=[critical()])
+    report = delivered()
+
+    assert "It cannot be put into words: TemplateSyntaxError" in reason_of("mail")
+    assert "1 message waits, until" in report.summary
+    assert mails.connections == 0
+
+
+def test_a_time_limit_ends_the_run_and_is_no_fault_of_the_mail_server(settings: Any) -> None:
+    settings.EMAIL_BACKEND = f"{__name__}.CutShort"
+    configure(settings)
+    finished_run(findings=[critical()])
+    run = deliver()
+
+    assert (run.state, run.reason) == (
+        RunState.FAILED,
+        "Stopped at its time limit of 600 seconds.",
+    )
+    waiting = Notification.objects.get()
+    assert (waiting.state, waiting.reason) == (NotificationState.SENDING, "")
