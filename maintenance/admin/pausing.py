@@ -13,9 +13,10 @@ from django.utils.translation import gettext_lazy, ngettext
 from django_celery_beat.models import PeriodicTask
 
 from maintenance.admin.base import MaintenanceAdmin
+from maintenance.admin.rights import permission_to_switch_on
 from maintenance.core.scheduling.pausing import pause, resume
 from maintenance.models import SchedulePolicy
-from maintenance.people import noted_name
+from maintenance.people import holds, noted_name
 
 
 class PauseForm(forms.Form):
@@ -74,14 +75,21 @@ def resume_page(
 def resume_selected(
     request: HttpRequest, model_admin: MaintenanceAdmin, rows: Sequence[PeriodicTask]
 ) -> None:
-    """End pauses, and switch on what is off; the slots that passed meanwhile are not made up for."""
+    """End pauses, and switch on what is off; the slots that passed meanwhile are not made up for.
+
+    What is off stays so where the person may not start its task either, and is named.
+    """
     count = 0
     for row in rows:
         was_paused, was_off = resume(row), not row.enabled
-        if was_off:
+        may_switch_on = holds(request.user, permission_to_switch_on(str(row.task)))
+        if was_off and may_switch_on:
             row.enabled = True
             row.save()
-        if was_paused or was_off:
+        elif was_off:
+            sentence = _("“%(schedule)s” stays off: you may not run its task, or not edit its row.")
+            messages.warning(request, sentence % {"schedule": row.name})
+        if was_paused or (was_off and may_switch_on):
             count += 1
             model_admin.log_change(request, row, "Resumed.")
     sentence = ngettext("%(count)d schedule is resumed.", "%(count)d schedules are resumed.", count)

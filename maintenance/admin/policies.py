@@ -14,11 +14,13 @@ from django.utils.translation import gettext_lazy
 from maintenance.admin.base import AnyModelAdmin, MaintenanceAdmin
 from maintenance.admin.filters import Choices, CompactFilter
 from maintenance.admin.pausing import pause_selected_view, resume_selected
+from maintenance.admin.rights import CHANGE_SCHEDULE
 from maintenance.admin.signs import badge
 from maintenance.admin.wording import moment, named
 from maintenance.conf import configuration
 from maintenance.core.runs.registry import TargetKind
 from maintenance.models import Blackout, SchedulePolicy
+from maintenance.people import holds
 from maintenance.reports.formatting import format_seconds
 
 
@@ -152,7 +154,11 @@ class SchedulePolicyAdmin(EditedAdmin):
         """Return the priority, or nothing."""
         return named(_("priority"), "" if policy.priority is None else str(policy.priority))
 
-    @admin.action(description=gettext_lazy("Pause selected schedules"), permissions=["change"])
+    def has_pause_permission(self, request: HttpRequest) -> bool:
+        """Tell whether the person may pause and resume: a policy's own permission is not enough."""
+        return self.has_change_permission(request) and holds(request.user, CHANGE_SCHEDULE)
+
+    @admin.action(description=gettext_lazy("Pause selected schedules"), permissions=["pause"])
     def pause(
         self, request: HttpRequest, queryset: QuerySet[SchedulePolicy]
     ) -> HttpResponse | None:
@@ -161,7 +167,7 @@ class SchedulePolicyAdmin(EditedAdmin):
         rows = [policy.row for policy in policies]
         return pause_selected_view(request, self, rows, [row.pk for row in rows])
 
-    @admin.action(description=gettext_lazy("Resume selected schedules"), permissions=["change"])
+    @admin.action(description=gettext_lazy("Resume selected schedules"), permissions=["pause"])
     def resume(self, request: HttpRequest, queryset: QuerySet[SchedulePolicy]) -> None:
         """End the pauses."""
         resume_selected(request, self, [policy.row for policy in queryset.select_related("row")])

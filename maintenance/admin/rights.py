@@ -9,7 +9,7 @@ from django.http import HttpRequest, HttpResponse
 from django.template.response import TemplateResponse
 from django.utils.translation import gettext_lazy as _
 
-from maintenance.core.runs.registry import TaskSpec, all_tasks
+from maintenance.core.runs.registry import TaskSpec, all_tasks, is_registered, task_named
 from maintenance.models import Run
 from maintenance.people import User, holds
 
@@ -23,6 +23,7 @@ CANCEL_RUN = "maintenance.cancel_run"
 VIEW_RUN = "maintenance.view_run"
 VIEW_SCHEDULE = "maintenance.view_schedulerow"
 CHANGE_SCHEDULE = "maintenance.change_schedulerow"
+CHANGE_PERIODIC_TASK = "django_celery_beat.change_periodictask"
 ACCEPT_TARGET = "maintenance.add_acceptedtarget"
 MUTE_FINDING = "maintenance.add_mutedfinding"
 SEND_TEST = "maintenance.add_notification"
@@ -73,6 +74,14 @@ def permission_to_run(spec: TaskSpec) -> str:
     if spec.dangerous:
         return RUN_DANGEROUS
     return RUN_WRITING if spec.writes else RUN_READING
+
+
+def permission_to_switch_on(task: str) -> str:
+    """Return the permission that switching on a schedule of a task needs, which somebody has switched off.
+
+    It is the one to run the task: the schedule will. Of a task that is not ours it is the one to edit the row.
+    """
+    return permission_to_run(task_named(task)) if is_registered(task) else CHANGE_PERIODIC_TASK
 
 
 def runnable_tasks(user: User) -> list[TaskSpec]:

@@ -24,8 +24,8 @@ ALL = tuple(
 
 @pytest.fixture
 def keeper(client_with: ClientFactory) -> Client:
-    """Somebody who may do everything with policies and blackouts."""
-    return client_with(*ALL)
+    """Somebody who may do everything with policies and blackouts, and pause."""
+    return client_with(*ALL, "change_schedulerow")
 
 
 @pytest.fixture
@@ -100,6 +100,40 @@ def test_a_schedule_of_the_site_is_paused_and_resumed_in_the_list_of_policies(
     policy.refresh_from_db()
     assert policy.paused_at is None
     assert "maintenance-is-on" in keeper.get(f"{POLICIES}?paused=no").content.decode()
+
+
+def test_who_may_edit_policies_alone_neither_pauses_nor_resumes(
+    client_with: ClientFactory, newsletter: PeriodicTask
+) -> None:
+    SchedulePolicy.objects.create(row=newsletter)
+    editor = client_with(*ALL, username="eve")
+    chosen = {"action": "pause", "_selected_action": [newsletter.pk]}
+
+    editor.post(POLICIES, {**chosen, "confirmed": "yes", "reason": "x"})
+
+    assert SchedulePolicy.objects.get().paused_at is None
+    pause(newsletter, "ann", "holidays")
+    editor.post(POLICIES, {**chosen, "action": "resume"})
+    assert SchedulePolicy.objects.get().paused_at is not None
+
+
+def test_a_schedule_of_the_site_is_switched_on_by_whoever_may_edit_its_row(
+    keeper: Client, client_with: ClientFactory, newsletter: PeriodicTask
+) -> None:
+    PeriodicTask.objects.filter(pk=newsletter.pk).update(enabled=False)
+    SchedulePolicy.objects.create(row=newsletter)
+    chosen = {"action": "resume", "_selected_action": [newsletter.pk]}
+
+    answer = keeper.post(POLICIES, chosen, follow=True)
+
+    newsletter.refresh_from_db()
+    assert "“send the newsletter” stays off" in answer.content.decode()
+    assert not newsletter.enabled
+    client_with(*ALL, "change_schedulerow", "change_periodictask", username="sue").post(
+        POLICIES, chosen
+    )
+    newsletter.refresh_from_db()
+    assert newsletter.enabled
 
 
 def test_a_policy_tells_of_a_pause_only_where_there_is_one(

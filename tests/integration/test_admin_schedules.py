@@ -282,6 +282,31 @@ def test_resuming_ends_pauses_and_switches_on_what_is_off(operator: Client) -> N
     assert [entry.change_message for entry in LogEntry.objects.all()] == ["Resumed."] * 2
 
 
+@pytest.mark.parametrize("way", ["list", "page"])
+def test_a_schedule_that_is_off_is_switched_on_by_whoever_may_run_its_task(
+    operator: Client, client_with: ClientFactory, way: str
+) -> None:
+    PeriodicTask.objects.filter(name=TRIM).update(enabled=False, task="maintenance.flush_cache")
+    pause(operator, TRIM)
+    surgeon = client_with(
+        "view_schedulerow", "change_schedulerow", "run_dangerous_task", username="sue"
+    )
+
+    def resume(client: Client) -> str:
+        if way == "list":
+            return str(act(client, "resume", TRIM).content.decode())
+        answer = client.post(f"{SCHEDULES}{row(TRIM).pk}/resume/", follow=True)
+        return str(answer.content.decode())
+
+    refused = resume(operator)
+
+    assert "stays off: you may not run its task" in refused
+    assert not row(TRIM).enabled
+    assert policy(TRIM).paused_at is None, "ending a pause starts nothing that is off"
+    assert "stays off" not in resume(surgeon)
+    assert row(TRIM).enabled
+
+
 @pytest.mark.parametrize(("state", "expected"), [("paused", DISK), ("off", TRIM)])
 def test_schedules_are_found_by_their_state(operator: Client, state: str, expected: str) -> None:
     pause(operator, DISK, TRIM)
