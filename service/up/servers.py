@@ -22,6 +22,7 @@ if TYPE_CHECKING:
 SITE_ACCESS_LOG = "sample-site-access.log"
 SITE_PERFORMANCE_LOG = "sample-site-performance.log"
 SITE_MEDIA = "sample-site-media"
+SITE_FOLDER = "site"
 LEDGER_DATABASE = "maintenance"
 SITE_DATABASE = "library"
 POSTGRES, BROKER, SITE_REDIS = "postgres", "valkey", "valkey-site"
@@ -116,7 +117,7 @@ class Servers:
 
 
 def start_servers(state: StateFolder, supervisor: "Supervisor", with_site: bool) -> Servers:
-    """Start what the environment does not name, and check what it does.
+    """Start what the environment does not name, and check what it does. With a site it names none of them.
 
     Raises ``EmbeddedError`` where a server does not start, :class:`UpRefused` where a named one
     cannot be used.
@@ -126,12 +127,12 @@ def start_servers(state: StateFolder, supervisor: "Supervisor", with_site: bool)
         refuse_unusable_database(servers.database_url)
     if servers.redis_url:
         refuse_unusable_broker(servers.redis_url)
-    if with_site or not servers.database_url:
+    if not servers.database_url:
         _start_postgres(state, supervisor, servers, with_site)
     if not servers.redis_url:
         servers.redis_url = _start_valkey(state, supervisor, servers, BROKER, "broker")
     if with_site:
-        servers.site_redis_url = _start_valkey(state, supervisor, servers, SITE_REDIS, "site")
+        servers.site_redis_url = _start_valkey(state, supervisor, servers, SITE_REDIS, SITE_FOLDER)
         servers.site_access_log = state.path / SITE_ACCESS_LOG
         servers.site_performance_log = state.path / SITE_PERFORMANCE_LOG
         servers.site_media = state.path / SITE_MEDIA
@@ -145,12 +146,11 @@ def _start_postgres(
     server = EmbeddedPostgres(state.postgres, state.secrets.postgres_password)
     supervisor.start(ServerUnit(POSTGRES, server))
     servers.embedded.append(server)
-    if not servers.database_url:
-        server.ensure_database(LEDGER_DATABASE)
-        # The service looks after its own database too, and reviews its slow queries.
-        server.ensure_extension(LEDGER_DATABASE, "pg_stat_statements")
-        servers.database_url = server.url(LEDGER_DATABASE)
-        servers.has_own_database = True
+    server.ensure_database(LEDGER_DATABASE)
+    # The service looks after its own database too, and reviews its slow queries.
+    server.ensure_extension(LEDGER_DATABASE, "pg_stat_statements")
+    servers.database_url = server.url(LEDGER_DATABASE)
+    servers.has_own_database = True
     if with_site:
         server.ensure_database(SITE_DATABASE)
         servers.site_database_url = server.url(SITE_DATABASE)

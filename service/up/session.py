@@ -12,7 +12,7 @@ from maintenance.core.errors import ConfigurationError, MaintenanceError
 from service.embedded.errors import EmbeddedError
 from service.embedded.state import StateFolder, default_path
 from service.runtime import forget_adopted, remove_runtime, write_runtime
-from service.up import environment, preparation, programs
+from service.up import demonstration, environment, preparation, programs
 from service.up.errors import StopRequested, UpRefused
 from service.up.listening import claim_port, is_listening
 from service.up.options import UpOptions
@@ -23,7 +23,6 @@ from service.up.stop_requests import StopRequests
 from service.up.supervisor import Supervisor
 
 EXIT_OK, EXIT_RUN_FAILED, EXIT_REFUSED = 0, 1, 2
-DEMO_SUFFIX = "-demo"
 READY_SECONDS = 30.0
 ROTATION_SECONDS = 600.0
 
@@ -62,7 +61,7 @@ class Session:
         self._output.conceal(_secrets_of(state))
         self._claim_ports()
         if self._options.has_sample_site:
-            os.environ["MAINTENANCE_CONFIG"] = str(preparation.sample_configuration())
+            self._keep_apart(state)
         servers = start_servers(state, self._supervisor, self._options.has_sample_site)
         folders.callback(remove_runtime, state.path)
         self._prepare(state, servers)
@@ -77,13 +76,21 @@ class Session:
         return self._run_until_stopped(state, servers)
 
     def _state_path(self) -> Path:
-        """Return the state folder: as named, else the default one; a demo keeps to its own."""
+        """Return the state folder: as named, else the default one; a demonstration keeps to its own."""
         if self._options.state is not None:
             return self._options.state.expanduser().absolute()
         path = default_path()
-        if self._options.has_sample_site and "MAINTENANCE_STATE" not in os.environ:
-            return path.with_name(path.name + DEMO_SUFFIX)
-        return path
+        return demonstration.folder_beside(path) if self._options.has_sample_site else path
+
+    def _keep_apart(self, state: StateFolder) -> None:
+        """Let a demonstration touch nothing of the operator's own service."""
+        names = demonstration.forget_named_servers(os.environ)
+        if names:
+            self._output.say(
+                f"the sample site has servers of its own; not used: {', '.join(names)}"
+            )
+        demonstration.claim_folder(state)
+        os.environ["MAINTENANCE_CONFIG"] = str(preparation.sample_configuration())
 
     def _claim_ports(self) -> None:
         if not self._options.with_web:
@@ -102,6 +109,8 @@ class Session:
         preparation.refuse_failed_checks()
         environment.import_hooks()
         preparation.migrate()
+        if self._options.has_sample_site:
+            demonstration.refuse_other_schedules(configuration())
         if servers.has_own_database:
             recovered = preparation.recover_runs()
             if recovered:

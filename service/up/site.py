@@ -58,8 +58,7 @@ def ensure_site(
     day = date.fromisoformat(truth.as_of)
     access_log.write(servers.site_access_log, day, truth.seed)
     now = datetime.now(UTC)
-    if servers.has_own_database:
-        forget_what_was_read()
+    forget_what_was_read()
     history.plant(now, truth.seed)
     slots.plant(now)
     performance_log.write(servers.site_performance_log, now, truth.seed)
@@ -94,10 +93,7 @@ def ensure_site(
 
 
 def forget_what_was_read() -> None:
-    """Let tasks that go on where their last run ended begin anew: what they read was of a site that is gone.
-
-    Only for a ledger of our own. In any other they go on, and name what is planted once.
-    """
+    """Let tasks that go on where their last run ended begin anew: what they read was of a site that is gone."""
     StoredReport.objects.exclude(state={}).update(state={})
 
 
