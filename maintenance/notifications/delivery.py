@@ -5,11 +5,11 @@ worker that dies between the answer of a mail server and the note of it sends th
 nothing else does. Twice costs a glance, not at all may cost a night; and both copies have one Message-ID.
 """
 
-from collections import Counter
-from collections.abc import Iterable, Sequence
+from collections import Counter, defaultdict
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime, timedelta
-from uuid import uuid4
+from uuid import UUID, uuid4
 
 from celery.exceptions import SoftTimeLimitExceeded
 from django.db import Error as LedgerError
@@ -19,6 +19,7 @@ from django.utils import timezone
 from maintenance.conf import NotificationSettings, configuration
 from maintenance.core.attention.mutes import mutes_of
 from maintenance.core.errors import Skipped
+from maintenance.core.finding_life import Mute
 from maintenance.core.findings import Finding, Severity
 from maintenance.core.job import Job
 from maintenance.core.options import NoOptions
@@ -34,7 +35,7 @@ from maintenance.notifications.wording import message_of
 
 #: A message takes seconds; whoever has not noted its end by then is dead.
 CLAIM = timedelta(minutes=5)
-#: Messages that one look takes up; the next one follows at once.
+#: Messages that one run reads and sends; the next one goes on.
 MOST_AT_ONCE = 500
 
 _LIMITED = (NotificationKind.ALARM, NotificationKind.RESOLVED)
@@ -61,8 +62,8 @@ def send_notifications(job: Job[None, NoOptions]) -> Report:
     tally = _Tally()
     _drop_unconfigured(settings, tally)
     for channel in settings.channels:
-        _pace(channel, settings, tally)
-        for waiting in list(_due(channel)):
+        may_leave = Q(id__in=_pace(channel, settings, tally)) | ~Q(kind__in=_LIMITED)
+        for waiting in list(_due(channel).filter(may_leave)[:MOST_AT_ONCE]):
             if channel in tally.reasons:
                 break
             job.progress.check()  # a worker that lost this run sends nothing more
@@ -76,7 +77,7 @@ def _due(channel: str) -> QuerySet[Notification]:
     waits = Q(state=NotificationState.PENDING, due_at__lte=now)
     left = Q(state=NotificationState.SENDING, claimed_until__lte=now)
     due = Notification.objects.filter(waits | left, channel=channel)
-    return due.select_related("alarm").order_by("created_at", "kind", "title")[:MOST_AT_ONCE]
+    return due.select_related("alarm").order_by("created_at", "kind", "title")
 
 
 def _drop_unconfigured(settings: NotificationSettings, tally: _Tally) -> None:
@@ -91,13 +92,15 @@ def _drop_unconfigured(settings: NotificationSettings, tally: _Tally) -> None:
 # --- Rate limits ---
 
 
-def _pace(channel: str, settings: NotificationSettings, tally: _Tally) -> None:
-    """Drop what is not wanted any more, and hold back or sum up what is too much for an hour."""
-    due = [each for each in _due(channel) if each.kind in _LIMITED]
-    due = [each for each in due if not _is_silenced(each, tally)]
-    if not due:
-        return
+def _pace(channel: str, settings: NotificationSettings, tally: _Tally) -> list[UUID]:
+    """Drop what is not wanted any more, and hold back or sum up what is too much for an hour.
+
+    Looks at all alarms that are due, and returns those that may leave by themselves.
+    """
     now = ledger_now()
+    due = _without_muted(_due(channel).filter(kind__in=_LIMITED), now, tally)
+    if not due:
+        return []
     told = Notification.objects.filter(channel=channel, sent_at__gt=now - HOUR)
     last_summary = Notification.objects.filter(
         channel=channel, kind=NotificationKind.SUMMARY
@@ -114,7 +117,10 @@ def _pace(channel: str, settings: NotificationSettings, tally: _Tally) -> None:
         _sum_up(channel, [by_id[each.id] for each in allotment.summed_up], now)
     if allotment.held:
         held = [each.id for each in allotment.held]
-        tally.held += Notification.objects.filter(id__in=held).update(due_at=allotment.wait_until)
+        tally.held += Notification.objects.filter(_is_free(now), id__in=held).update(
+            state=NotificationState.PENDING, due_at=allotment.wait_until, claimed_until=None
+        )
+    return [each.id for each in allotment.single]
 
 
 def _waiting(each: Notification) -> Waiting:
@@ -124,18 +130,30 @@ def _waiting(each: Notification) -> Waiting:
     return Waiting(each.id, rank, each.created_at)
 
 
-def _is_silenced(each: Notification, tally: _Tally) -> bool:
-    """Drop the message of an alarm whose finding was muted before it was told."""
+def _without_muted(due: Iterable[Notification], now: datetime, tally: _Tally) -> list[Notification]:
+    """Drop the messages of alarms whose findings were muted before they were told; return the rest."""
+    rest: list[Notification] = []
+    names: defaultdict[str, set[str]] = defaultdict(set)
+    for each in due:
+        rest.append(each)
+        if each.alarm is not None:
+            names[each.alarm.task].add(each.alarm.fingerprint)
+    mutes = {task: mutes_of(task, sorted(found), now) for task, found in names.items()}
+    muted = {each.id for each in rest if _is_muted(each, mutes, now)}
+    if not muted:
+        return rest
+    tally.dropped += Notification.objects.filter(id__in=muted).update(
+        state=NotificationState.DROPPED, reason="It was muted before it was told."
+    )
+    return [each for each in rest if each.id not in muted]
+
+
+def _is_muted(each: Notification, mutes: Mapping[str, Mapping[str, Mute]], now: datetime) -> bool:
     alarm = each.alarm
     if alarm is None or each.kind != NotificationKind.ALARM:
         return False
-    mute = mutes_of(alarm.task, [alarm.fingerprint], ledger_now()).get(alarm.fingerprint)
-    if mute is None or not mute.silences(Severity(alarm.severity), ledger_now()):
-        return False
-    each.state, each.reason = NotificationState.DROPPED, "It was muted before it was told."
-    each.save(update_fields=["state", "reason"])
-    tally.dropped += 1
-    return True
+    mute = mutes[alarm.task].get(alarm.fingerprint)
+    return mute is not None and mute.silences(Severity(alarm.severity), now)
 
 
 @ledger_transaction()
@@ -201,17 +219,19 @@ def _attempt(waiting: Notification, settings: NotificationSettings) -> str:
 def _claim(waiting: Notification) -> bool:
     """Take a message for this attempt; return whether nobody else has it."""
     now = ledger_now()
-    free = Q(state=NotificationState.PENDING) | Q(
-        state=NotificationState.SENDING, claimed_until__lte=now
-    )
     waiting.attempts += 1
     return bool(
-        Notification.objects.filter(free, id=waiting.id).update(
+        Notification.objects.filter(_is_free(now), id=waiting.id).update(
             state=NotificationState.SENDING,
             attempts=waiting.attempts,
             claimed_until=now + CLAIM,
         )
     )
+
+
+def _is_free(now: datetime) -> Q:
+    left = Q(state=NotificationState.SENDING, claimed_until__lte=now)
+    return Q(state=NotificationState.PENDING) | left
 
 
 def _note_failure(waiting: Notification, reason: str, tally: _Tally) -> None:

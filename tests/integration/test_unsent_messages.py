@@ -12,9 +12,12 @@ import pytest
 from celery.exceptions import SoftTimeLimitExceeded
 from django.core.mail.backends.base import BaseEmailBackend
 
+from maintenance.core.attention.delivering import is_due
 from maintenance.core.reports import Report
 from maintenance.core.runs import ledger
+from maintenance.core.runs.ledger_clock import ledger_now
 from maintenance.models import Notification, NotificationState, RunState
+from maintenance.notifications import delivery
 from tests.integration.test_notifications import configure, critical, deliver
 from tests.ledger_rows import finished_run
 from tests.mail_server import MailServer, mail_server
@@ -120,3 +123,37 @@ def test_a_time_limit_ends_the_run_and_is_no_fault_of_the_mail_server(settings: 
     )
     waiting = Notification.objects.get()
     assert (waiting.state, waiting.reason) == (NotificationState.SENDING, "")
+
+
+# --- More at once than one run reads ---
+
+
+def test_the_cap_holds_for_more_alarms_than_one_run_reads(
+    mails: MailServer, settings: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(delivery, "MOST_AT_ONCE", 4)
+    configure(settings, alarms_per_hour=2)
+    finished_run(findings=[critical(f"/disk{n}") for n in range(8)])
+    delivered()
+
+    assert len([subject for subject in mails.subjects if subject.startswith("Critical")]) == 2
+    assert mails.subjects[2:] == ["6 more alarms in the last hour"]
+    assert not Notification.objects.filter(state=PENDING).exists()
+
+
+def test_what_a_dead_sender_left_is_held_back_like_the_rest(
+    mails: MailServer, settings: Any
+) -> None:
+    configure(settings, alarms_per_hour=1)
+    finished_run(findings=[critical(f"/disk{n}") for n in range(2)])
+    delivered()
+    finished_run(findings=[critical(f"/disk{n}") for n in range(3)])
+    Notification.objects.filter(state=PENDING).update(
+        state=NotificationState.SENDING, claimed_until=ledger_now()
+    )
+    report = delivered()
+
+    assert "1 alarm held back until the hour has passed" in report.summary
+    assert len(mails.mails) == 2
+    assert Notification.objects.get(title__contains="/disk2").state == PENDING
+    assert not is_due()
