@@ -3,11 +3,11 @@
 import json
 import uuid
 from collections.abc import Mapping, Sequence
-from datetime import datetime
 from typing import Any
 
 from django.contrib.auth.decorators import login_not_required
 from django.core.exceptions import BadRequest
+from django.db.models import Q
 from django.http import HttpRequest, HttpResponse, HttpResponseBase, JsonResponse
 from django.urls import reverse
 from django.utils.dateparse import parse_datetime
@@ -105,10 +105,10 @@ def _list(request: HttpRequest) -> HttpResponse:
     wanted = {"task": task, "target": request.GET.get("target", ""), "state": state}
     runs = Run.objects.filter(**{name: value for name, value in wanted.items() if value})
     if before is not None:
-        runs = runs.filter(queued_at__lt=before)
-    rows = list(runs.order_by("-queued_at")[: limit + 1])
+        runs = runs.filter(before)
+    rows = list(runs.order_by("-queued_at", "-id")[: limit + 1])
     kept = rows[:limit]
-    following = kept[-1].queued_at.isoformat() if len(rows) > limit else None
+    following = _cursor(kept[-1]) if len(rows) > limit else None
     return JsonResponse({"runs": [_run(run) for run in kept], "next_before": following})
 
 
@@ -181,17 +181,30 @@ def _limit(request: HttpRequest) -> int:
     return limit
 
 
-def _before(request: HttpRequest) -> datetime | None:
+def _cursor(run: Run) -> str:
+    """Return the ``before`` that leads on from a run: slots of one tick were all queued at one time."""
+    return f"{run.queued_at.isoformat()},{run.id}"
+
+
+def _before(request: HttpRequest) -> Q | None:
+    """Return what is behind a cursor, or earlier than a time alone; ``None`` where neither is given."""
     given = request.GET.get("before", "")
     if not given:
         return None
+    time, comma, key = given.partition(",")
     try:
-        moment = parse_datetime(given)
+        moment, run_id = parse_datetime(time), uuid.UUID(key) if comma else None
     except ValueError:
-        moment = None
+        moment = run_id = None
     if moment is None or moment.tzinfo is None:
-        raise BadRequest("before is a time with its offset: 2026-11-23T14:05:00Z.")
-    return moment
+        raise BadRequest(
+            "before is the next_before of another answer, or a time with its offset:"
+            " 2026-11-23T14:05:00Z."
+        )
+    if run_id is None:
+        return Q(queued_at__lt=moment)
+    # The first condition is the one that the index of the times serves.
+    return Q(queued_at__lte=moment) & (Q(queued_at__lt=moment) | Q(id__lt=run_id))
 
 
 def _run(run: Run) -> dict[str, Any]:

@@ -110,13 +110,13 @@ def _paths() -> dict[str, Any]:
         "/runs/": {
             "get": _operation(
                 "listRuns",
-                "Runs, the newest first. next_before is the before of the next page.",
-                _list_of("runs", "Run", next_before=_NO_TIME_YET),
+                "Runs, the newest first. next_before is the before of the next page; a time does as well.",
+                _list_of("runs", "Run", next_before=_nullable("string")),
                 parameters=[
                     _query("task", _TEXT),
                     _query("target", _TEXT),
                     _query("state", {"type": "string", "enum": list(STATES)}),
-                    _query("before", _TIME),
+                    _query("before", _TEXT),
                     _query("limit", {"type": "integer", "minimum": 1, "maximum": 500}),
                 ],
                 errors=("400", "401"),

@@ -226,10 +226,31 @@ def test_runs_are_listed_page_by_page_and_filtered(ask: Ask, tokens: None) -> No
     assert [each["task"] for each in waiting] == ["trim_streams"]
 
 
+def test_pages_lose_no_run_of_those_that_were_queued_at_one_time(ask: Ask, tokens: None) -> None:
+    runs = [queued_run("trim_streams", f"server-{number}") for number in range(5)]
+    tick = runs[0].queued_at
+    Run.objects.update(queued_at=tick)
+    older = queued_run(age=timedelta(hours=1))
+
+    pages, query = [], {"limit": "2"}
+    while len(pages) < 9:
+        page = ask("read", "runs/", **query).json()
+        pages.append([each["run_id"] for each in page["runs"]])
+        if page["next_before"] is None:
+            break
+        query["before"] = page["next_before"]
+
+    newest_first = sorted((str(run.id) for run in runs), reverse=True)
+    assert [run for page in pages for run in page] == [*newest_first, str(older.id)]
+    assert [len(page) for page in pages] == [2, 2, 2]
+    alone = ask("read", "runs/", before=tick.isoformat()).json()["runs"]
+    assert [each["run_id"] for each in alone] == [str(older.id)]
+
+
 @pytest.mark.parametrize(
     "query",
     [{"limit": "0"}, {"limit": "x"}, {"limit": "501"}, {"limit": "0000000019999999999"}, {"state": "gone"}, {"before": "yesterday"},
-     {"before": "2026-02-30T00:00Z"}, {"before": "2026-11-23T00:00"}, {"task": "trim_streems"}],
+     {"before": "2026-02-30T00:00Z"}, {"before": "2026-11-23T00:00"}, {"before": "2026-11-23T00:00Z,1"}, {"before": "2026-11-23T00:00Z,"}, {"task": "trim_streems"}],
 )  # fmt: skip
 def test_a_question_that_makes_no_sense_is_answered_with_a_sentence(
     ask: Ask, tokens: None, query: dict[str, str]
