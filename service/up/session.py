@@ -58,6 +58,9 @@ class Session:
     def _work(self, folders: ExitStack) -> int:
         forget_adopted()
         state = folders.enter_context(StateFolder.open(self._state_path()))
+        remove_runtime(
+            state.path
+        )  # we hold the folder: whoever wrote it is dead, and its variables with it
         self._output.conceal(_secrets_of(state))
         self._claim_ports()
         if self._options.has_sample_site:

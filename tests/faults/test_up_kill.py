@@ -8,6 +8,8 @@ from pathlib import Path
 
 import psutil
 
+from service.embedded.state import StateFolder
+from service.runtime import write_runtime
 from tests.polling import eventually
 from tests.up_process import (
     FREE_PORTS,
@@ -57,6 +59,24 @@ def test_a_killed_up_leaves_no_process_and_the_next_one_finishes_its_run(server_
             30,
             "the run that was at work is done by a second attempt",
         )
+
+
+def test_nothing_of_a_killed_up_s_variables_comes_back(server_root: Path) -> None:
+    folder = server_root / "stale"
+    with StateFolder.open(folder):
+        pass
+    config = server_root / "former.toml"
+    config.write_text('[databases.former]\nurl = "postgres://h/former"\n')
+    left = {"MAINTENANCE_CONFIG": str(config), "EMAIL_BACKEND": "former.Backend"}
+    write_runtime(folder, left)
+
+    with UpProcess(folder, *FREE_PORTS) as up:
+        up.wait_until_ready()
+        (worker,) = up.children_of("high@")
+        assert not left.keys() & worker.environ().keys()
+        assert not left.keys() & up.runtime().keys()
+        query = "SELECT 1 FROM django_celery_beat_periodictask WHERE name LIKE %s"
+        assert up.rows(query, ("% on former",)) == []
 
 
 def test_a_second_ctrl_c_hands_running_work_back_at_once(server_root: Path) -> None:
