@@ -16,8 +16,8 @@ from service.variables import is_on, whole_number
 
 BASE_DIR = project_root()
 STATE_DIR = default_path()
+adopt_secret_files()  # first: what a person names goes before what a running service left
 adopt_runtime(STATE_DIR)
-adopt_secret_files()
 
 
 def _list(name: str, default: str) -> list[str]:

@@ -11,6 +11,7 @@ import psycopg2.extensions
 import pytest
 
 from maintenance.core.scheduling.leadership import HANGING_SECONDS, LEASE_SECONDS
+from service.runtime import write_runtime
 
 ROOT = Path(__file__).resolve().parents[2]
 PRINTED = (
@@ -19,9 +20,13 @@ PRINTED = (
 
 
 def entry_of(url: str, tmp_path: Path) -> dict[str, Any]:
+    return entry_with(tmp_path, DATABASE_URL=url)
+
+
+def entry_with(state: Path, **environment: str) -> dict[str, Any]:
     started = subprocess.run(
         [sys.executable, "-c", PRINTED],
-        env={**os.environ, "DATABASE_URL": url, "MAINTENANCE_STATE": str(tmp_path)},
+        env={**os.environ, **environment, "MAINTENANCE_STATE": str(state)},
         cwd=ROOT,
         capture_output=True,
         text=True,
@@ -50,3 +55,13 @@ def test_what_the_url_says_goes_first(tmp_path: Path, name: str) -> None:
     options = entry_of(f"postgres://h/ledger?{name}=77&sslmode=require", tmp_path)["OPTIONS"]
 
     assert (options[name], options["sslmode"]) == ("77", "require")
+
+
+def test_a_file_that_a_person_names_goes_before_what_a_service_left(tmp_path: Path) -> None:
+    """A service that was killed leaves its variables, and the next one must start all the same."""
+    write_runtime(tmp_path, {"DATABASE_URL": "postgres://former/ledger", "FLOWER_URL": "http://f/"})
+    (tmp_path / "url").write_text("postgres://named/ledger\n")
+
+    entry = entry_with(tmp_path, DATABASE_URL_FILE=str(tmp_path / "url"))
+
+    assert (entry["HOST"], entry["NAME"]) == ("named", "ledger")
