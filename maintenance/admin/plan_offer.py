@@ -1,7 +1,8 @@
 """From the plan that a dry run has shown to the run that carries it out, with the same options."""
 
-import uuid
+from collections.abc import Mapping
 from dataclasses import dataclass
+from typing import Any
 
 from django.utils import timezone
 
@@ -10,7 +11,7 @@ from maintenance.admin.task_form import TaskForm
 from maintenance.admin.wording import danger_words, relative
 from maintenance.conf import configuration
 from maintenance.core.errors import UnknownName
-from maintenance.core.runs.fresh_plans import PLAN_HOLDS
+from maintenance.core.runs.fresh_plans import PLAN_HOLDS, fresh_plan
 from maintenance.core.runs.registry import TaskSpec, task_named
 from maintenance.models import Run, RunState
 from maintenance.people import User, holds
@@ -47,11 +48,10 @@ def plan_offer(run: Run, following: Run | None, user: User) -> PlanOffer | None:
     return PlanOffer(spec, relative(made_at, now), form, danger_words(spec.dangerous))
 
 
-def plan_shown(key: str, spec: TaskSpec, target: str) -> str:
-    """Return the id of the dry run that a person confirms, empty where it is none of this task."""
-    try:
-        wanted = uuid.UUID(key)
-    except ValueError:
-        return ""
-    found = Run.objects.filter(id=wanted, task=spec.name, target=target, options__dry_run=True)
-    return str(wanted) if found.exists() else ""
+def plan_shown(key: str, spec: TaskSpec, target: str, options: Mapping[str, Any]) -> str:
+    """Return the id of the dry run that a person confirms, empty where it says no more what would be done.
+
+    Raises ``InvalidOptions`` for options that the task refuses.
+    """
+    plan = fresh_plan(spec, target, options) if key and spec.has_dry_run else None
+    return key if plan is not None and str(plan.id) == key else ""

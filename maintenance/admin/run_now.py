@@ -81,15 +81,17 @@ def _answer(request: HttpRequest, model_admin: MaintenanceAdmin, spec: TaskSpec)
     if "change" in request.POST or not form.is_valid():
         return _form_page(request, model_admin, spec, form)
     try:
-        options = form.options
+        options, plan = form.options, ""
         if "plan_first" in request.POST and spec.has_dry_run:
             options = {**options, "dry_run": True}
         elif form.changes_something:
             target = spec.resolve_target(configuration(), form.target)
             require_leave(spec, form.target, target)
-            if not _is_confirmed(request, spec) or _lacks_plan(spec, form):
-                return _confirmation(request, model_admin, spec, form)
-        plan = plan_shown(request.POST.get("plan", ""), spec, form.target)
+            asked = request.POST.get("plan", "")
+            plan = plan_shown(asked, spec, form.target, options)
+            is_confirmed = _is_confirmed(request, spec) and plan == asked
+            if not is_confirmed or _lacks_plan(spec, form):
+                return _confirmation(request, model_admin, spec, form, plan)
         run = start_by_hand(request, model_admin, spec, form.target, options, plan=plan)
     except MaintenanceError as error:
         form.add_error(None, str(error))
@@ -163,8 +165,9 @@ def _form_page(
 
 
 def _confirmation(
-    request: HttpRequest, model_admin: MaintenanceAdmin, spec: TaskSpec, form: TaskForm
+    request: HttpRequest, model_admin: MaintenanceAdmin, spec: TaskSpec, form: TaskForm, plan: str
 ) -> HttpResponse:
+    """Ask whether the task is to change something. ``plan`` is empty where the one that was seen holds no more."""
     context = {
         **model_admin.page_context(request),
         "title": _("Start “%(task)s” for real?") % {"task": task_words(spec.name)},
@@ -172,8 +175,9 @@ def _confirmation(
         "form": form,
         "facts": _what_is_to_be_done(spec, form),
         "danger": danger_words(spec.dangerous),
-        "is_unticked": "confirmed" in request.POST,
-        "plan": request.POST.get("plan", ""),
+        "is_unticked": "confirmed" in request.POST and not _is_confirmed(request, spec),
+        "plan": plan,
+        "is_other_plan": plan != request.POST.get("plan", ""),
         **(_plan_to_confirm(spec, form) if spec.needs_plan else {}),
     }
     return TemplateResponse(request, "admin/maintenance/run/confirm_task.html", context)

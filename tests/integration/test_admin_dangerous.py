@@ -179,6 +179,22 @@ def test_a_rewrite_cannot_be_confirmed_without_the_figures_of_its_plan(
     assert run.options == {**plan.options, "dry_run": False}
 
 
+def test_a_rewrite_is_confirmed_again_where_another_plan_was_made_since(
+    surgeon: Client, celery_setup_app: Celery
+) -> None:
+    seen = dry_run_of(surgeon, lock_in_words="2 seconds")
+    newer = dry_run_of(surgeon, lock_in_words="9 minutes")
+    ticked = {**WANTED, "confirmed": "yes", "understood": "on"}
+
+    text = surgeon.post(REWRITE, {**ticked, "plan": str(seen.id)}).content.decode()
+
+    assert "It has not started: the plan that you have seen" in text
+    assert "lock in words: 9 minutes" in text
+    assert Run.objects.count() == 2
+    surgeon.post(REWRITE, {**ticked, "plan": str(newer.id)})
+    assert Run.objects.count() == 3
+
+
 @pytest.mark.parametrize("age", [timedelta(minutes=61), None])
 def test_an_old_plan_of_a_rewrite_confirms_nothing(
     surgeon: Client, celery_setup_app: Celery, age: timedelta | None

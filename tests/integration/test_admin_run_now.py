@@ -268,6 +268,34 @@ def test_an_old_plan_is_made_anew_and_not_confirmed(operator: Client, age: timed
     assert "Confirm: run it for real" not in text
 
 
+@pytest.mark.parametrize("change", ["old", "run since", "other options", "no plan at all"])
+def test_a_plan_that_holds_no_more_is_not_carried_out_by_a_page_left_open(
+    operator: Client, celery_setup_app: Celery, change: str
+) -> None:
+    plan = planned_run(families=["home"])
+    sent = fields_of_offer(operator.get(page(plan)).content.decode())
+    if change == "old":
+        Run.objects.update(finished_at=timezone.now() - timedelta(minutes=61))
+    elif change == "run since":
+        finished_run("trim_streams", "main")
+    elif change == "other options":
+        sent["option-families"] = "home\nnotifications"
+    else:
+        sent["plan"] = "anything"
+    before = Run.objects.count()
+
+    text = operator.post(f"{RUN_NOW}?task=trim_streams", {**sent, "confirmed": "yes"})
+
+    assert "It has not started: the plan that you have seen" in text.content.decode()
+    assert 'name="plan"' not in text.content.decode()
+    assert "tick the box first" not in text.content.decode()
+    assert Run.objects.count() == before
+    sent.pop("plan")
+    operator.post(f"{RUN_NOW}?task=trim_streams", {**sent, "confirmed": "yes"})
+    assert Run.objects.count() == before + 1
+    assert "plan" not in LogEntry.objects.get().change_message
+
+
 def test_whoever_may_not_write_is_offered_nothing(client_with: ClientFactory) -> None:
     plan = planned_run()
     viewer = client_with("view_run", "run_reading_task", username="vic")
