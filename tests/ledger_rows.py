@@ -1,7 +1,8 @@
 """Runs in the ledger as the engine leaves them, for tests that read them."""
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from datetime import timedelta
+from typing import Any
 
 from maintenance.core.findings import Finding, Severity
 from maintenance.core.reports import Report
@@ -20,11 +21,12 @@ def queued_run(
     actor: str = "",
     checklist: str = "",
     age: timedelta = timedelta(0),
+    options: Mapping[str, Any] | None = None,
 ) -> Run:
     """Write a run that waits for a worker, asked for ``age`` ago."""
     trigger = Trigger.ADMIN if actor else Trigger.BEAT
     origin = Origin(trigger=trigger, actor=actor, checklist=checklist)
-    run = ledger.create_run(task_named(task), target, {}, origin)
+    run = ledger.create_run(task_named(task), target, options or {}, origin)
     if age:
         run.queued_at -= age
         run.save(update_fields=["queued_at"])
@@ -48,10 +50,11 @@ def finished_run(
     actor: str = "",
     checklist: str = "",
     age: timedelta = timedelta(0),
+    options: Mapping[str, Any] | None = None,
 ) -> Run:
     """Write a run with its report."""
-    waiting = queued_run(task, target, actor=actor, checklist=checklist, age=age)
-    run = claims.claim(waiting.id, task_named(task), target, {}, WORKER)
+    waiting = queued_run(task, target, actor=actor, checklist=checklist, age=age, options=options)
+    run = claims.claim(waiting.id, task_named(task), target, options or {}, WORKER)
     report = Report(title="Report", summary=summary, findings=tuple(findings))
     ledger.finish(run, state, report, reason)
     run.refresh_from_db()

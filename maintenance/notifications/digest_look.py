@@ -22,6 +22,7 @@ from maintenance.core.evidence.liveness_look import leader_report
 from maintenance.core.finding_life import FixedFinding
 from maintenance.core.findings import Finding, Severity
 from maintenance.core.runs.accepted_targets import configuration_in_force
+from maintenance.core.runs.end_reports import CODES_OF_ENDS
 from maintenance.core.runs.registry import PREFIX, TargetKind, task_named
 from maintenance.models import Run, RunState, StoredFinding, StoredReport
 from maintenance.notifications.digest import Course, Digest, Entry, Gap, Gone, grouped
@@ -61,7 +62,7 @@ def digest(period: str, since: datetime, until: datetime) -> tuple[Digest, dict[
     overdue, not_yet = _never_looked(missing, until)
     gaps = [
         *_scheduler(),
-        *(_failure(row) for row in failed if row.code in _ENDS),
+        *(_failure(row) for row in failed if row.code in CODES_OF_ENDS),
         *_stale(found.values(), until),
         *overdue,
         *_unavailable(rows, since),
@@ -88,10 +89,6 @@ def digest(period: str, since: datetime, until: datetime) -> tuple[Digest, dict[
         courses=courses,
     )
     return written, pictures
-
-
-#: How a run ends that did not look.
-_ENDS = frozenset({"run-failed", "dead-lettered"})
 
 
 def _is_looked_after(pair: Pair) -> bool:

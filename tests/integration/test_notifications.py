@@ -149,6 +149,89 @@ def test_a_failure_is_an_alarm_until_the_next_success(mails: MailServer) -> None
     assert PASSWORD not in text_of(mails.mails[0])
 
 
+def retention(*findings: Finding, state: RunState = RunState.SUCCEEDED, **options: Any) -> Run:
+    """Write a run of a task that has a dry run and no target."""
+    return finished_run("trim_reports", "", findings=findings, state=state, options=options)
+
+
+def failed_retention(**options: Any) -> Run:
+    broken = Finding("run-failed", Severity.CRITICAL, "site", "The disk is read-only.")
+    return retention(broken, state=RunState.FAILED, **options)
+
+
+@pytest.mark.parametrize("options", [{"dry_run": False}, {"dry_run": True}, {}])
+def test_any_success_that_is_no_dry_run_ends_the_alarm_of_a_failure(
+    mails: MailServer, options: dict[str, bool]
+) -> None:
+    failed_retention(**options)
+    deliver()
+    retention()
+    deliver()
+    failed_retention()
+
+    assert mails.subjects == ["Critical: run-failed (site)", "Resolved: run-failed (site)"]
+    assert Alarm.objects.get(resolved_at=None).raised_at > Alarm.objects.earliest("id").raised_at
+
+
+def test_a_dry_run_that_works_ends_no_alarm_of_a_failure(mails: MailServer) -> None:
+    failed_retention()
+    retention(dry_run=True)
+
+    assert Alarm.objects.get().resolved_at is None
+
+
+def test_options_that_mean_the_same_are_the_same(mails: MailServer) -> None:
+    retention(critical(), dry_run=False)
+    assert Alarm.objects.get().resolved_at is None
+    retention()
+
+    assert Alarm.objects.get().resolved_at is not None
+
+
+def numbered(*findings: Finding, **options: int) -> Run:
+    return finished_run("note_low", "", findings=findings, options=options)
+
+
+def test_an_open_alarm_of_runs_with_other_options_silences_nobody(
+    mails: MailServer, settings: Any
+) -> None:
+    configure(settings, alarm_period_minutes=1)
+    numbered()
+    numbered(critical(), number=7)
+    deliver()
+    numbered()
+    assert Alarm.objects.get().resolved_at is None, "they say nothing of the others"
+
+    Notification.objects.update(sent_at=ledger_now() - timedelta(minutes=2))
+    found = numbered(critical(sentence="The disk is full here, too."))
+    deliver()
+    numbered(critical(), number=7)
+    numbered(critical())
+    deliver()
+
+    assert mails.subjects == ["Critical: disk-space (/var)"] * 2
+    assert "full here, too" in text_of(mails.mails[1])
+    assert Alarm.objects.get().run_id == found.id
+    numbered()
+    deliver()
+    assert mails.subjects[2:] == ["Resolved: disk-space (/var)"]
+
+
+def test_an_alarm_that_is_told_again_waits_for_its_period(mails: MailServer) -> None:
+    numbered(critical(), number=7)
+    deliver()
+    numbered()
+    numbered(critical())
+    deliver()
+
+    assert mails.subjects == ["Critical: disk-space (/var)"]
+    held = Notification.objects.get(state=NotificationState.PENDING)
+    assert timedelta(minutes=58) < held.due_at - ledger_now() < timedelta(minutes=60)
+    numbered()
+    deliver()
+    assert mails.subjects[1:] == ["Resolved: disk-space (/var)"]
+
+
 def test_a_mail_server_that_is_down_holds_up_no_run_and_loses_nothing(
     mails: MailServer, settings: Any
 ) -> None:

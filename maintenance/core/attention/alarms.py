@@ -6,17 +6,21 @@ that is down holds up no run, and a worker that dies loses none.
 
 from collections.abc import Collection, Iterable, Mapping, Sequence
 from datetime import datetime, timedelta
+from typing import Any
+from uuid import UUID
 
 from django.db.models import Max
 
 from maintenance.conf import NotificationSettings, configuration
-from maintenance.core.attention.finding_rows import Comparison
+from maintenance.core.attention.finding_rows import Comparison, look_of
 from maintenance.core.attention.standings import RUNS_THAT_LOOKED
 from maintenance.core.finding_life import Look, Mute, Settled, Sight
 from maintenance.core.findings import Finding, Severity
 from maintenance.core.reports import Report
+from maintenance.core.runs.end_reports import CODES_OF_ENDS
 from maintenance.core.runs.ledger_clock import ledger_now
 from maintenance.core.runs.ledger_database import ledger_transaction
+from maintenance.core.runs.meant_options import is_dry_run, meant_options
 from maintenance.models import (
     SUBJECT_LENGTH,
     Alarm,
@@ -76,6 +80,12 @@ def note_alarms(
         and Severity(row.severity).rank > Severity(open_alarms[fingerprint].severity).rank
     ]
     _note_worse(run, worse, settings, now)
+    new = [
+        (open_alarms[fingerprint], row)
+        for fingerprint, row in worrying.items()
+        if fingerprint in open_alarms and comparison.settled.since[fingerprint] == now
+    ]
+    _tell_of_others(run, new, settings, now)
     for fingerprint, alarm in open_alarms.items():
         if fingerprint not in worrying:
             _settle(alarm, run, rows, comparison.settled, now)
@@ -109,12 +119,20 @@ def _raise(fresh: Sequence[Alarm], settings: NotificationSettings, now: datetime
     written = Alarm.objects.filter(
         task=task, fingerprint__in=names, resolved_at__isnull=True, raised_at=now
     )
-    told = _told_last(task, names)
-    period = timedelta(minutes=settings.alarm_period_minutes)
+    due = _due_times(task, names, settings, now)
     for alarm in written:
-        last = told.get(alarm.fingerprint)
-        due_at = max(now, last + period) if last is not None else now
-        _write(alarm, NotificationKind.ALARM, settings.channels, now, due_at)
+        _write(alarm, NotificationKind.ALARM, settings.channels, now, due[alarm.fingerprint])
+
+
+def _due_times(
+    task: str, fingerprints: Collection[str], settings: NotificationSettings, now: datetime
+) -> dict[str, datetime]:
+    """Return when people may be told of these findings: not again before the period has passed."""
+    if not fingerprints:
+        return {}
+    told = _told_last(task, fingerprints)
+    period = timedelta(minutes=settings.alarm_period_minutes)
+    return {name: max(now, told[name] + period) if name in told else now for name in fingerprints}
 
 
 def _told_last(task: str, fingerprints: Collection[str]) -> Mapping[str, datetime]:
@@ -133,6 +151,36 @@ def _told_last(task: str, fingerprints: Collection[str]) -> Mapping[str, datetim
     return {row["alarm__fingerprint"]: row["last"] for row in told}
 
 
+def _tell_of_others(
+    run: Run,
+    known: Sequence[tuple[Alarm, StoredFinding]],
+    settings: NotificationSettings,
+    now: datetime,
+) -> None:
+    """Tell again of open alarms of runs with other options, whose findings are new to runs like ``run``.
+
+    Such an alarm says nothing of these runs. It goes on as theirs: they alone can say when it is over. No
+    query where nothing is both open and new.
+    """
+    origins = [alarm.run_id for alarm, _row in known if alarm.run_id is not None]
+    if not origins:
+        return
+    runs = Run.objects.filter(id__in=origins).values_list("id", "options")
+    given: dict[UUID | None, Mapping[str, Any]] = dict(runs)
+    meant = meant_options(run.task, run.options)
+    others = [
+        (alarm, row)
+        for alarm, row in known
+        if alarm.run_id in given and meant_options(run.task, given[alarm.run_id]) != meant
+    ]
+    due = _due_times(run.task, [alarm.fingerprint for alarm, _row in others], settings, now)
+    for alarm, row in others:
+        _take_over(alarm, run, row)
+        if not alarm.notifications.filter(state=NotificationState.PENDING).exists():
+            due_at = due[alarm.fingerprint]
+            _write(alarm, NotificationKind.ALARM, settings.channels, now, due_at)
+
+
 def _note_worse(
     run: Run,
     worse: Iterable[tuple[Alarm, StoredFinding]],
@@ -140,9 +188,13 @@ def _note_worse(
     now: datetime,
 ) -> None:
     for alarm, row in worse:
-        alarm.severity, alarm.sentence, alarm.run_id = row.severity, row.sentence, run.id
-        alarm.save(update_fields=["severity", "sentence", "run_id"])
+        _take_over(alarm, run, row)
         _write(alarm, NotificationKind.ALARM, settings.channels, now, now)
+
+
+def _take_over(alarm: Alarm, run: Run, row: StoredFinding) -> None:
+    alarm.severity, alarm.sentence, alarm.run_id = row.severity, row.sentence, run.id
+    alarm.save(update_fields=["severity", "sentence", "run_id"])
 
 
 def _settle(
@@ -169,16 +221,20 @@ def _settle(
 
 
 def _is_ruled_out(alarm: Alarm, run: Run, rows: Iterable[StoredFinding]) -> bool:
+    """Tell whether ``run`` says that what an alarm tells of is not there.
+
+    A run says that of findings of runs with the same options; that runs fail, of all.
+    """
     if run.state not in RUNS_THAT_LOOKED:
         return False
+    if alarm.code in CODES_OF_ENDS and not is_dry_run(run.task, run.options):
+        return run.state == RunState.SUCCEEDED
     origin = (
         Run.objects.filter(id=alarm.run_id).values_list("options", flat=True).first()
         if alarm.run_id
         else None
     )
-    options = run.options if origin is None else origin
-    sights = tuple(_sight(row) for row in rows)
-    look = Look(run.state == RunState.SUCCEEDED, run.options, sights)
+    options = meant_options(run.task, run.options if origin is None else origin)
     sight = Sight(
         alarm.fingerprint,
         alarm.code,
@@ -187,19 +243,7 @@ def _is_ruled_out(alarm: Alarm, run: Run, rows: Iterable[StoredFinding]) -> bool
         alarm.sentence,
         alarm.raised_at,
     )
-    return look.rules_out(sight, Look(succeeded=True, options=options))
-
-
-def _sight(row: StoredFinding) -> Sight:
-    return Sight(
-        row.fingerprint,
-        row.code,
-        Severity(row.severity),
-        row.subject,
-        row.sentence,
-        row.found_at,
-        measured=row.measured,
-    )
+    return look_of(run, rows).rules_out(sight, Look(succeeded=True, options=options))
 
 
 def resolve(alarm: Alarm, how: str, now: datetime, *, is_told: bool = True) -> None:
@@ -229,6 +273,8 @@ def _write(
     now: datetime,
     due_at: datetime,
 ) -> None:
+    """Write a message to each channel, once for each run that raises the alarm, and once of its end."""
+    by = f":{alarm.run_id}" if kind is NotificationKind.ALARM and alarm.run_id else ""
     where = f" on {alarm.target}" if alarm.target else ""
     subject = f" ({alarm.subject})" if alarm.subject and alarm.subject != alarm.target else ""
     word = "Resolved" if kind is NotificationKind.RESOLVED else alarm.severity.capitalize()
@@ -236,7 +282,7 @@ def _write(
         (
             Notification(
                 kind=kind,
-                key=f"{kind.value}:{alarm.pk}:{alarm.severity}",
+                key=f"{kind.value}:{alarm.pk}:{alarm.severity}{by}",
                 channel=channel,
                 alarm=alarm,
                 title=f"{word}: {alarm.code}{where}{subject}"[:_TITLE_LENGTH],

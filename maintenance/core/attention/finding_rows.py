@@ -26,6 +26,7 @@ from maintenance.core.finding_life import (
 )
 from maintenance.core.findings import Severity
 from maintenance.core.runs.ledger_database import ledger_connection
+from maintenance.core.runs.meant_options import meant_options
 from maintenance.models import Run, RunState, StoredFinding, StoredReport
 
 # A range and no equation, as in standings.py: the index holds the runs of a pair side by side, by time.
@@ -69,7 +70,7 @@ def compared(run: Run, rows: Sequence[StoredFinding], now: datetime) -> Comparis
 
     A run that was skipped or cancelled has not looked: nothing is fixed by it.
     """
-    look = Look(run.state == RunState.SUCCEEDED, run.options, tuple(_sight(row) for row in rows))
+    look = look_of(run, rows)
     if run.state not in RUNS_THAT_LOOKED:
         mutes = mutes_of(run.task, {row.fingerprint for row in rows}, now)
         return Comparison(settle(look, ()), mutes)
@@ -79,6 +80,12 @@ def compared(run: Run, rows: Sequence[StoredFinding], now: datetime) -> Comparis
         muted, *last = cursor.fetchone()
     mutes = {name: Mute.from_json(body) for name, body in _json(muted).items()}
     return Comparison(settle(look, _earlier(run, last)), mutes)
+
+
+def look_of(run: Run, rows: Iterable[StoredFinding]) -> Look:
+    """Return what a run found as a look: with the options that it meant."""
+    sights = tuple(_sight(row) for row in rows)
+    return Look(run.state == RunState.SUCCEEDED, meant_options(run.task, run.options), sights)
 
 
 def _earlier_than(run: Run, limit: int, offset: int) -> list[Any]:
@@ -91,17 +98,17 @@ def _earlier(run: Run, last: Sequence[Any]) -> Iterator[Look]:
     """Yield the looks before ``run``, newest first: most need the last alone, so that others are read apart."""
     if last[0] is None:
         return
-    yield _look(*last)
+    yield _look(run.task, *last)
     with ledger_connection().cursor() as cursor:
         cursor.execute(_EARLIER, _earlier_than(run, LOOKS_BACK - 1, 1))
         rows = cursor.fetchall()
     for row in rows:
-        yield _look(*row)
+        yield _look(run.task, *row)
 
 
-def _look(state: str, options: Any, sights: Any) -> Look:
+def _look(task: str, state: str, options: Any, sights: Any) -> Look:
     seen = tuple(_sight_of(body) for body in _json(sights))
-    return Look(state == RunState.SUCCEEDED, _json(options), seen)
+    return Look(state == RunState.SUCCEEDED, meant_options(task, _json(options)), seen)
 
 
 def _json(value: Any) -> Any:

@@ -4,6 +4,9 @@ from maintenance.core.findings import Finding, Severity
 from maintenance.core.reports import Report
 from maintenance.models import Run, RunState
 
+#: Findings that say only how a run ended: it has not looked.
+CODES_OF_ENDS = frozenset({"run-failed", "dead-lettered"})
+
 
 def stop_report(run: Run, state: RunState, reason: str) -> Report:
     """Return the report of a run that did not do its work, which is no failure."""
