@@ -5,7 +5,7 @@ from dataclasses import dataclass
 from itertools import count
 from urllib.parse import urlsplit
 
-from maintenance.conf.references import origin_of, resolve_secret
+from maintenance.conf.references import resolve_secret
 from maintenance.core.errors import ConfigurationError, InvalidOptions
 
 DATABASE_SCHEMES = frozenset({"postgres", "postgresql"})
@@ -68,8 +68,6 @@ def addresses_given(texts: Sequence[str], environment: Mapping[str, str]) -> lis
             is_address = False
         if is_address:
             found.append(given)
-        elif text.startswith(_REFERENCES) and not given.url:
-            faults.append(f"Argument {number}: {origin_of(text)} is empty. Set it, or {_HOW}.")
         else:
             faults.append(f"Argument {number} is no address: {_HOW}.")
     if faults:

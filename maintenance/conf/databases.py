@@ -8,8 +8,9 @@ from pydantic import (
     model_validator,
 )
 
-from maintenance.conf.references import resolve_secret
+from maintenance.conf.references import resolve_secret, shown
 from maintenance.conf.values import Section, TimeOfDay, Timezone, Url, Weekday
+from maintenance.core.errors import ConfigurationError
 from maintenance.core.windows import WEEKDAYS
 
 
@@ -123,7 +124,13 @@ class DatabaseTarget(Section):
         """Return keyword arguments for ``psycopg2.connect``. Raises ``ConfigurationError``."""
         source = self.direct_url or self.url
         if source is not None:
-            return {"dsn": resolve_secret(source)}
+            dsn = resolve_secret(source)
+            if not dsn:  # libpq would take a database of its own choice
+                raise ConfigurationError(
+                    f'The address of a database, "{shown(source)}", is empty. Write it as'
+                    " postgres://user:password@host:port/dbname."
+                )
+            return {"dsn": dsn}
         from django.db import connections  # noqa: PLC0415 - the pure parts need no Django
 
         django = connections[self.alias]

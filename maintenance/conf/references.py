@@ -67,23 +67,37 @@ def _end_of_place(text: str, start: int) -> int | None:
 def resolve_secret(reference: str, environment: Mapping[str, str] = os.environ) -> str:
     """Return the text behind a reference; any other text is itself.
 
-    Raises :class:`ConfigurationError` naming the variable or file that is missing.
+    Raises :class:`ConfigurationError` naming the variable or file that is missing or empty.
     """
     kind, _, rest = reference.partition(":")
     if kind == "env":
-        return _variable(rest, environment)
-    if kind == "file":
-        try:
-            return Path(rest).read_text().strip()
-        except OSError as error:
-            raise ConfigurationError(
-                f"The secret file {rest} cannot be read: {error.strerror}. Create it, or change the reference."
-            ) from None
-        except UnicodeDecodeError:
-            raise ConfigurationError(
-                f"The secret file {rest} is no text in UTF-8. Write the secret into it anew."
-            ) from None
-    return filled(reference, environment)
+        text = _variable(rest, environment)
+    elif kind == "file":
+        text = _text_of_file(rest)
+    else:
+        text = filled(reference, environment)
+    # An empty value would mean a default of whoever reads it: to libpq, a database of its own choice.
+    empty = None if text else next(missing_of(reference, environment), None)
+    if empty is not None:
+        what = f"secret file {empty}" if kind == "file" else f"environment variable {empty}"
+        raise ConfigurationError(
+            f"The {what} is empty, but the configuration refers to it."
+            " Give it a value, or change the reference."
+        )
+    return text
+
+
+def _text_of_file(path: str) -> str:
+    try:
+        return Path(path).read_text().strip()
+    except OSError as error:
+        raise ConfigurationError(
+            f"The secret file {path} cannot be read: {error.strerror}. Create it, or change the reference."
+        ) from None
+    except UnicodeDecodeError:
+        raise ConfigurationError(
+            f"The secret file {path} is no text in UTF-8. Write the secret into it anew."
+        ) from None
 
 
 def filled(text: str, environment: Mapping[str, str], *, within: bool = False) -> str:
@@ -118,22 +132,35 @@ def _variable(name: str, environment: Mapping[str, str]) -> str:
 
 
 def missing_of(reference: str, environment: Mapping[str, str] = os.environ) -> Iterator[str]:
-    """Yield what has to be there before the reference can be resolved: variables and files, all of them."""
+    """Yield what has to be there before the reference can be resolved: variables and files, all of them.
+
+    What stands for a whole value must not be empty either.
+    """
     kind, _, rest = reference.partition(":")
     if kind == "env":
-        if rest not in environment:
+        if not environment.get(rest):
             yield rest
     elif kind == "file":
-        if not os.access(rest, os.R_OK):
+        if not os.access(rest, os.R_OK) or _is_empty(Path(rest)):
             yield rest
     else:
-        for piece in pieces_of(reference):
-            if isinstance(piece, str) or environment.get(piece.name):
-                continue
-            if piece.otherwise is not None:
-                yield from missing_of(piece.otherwise, environment)
-            elif piece.name not in environment:
-                yield piece.name
+        yield from _missing_in(reference, environment, within=False)
+
+
+def _is_empty(path: Path) -> bool:
+    return path.is_file() and not path.read_bytes().strip()
+
+
+def _missing_in(text: str, environment: Mapping[str, str], *, within: bool) -> Iterator[str]:
+    pieces = pieces_of(text)
+    whole = len(pieces) == 1 and not within
+    for piece in pieces:
+        if isinstance(piece, str) or environment.get(piece.name):
+            continue
+        if piece.otherwise is not None:
+            yield from _missing_in(piece.otherwise, environment, within=not whole)
+        elif whole or piece.name not in environment:
+            yield piece.name
 
 
 def origin_of(reference: str) -> str:

@@ -302,12 +302,12 @@ def _is_incomplete(reference: str) -> bool:
 def _incomplete(reference: str, what: str = "the address of this server") -> Finding:
     names = list(missing_of(reference))
     if reference.startswith("file:"):
-        sentence = f"{names[0]} cannot be read, but {what} is in it."
+        sentence = f"{names[0]} is empty or cannot be read, but {what} is in it."
         return Finding("secret-unset", Severity.CRITICAL, names[0], sentence)
     verb = "is" if len(names) == 1 else "are"
     return Finding(
         "secret-unset", Severity.CRITICAL, ", ".join(names),
-        f"{', '.join(names)} {verb} not set, but {what} is made of {'it' if verb == 'is' else 'them'}.",
+        f"{', '.join(names)} {verb} not set, or empty, but {what} is made of {'it' if verb == 'is' else 'them'}.",
         commands=tuple(f"export {name}=..." for name in names),
     )  # fmt: skip
 

@@ -76,7 +76,7 @@ def test_a_variable_that_is_empty_has_to_be_set(
     assert "export SITE_DATABASE_URL=..." in beside
     told = refused("env:SITE_DATABASE_URL")
     assert "Argument 1" in told
-    assert "the variable SITE_DATABASE_URL is empty" in told
+    assert "The environment variable SITE_DATABASE_URL is empty" in told
 
 
 def test_no_reference_stands_for_two_servers(

@@ -59,5 +59,5 @@ def test_every_argument_that_is_no_address_is_told_and_none_repeated() -> None:
     assert "sesame" not in told
     lines = told.splitlines()
     assert [line.split()[1].rstrip(":") for line in lines] == ["1", "3", "4", "5", "6"]
-    assert "the variable EMPTY is empty. Set it, or write postgres://" in lines[1]
+    assert "The environment variable EMPTY is empty" in lines[1]
     assert "UNSET is not set" in lines[2]

@@ -1,11 +1,13 @@
 """Values that the environment completes."""
 
+from pathlib import Path
 from urllib.parse import unquote
 
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from maintenance.conf import DatabaseTarget
 from maintenance.conf.references import missing_of, pieces_of, resolve_secret, shown
 from maintenance.core.errors import ConfigurationError
 
@@ -56,6 +58,34 @@ def test_what_is_missing_is_named_all_of_it() -> None:
     assert list(missing_of(NESTED, {})) == []
     with pytest.raises(ConfigurationError, match="The environment variable A is not set"):
         resolve_secret("postgres://${A}/d", {})
+
+
+@pytest.mark.parametrize("reference", ["env:A", "${A}", "${B:-${A}}"])
+def test_an_empty_variable_is_no_whole_value(reference: str) -> None:
+    """To libpq an empty address is a database of its own choice."""
+    with pytest.raises(ConfigurationError, match="The environment variable A is empty"):
+        resolve_secret(reference, {"A": ""})
+    assert list(missing_of(reference, {"A": ""})) == ["A"]
+
+
+def test_an_empty_password_in_a_url_is_one() -> None:
+    assert resolve_secret("redis://:${A}@h/0", {"A": ""}) == "redis://:@h/0"
+    assert list(missing_of("redis://:${B:-${A}}@h/0", {"A": ""})) == []
+
+
+def test_an_empty_file_is_no_value_and_is_missed(tmp_path: Path) -> None:
+    (tmp_path / "url").write_text("\n")
+    reference = f"file:{tmp_path / 'url'}"
+    with pytest.raises(ConfigurationError, match=r"The secret file .*/url is empty"):
+        resolve_secret(reference)
+    assert list(missing_of(reference)) == [str(tmp_path / "url")]
+
+
+def test_an_address_that_is_nothing_otherwise_opens_no_database() -> None:
+    with pytest.raises(
+        ConfigurationError, match=r'"\$\{NONE:-\}", is empty. Write it as postgres://'
+    ):
+        DatabaseTarget(url="${NONE:-}").connection_parameters()
 
 
 @pytest.mark.parametrize("half", ["redis://${A", "redis://${}", "redis://${A:b}", "redis://${1}"])
