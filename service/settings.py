@@ -168,7 +168,10 @@ LOGGING = {
     "version": 1,
     "disable_existing_loggers": False,
     "formatters": {
-        "line": {"format": "%(levelname)s %(name)s: %(message)s"},
+        "line": {
+            "()": "maintenance.reports.console_line.ConsoleLineFormatter",
+            "fmt": "%(levelname)s %(name)s: %(message)s",
+        },
         "json": {"()": "maintenance.reports.log_store.JsonLineFormatter"},
     },
     "handlers": {

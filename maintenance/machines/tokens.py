@@ -1,6 +1,8 @@
 """Bearer tokens: who may ask, and what everybody else is told."""
 
 import logging
+import threading
+import time
 from collections.abc import Callable
 from functools import wraps
 from secrets import compare_digest
@@ -16,6 +18,9 @@ from maintenance.core.errors import ConfigurationError
 
 logger = logging.getLogger("maintenance.machines")
 
+#: Anybody may ask for a page that is closed: its fault is logged at most so often.
+LOGGED_AGAIN_SECONDS = 60.0
+
 P = ParamSpec("P")
 View = Callable[Concatenate[HttpRequest, P], HttpResponseBase]
 
@@ -26,6 +31,33 @@ def refused(status: int, sentence: str) -> HttpResponse:
     if status == 401:
         answer.headers["WWW-Authenticate"] = 'Bearer realm="maintenance"'
     return answer
+
+
+class _ClosedPages:
+    """Says in the log which pages an unreadable token closes, not at each request for them."""
+
+    def __init__(self) -> None:
+        self._lock = threading.Lock()
+        self._quiet_until: dict[tuple[str, str], float] = {}
+
+    def log(self, request: HttpRequest, error: ConfigurationError) -> None:
+        """Log by the name of the page: its address is what a stranger wrote."""
+        match = request.resolver_match
+        page, fault = match.view_name if match else "A page", str(error)
+        now = time.monotonic()
+        with self._lock:
+            if now < self._quiet_until.get((page, fault), float("-inf")):
+                return
+            self._quiet_until[page, fault] = now + LOGGED_AGAIN_SECONDS
+        logger.error("%s is closed: %s", page, fault)
+
+    def forget(self) -> None:
+        """Log each fault anew."""
+        with self._lock:
+            self._quiet_until.clear()
+
+
+closed_pages = _ClosedPages()
 
 
 def with_token(*names: str) -> Callable[[View[P]], View[P]]:
@@ -46,7 +78,7 @@ def with_token(*names: str) -> Callable[[View[P]], View[P]]:
             try:
                 tokens = _tokens(names)
             except ConfigurationError as error:
-                logger.error("%s is closed: %s", request.path, error)
+                closed_pages.log(request, error)
                 return refused(503, "The token of this page cannot be read; the log says why.")
             if not tokens:
                 return refused(404, "There is no such page.")

@@ -19,6 +19,7 @@ from maintenance.core.reports import Report
 from maintenance.core.runs.ledger_clock import ledger_now
 from maintenance.machines import health
 from maintenance.machines.health import WORKING, answers, said
+from maintenance.machines.tokens import closed_pages
 from maintenance.models import Leader, Run, RunState, StoredSample, Trigger
 from tests.command_line import DOWN, PASSWORD
 from tests.ledger_rows import finished_run, queued_run, running_run, warning
@@ -122,6 +123,25 @@ def test_a_token_that_cannot_be_used_closes_the_page_and_is_never_said(
     assert answer.status_code == 503
     assert ("TOKEN_READ" if token is None else "access.read") in caplog.text
     assert token is None or token not in caplog.text + answer.content.decode()
+
+
+def test_a_closed_page_is_logged_by_its_name_and_once_a_minute(
+    ask: Ask,
+    tokens: None,
+    monkeypatch: pytest.MonkeyPatch,
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    monkeypatch.delenv("TOKEN_READ")
+    forged = f"{HEALTH}x%0AERROR%20root:%20forged/"
+
+    with caplog.at_level(logging.ERROR, "maintenance.machines"):
+        statuses = [ask("", address).status_code for address in ("findings/", forged, forged)]
+
+    assert statuses == [503, 503, 503]
+    ours = [each.getMessage() for each in caplog.records if each.name == "maintenance.machines"]
+    pages = [sentence.partition(" ")[0] for sentence in ours]
+    assert pages == ["maintenance:api-findings", "maintenance:health-check"]
+    assert not any("forged" in sentence for sentence in ours)
 
 
 def test_a_token_stands_nowhere_in_the_configuration() -> None:
@@ -363,8 +383,9 @@ HEALTH = "/maintenance/health/checks/"
 
 @pytest.fixture(autouse=True)
 def asked_anew() -> None:
-    """Let no test see the answers of another one."""
+    """Let no test see the answers of another one, nor be told less for what it logged."""
     answers.forget()
+    closed_pages.forget()
 
 
 def test_health_checks_answer_as_django_health_check_does(ask: Ask, tokens: None) -> None:
