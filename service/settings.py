@@ -3,12 +3,10 @@
 import os
 import sys
 from pathlib import Path
-from typing import Any
-from urllib.parse import parse_qsl, unquote, urlsplit
 
 from maintenance.core.command_lines import is_doctor
-from maintenance.core.runs.ledger_network import NOTICES_A_LOST_LEDGER
 from service import configuration
+from service.database_url import ledger_entry
 from service.embedded.state import default_path
 from service.runtime import adopt_runtime, project_root
 from service.secret_files import adopt_secret_files
@@ -22,21 +20,6 @@ adopt_runtime(STATE_DIR)
 
 def _list(name: str, default: str) -> list[str]:
     return [item.strip() for item in (os.environ.get(name) or default).split(",") if item.strip()]
-
-
-def _database(url: str) -> dict[str, Any]:
-    parts = urlsplit(url)
-    return {
-        "ENGINE": "django.db.backends.postgresql",
-        "NAME": unquote(parts.path.lstrip("/")),
-        "USER": unquote(parts.username or ""),
-        "PASSWORD": unquote(parts.password or ""),
-        "HOST": parts.hostname or "",
-        "PORT": str(parts.port or ""),
-        "OPTIONS": {**NOTICES_A_LOST_LEDGER, **dict(parse_qsl(parts.query))},  # the URL goes first
-        "CONN_MAX_AGE": 60,
-        "CONN_HEALTH_CHECKS": True,
-    }
 
 
 # --- Django ------------------------------------------------------------------------------------
@@ -97,7 +80,7 @@ AUTH_PASSWORD_VALIDATORS = [
 
 # The ledger. `up` sets DATABASE_URL where the operator has not.
 DATABASES = {
-    "default": _database(
+    "default": ledger_entry(
         os.environ.get("DATABASE_URL") or "postgres://maintenance@127.0.0.1:5432/maintenance"
     )
 }

@@ -4,14 +4,18 @@ import json
 import os
 import subprocess
 import sys
+import traceback
 from pathlib import Path
 from typing import Any
 
 import psycopg2.extensions
 import pytest
 
+from maintenance.core.errors import ConfigurationError
 from maintenance.core.scheduling.leadership import HANGING_SECONDS, LEASE_SECONDS
+from service.database_url import ledger_entry
 from service.runtime import write_runtime
+from tests.up_process import manage
 
 ROOT = Path(__file__).resolve().parents[2]
 PRINTED = (
@@ -65,3 +69,56 @@ def test_a_file_that_a_person_names_goes_before_what_a_service_left(tmp_path: Pa
     entry = entry_with(tmp_path, DATABASE_URL_FILE=str(tmp_path / "url"))
 
     assert (entry["HOST"], entry["NAME"]) == ("named", "ledger")
+
+
+@pytest.mark.parametrize(
+    ("url", "expected"),
+    [
+        ("postgres://u:p%2Fw@h:5433/db", ("h", "5433", "u", "p/w", "db")),
+        ("postgres://one:5432,two:5433/db", ("one,two", "5432,5433", "", "", "db")),
+        ("postgres://u@%2Frun%2Fpostgresql/db", ("/run/postgresql", "", "u", "", "db")),
+        ("postgres://u@[::1]:5432/a%20b", ("::1", "5432", "u", "", "a b")),
+        ("postgres://@/db?host=@abstract", ("@abstract", "", "", "", "db")),
+        ("host=h dbname=db user=u password='a b'", ("h", "", "u", "a b", "db")),
+    ],
+)
+def test_an_address_is_read_as_libpq_reads_it(url: str, expected: tuple[str, ...]) -> None:
+    entry = ledger_entry(url)
+    assert tuple(entry[key] for key in ("HOST", "PORT", "USER", "PASSWORD", "NAME")) == expected
+
+
+def test_a_service_may_name_the_database() -> None:
+    entry = ledger_entry("postgres:///?service=ledger&sslrootcert=/etc/ca.pem")
+    assert (entry["NAME"], entry["OPTIONS"]["service"]) == ("", "ledger")
+    assert entry["OPTIONS"]["sslrootcert"] == "/etc/ca.pem"
+
+
+@pytest.mark.parametrize(
+    "url",
+    [
+        "postgres://u:Ge/heim@h:5432/db",
+        "postgres://u:Ge#heim@h:5432/db",
+        "postgres://u:Ge?heim@h:5432/db",
+        "postgres://u:Ge@heim@h:5432/db",
+        "postgres://u:Geheim%@h/db",
+        "postgres://u:Geheim@[::1/db",
+        "postgres://u:Geheim@h/db?no_such_word=1",
+        "mysql://u:Geheim@h/db",
+    ],
+)
+def test_what_cannot_be_read_is_refused_with_nothing_of_it(url: str) -> None:
+    with pytest.raises(ConfigurationError, match="DATABASE_URL cannot be read") as refusal:
+        ledger_entry(url)
+    assert "heim" not in "".join(traceback.format_exception(refusal.value))
+
+
+def test_an_address_without_a_database_is_refused() -> None:
+    with pytest.raises(ConfigurationError, match="DATABASE_URL names no database"):
+        ledger_entry("postgres://u:p@h:5432")
+
+
+def test_a_command_says_so_without_a_traceback(tmp_path: Path) -> None:
+    result = manage("check", state=tmp_path, DATABASE_URL="postgres://u:Ge/heim@h:5432/db")
+    assert result.returncode == 2
+    assert result.stderr.startswith("DATABASE_URL cannot be read.")
+    assert "heim" not in result.stderr
