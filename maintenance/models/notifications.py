@@ -141,6 +141,7 @@ class Notification(models.Model):
     created_at = models.DateTimeField(_("written at"), db_index=True)
     due_at = models.DateTimeField(_("not before"))
     claimed_until = models.DateTimeField(_("claimed until"), null=True, blank=True)
+    first_attempt_at = models.DateTimeField(_("first attempt"), null=True, blank=True)
     attempts = models.PositiveSmallIntegerField(_("attempts"), default=0)
     sent_at = models.DateTimeField(_("sent at"), null=True, blank=True)
     reason = models.TextField(_("reason"), blank=True)

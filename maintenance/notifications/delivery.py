@@ -14,6 +14,7 @@ from uuid import UUID, uuid4
 from celery.exceptions import SoftTimeLimitExceeded
 from django.db import Error as LedgerError
 from django.db.models import Max, Q, QuerySet
+from django.db.models.functions import Coalesce
 from django.utils import timezone
 
 from maintenance.conf import NotificationSettings, configuration
@@ -83,10 +84,11 @@ def _due(channel: str) -> QuerySet[Notification]:
 def _drop_unconfigured(settings: NotificationSettings, tally: _Tally) -> None:
     open_ones = Notification.objects.filter(
         state__in=(NotificationState.PENDING, NotificationState.SENDING)
-    )
-    tally.dropped += open_ones.exclude(channel__in=settings.channels).update(
-        state=NotificationState.DROPPED, reason="Its channel is not configured any more."
-    )
+    ).exclude(channel__in=settings.channels)
+    reason = "Its channel is not configured any more."
+    for summary in open_ones.filter(kind=NotificationKind.SUMMARY):
+        _lose_summed_up(summary, NotificationState.DROPPED, reason)
+    tally.dropped += open_ones.update(state=NotificationState.DROPPED, reason=reason)
 
 
 # --- Rate limits ---
@@ -178,13 +180,19 @@ def _sum_up(channel: str, messages: Sequence[Notification], now: datetime) -> No
         key=f"summary:{name}",
         channel=channel,
         title=title,
-        content={"lines": lines},
+        content={"lines": lines, "messages": [str(each.id) for each in messages]},
         created_at=now,
         due_at=now,
     )
     Notification.objects.filter(id__in=[each.id for each in messages]).update(
         state=NotificationState.SUMMED_UP, reason=f"In the message: {title}."
     )
+
+
+def _lose_summed_up(summary: Notification, state: NotificationState, reason: str) -> None:
+    """Let what a lost summary would have told end like it: its open alarms are then written anew."""
+    told_there = Notification.objects.filter(id__in=summary.content.get("messages", ()))
+    told_there.update(state=state, reason=reason)
 
 
 # --- One message ---
@@ -220,10 +228,12 @@ def _claim(waiting: Notification) -> bool:
     """Take a message for this attempt; return whether nobody else has it."""
     now = ledger_now()
     waiting.attempts += 1
+    waiting.first_attempt_at = waiting.first_attempt_at or now
     return bool(
         Notification.objects.filter(_is_free(now), id=waiting.id).update(
             state=NotificationState.SENDING,
             attempts=waiting.attempts,
+            first_attempt_at=Coalesce("first_attempt_at", now),
             claimed_until=now + CLAIM,
         )
     )
@@ -235,9 +245,13 @@ def _is_free(now: datetime) -> Q:
 
 
 def _note_failure(waiting: Notification, reason: str, tally: _Tally) -> None:
-    """Let a message wait for its next attempt; a test is not tried again, nor what is a day old."""
+    """Let a message wait for its next attempt; a test is not tried again, nor what was for a day."""
     now = ledger_now()
-    over = waiting.kind == NotificationKind.TEST or is_given_up(waiting.created_at, now)
+    over = waiting.kind == NotificationKind.TEST or is_given_up(
+        waiting.first_attempt_at or now, now
+    )
+    if over and waiting.kind == NotificationKind.SUMMARY:
+        _lose_summed_up(waiting, NotificationState.FAILED, reason)
     Notification.objects.filter(id=waiting.id).update(
         state=NotificationState.FAILED if over else NotificationState.PENDING,
         due_at=now + pause_after(waiting.attempts),

@@ -10,7 +10,7 @@ HOUR = timedelta(hours=1)
 #: A mail server that is down is asked again after a minute, then after twice as long, up to an hour.
 FIRST_PAUSE = timedelta(minutes=1)
 LONGEST_PAUSE = HOUR
-#: What could not be sent for a day is no news any more.
+#: What could not be sent for a day is no news any more; an alarm that is still open is then written anew.
 GIVEN_UP_AFTER = timedelta(days=1)
 
 
@@ -64,6 +64,6 @@ def pause_after(attempts: int) -> timedelta:
     return min(FIRST_PAUSE * 2.0 ** min(max(attempts - 1, 0), 10), LONGEST_PAUSE)
 
 
-def is_given_up(created_at: datetime, now: datetime) -> bool:
-    """Tell whether a message that fails once more is not tried again."""
-    return now - created_at >= GIVEN_UP_AFTER
+def is_given_up(first_attempt_at: datetime, now: datetime) -> bool:
+    """Tell whether a message that fails once more is not tried again; what merely waited is."""
+    return now - first_attempt_at >= GIVEN_UP_AFTER

@@ -260,7 +260,7 @@ def test_a_refused_mail_is_tried_for_a_day_and_then_given_up(mails: MailServer) 
     finished_run(findings=[critical()])
     deliver()
     Notification.objects.update(
-        due_at=ledger_now(), created_at=ledger_now() - timedelta(days=1, minutes=1)
+        due_at=ledger_now(), first_attempt_at=ledger_now() - timedelta(days=1, minutes=1)
     )
     report = ledger.stored_document(deliver()).report
 

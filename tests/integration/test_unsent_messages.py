@@ -4,6 +4,7 @@ import json
 import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
+from datetime import timedelta
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 from typing import Any
@@ -12,14 +13,19 @@ import pytest
 from celery.exceptions import SoftTimeLimitExceeded
 from django.core.mail.backends.base import BaseEmailBackend
 
+from maintenance.core.attention.alarms import note_liveness
 from maintenance.core.attention.delivering import is_due
+from maintenance.core.findings import Finding, Severity
 from maintenance.core.reports import Report
 from maintenance.core.runs import ledger
+from maintenance.core.runs.in_process import work_here
+from maintenance.core.runs.ledger import Origin
 from maintenance.core.runs.ledger_clock import ledger_now
-from maintenance.models import Notification, NotificationState, RunState
+from maintenance.core.runs.registry import task_named
+from maintenance.models import Notification, NotificationState, RunState, Trigger
 from maintenance.notifications import delivery
 from tests.integration.test_notifications import configure, critical, deliver
-from tests.ledger_rows import finished_run
+from tests.ledger_rows import finished_run, warning
 from tests.mail_server import MailServer, mail_server
 
 pytestmark = pytest.mark.django_db(transaction=True)
@@ -157,3 +163,120 @@ def test_what_a_dead_sender_left_is_held_back_like_the_rest(
     assert len(mails.mails) == 2
     assert Notification.objects.get(title__contains="/disk2").state == PENDING
     assert not is_due()
+
+
+# --- Alarms that nobody was told of ---
+
+
+def give_up(mails: MailServer, refusal: str = "451 try later") -> None:
+    """Let the mail server refuse what waits until it is given up, and then take mail again."""
+    mails.refusal = refusal
+    delivered()
+    a_day_ago = ledger_now() - timedelta(days=1)
+    Notification.objects.filter(state=PENDING, attempts__gt=0).update(
+        due_at=ledger_now(), first_attempt_at=a_day_ago
+    )
+    delivered()
+    mails.refusal = ""
+
+
+def test_an_alarm_that_was_given_up_is_told_once_it_is_found_again(mails: MailServer) -> None:
+    finished_run(findings=[critical()])
+    give_up(mails)
+    assert Notification.objects.get().state == NotificationState.FAILED
+
+    finished_run(findings=[critical()])
+    finished_run(findings=[critical()])
+    delivered()
+    finished_run(findings=[critical()])
+    delivered()
+
+    assert mails.subjects == ["Critical: disk-space on local (/var)"]
+    assert Notification.objects.count() == 2
+
+
+def test_an_alarm_of_the_scheduler_that_was_given_up_is_told_again(mails: MailServer) -> None:
+    silent = Finding("leader-silent", Severity.CRITICAL, "scheduler", "Beat is silent.")
+    reports = [Report("Scheduler", silent.sentence, findings=(silent,))]
+    note_liveness(reports)
+    give_up(mails)
+    note_liveness(reports)
+    note_liveness(reports)
+    delivered()
+
+    assert mails.subjects == ["Critical: leader-silent (scheduler)"]
+
+
+def test_an_alarm_that_gets_worse_is_told_although_it_was_told_before(
+    mails: MailServer, settings: Any
+) -> None:
+    configure(settings, alarm_severity="warning")
+    finished_run(findings=[warning()])
+    delivered()
+    finished_run(findings=[critical()])
+    give_up(mails)
+    finished_run(findings=[critical()])
+    delivered()
+
+    assert mails.subjects == [
+        "Warning: disk-space on local (/var)",
+        "Critical: disk-space on local (/var)",
+    ]
+
+
+def test_a_message_has_a_day_from_its_first_attempt(mails: MailServer) -> None:
+    finished_run(findings=[critical()])
+    # As if no worker had been there, or the alarm's period had held it back.
+    Notification.objects.update(created_at=ledger_now() - timedelta(days=2))
+    mails.refusal = "451 try later"
+    delivered()
+
+    assert "451 try later" in reason_of("mail")
+
+
+def test_what_a_sender_without_a_channel_dropped_is_told_there_again(
+    mails: MailServer, settings: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    with chat() as (url, got):
+        monkeypatch.setenv("OPS_CHAT", url)
+        configure(settings, apprise={"chat": "env:OPS_CHAT"})
+        finished_run(findings=[critical()])
+        configure(settings)
+        delivered()
+        assert not got
+
+        configure(settings, apprise={"chat": "env:OPS_CHAT"})
+        finished_run(findings=[critical()])
+        delivered()
+
+    assert got == mails.subjects == ["Critical: disk-space on local (/var)"]
+
+
+def test_alarms_of_a_summary_that_was_given_up_are_told_again(
+    mails: MailServer, settings: Any
+) -> None:
+    configure(settings, alarms_per_hour=1)
+    found = [critical(f"/disk{n}") for n in range(3)]
+    finished_run(findings=found)
+    Notification.objects.filter(title__contains="/disk0").update(state=SENT, sent_at=ledger_now())
+    give_up(mails)
+    configure(settings)
+    finished_run(findings=found)
+    delivered()
+
+    assert sorted(mails.subjects) == [
+        "Critical: disk-space on local (/disk1)",
+        "Critical: disk-space on local (/disk2)",
+    ]
+
+
+def test_who_was_told_of_an_open_alarm_is_not_forgotten(mails: MailServer) -> None:
+    finished_run(findings=[critical()])
+    delivered()
+    Notification.objects.update(created_at=ledger_now() - timedelta(days=1000))
+    origin = Origin(Trigger.CLI, actor="tests")
+    work_here(ledger.create_run(task_named("trim_reports"), "", {}, origin))
+    finished_run(findings=[critical()])
+    delivered()
+
+    assert len(mails.mails) == 1

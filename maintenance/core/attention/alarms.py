@@ -4,6 +4,7 @@ A message is a row before it is sent (:mod:`maintenance.notifications.delivery`)
 that is down holds up no run, and a worker that dies loses none.
 """
 
+from collections import Counter
 from collections.abc import Collection, Iterable, Mapping, Sequence
 from datetime import datetime, timedelta
 from typing import Any
@@ -34,6 +35,9 @@ from maintenance.models import (
 
 #: Tasks that tell people of findings: what goes wrong there cannot be told in the same way.
 OWN_TASKS = frozenset({"maintenance.send_notifications", "maintenance.send_digest"})
+
+#: Ends of messages of which nobody was told.
+_GONE = (NotificationState.DROPPED, NotificationState.FAILED)
 
 #: A title stands in a subject line and in a list.
 _TITLE_LENGTH = 300
@@ -86,6 +90,7 @@ def note_alarms(
         if fingerprint in open_alarms and comparison.settled.since[fingerprint] == now
     ]
     _tell_of_others(run, new, settings, now)
+    _tell_again([open_alarms[name] for name in worrying if name in open_alarms], settings, now)
     for fingerprint, alarm in open_alarms.items():
         if fingerprint not in worrying:
             _settle(alarm, run, rows, comparison.settled, now)
@@ -197,6 +202,31 @@ def _take_over(alarm: Alarm, run: Run, row: StoredFinding) -> None:
     alarm.save(update_fields=["severity", "sentence", "run_id"])
 
 
+def _tell_again(found: Collection[Alarm], settings: NotificationSettings, now: datetime) -> None:
+    """Write open alarms anew for the channels that were told of none, or whose message did not get there."""
+    if not found:
+        return
+    lost: Counter[tuple[str, str]] = Counter()
+    told = set()
+    messages = Notification.objects.filter(kind=NotificationKind.ALARM, alarm__in=found)
+    keys = {alarm.pk: _key(alarm, NotificationKind.ALARM) for alarm in found}
+    for alarm_id, written, channel, state in messages.values_list(
+        "alarm", "key", "channel", "state"
+    ):
+        key = keys[alarm_id]
+        if state in _GONE:
+            lost[key, channel] += 1
+        elif written.startswith(key) or key.startswith(
+            f"{written}:"
+        ):  # of before keys named the run
+            told.add((key, channel))
+    for alarm in found:
+        key = keys[alarm.pk]
+        for channel in settings.channels:
+            if (key, channel) not in told:
+                _write(alarm, NotificationKind.ALARM, (channel,), now, now, lost=lost[key, channel])
+
+
 def _settle(
     alarm: Alarm,
     run: Run,
@@ -258,8 +288,7 @@ def resolve(alarm: Alarm, how: str, now: datetime, *, is_told: bool = True) -> N
     (waiting.filter(due_at__gt=now, attempts=0) if is_told else waiting).update(
         state=NotificationState.DROPPED, reason=how
     )
-    gone = (NotificationState.DROPPED, NotificationState.FAILED)
-    channels = sorted(set(messages.exclude(state__in=gone).values_list("channel", flat=True)))
+    channels = sorted(set(messages.exclude(state__in=_GONE).values_list("channel", flat=True)))
     if is_told:
         configured = configuration().notifications.channels
         in_use = [channel for channel in channels if channel in configured]
@@ -272,9 +301,10 @@ def _write(
     channels: Iterable[str],
     now: datetime,
     due_at: datetime,
+    *,
+    lost: int = 0,
 ) -> None:
     """Write a message to each channel, once for each run that raises the alarm, and once of its end."""
-    by = f":{alarm.run_id}" if kind is NotificationKind.ALARM and alarm.run_id else ""
     where = f" on {alarm.target}" if alarm.target else ""
     subject = f" ({alarm.subject})" if alarm.subject and alarm.subject != alarm.target else ""
     word = "Resolved" if kind is NotificationKind.RESOLVED else alarm.severity.capitalize()
@@ -282,7 +312,7 @@ def _write(
         (
             Notification(
                 kind=kind,
-                key=f"{kind.value}:{alarm.pk}:{alarm.severity}{by}",
+                key=_key(alarm, kind) + (f":{lost}" if lost else ""),
                 channel=channel,
                 alarm=alarm,
                 title=f"{word}: {alarm.code}{where}{subject}"[:_TITLE_LENGTH],
@@ -293,6 +323,12 @@ def _write(
         ),
         ignore_conflicts=True,
     )
+
+
+def _key(alarm: Alarm, kind: NotificationKind) -> str:
+    """Return what a message tells: another one of the same is written only where this one was lost."""
+    by = f":{alarm.run_id}" if kind is NotificationKind.ALARM and alarm.run_id else ""
+    return f"{kind.value}:{alarm.pk}:{alarm.severity}{by}"
 
 
 # --- The dead man's switch ---
@@ -332,6 +368,7 @@ def note_liveness(reports: Iterable[Report]) -> None:
             if fingerprint not in open_alarms
         ]
         _raise(fresh, settings, now)
+        _tell_again([open_alarms[name] for name in found if name in open_alarms], settings, now)
         for fingerprint, alarm in open_alarms.items():
             if fingerprint not in found:
                 resolve(alarm, "It is at work again.", now)

@@ -122,9 +122,13 @@ def trim_reports(job: Job[None, RetentionOptions]) -> Report:
 
 
 def _forget_messages(oldest: datetime) -> None:
-    """Delete messages and alarms that are over: a few rows for each thing that went wrong."""
+    """Delete messages and alarms that are over: a few rows for each thing that went wrong.
+
+    Messages of an open alarm stay: they say who was told.
+    """
     open_ones = (NotificationState.PENDING, NotificationState.SENDING)
-    Notification.objects.filter(created_at__lt=oldest).exclude(state__in=open_ones).delete()
+    old = Notification.objects.filter(created_at__lt=oldest).exclude(state__in=open_ones)
+    old.exclude(alarm__isnull=False, alarm__resolved_at__isnull=True).delete()
     Alarm.objects.filter(resolved_at__lt=oldest, notifications=None).delete()
 
 
