@@ -8,7 +8,8 @@ from typing import TYPE_CHECKING
 import psycopg2
 import redis
 
-from maintenance.core.redaction import address_of, redact
+from maintenance.conf.addresses import redis_url
+from maintenance.core.redaction import address_of, hides_credentials, redact
 from service.embedded.ports import LOOPBACK, free_port
 from service.embedded.postgres import EmbeddedPostgres
 from service.embedded.server import EmbeddedServer
@@ -28,6 +29,10 @@ SITE_DATABASE = "library"
 POSTGRES, BROKER, SITE_REDIS = "postgres", "valkey", "valkey-site"
 CONNECT_TIMEOUT_SECONDS = 5
 OLDEST_REDIS = (6, 2)  # LMOVE, GETEX and the ACL categories that kombu and we use
+UNREADABLE_BROKER = (
+    "REDIS_URL cannot be read. Write it as redis://user:password@host:port/0, special characters of the"
+    " password quoted (%2F for /, %3F for ?, %23 for #, %40 for @)."
+)
 
 
 class ServerUnit:
@@ -179,15 +184,27 @@ def refuse_unusable_database(url: str) -> None:
 
 
 def refuse_unusable_broker(url: str) -> None:
-    """Raise :class:`UpRefused` where the server of REDIS_URL cannot keep messages safely."""
+    """Raise :class:`UpRefused` where the server of REDIS_URL cannot keep messages safely, or Celery cannot read it."""
+    if url.startswith("unix://"):
+        raise UpRefused(
+            "REDIS_URL names a socket as redis-py does (unix://), which Celery cannot read."
+            " Write it as redis+socket:///path/of/the.sock?virtual_host=0."
+        )
+    if hides_credentials(url):
+        raise UpRefused(UNREADABLE_BROKER)
     try:
         with redis.Redis.from_url(
-            url,
+            redis_url(url),
             socket_connect_timeout=CONNECT_TIMEOUT_SECONDS,
             socket_timeout=CONNECT_TIMEOUT_SECONDS,
         ) as client:
             facts = {**client.info("server"), **client.info("memory")}
-    except (redis.RedisError, ValueError, OSError) as error:
+    except (
+        ValueError,
+        TypeError,
+    ):  # an unknown word behind "?" is a TypeError; both quote the address
+        raise UpRefused(UNREADABLE_BROKER) from None
+    except (redis.RedisError, OSError) as error:
         raise UpRefused(
             f"The server of REDIS_URL ({_address(url)}) does not answer: {redact(str(error))}\n"
             "Start that server or correct REDIS_URL; unset it to use an embedded server."

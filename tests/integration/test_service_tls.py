@@ -15,6 +15,8 @@ from cryptography.hazmat.primitives.asymmetric import ec
 from cryptography.x509.oid import NameOID
 
 from service.embedded.ports import LOOPBACK, free_port
+from service.up.errors import UpRefused
+from service.up.servers import refuse_unusable_broker
 from tests.integration.test_service_brokers import run_a_task, service_environment, worker
 from tests.local_containers import ROOT, ProcessContainer
 from tests.redis_servers import binaries_of
@@ -108,6 +110,13 @@ def test_a_certificate_that_nobody_knows_is_refused_unless_the_address_says_othe
     )
     assert done.stdout.count("True") == (0 if is_refused else 2), done.stdout + done.stderr
     assert ("certificate verify failed" in done.stdout + done.stderr) is is_refused
+
+
+def test_up_reads_what_celery_says_of_certificates(redis_behind_tls: tuple[str, Path]) -> None:
+    url, public = redis_behind_tls
+    with pytest.raises(UpRefused, match="certificate verify failed"):
+        refuse_unusable_broker(f"{url}?ssl_cert_reqs=CERT_REQUIRED")
+    refuse_unusable_broker(f"{url}?ssl_cert_reqs=CERT_REQUIRED&ssl_ca_certs={public}")
 
 
 def test_flower_looks_at_the_queues(redis_behind_tls: tuple[str, Path], tmp_path: Path) -> None:
