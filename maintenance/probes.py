@@ -6,6 +6,7 @@ containers and uptime monitors have no login. What fails is said to whoever may 
 :data:`KEPT_SECONDS` or longer, so that a stranger cannot put load on the ledger.
 """
 
+import logging
 import threading
 import time
 
@@ -17,9 +18,12 @@ from django.views.decorators.http import require_safe
 
 from maintenance.core.attention.alarms import note_liveness
 from maintenance.core.attention.delivering import start_delivery
-from maintenance.core.evidence.liveness import liveness_reports
+from maintenance.core.evidence.liveness import liveness_reports, unjudged_report
 from maintenance.core.evidence.liveness_look import look
 from maintenance.core.findings import Severity
+from maintenance.core.reports import Report
+
+logger = logging.getLogger("maintenance.probes")
 
 #: Probes ask every 10 to 60 s; a dead scheduler is named after a minute.
 KEPT_SECONDS = 10.0
@@ -54,12 +58,24 @@ class _Verdict:
 
 def _looks_alive() -> bool:
     try:
-        reports = liveness_reports(look())
-        note_liveness(reports)  # a scheduler that is dead cannot say so
+        reports = _reports()
+        # A scheduler that is dead cannot say so. What could not be judged is not over.
+        note_liveness(reports or (unjudged_report(),), are_all=bool(reports))
         start_delivery()
     except (DatabaseError, InterfaceError):  # a ledger that is away runs nothing
         return False
-    return all(report.severity is not Severity.CRITICAL for report in reports)
+    return bool(reports) and all(report.severity is not Severity.CRITICAL for report in reports)
+
+
+def _reports() -> tuple[Report, ...]:
+    """Look and judge; return nothing where that fails by anything but the ledger, and log why."""
+    try:
+        return liveness_reports(look())
+    except (DatabaseError, InterfaceError):
+        raise
+    except Exception:
+        logger.exception("Whether the scheduler is alive could not be judged")
+        return ()
 
 
 verdict = _Verdict()

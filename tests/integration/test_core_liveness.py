@@ -17,7 +17,7 @@ from maintenance.core.evidence.liveness_look import look
 from maintenance.core.runs.ledger_clock import ledger_now
 from maintenance.core.scheduling.definitions import Definition
 from maintenance.core.scheduling.pausing import pause
-from maintenance.models import Leader, Run, RunState, ScheduleVersion
+from maintenance.models import Alarm, Leader, Run, RunState, ScheduleVersion
 from maintenance.probes import verdict
 from tests.ledger_rows import queued_run, running_run
 
@@ -138,6 +138,58 @@ def test_due_times_that_cannot_be_computed_hide_no_others(
     PeriodicTask.objects.create(name="at sunset", task="news.send", solar=sunset)
     settle(hourly, now - timedelta(hours=5))
     assert [slot.schedule for slot in look().overdue] == [NEWSLETTER]
+
+
+def test_an_unknown_time_zone_hides_no_other_schedule(hourly: PeriodicTask, now: datetime) -> None:
+    lead(now)
+    settle(hourly, now - timedelta(hours=5))
+    elsewhere = Definition("news.send", crontab="0 * * * *", timezone="Mars/Olympus")
+    for name in ("known as", "never known as"):
+        crontab = CrontabSchedule.objects.create(minute="7", hour=str(len(name)))
+        PeriodicTask.objects.create(name=name, task="news.send", crontab=crontab)
+    ScheduleVersion.objects.create(
+        schedule="known as", since=now - timedelta(days=2), definition=elsewhere.to_json()
+    )
+    with connection.cursor() as cursor:
+        cursor.execute(
+            "UPDATE django_celery_beat_crontabschedule SET timezone = 'Mars/Olympus' WHERE minute = '7'"
+        )
+
+    assert [slot.schedule for slot in look().overdue] == [NEWSLETTER]
+    assert Client().get(PROBE).status_code == 503
+
+
+def test_a_look_that_fails_is_an_alarm_and_ends_no_other(
+    hourly: PeriodicTask,
+    now: datetime,
+    settings: Any,
+    monkeypatch: pytest.MonkeyPatch,
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    chosen = {"recipients": ["ops@example.org"]}
+    settings.MAINTENANCE = {**settings.MAINTENANCE, "notifications": chosen}
+    lead(now, silent=timedelta(minutes=10))
+    Client().get(PROBE)
+    assert open_alarms() == {"leader-silent"}
+
+    def breaks() -> Any:
+        raise KeyError("nobody thought of that")
+
+    monkeypatch.setattr("maintenance.probes.look", breaks)
+    verdict.forget()
+    assert Client().get(PROBE).status_code == 503
+    assert open_alarms() == {"leader-silent", "liveness-unjudged"}
+    assert "nobody thought of that" in caplog.text
+
+    monkeypatch.undo()
+    lead(now)
+    verdict.forget()
+    assert Client().get(PROBE).status_code == 200
+    assert open_alarms() == set()
+
+
+def open_alarms() -> set[str]:
+    return set(Alarm.objects.filter(resolved_at=None).values_list("code", flat=True))
 
 
 def test_schedules_that_share_their_times_are_each_judged_by_what_is_settled(

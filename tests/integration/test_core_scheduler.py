@@ -426,6 +426,60 @@ def test_a_row_that_cannot_be_read_stops_no_other(beat: LedgerScheduler) -> None
     assert states() == [RunState.QUEUED]
 
 
+def in_unknown_zone(row: PeriodicTask) -> None:
+    """Give a row a time zone past the model, as a ledger of another machine may have it."""
+    with connection.cursor() as cursor:
+        cursor.execute(
+            "UPDATE django_celery_beat_crontabschedule SET timezone = 'Mars/Olympus' WHERE id = %s",
+            [row.crontab_id],
+        )
+
+
+def test_a_version_in_an_unknown_time_zone_stops_no_other_schedule(
+    new_beat: BeatFactory, beat: LedgerScheduler
+) -> None:
+    odd = row_of(name="odd")
+    row_of(name="well")
+    look(beat)
+    version = ScheduleVersion.objects.get(schedule="odd")
+    version.definition["timezone"] = "Mars/Olympus"
+    version.save()
+    in_unknown_zone(odd)
+    beat.close()
+
+    other = new_beat()
+    other.tick()
+    miss_slots(other, 1, "well")
+
+    assert other._book is not None
+    assert "Mars/Olympus" in other._book.held["odd"].fault
+    assert RunState.QUEUED in states("well")
+    assert ScheduleVersion.objects.get(schedule="odd").definition, "it is not taken for gone"
+
+
+def test_a_row_in_an_unknown_time_zone_stops_no_other_and_comes_back(
+    new_beat: BeatFactory, beat: LedgerScheduler, caplog: pytest.LogCaptureFixture
+) -> None:
+    odd = row_of(name="odd", last_run_at=None)
+    look(beat)
+    beat.close()
+    in_unknown_zone(odd)
+    row_of(name="well")
+
+    other = new_beat()
+    other.tick()
+
+    assert states("well") == [RunState.QUEUED]
+    assert "The schedule odd cannot be read and stays as it was" in caplog.text
+    assert ScheduleVersion.objects.filter(schedule="odd").count() == 1
+
+    CrontabSchedule.objects.filter(pk=odd.crontab_id).update(timezone="Asia/Tokyo")
+    PeriodicTasks.update_changed()
+    look(other)
+    newest = ScheduleVersion.objects.filter(schedule="odd").latest("since")
+    assert newest.definition["timezone"] == "Asia/Tokyo"
+
+
 # --- Policies ---
 
 

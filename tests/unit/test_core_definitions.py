@@ -7,7 +7,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from maintenance.core.errors import InvalidOptions
-from maintenance.core.scheduling.definitions import Definition
+from maintenance.core.scheduling.definitions import UNREADABLE, Definition
 from maintenance.core.scheduling.policies import Overlap, Policy
 from maintenance.core.scheduling.schedule_versions import Version, due_slots
 
@@ -144,3 +144,16 @@ def test_the_hour_that_comes_twice_has_the_slots_of_an_hourly_schedule_twice() -
     slots = after(hourly, datetime(2026, 10, 24, 23, 45, tzinfo=UTC), 3)
 
     assert [f"{slot:%H:%M}" for slot in slots] == ["00:30", "01:30", "02:30"]
+
+
+@pytest.mark.parametrize("zone", ["Mars/Olympus", "America", "../etc", "a" * 300])
+def test_a_time_zone_that_this_machine_does_not_know_is_unreadable(zone: str) -> None:
+    hourly = Definition("maintenance.note", crontab="0 * * * *", timezone=zone)
+    with pytest.raises(ValueError, match=r"not known to this machine|must refer to subdirectories"):
+        next(hourly.after(datetime(2026, 1, 1, tzinfo=UTC)))
+
+
+def test_a_crontab_of_nothing_is_unreadable() -> None:
+    odd = Definition("maintenance.note", crontab="1,,2 * * * *")
+    with pytest.raises(UNREADABLE):
+        next(odd.after(datetime(2026, 1, 1, tzinfo=UTC)))

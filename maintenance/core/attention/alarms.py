@@ -334,10 +334,10 @@ def _key(alarm: Alarm, kind: NotificationKind) -> str:
 # --- The dead man's switch ---
 
 
-def note_liveness(reports: Iterable[Report]) -> None:
+def note_liveness(reports: Iterable[Report], *, are_all: bool = True) -> None:
     """Raise and resolve alarms of the scheduler and the queues, for whoever has just judged them.
 
-    Schedules that are overdue together are one alarm. One query where all is well and nothing open.
+    Nothing is resolved unless the reports ``are_all`` that there is to say. Schedules that are overdue together are one alarm. One query where all is well and nothing open.
     """
     settings = configuration().notifications
     if not settings.channels:
@@ -370,7 +370,7 @@ def note_liveness(reports: Iterable[Report]) -> None:
         _raise(fresh, settings, now)
         _tell_again([open_alarms[name] for name in found if name in open_alarms], settings, now)
         for fingerprint, alarm in open_alarms.items():
-            if fingerprint not in found:
+            if are_all and fingerprint not in found:
                 resolve(alarm, "It is at work again.", now)
 
 

@@ -79,6 +79,19 @@ def liveness_reports(look: Look) -> tuple[Report, ...]:
     return scheduler_report(look), schedules_report(look), queues_report(look)
 
 
+def unjudged_report() -> Report:
+    """Return the report of a look that failed: nobody can say whether anything runs."""
+    finding = Finding(
+        code="liveness-unjudged",
+        severity=Severity.CRITICAL,
+        subject="scheduler",
+        sentence="Whether the scheduler and the workers are alive cannot be judged: the look at them fails.",
+        advice="Read the log of the web process (maintenance.probes), which says why.",
+        commands=("python manage.py health_check --check schedule",),
+    )
+    return Report("Scheduler", finding.sentence, findings=(finding,))
+
+
 def scheduler_report(look: Look) -> Report:
     """Judge the lease of the leader, and that somebody leads at all."""
     leader = look.leader

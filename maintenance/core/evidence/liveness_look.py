@@ -101,7 +101,11 @@ def _next_slots(now: datetime) -> Iterator[_Slot]:
     for rows in read_rows(strange):
         for row in rows:
             cursor = row.last_run_at or row.date_changed or now
-            yield from _first_slots(defined(row, cursor, None), [(cursor, row.name)])
+            try:
+                definition = defined(row, cursor, None)
+            except UNREADABLE:
+                continue
+            yield from _first_slots(definition, [(cursor, row.name)])
 
 
 def _schedules() -> list[tuple[str | None, datetime, str, int]]:

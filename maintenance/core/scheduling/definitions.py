@@ -15,7 +15,7 @@ from typing import Any, Self
 from zoneinfo import ZoneInfo
 
 from celery.exceptions import ImproperlyConfigured
-from celery.schedules import crontab, solar
+from celery.schedules import ParseException, crontab, solar
 
 from maintenance.core.errors import MaintenanceError
 from maintenance.core.scheduling.cron import Cron
@@ -27,7 +27,14 @@ SHORTEST_INTERVAL_SECONDS = 1.0
 
 #: What keeps due times from being computed: days that name none, a crontab or a time zone that cannot
 #: be read, a sun that needs a library which is not there.
-UNREADABLE = (MaintenanceError, ValueError, RuntimeError, OverflowError, ImproperlyConfigured)
+UNREADABLE = (
+    MaintenanceError,
+    ValueError,
+    RuntimeError,
+    OverflowError,
+    ImproperlyConfigured,
+    ParseException,
+)
 
 _INSTANT = timedelta(microseconds=1)
 _DAY = timedelta(days=1)
@@ -145,9 +152,23 @@ def _cron(text: str, zone: str, days: str) -> Cron:
         frozenset(parsed.day_of_month),
         frozenset(parsed.month_of_year),
         frozenset(parsed.day_of_week),
-        ZoneInfo(zone or "UTC"),
+        _zone_named(zone or "UTC"),
         parse_days(days),
     )
+
+
+def _zone_named(name: str) -> ZoneInfo:
+    """Return a time zone. Raises ``ValueError`` for one that this machine does not know."""
+    try:
+        return ZoneInfo(name)
+    except (
+        KeyError,
+        OSError,
+    ) as error:  # of a name that is a folder of zones, or too long for a file
+        raise ValueError(
+            f'The time zone "{name}" is not known to this machine. Install the newest tzdata, or choose'
+            " another one."
+        ) from error
 
 
 def _due_times(cron: Cron, moment: datetime) -> Iterator[datetime]:

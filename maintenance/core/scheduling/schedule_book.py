@@ -7,7 +7,7 @@ rows alone are read again. A heap knows what is due: a look at it costs nothing 
 
 import heapq
 import logging
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, fields
 from datetime import UTC, datetime, timedelta
 from itertools import islice
@@ -26,7 +26,7 @@ from django_celery_beat.models import (
 from maintenance.core.redaction import redact
 from maintenance.core.runs.ledger_database import ledger_connection
 from maintenance.core.scheduling.definitions import UNREADABLE, Definition
-from maintenance.core.scheduling.schedule_versions import Version, defined
+from maintenance.core.scheduling.schedule_versions import UNREADABLE_FIELD, Version, defined
 from maintenance.models import Run, SchedulePolicy, ScheduleVersion
 
 logger = logging.getLogger("maintenance.scheduler")
@@ -189,11 +189,30 @@ def row_states() -> dict[int, RowState]:
 
 
 def read_rows(ids: Iterable[int]) -> Iterator[list[PeriodicTask]]:
-    """Yield rows with all that belongs to them, in parts."""
+    """Yield rows with all that belongs to them, in parts.
+
+    A part in which a crontab cannot be read is read row by row; such a row comes without its crontab,
+    which :func:`~maintenance.core.scheduling.schedule_versions.defined` refuses.
+    """
     wanted = list(ids)
-    rows = PeriodicTask.objects.select_related(*_KINDS, "maintenance_policy")
     for start in range(0, len(wanted), ROWS_PER_READ):
-        yield list(rows.filter(pk__in=wanted[start : start + ROWS_PER_READ]))
+        part = wanted[start : start + ROWS_PER_READ]
+        try:
+            yield _rows(part, _KINDS)
+        except UNREADABLE_FIELD:
+            yield [row for pk in part for row in _row(pk)]
+
+
+def _rows(ids: Sequence[int], kinds: Iterable[str]) -> list[PeriodicTask]:
+    rows = PeriodicTask.objects.select_related(*kinds, "maintenance_policy")
+    return list(rows.filter(pk__in=ids))
+
+
+def _row(pk: int) -> list[PeriodicTask]:
+    try:
+        return _rows([pk], _KINDS)
+    except UNREADABLE_FIELD:
+        return _rows([pk], _KINDS.keys() - {"crontab"})
 
 
 def last_versions() -> dict[str, Version]:

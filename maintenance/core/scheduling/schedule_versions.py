@@ -10,6 +10,7 @@ from dataclasses import dataclass, replace
 from datetime import datetime, timedelta
 from typing import Any
 
+from django.core.exceptions import ValidationError
 from django_celery_beat.models import CrontabSchedule, PeriodicTask
 
 from maintenance.core.runs.foreign_tasks import is_foreign
@@ -18,6 +19,9 @@ from maintenance.core.runs.messages import LONGEST_TARGET, storable_name
 from maintenance.core.scheduling.definitions import Definition
 from maintenance.core.scheduling.policies import Overlap, Policy
 from maintenance.models import SchedulePolicy, ScheduleVersion
+
+#: What reading a crontab's row raises where this machine does not know its time zone.
+UNREADABLE_FIELD = (ValidationError, ValueError, OSError)
 
 _INSTANT = timedelta(microseconds=1)
 
@@ -97,13 +101,14 @@ def due_slots(
 def defined(row: PeriodicTask, since: datetime, before: Definition | None) -> Definition:
     """Return what a row says from ``since`` on, given what it said ``before``.
 
-    An interval that stays the same goes on being counted from where it was.
+    An interval that stays the same goes on being counted from where it was. Raises ``ValueError`` for a
+    crontab in a time zone that this machine does not know.
     """
     stored = _stored_policy(row)
     definition = Definition(
         task=row.task,
         target=target_of(row),
-        days=stored.days if stored is not None and row.crontab is not None else "",
+        days=stored.days if stored is not None and row.crontab_id is not None else "",
         once=row.one_off,
         starts_at=row.start_time,
         expires_at=row.expires,
@@ -132,8 +137,9 @@ def _counted_from(
 
 
 def _due_times(row: PeriodicTask) -> dict[str, Any]:
-    if row.crontab is not None:
-        return {"crontab": crontab_text(row.crontab), "timezone": str(row.crontab.timezone)}
+    crontab = _crontab_of(row)
+    if crontab is not None:
+        return {"crontab": crontab_text(crontab), "timezone": str(crontab.timezone)}
     if row.interval is not None:
         every = timedelta(**{row.interval.period: row.interval.every})
         return {"every_seconds": every.total_seconds()}
@@ -142,6 +148,14 @@ def _due_times(row: PeriodicTask) -> dict[str, Any]:
     if row.clocked is not None:
         return {"at": row.clocked.clocked_time}
     return {}
+
+
+def _crontab_of(row: PeriodicTask) -> CrontabSchedule | None:
+    try:
+        crontab: CrontabSchedule | None = row.crontab
+    except UNREADABLE_FIELD as error:
+        raise ValueError(f"Its crontab cannot be read: {error}") from error
+    return crontab
 
 
 def crontab_text(crontab: CrontabSchedule) -> str:
