@@ -159,6 +159,14 @@ def test_a_database_that_does_not_answer_is_refused_without_its_password(server_
     assert "h1dden" not in result.stdout + result.stderr
 
 
+def test_variables_for_other_databases_do_not_count_on_a_server_of_its_own(
+    server_root: Path,
+) -> None:
+    others = {"PGSERVICE": "of-the-shop", "PGSSLMODE": "require", "PGHOSTADDR": "192.0.2.1"}
+    with UpProcess(server_root / "variables", "--once", "quarterly", **others) as up:
+        assert up.wait(120) == 0, up.output
+
+
 def test_a_run_that_fails_makes_the_exit_code_1(server_root: Path) -> None:
     config = server_root / "unreachable.toml"
     config.write_text('[brokers.gone]\nurl = "redis://127.0.0.1:1/0"\nqueues = ["celery"]\n')

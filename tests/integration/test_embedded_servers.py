@@ -13,6 +13,7 @@ import psycopg2
 import pytest
 import redis
 
+from service.embedded import server
 from service.embedded.account import server_account
 from service.embedded.errors import EmbeddedError, ServerStartError, StateFolderError
 from service.embedded.ports import LOOPBACK, free_port
@@ -21,6 +22,13 @@ from service.embedded.valkey import EmbeddedValkey
 from tests.polling import eventually, is_gone
 from tests.servers import FAST_POSTGRES
 
+OF_ANOTHER_SERVER = {
+    "PGSSLMODE": "require",
+    "PGHOSTADDR": "192.0.2.1",
+    "PGCHANNELBINDING": "require",
+    "PGTARGETSESSIONATTRS": "standby",
+    "PGCONNECT_TIMEOUT": "2",
+}
 PASSWORD = 'it\'s "quoted" \\ and spaced %20 @:/'
 
 
@@ -251,6 +259,31 @@ def test_a_failed_start_tells_the_end_of_the_servers_log(postgres: EmbeddedPostg
     assert not wrong.running
     postgres.start()  # the failed start has let go of the folder
     assert postgres.running
+
+
+def test_variables_for_other_servers_do_not_keep_postgres_from_its_own(
+    postgres: EmbeddedPostgres, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    for name, value in OF_ANOTHER_SERVER.items():
+        monkeypatch.setenv(name, value)
+    postgres.start()
+    postgres.ensure_database("ledger")
+    assert postgres.ensure_extension("ledger", "pg_stat_statements")
+    with pytest.raises(psycopg2.OperationalError):
+        query(postgres.url("ledger"), "SELECT 1")
+    assert query(postgres.straight_url("ledger"), "SELECT current_database()") == [("ledger",)]
+
+
+def test_a_server_that_refuses_each_try_says_with_what(
+    postgres: EmbeddedPostgres, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(server, "READY_TIMEOUT_SECONDS", 3)
+    monkeypatch.setenv("PGREQUIREAUTH", "gss")
+    with pytest.raises(
+        ServerStartError,
+        match=r"not ready after 3 s(.|\n)*The last try to connect ended with: .*gss",
+    ):
+        postgres.start()
 
 
 def test_a_second_server_on_the_same_folder_is_refused_with_the_holders_pid(
