@@ -58,13 +58,16 @@ class CalendarForm(forms.Form):
     )
 
     def clean(self) -> dict[str, Any]:
-        """Refuse an outage without an end, or with one before its beginning."""
+        """Refuse an outage without an end, or with one before its beginning or too far ahead."""
         given: dict[str, Any] = super().clean() or {}
         start, end = given.get("down_from"), given.get("down_to")
         if (start is None) != (end is None) and not self.errors:
             raise forms.ValidationError(_("Give both times of the outage, or none."))
         if start is not None and end is not None and end <= start:
             raise forms.ValidationError(_("The outage has to end after it begins."))
+        if end is not None and end.date() > _farthest(timezone.localdate()):
+            sentence = _("The outage has to end within the %(months)s months that can be shown.")
+            raise forms.ValidationError(sentence % {"months": MONTHS_AHEAD})
         return given
 
     @property
@@ -127,7 +130,7 @@ def calendar_view(request: HttpRequest, model_admin: MaintenanceAdmin) -> HttpRe
     form.is_valid()
     given = form.cleaned_data
     today = timezone.localdate()
-    farthest = _month_after(_first_of(today), MONTHS_AHEAD)
+    farthest = _farthest(today)
     day: date | None = given.get("day")
     if day is not None:
         day = min(max(day, today), farthest)
@@ -306,6 +309,11 @@ def _first_of(day: date) -> date:
 def _month_after(month: date, count: int) -> date:
     number = month.year * 12 + month.month - 1 + count
     return date(number // 12, number % 12 + 1, 1)
+
+
+def _farthest(today: date) -> date:
+    """Return the last month that can be shown."""
+    return _month_after(_first_of(today), MONTHS_AHEAD)
 
 
 def _month_before(month: date) -> date:

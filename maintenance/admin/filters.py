@@ -24,6 +24,11 @@ class CompactFilter(SimpleListFilter):
 
     template = "admin/maintenance/filter.html"
 
+    def value(self) -> str | None:
+        """Return what is chosen, ``None`` for what is no choice: an address may hold anything."""
+        chosen = super().value()
+        return chosen if chosen in dict(self.lookup_choices) else None
+
 
 class FieldFilter(CompactFilter):
     """Rows whose ``field`` equals the chosen value."""

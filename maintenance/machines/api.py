@@ -21,6 +21,7 @@ from maintenance.core.findings import Severity
 from maintenance.core.runs import ledger
 from maintenance.core.runs.dispatch import start_run
 from maintenance.core.runs.ledger import Origin
+from maintenance.core.runs.messages import LONGEST_TARGET, fault_of_target
 from maintenance.core.runs.registry import TaskSpec, task_named
 from maintenance.machines.openapi import document
 from maintenance.machines.tokens import refused, with_token
@@ -99,10 +100,10 @@ def _list(request: HttpRequest) -> HttpResponse:
     try:
         limit, before = _limit(request), _before(request)
         state = _one_of(request, "state", RunState.values)
-        task = _task_name(request.GET.get("task", ""))
+        task, target = _task_name(request.GET.get("task", "")), _target_name(request)
     except (BadRequest, UnknownName) as error:
         return refused(400, str(error))
-    wanted = {"task": task, "target": request.GET.get("target", ""), "state": state}
+    wanted = {"task": task, "target": target, "state": state}
     runs = Run.objects.filter(**{name: value for name, value in wanted.items() if value})
     if before is not None:
         runs = runs.filter(before)
@@ -148,7 +149,7 @@ def _asked(request: HttpRequest) -> tuple[str, str, dict[str, Any]]:
         raise BadRequest(f"A request has at most {MOST_BODY_BYTES} bytes.")
     try:
         body = json.loads(request.body)
-    except ValueError:
+    except (ValueError, RecursionError):
         body = None
     if not isinstance(body, dict):
         raise BadRequest('Send a JSON object: {"task": "check_disk_space", "target": "local"}.')
@@ -163,6 +164,13 @@ def _asked(request: HttpRequest) -> tuple[str, str, dict[str, Any]]:
 
 def _task_name(given: str) -> str:
     return task_named(given).name if given else ""
+
+
+def _target_name(request: HttpRequest) -> str:
+    given = request.GET.get("target", "")
+    if fault_of_target(given):
+        raise BadRequest(f"target is a name of at most {LONGEST_TARGET} printable characters.")
+    return given
 
 
 def _one_of(request: HttpRequest, name: str, known: Sequence[str]) -> str:

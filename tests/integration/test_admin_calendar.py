@@ -84,6 +84,10 @@ def test_an_outage_stays_while_one_turns_the_pages(viewer: Client) -> None:
     [
         ({"down_from": "2030-01-02T00:00", "down_to": "2030-01-01T00:00"}, "has to end after it"),
         ({"down_from": "2030-01-02T00:00"}, "Give both times of the outage"),
+        (
+            {"down_from": "2030-01-02T00:00", "down_to": "9999-12-31T23:59"},
+            "has to end within the 24 months",
+        ),
         ({"down_from": "sunday", "down_to": "2030-01-01T00:00"}, "Enter a valid date/time."),
     ],
 )
@@ -93,6 +97,16 @@ def test_an_outage_that_cannot_be_is_refused_and_the_month_stands(
     answer = viewer.get(CALENDAR, given)
     assert sentence in answer.content.decode()
     assert not answer.context["is_played_through"]
+
+
+def test_an_outage_may_have_begun_at_any_time(viewer: Client) -> None:
+    schedule("nightly", minute="30", hour="3")
+    tomorrow = timezone.localdate() + timedelta(days=1)
+
+    answer = viewer.get(CALENDAR, {"down_from": "0001-01-01T00:00", "down_to": f"{tomorrow}T12:00"})
+
+    assert answer.context["is_played_through"]
+    assert viewer.get(CALENDAR, {"down_from": "0001-01-01T00:00"}).status_code == 200
 
 
 @pytest.mark.parametrize("month", ["1970-01", "9999-12", "2026-13", "x", ""])

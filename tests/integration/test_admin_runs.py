@@ -110,6 +110,18 @@ def test_a_filter_keeps_the_runs_that_it_names(
     assert {run.summary for run in shown} == found
 
 
+@pytest.mark.parametrize(
+    "name", ["state", "severity", "checklist", "trigger", "task", "target", "days", "q"]
+)
+def test_a_value_that_is_no_choice_of_a_filter_chooses_nothing(operator: Client, name: str) -> None:
+    finished_run()
+
+    for value in ("\0", "gone"):
+        answer = operator.get(RUNS, {name: value})
+        assert answer.status_code == 200
+        assert name == "q" or len(answer.context["cl"].result_list) == 1
+
+
 def test_a_run_is_found_by_its_id(operator: Client) -> None:
     wanted = finished_run()
     finished_run()

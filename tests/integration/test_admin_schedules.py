@@ -320,6 +320,17 @@ def test_schedules_are_found_by_their_state(operator: Client, state: str, expect
     assert len(on) > 10
 
 
+@pytest.mark.parametrize("name", ["checklist", "state", "task"])
+def test_a_value_that_is_no_choice_of_a_filter_chooses_nothing(operator: Client, name: str) -> None:
+    answer = operator.get(SCHEDULES, {name: "\0"})
+
+    assert answer.status_code == 200
+    assert (
+        len(answer.context["cl"].result_list)
+        == PeriodicTask.objects.filter(name__startswith="maintenance: ").count()
+    )
+
+
 def test_the_policy_of_a_schedule_is_a_link_away(
     operator: Client, client_with: ClientFactory
 ) -> None:

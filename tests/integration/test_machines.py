@@ -270,7 +270,7 @@ def test_pages_lose_no_run_of_those_that_were_queued_at_one_time(ask: Ask, token
 @pytest.mark.parametrize(
     "query",
     [{"limit": "0"}, {"limit": "x"}, {"limit": "501"}, {"limit": "0000000019999999999"}, {"state": "gone"}, {"before": "yesterday"},
-     {"before": "2026-02-30T00:00Z"}, {"before": "2026-11-23T00:00"}, {"before": "2026-11-23T00:00Z,1"}, {"before": "2026-11-23T00:00Z,"}, {"task": "trim_streems"}],
+     {"before": "2026-02-30T00:00Z"}, {"before": "2026-11-23T00:00"}, {"before": "2026-11-23T00:00Z,1"}, {"before": "2026-11-23T00:00Z,"}, {"target": "\0"}, {"target": "x" * 101}, {"task": "trim_streems"}],
 )  # fmt: skip
 def test_a_question_that_makes_no_sense_is_answered_with_a_sentence(
     ask: Ask, tokens: None, query: dict[str, str]
@@ -361,6 +361,7 @@ def test_a_body_that_is_no_json_or_too_long_is_refused(ask: Ask, tokens: None) -
     answer = ask("run", "runs/", endless)
     assert (answer.status_code, "are no JSON" in answer.json()["error"]) == (400, True)
     assert ask("run", "runs/", json.dumps({"task": "x" * 70_000})).status_code == 400
+    assert ask("run", "runs/", "[" * 60_000).status_code == 400
 
 
 def test_a_task_that_writes_is_started_where_its_dry_run_is_said(ask: Ask, tokens: None) -> None:
