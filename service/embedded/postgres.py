@@ -8,11 +8,12 @@ import time
 from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import ClassVar, Final
-from urllib.parse import quote
+from urllib.parse import quote, urlencode
 
 import psycopg2
 from psycopg2 import sql
 
+from maintenance.core.redaction import redact
 from service.embedded.account import ServerAccount, make_server_directory
 from service.embedded.binaries import PostgresBinaries, locate_postgres, reachable_postgres
 from service.embedded.errors import ServerStartError, StateFolderError
@@ -39,6 +40,16 @@ DEFAULT_SETTINGS: Final[Mapping[str, str]] = {
     "log_timezone": "UTC",
     "timezone": "UTC",
     "log_line_prefix": "%m [%p] %q%a@%d ",
+}
+
+#: The way to the server, said in full: PG* variables are meant for a person's other servers, and count
+#: wherever a connection says nothing (libpq documentation, "Environment Variables").
+STRAIGHT: Final[Mapping[str, str]] = {
+    "hostaddr": LOOPBACK,
+    "sslmode": "disable",
+    "gssencmode": "disable",
+    "channel_binding": "prefer",
+    "target_session_attrs": "any",
 }
 
 
@@ -76,9 +87,13 @@ class EmbeddedPostgres(EmbeddedServer):
             f"postgres://{SUPERUSER}:{password}@{LOOPBACK}:{self.port}/{quote(database, safe='')}"
         )
 
+    def straight_url(self, database: str) -> str:
+        """The same address for programs that have PG* variables of their user: it overrides them."""
+        return f"{self.url(database)}?{urlencode(STRAIGHT)}"
+
     def ensure_database(self, name: str) -> None:
         """Create the database unless it exists."""
-        connection = psycopg2.connect(self.url())
+        connection = psycopg2.connect(self.url(), **STRAIGHT)
         try:
             connection.autocommit = True
             with connection.cursor() as cursor:
@@ -90,7 +105,7 @@ class EmbeddedPostgres(EmbeddedServer):
 
     def ensure_extension(self, database: str, name: str) -> bool:
         """Create the extension in the database; return whether the server's programs have it."""
-        connection = psycopg2.connect(self.url(database))
+        connection = psycopg2.connect(self.url(database), **STRAIGHT)
         try:
             connection.autocommit = True
             with connection.cursor() as cursor:
@@ -143,7 +158,7 @@ class EmbeddedPostgres(EmbeddedServer):
         if not self._says_ready():
             return False
         try:
-            psycopg2.connect(self.url(), connect_timeout=5).close()
+            psycopg2.connect(self.url(), connect_timeout=5, **STRAIGHT).close()
         except psycopg2.OperationalError as error:
             if "password authentication failed" in str(error):
                 raise ServerStartError(
@@ -151,6 +166,7 @@ class EmbeddedPostgres(EmbeddedServer):
                     "folder: its secrets and its data are not from the same installation. Restore "
                     "both from the same backup."
                 ) from None
+            self._last_refusal = redact(" ".join(str(error).split()))
             return False
         return True
 

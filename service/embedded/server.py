@@ -71,6 +71,7 @@ class EmbeddedServer(ABC):
         self._lock = FolderLock(self.state_dir)
         self._process: ServerProcess | None = None
         self._port: int | None = None
+        self._last_refusal = ""  # what the running start's last try to connect was told
 
     def start(self) -> None:
         """Start the server and return when it answers; do nothing where it runs.
@@ -190,9 +191,14 @@ class EmbeddedServer(ABC):
         )
         self._process = process
         self._port = port
+        self._last_refusal = ""
         try:
             process.wait_until_ready(self._answers, READY_TIMEOUT_SECONDS)
-        except ServerStartError:
+        except ServerStartError as error:
             if "Address already in use" in process.log_since_start():
                 raise PortTakenError from None
+            if self._last_refusal:
+                raise ServerStartError(
+                    f"{error}\nThe last try to connect ended with: {self._last_refusal}"
+                ) from None
             raise

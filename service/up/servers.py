@@ -148,17 +148,19 @@ def start_servers(state: StateFolder, supervisor: "Supervisor", with_site: bool)
 def _start_postgres(
     state: StateFolder, supervisor: "Supervisor", servers: Servers, with_site: bool
 ) -> None:
+    # No address overrides a service of libpq's that is not there; other PG* variables it does.
+    os.environ.pop("PGSERVICE", None)
     server = EmbeddedPostgres(state.postgres, state.secrets.postgres_password)
     supervisor.start(ServerUnit(POSTGRES, server))
     servers.embedded.append(server)
     server.ensure_database(LEDGER_DATABASE)
     # The service looks after its own database too, and reviews its slow queries.
     server.ensure_extension(LEDGER_DATABASE, "pg_stat_statements")
-    servers.database_url = server.url(LEDGER_DATABASE)
+    servers.database_url = server.straight_url(LEDGER_DATABASE)
     servers.has_own_database = True
     if with_site:
         server.ensure_database(SITE_DATABASE)
-        servers.site_database_url = server.url(SITE_DATABASE)
+        servers.site_database_url = server.straight_url(SITE_DATABASE)
 
 
 def _start_valkey(
