@@ -64,7 +64,10 @@ class Course:
 
 @dataclass(frozen=True, slots=True)
 class Digest:
-    """What changed from ``since`` to ``until``, and what needs a person."""
+    """What changed from ``since`` to ``until``, and what needs a person.
+
+    ``uncounted`` is how many findings were too many to be read; none is worse than those that were.
+    """
 
     period: str
     since: datetime
@@ -76,6 +79,7 @@ class Digest:
     targets: int
     last_look: datetime | None
     muted: int = 0
+    uncounted: int = 0
     not_yet: Sequence[str] = ()
     courses: Sequence[Course] = ()
 
@@ -147,6 +151,12 @@ class Digest:
     def aside(self) -> list[str]:
         """What is neither well nor wrong, in a sentence each."""
         said = []
+        if self.uncounted:
+            verb = "is" if self.uncounted == 1 else "are"
+            said.append(
+                f"{counted(self.uncounted, 'more finding')} {verb} not counted here, none of them worse:"
+                " see the list of findings."
+            )
         if self.muted:
             verb = "is" if self.muted == 1 else "are"
             said.append(f"{counted(self.muted, 'finding')} {verb} muted and not listed here.")

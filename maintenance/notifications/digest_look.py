@@ -6,6 +6,8 @@ About ten queries, whose cost grows with what is the case now and with the runs 
 from collections.abc import Iterable, Iterator
 from datetime import datetime, timedelta, tzinfo
 
+from django.db.models import Case, Q, When
+from django.db.models.expressions import RawSQL
 from django.utils import timezone
 
 from maintenance.conf import Configuration
@@ -30,7 +32,7 @@ from maintenance.notifications.links import link_to_finding, link_to_run
 from maintenance.reports.columns import visible
 from maintenance.schedules import LOOKS_EVERY_DAYS
 
-#: Findings that are read for one digest.
+#: Findings that are read for one digest, the worst; the rest are counted.
 MOST_FINDINGS = 2000
 #: A task that has not looked for so many of its periods has missed at least one of them.
 PERIODS_UNTIL_STALE = 2
@@ -49,14 +51,13 @@ def digest(period: str, since: datetime, until: datetime) -> tuple[Digest, dict[
     pairs = [pair for pair in configured_pairs(configuration) if _is_looked_after(pair)]
     found, muted = without_muted(standings(pairs), until, mutes_in_force(until))
     least = Severity(configuration.notifications.digest_severity)
-    rows = list(_rows(found.values(), muted))
+    runs = runs_named(each.run_id for each in found.values() if each.run_id is not None)
+    rows, uncounted = _worst(runs, muted, least)
     failed = [row for row in rows if row.run.state == RunState.FAILED]
     entries = [
         _entry(row, since, zone)
         for row in rows
-        if row.run.state != RunState.FAILED
-        and row.measured
-        and Severity(row.severity).rank >= least.rank
+        if row.run.state != RunState.FAILED and row.measured
     ]
     missing = [pair for pair in pairs if pair not in found]
     overdue, not_yet = _never_looked(missing, until)
@@ -79,12 +80,13 @@ def digest(period: str, since: datetime, until: datetime) -> tuple[Digest, dict[
         since=since.astimezone(zone),
         until=until.astimezone(zone),
         entries=grouped(entries),
-        gone=list(_gone(since, rows)),
+        gone=_gone(since, runs),
         gaps=gaps,
         looks=len(looked),
         targets=len({each.target for each in looked if each.target}),
         last_look=newest.astimezone(zone) if newest else None,
         muted=len(muted),
+        uncounted=uncounted,
         not_yet=not_yet,
         courses=courses,
     )
@@ -98,10 +100,22 @@ def _is_looked_after(pair: Pair) -> bool:
     return bool(target) or spec.target_kind is TargetKind.NONE
 
 
-def _rows(found: Iterable[Standing], muted: Iterable[int]) -> Iterable[StoredFinding]:
-    runs = runs_named(each.run_id for each in found if each.run_id is not None)
-    rows = StoredFinding.objects.filter(run__in=runs).exclude(severity=Severity.OK.value)
-    return rows.exclude(id__in=list(muted)).select_related("run")[:MOST_FINDINGS]
+def _worst(runs: RawSQL, muted: Iterable[int], least: Severity) -> tuple[list[StoredFinding], int]:
+    """Return what a digest says of these runs, the worst first, and how many more there are.
+
+    That are findings of ``least`` or worse, how runs failed, and what could not be measured.
+    """
+    bad = [each.value for each in Severity if each.rank >= least.rank and each is not Severity.OK]
+    has_failed = Q(run__state=RunState.FAILED)
+    wanted = (
+        Q(measured=False) | Q(has_failed, code__in=CODES_OF_ENDS) | Q(~has_failed, severity__in=bad)
+    )
+    rank = Case(*(When(severity=each.value, then=each.rank) for each in Severity), default=0)
+    rows = StoredFinding.objects.filter(wanted, run__in=runs).exclude(id__in=list(muted))
+    ordered = rows.select_related("run").order_by(rank.desc(), "-found_at", "id")
+    found = list(ordered[: MOST_FINDINGS + 1])
+    uncounted = rows.count() - MOST_FINDINGS if len(found) > MOST_FINDINGS else 0
+    return found[:MOST_FINDINGS], uncounted
 
 
 def _entry(row: StoredFinding, since: datetime, zone: tzinfo) -> Entry:
@@ -119,21 +133,22 @@ def _entry(row: StoredFinding, since: datetime, zone: tzinfo) -> Entry:
     )
 
 
-def _gone(since: datetime, rows: Iterable[StoredFinding]) -> Iterator[Gone]:
-    """Yield what runs since then found to be fixed, unless it is back."""
-    present = {(row.run.task, row.fingerprint) for row in rows}
+def _gone(since: datetime, runs: RawSQL) -> list[Gone]:
+    """Return what was found to be fixed since then, unless the newest of the runs have it again."""
     reports = StoredReport.objects.filter(
         run__queued_at__gt=since - LONGEST_RUN, created_at__gt=since, fixed__isnull=False
     ).exclude(fixed=[])
-    told: set[tuple[str, str]] = set()
+    found: dict[tuple[str, str], Gone] = {}
     for report in reports.select_related("run").only("fixed", "run__task", "run__target"):
         for body in report.fixed or []:
             fixed = FixedFinding.from_json(body)
             like = Finding(fixed.code, fixed.severity, fixed.subject, fixed.sentence)
             key = (report.run.task, like.fingerprint(report.run.target))
-            if key not in present and key not in told:
-                told.add(key)
-                yield Gone(fixed.severity, report.run.target, visible(fixed.sentence))
+            found.setdefault(key, Gone(fixed.severity, report.run.target, visible(fixed.sentence)))
+    named = {fingerprint for _task, fingerprint in found}
+    back = StoredFinding.objects.filter(run__in=runs, fingerprint__in=named)
+    present = set(back.exclude(severity=Severity.OK.value).values_list("run__task", "fingerprint"))
+    return [gone for key, gone in found.items() if key not in present]
 
 
 # --- What nobody can say is well ---

@@ -103,6 +103,55 @@ def test_what_is_new_still_there_fixed_and_not_looked_at_has_its_part(leading: N
     assert ledger.stored_document(run).report.facts["fixed_count"] == 1
 
 
+def note(number: int) -> Finding:
+    return Finding("note", Severity.INFO, f"thing {number}", f"Thing {number} is as it is.")
+
+
+def test_no_number_of_newer_notes_hides_what_is_critical(
+    leading: None, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("maintenance.notifications.digest_look.MOST_FINDINGS", 3)
+    full = Finding("disk-space", Severity.CRITICAL, "/", "The disk is 99 % full.")
+    finished_run(findings=[full])
+    finished_run("vacuum_analyze", "default", findings=[note(number) for number in range(5)])
+    _run, message = written()
+
+    assert message.subject == "Daily digest: 1 critical, 1 new"
+    assert "not counted" not in message.text
+
+
+def test_a_digest_says_how_many_findings_it_does_not_count(
+    leading: None, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("maintenance.notifications.digest_look.MOST_FINDINGS", 3)
+    full = Finding("disk-space", Severity.CRITICAL, "/", "The disk is 99 % full.")
+    finished_run(findings=[full])
+    many = [warning(f"/{number}") for number in range(5)]
+    finished_run("vacuum_analyze", "default", findings=many)
+    _run, message = written()
+
+    assert message.subject.startswith("Daily digest: 1 critical, 2 warnings")
+    said = "3 more findings are not counted here, none of them worse: see the list of findings."
+    assert said in message.text
+    assert said in message.html
+
+
+def test_what_came_back_is_not_called_fixed_whatever_else_there_is(
+    leading: None, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("maintenance.notifications.digest_look.MOST_FINDINGS", 1)
+    finished_run(findings=[warning("/back"), warning("/gone", "The other disk is full.")])
+    finished_run()
+    finished_run(findings=[warning("/back")])
+    full = Finding("disk-space", Severity.CRITICAL, "/", "The disk is 99 % full.")
+    finished_run("vacuum_analyze", "default", findings=[full])
+    _run, message = written()
+
+    fixed = message.text.split("FIXED")[1]
+    assert "* The other disk is full. (local)" in fixed
+    assert "85 %" not in fixed
+
+
 def test_a_muted_finding_counts_for_nothing_and_is_counted(leading: None) -> None:
     finished_run(findings=[warning()])
     mute(StoredFinding.objects.get(), reason="known", by="ann", until=None, endless=True)
