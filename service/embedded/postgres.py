@@ -7,7 +7,7 @@ import subprocess
 import time
 from collections.abc import Callable, Mapping
 from pathlib import Path
-from typing import ClassVar, Final
+from typing import Any, ClassVar, Final
 from urllib.parse import quote, urlencode
 
 import psycopg2
@@ -44,7 +44,7 @@ DEFAULT_SETTINGS: Final[Mapping[str, str]] = {
 
 #: The way to the server, said in full: PG* variables are meant for a person's other servers, and count
 #: wherever a connection says nothing (libpq documentation, "Environment Variables").
-STRAIGHT: Final[Mapping[str, str]] = {
+STRAIGHT: Final[Mapping[str, Any]] = {
     "hostaddr": LOOPBACK,
     "sslmode": "disable",
     "gssencmode": "disable",
