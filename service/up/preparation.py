@@ -4,11 +4,14 @@ import os
 from collections.abc import Mapping
 from pathlib import Path
 
+import psycopg2.errors
 from django.contrib.auth import get_user_model
 from django.core import checks
 from django.core.management import call_command
+from django.db import connection
 
 from maintenance.conf import configuration
+from maintenance.core.redaction import redact
 from maintenance.core.runs.dispatch import mend
 from maintenance.core.scheduling.schedule_sync import SyncResult, sync_schedules
 from maintenance.models import Run, RunState
@@ -54,6 +57,27 @@ def _in_words(message: checks.CheckMessage) -> str:
 def migrate() -> None:
     """Bring the ledger's tables up to date."""
     call_command("migrate", interactive=False, verbosity=0)
+
+
+def refusal_of(error: Exception) -> str:
+    """Say why the ledger's database could not be prepared, and what to run where a right is missing."""
+    reason = redact(" ".join(str(error).split())).rstrip(".")
+    said = f"The database of the ledger cannot be prepared: {reason}."
+    if not _lacks_a_right(error):
+        return f"{said} Correct that, and start again."
+    quote, entry = connection.ops.quote_name, connection.settings_dict
+    role = quote(entry["USER"]) if entry["USER"] else "its role"
+    return (
+        f"{said} The service makes its tables there. As the owner of the database run one of these lines:\n"
+        f"  ALTER DATABASE {quote(entry['NAME'])} OWNER TO {role};\n"
+        f"  GRANT CREATE ON SCHEMA public TO {role};"
+    )
+
+
+def _lacks_a_right(error: BaseException | None) -> bool:
+    while error is not None and not isinstance(error, psycopg2.errors.InsufficientPrivilege):
+        error = error.__cause__ or error.__context__
+    return error is not None
 
 
 def recover_runs() -> int:

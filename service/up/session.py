@@ -7,6 +7,9 @@ from contextlib import ExitStack
 from pathlib import Path
 from typing import Any
 
+import psycopg2
+from django.db import Error as DatabaseError
+
 from maintenance.conf import configuration
 from maintenance.core.errors import ConfigurationError, MaintenanceError
 from service.embedded.errors import EmbeddedError
@@ -67,7 +70,10 @@ class Session:
             self._keep_apart(state)
         servers = start_servers(state, self._supervisor, self._options.has_sample_site)
         folders.callback(remove_runtime, state.path)
-        self._prepare(state, servers)
+        try:
+            self._prepare(state, servers)
+        except (DatabaseError, psycopg2.Error) as error:
+            raise UpRefused(preparation.refusal_of(error)) from None
         if self._options.sample_scale is not None:
             self._build_site(state, servers, self._options.sample_scale)
         is_quiet = self._options.is_once  # there, the progress of the runs says the same
