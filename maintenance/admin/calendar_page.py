@@ -18,8 +18,16 @@ from django.utils.translation import gettext_lazy
 
 from maintenance.admin.base import MaintenanceAdmin
 from maintenance.conf import configuration
-from maintenance.core.scheduling.calendar import Appointment, Planned, Span, appointments, meetings
+from maintenance.core.scheduling.calendar import (
+    Appointment,
+    Planned,
+    Span,
+    appointments,
+    horizon,
+    meetings,
+)
 from maintenance.core.scheduling.planned import coming_closures, is_frequent, planned_schedules
+from maintenance.core.wording import listed
 from maintenance.reports.formatting import format_count, format_seconds
 from maintenance.reports.ics import render_ics
 from maintenance.schedules import CHECKLISTS
@@ -33,6 +41,8 @@ MOST_LISTED = 25
 #: How far ahead one can turn the pages, and how far the file for other calendars reaches.
 MONTHS_AHEAD = 24
 FILE_DAYS = 365
+#: Runs of the file: its days are fewer where the schedules have more, and it says so.
+MOST_IN_FILE = 20_000
 
 _INSTANT = timedelta(microseconds=1)
 _FIGURES = re.compile(r"\d[\d.:-]*")
@@ -172,14 +182,33 @@ def calendar_view(request: HttpRequest, model_admin: MaintenanceAdmin) -> HttpRe
 
 
 def calendar_file(request: HttpRequest) -> HttpResponse:
-    """Hand out the coming year for another calendar."""
+    """Hand out the coming year for another calendar, or as much of it as one file may have."""
     now = timezone.now()
-    until = now + timedelta(days=FILE_DAYS)
-    plans, _frequent, _left_out = _plans(request.GET.get("q", ""), now)
+    year = now + timedelta(days=FILE_DAYS)
+    plans, frequent, left_out = _plans(request.GET.get("q", ""), now)
+    plans = [plan for plan in plans if not plan.idle]
+    until = horizon(plans, now, year, MOST_IN_FILE)
     found = appointments(plans, now, until, closures=coming_closures(now, until))
-    answer = HttpResponse(render_ics(found, now), content_type="text/calendar; charset=utf-8")
+    missing = _missing_in_file(frequent, left_out, until if until < year else None)
+    body = render_ics(found, now, missing)
+    answer = HttpResponse(body, content_type="text/calendar; charset=utf-8")
     answer.headers["Content-Disposition"] = 'attachment; filename="maintenance.ics"'
     return answer
+
+
+def _missing_in_file(frequent: Sequence[Planned], left_out: int, until: datetime | None) -> str:
+    """Say what the file does not have, in English as all of it is; empty where it has everything."""
+    sentences = []
+    if until is not None:
+        sentences.append(
+            f"Ends at {until.astimezone(UTC):%Y-%m-%d %H:%M} UTC: a file has {MOST_IN_FILE:,} runs at most."
+        )
+    if frequent:
+        names = listed([plan.name for plan in frequent], MOST_LISTED)
+        sentences.append(f"Due more often than each hour, and left out: {names}.")
+    if left_out:
+        sentences.append(f"Left out: {left_out:,} more schedules. A search has them in its file.")
+    return " ".join(sentences)
 
 
 def _plans(wanted: str, since: datetime) -> tuple[list[Planned], list[Planned], int]:

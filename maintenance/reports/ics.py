@@ -16,21 +16,24 @@ from maintenance.reports.formatting import format_seconds
 _OCTETS_A_LINE = 75
 
 
-def render_ics(found: Iterable[Appointment], now: datetime) -> str:
+def render_ics(found: Iterable[Appointment], now: datetime, description: str = "") -> str:
     """Return the runs as a calendar; slots that have no run of their own are left out.
 
-    A run of unknown length is a moment. ``now`` is when the calendar was made.
+    A run of unknown length is a moment. ``now`` is when the calendar was made; ``description`` says of the
+    whole what its reader must know.
     """
-    return "".join(f"{_folded(line)}\r\n" for line in _calendar(found, now))
+    return "".join(f"{_folded(line)}\r\n" for line in _calendar(found, now, description))
 
 
-def _calendar(found: Iterable[Appointment], now: datetime) -> Iterator[str]:
+def _calendar(found: Iterable[Appointment], now: datetime, description: str) -> Iterator[str]:
     yield "BEGIN:VCALENDAR"
     yield "VERSION:2.0"
     yield "PRODID:-//celery-maintenance//calendar//EN"
     yield "CALSCALE:GREGORIAN"
     yield "METHOD:PUBLISH"
     yield "X-WR-CALNAME:Maintenance"
+    if description:
+        yield f"X-WR-CALDESC:{_text(description)}"
     for appointment in found:
         if appointment.begins_at is not None and not appointment.plan.idle:
             yield from _event(appointment, appointment.begins_at, now)
@@ -80,6 +83,8 @@ def _text(value: str) -> str:
 
 def _folded(line: str) -> str:
     """Break a long line (RFC 5545, 3.1), between characters and not within one."""
+    if len(line.encode()) <= _OCTETS_A_LINE:
+        return line
     parts, part, octets = list[str](), "", 0
     for character in line:
         size = len(character.encode())

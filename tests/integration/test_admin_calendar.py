@@ -1,7 +1,7 @@
 """The calendar's page and file: who sees them, what they count, and addresses that mean nothing."""
 
 from collections.abc import Iterable
-from datetime import date, timedelta
+from datetime import date, datetime, timedelta
 from typing import Any
 
 import pytest
@@ -9,7 +9,8 @@ from django.test import Client
 from django.utils import timezone
 from django_celery_beat.models import CrontabSchedule, PeriodicTask
 
-from maintenance.admin.calendar_page import MONTHS_AHEAD, SHOWN_A_DAY
+from maintenance.admin import calendar_page
+from maintenance.admin.calendar_page import MONTHS_AHEAD, MOST_IN_FILE, SHOWN_A_DAY
 from maintenance.conf import configuration
 from maintenance.core.scheduling.schedule_sync import sync_schedules
 from tests.admin_clients import ClientFactory
@@ -129,6 +130,49 @@ def test_the_file_has_a_year_of_runs_of_what_was_searched_for(viewer: Client) ->
     assert answer.content.decode().count("SUMMARY:newsletter\r\n") == 12
     assert answer.content.decode().count("BEGIN:VEVENT") == 12
     assert viewer.get(FILE).content.decode().count("BEGIN:VEVENT") > 300
+
+
+def description(answer: Any) -> str:
+    text = answer.content.decode().replace("\r\n ", "")
+    return str(text.partition("X-WR-CALDESC:")[2].partition("\r\n")[0].replace("\\,", ","))
+
+
+def test_the_file_says_what_it_has_no_room_for(
+    viewer: Client, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    schedule("nightly", minute="30", hour="23")
+    assert description(viewer.get(FILE)) == ""
+    for name in ("hourly", "hourly too"):
+        schedule(name, minute="0")
+    schedule("minutely")
+    monkeypatch.setattr(calendar_page, "MOST_IN_FILE", 100)
+    monkeypatch.setattr(calendar_page, "MOST_SCHEDULES", 3)
+
+    answer = viewer.get(FILE)
+
+    assert 90 < answer.content.decode().count("BEGIN:VEVENT") <= 100
+    ends = description(answer).removeprefix("Ends at ").partition(" UTC")[0]
+    ahead = datetime.fromisoformat(f"{ends}Z") - timezone.now()
+    assert timedelta(hours=48) < ahead < timedelta(hours=51), "two runs an hour"
+    assert "a file has 100 runs at most. Due more often than each hour, and left out: " in (
+        description(answer)
+    )
+    assert "minutely. Left out: 1 more schedules." in description(answer)
+    searched = viewer.get(FILE, {"q": "nightly"})
+    assert searched.content.decode().count("BEGIN:VEVENT") == 100
+    assert "left out" not in description(searched)
+
+
+def test_a_thousand_hourly_schedules_make_no_file_without_end(viewer: Client) -> None:
+    hours = CrontabSchedule.objects.create(minute="0")
+    PeriodicTask.objects.bulk_create(
+        PeriodicTask(name=f"hourly {number}", task="news.send", crontab=hours)
+        for number in range(1000)
+    )
+
+    answer = viewer.get(FILE)
+
+    assert answer.content.count(b"BEGIN:VEVENT") == MOST_IN_FILE
 
 
 def test_whoever_may_not_look_at_schedules_sees_neither(client_with: ClientFactory) -> None:

@@ -10,7 +10,13 @@ from celery.schedules import crontab
 from hypothesis import given
 from hypothesis import strategies as st
 
-from maintenance.core.scheduling.calendar import Appointment, Planned, appointments, meetings
+from maintenance.core.scheduling.calendar import (
+    Appointment,
+    Planned,
+    appointments,
+    horizon,
+    meetings,
+)
 from maintenance.core.scheduling.cron import Cron
 from maintenance.core.scheduling.policies import Closure, Misfire, Overlap, Policy, jitter
 from maintenance.core.windows import Window
@@ -45,6 +51,21 @@ def test_every_slot_of_the_time_stands_in_the_order_of_its_run() -> None:
     assert [a.plan.name for a in found] == ["a", "b", "b"]
     assert begins(found) == ["29 03:30", "29 04:00", "30 04:00"]
     assert {a.remark for a in found} == {""}
+
+
+def test_the_time_is_cut_before_the_slot_that_would_be_one_too_many() -> None:
+    plans = [plan("a", "0 * * * *"), plan("b", "0 */6 * * *"), plan("c", "30 3 29 2 *")]
+    since, until = days(2)
+    slots = [a.due_at for a in appointments(plans, since, until)]
+
+    for most in (1, 5, 6, 7, 8, len(slots) - 1):
+        cut = horizon(plans, since, until, most)
+        assert cut < until
+        found = [a.due_at for a in appointments(plans, since, cut)]
+        assert len(found) <= most
+        assert found == [slot for slot in slots if slot < slots[most]], "nothing is left out within"
+    assert horizon(plans, since, until, len(slots)) == until
+    assert horizon([], since, until, 0) == until
 
 
 def test_what_writes_outside_of_its_window_waits_for_it() -> None:

@@ -68,6 +68,16 @@ def test_a_run_is_an_event_in_utc_with_its_expected_end() -> None:
     )
 
 
+def test_a_description_of_the_whole_stands_where_there_is_one() -> None:
+    words = "Due more often than each hour, and left out: a; b. " + "x" * 100
+
+    lines = unfolded(render_ics([appointment()], NOON, words))
+
+    [said] = [line for line in lines if line.startswith("X-WR-CALDESC:")]
+    assert unescaped(said.removeprefix("X-WR-CALDESC:")) == words
+    assert "X-WR-CALDESC" not in render_ics([appointment()], NOON)
+
+
 def test_a_slot_keeps_its_uid_when_its_run_moves_and_no_other_slot_has_it() -> None:
     early, late = appointment(), replace(appointment(), begins_at=NOON + timedelta(hours=3))
     other = replace(appointment(), due_at=NOON + timedelta(days=1))

@@ -44,7 +44,7 @@ def show_calendar(command: MaintenanceCommand, options: dict[str, Any]) -> ExitC
     found = appointments(plans, since, until, closures=closures, outage=outage)
     met = meetings(found)
     if options["ics"]:
-        body = render_ics(found, since)
+        body = render_ics(found, since, _left_out(frequent).strip())
         command.publish_body(body, _summary(found, met, len(plans), options["days"]), choice)
         return ExitCode.HEALTHY
     listing = Listing(

@@ -4,6 +4,7 @@ from collections import defaultdict
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, field, replace
 from datetime import datetime, timedelta
+from heapq import merge
 from itertools import islice
 from typing import Protocol
 
@@ -20,6 +21,8 @@ from maintenance.core.scheduling.policies import (
 from maintenance.core.windows import Window, closes_at, opens_at
 
 Span = tuple[datetime, datetime]
+
+_INSTANT = timedelta(microseconds=1)
 
 
 class DueTimes(Protocol):
@@ -102,6 +105,16 @@ def appointments(
         for appointment in _Course(plan, closures).follow(since, until, outage)
     ]
     return sorted(found, key=lambda a: (a.begins_at or a.due_at, a.due_at, a.plan.name))
+
+
+def horizon(plans: Iterable[Planned], since: datetime, until: datetime, most: int) -> datetime:
+    """Return ``until``, or an earlier moment up to which there are ``most`` slots after ``since`` at most.
+
+    The work grows with ``most``, however many slots there are.
+    """
+    slots = merge(*(plan.due.between(since, until) for plan in plans))
+    first_too_many = next(islice(slots, most, None), None)
+    return until if first_too_many is None else first_too_many - _INSTANT
 
 
 def next_appointments(
