@@ -9,12 +9,17 @@ from email.message import EmailMessage
 
 
 class MailServer:
-    """Listens on a free port of this machine. ``refusal`` is what it answers to every mail, if not empty."""
+    """Listens on a free port of this machine.
+
+    ``refusal`` is what it answers to every mail, if not empty; ``refused`` what it answers to recipients.
+    """
 
     def __init__(self) -> None:
         self.mails: list[EmailMessage] = []
         self.senders: list[str] = []
+        self.recipients: list[str] = []
         self.refusal = ""
+        self.refused: dict[str, str] = {}
         self.connections = 0
         self._server = _Server(("127.0.0.1", 0), _Conversation)
         self._server.mail_server = self
@@ -53,6 +58,12 @@ class _Conversation(socketserver.StreamRequestHandler):
             elif verb == b"MAIL":
                 kept.senders.append(line.decode().strip())
                 self._say(kept.refusal or "250 ok")
+            elif verb == b"RCPT":
+                recipient = line.decode().partition("<")[2].partition(">")[0]
+                answer = kept.refused.get(recipient, "250 ok")
+                if answer.startswith("250"):
+                    kept.recipients.append(recipient)
+                self._say(answer)
             elif verb == b"DATA":
                 self._say("354 go on")
                 kept.mails.append(self._mail())

@@ -4,7 +4,7 @@ import uuid
 from typing import ClassVar
 
 from django.db import models
-from django.db.models import Q
+from django.db.models import Q, Value
 from django.utils.translation import gettext_lazy as _
 
 from maintenance.core.finding_life import Mute
@@ -120,7 +120,8 @@ class Notification(models.Model):
     """One message to one channel: written with what it tells of, sent afterwards.
 
     ``key`` and ``channel`` are unique, so that nothing is written twice. ``state`` says how far it is;
-    ``claimed_until`` is the end of the time in which whoever sends it is believed to be at work.
+    ``claimed_until`` is the end of the time in which whoever sends it is believed to be at work. Whoever is in
+    ``taken_by`` is sent no second copy; ``sent_at`` is when the first of them took it.
     """
 
     id = models.UUIDField(primary_key=True, default=uuid.uuid4, editable=False)
@@ -145,6 +146,9 @@ class Notification(models.Model):
     attempts = models.PositiveSmallIntegerField(_("attempts"), default=0)
     sent_at = models.DateTimeField(_("sent at"), null=True, blank=True)
     reason = models.TextField(_("reason"), blank=True)
+    taken_by = models.JSONField(
+        _("taken by"), default=list, db_default=Value([], models.JSONField()), blank=True
+    )
 
     class Meta:
         verbose_name = _("message")

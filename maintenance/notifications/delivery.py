@@ -40,12 +40,15 @@ CLAIM = timedelta(minutes=5)
 MOST_AT_ONCE = 500
 
 _LIMITED = (NotificationKind.ALARM, NotificationKind.RESOLVED)
+# What somebody has taken counts for its hour already.
+_IS_LIMITED = Q(kind__in=_LIMITED, sent_at__isnull=True)
 
 
 @dataclass(slots=True)
 class _Tally:
     sent: Counter[str] = field(default_factory=Counter)
     reasons: dict[str, str] = field(default_factory=dict)
+    partly: dict[str, str] = field(default_factory=dict)
     failed: Counter[str] = field(default_factory=Counter)
     given_up: Counter[str] = field(default_factory=Counter)
     held: int = 0
@@ -63,7 +66,7 @@ def send_notifications(job: Job[None, NoOptions]) -> Report:
     tally = _Tally()
     _drop_unconfigured(settings, tally)
     for channel in settings.channels:
-        may_leave = Q(id__in=_pace(channel, settings, tally)) | ~Q(kind__in=_LIMITED)
+        may_leave = Q(id__in=_pace(channel, settings, tally)) | ~_IS_LIMITED
         for waiting in list(_due(channel).filter(may_leave)[:MOST_AT_ONCE]):
             if channel in tally.reasons:
                 break
@@ -100,7 +103,7 @@ def _pace(channel: str, settings: NotificationSettings, tally: _Tally) -> list[U
     Looks at all alarms that are due, and returns those that may leave by themselves.
     """
     now = ledger_now()
-    due = _without_muted(_due(channel).filter(kind__in=_LIMITED), now, tally)
+    due = _without_muted(_due(channel).filter(_IS_LIMITED), now, tally)
     if not due:
         return []
     told = Notification.objects.filter(channel=channel, sent_at__gt=now - HOUR)
@@ -201,27 +204,55 @@ def _lose_summed_up(summary: Notification, state: NotificationState, reason: str
 def _send_one(waiting: Notification, settings: NotificationSettings, tally: _Tally) -> None:
     if not _claim(waiting):
         return
-    reason = _attempt(waiting, settings)
-    if reason:
-        _note_failure(waiting, reason, tally)
+    unsent = _attempt(waiting, settings)
+    if unsent:
+        _note_failure(waiting, unsent, tally)
         return
     Notification.objects.filter(id=waiting.id).update(
-        state=NotificationState.SENT, sent_at=ledger_now(), reason="", claimed_until=None
+        state=NotificationState.SENT,
+        sent_at=Coalesce("sent_at", ledger_now()),
+        reason="",
+        claimed_until=None,
     )
     tally.sent[waiting.channel] += 1
 
 
-def _attempt(waiting: Notification, settings: NotificationSettings) -> str:
-    """Send a message; return why it did not leave, without a secret, and nothing where it did."""
+def _attempt(waiting: Notification, settings: NotificationSettings) -> Unsent | None:
+    """Send a message; return why it did not leave, or not to everybody, and nothing where it did."""
     try:
-        send(message_of(waiting), waiting.channel, settings, str(waiting.id))
+        send(
+            message_of(waiting),
+            waiting.channel,
+            settings,
+            str(waiting.id),
+            _StoredReceipts(waiting),
+        )
     except Unsent as error:
-        return redact(str(error))
+        return error
     except (SoftTimeLimitExceeded, LedgerError):
         raise  # they end the run, and the message is taken up again after its claim
     except Exception as error:  # noqa: BLE001 - one message, such as a site's own template of it
-        return redact(f"It cannot be put into words: {type(error).__name__}: {error}")
-    return ""
+        return Unsent(f"It cannot be put into words: {type(error).__name__}: {error}")
+    return None
+
+
+@dataclass(frozen=True, slots=True)
+class _StoredReceipts:
+    """Who has taken a message, on its row: a worker that dies between two of them tells none twice."""
+
+    waiting: Notification
+
+    def __contains__(self, receiver: str) -> bool:
+        return receiver in self.waiting.taken_by
+
+    def __len__(self) -> int:
+        return len(self.waiting.taken_by)
+
+    def add(self, receiver: str) -> None:
+        waiting = self.waiting
+        waiting.taken_by = [*waiting.taken_by, receiver]
+        waiting.sent_at = waiting.sent_at or ledger_now()
+        waiting.save(update_fields=["taken_by", "sent_at"])
 
 
 def _claim(waiting: Notification) -> bool:
@@ -244,22 +275,26 @@ def _is_free(now: datetime) -> Q:
     return Q(state=NotificationState.PENDING) | left
 
 
-def _note_failure(waiting: Notification, reason: str, tally: _Tally) -> None:
-    """Let a message wait for its next attempt; a test is not tried again, nor what was for a day."""
-    now = ledger_now()
-    over = waiting.kind == NotificationKind.TEST or is_given_up(
-        waiting.first_attempt_at or now, now
-    )
-    if over and waiting.kind == NotificationKind.SUMMARY:
+def _note_failure(waiting: Notification, unsent: Unsent, tally: _Tally) -> None:
+    """Let a message wait for its next attempt; a test is not tried again, nor what was for a day.
+
+    What somebody has taken is sent then, with the reason why others have not.
+    """
+    now, reason = ledger_now(), redact(str(unsent))
+    is_test = waiting.kind == NotificationKind.TEST
+    is_lost = is_test or not waiting.taken_by
+    end = NotificationState.FAILED if is_lost else NotificationState.SENT
+    over = is_test or is_given_up(waiting.first_attempt_at or now, now)
+    if over and is_lost and waiting.kind == NotificationKind.SUMMARY:
         _lose_summed_up(waiting, NotificationState.FAILED, reason)
     Notification.objects.filter(id=waiting.id).update(
-        state=NotificationState.FAILED if over else NotificationState.PENDING,
+        state=end if over else NotificationState.PENDING,
         due_at=now + pause_after(waiting.attempts),
         claimed_until=None,
         reason=reason,
     )
-    tally.reasons[waiting.channel] = reason
-    (tally.given_up if over else tally.failed)[waiting.channel] += 1
+    (tally.partly if unsent.others_are_reached else tally.reasons)[waiting.channel] = reason
+    (tally.given_up if over and is_lost else tally.failed)[waiting.channel] += 1
 
 
 # --- The report ---
@@ -283,7 +318,7 @@ def _report(tally: _Tally) -> Report:
 
 
 def _unsent(tally: _Tally) -> Iterable[Finding]:
-    for channel, reason in tally.reasons.items():
+    for channel, reason in {**tally.partly, **tally.reasons}.items():
         waiting = Notification.objects.filter(channel=channel, state=NotificationState.PENDING)
         following = waiting.order_by("due_at").values_list("due_at", flat=True).first()
         rest = (
@@ -292,13 +327,18 @@ def _unsent(tally: _Tally) -> Iterable[Finding]:
             if following
             else "Nothing else waits for it."
         )
+        fault = (
+            f"Nothing can be sent to {channel}"
+            if channel in tally.reasons
+            else f"Not everybody on {channel} is reached"
+        )
         given_up = tally.given_up[channel]
         lost = f" {counted(given_up, 'message')} given up." if given_up else ""
         yield Finding(
             code="notification-unsent",
             severity=Severity.WARNING,
             subject=channel,
-            sentence=f"Nothing can be sent to {channel}: {reason} {rest}{lost}",
+            sentence=f"{fault}: {reason} {rest}{lost}",
             evidence={"waiting": waiting.count(), "given_up": given_up},
             advice="Mend the channel, then send a test: python manage.py maintenance notify --test",
         )

@@ -1,10 +1,12 @@
 """How a message leaves: Django's mail, or Apprise. What goes wrong is said without a secret."""
 
 import logging
+from collections import defaultdict
 from collections.abc import Iterator
 from contextlib import contextmanager
 from email.mime.image import MIMEImage
-from typing import TYPE_CHECKING, Any
+from smtplib import SMTPRecipientsRefused
+from typing import TYPE_CHECKING, Any, Protocol
 
 from celery.exceptions import SoftTimeLimitExceeded
 
@@ -23,33 +25,82 @@ MOST_APPRISE_CHARACTERS = 3000
 
 
 class Unsent(MaintenanceError):
-    """A message did not leave; the reason holds no secret."""
+    """A message did not leave, or not to everybody; the reason holds no secret.
+
+    ``others_are_reached`` says that the channel works: some take what comes on it.
+    """
+
+    def __init__(self, reason: str, *, others_are_reached: bool = False) -> None:
+        super().__init__(reason)
+        self.others_are_reached = others_are_reached
 
 
-def send(message: Message, channel: str, settings: NotificationSettings, message_id: str) -> None:
-    """Send a message on one channel.
+class Receipts(Protocol):
+    """Who has taken a message already, at this attempt or an earlier one."""
+
+    def __contains__(self, receiver: str, /) -> bool:
+        """Tell whether this one has."""
+
+    def __len__(self) -> int:
+        """Return how many have."""
+
+    def add(self, receiver: str) -> None:
+        """Note one more, at once: whoever is noted gets no second copy."""
+
+
+def send(
+    message: Message,
+    channel: str,
+    settings: NotificationSettings,
+    message_id: str,
+    receipts: Receipts,
+) -> None:
+    """Send a message on one channel, to whoever has not taken it yet.
 
     ``message_id`` is the same at each attempt: whoever gets a mail twice can see that it is one. Raises
     :class:`Unsent` with a reason that holds no password and no URL.
     """
     if channel == MAIL:
-        _mail(message, settings, message_id)
+        _mail(message, settings, message_id, receipts)
     else:
         _apprise(message, channel, settings)
 
 
-def _mail(message: Message, settings: NotificationSettings, message_id: str) -> None:
-    try:
-        _mail_of(message, settings, message_id).send()
-    except SoftTimeLimitExceeded:
-        raise  # it is the run's, and says nothing of the server
-    except Exception as error:  # noqa: BLE001 - whatever a mail backend raises is a reason
-        raise Unsent(redact(_words(error))) from None
+def _mail(
+    message: Message, settings: NotificationSettings, message_id: str, receipts: Receipts
+) -> None:
+    """Send one mail to each recipient: of one for all, Django does not say whom a server refused."""
+    taken_before = len(receipts)
+    faults: defaultdict[str, list[str]] = defaultdict(list)
+    only_refusals = True
+    for recipient in settings.recipients:
+        if recipient in receipts:
+            continue
+        try:
+            _mail_of(message, settings, message_id, recipient).send()
+        except SoftTimeLimitExceeded:
+            raise  # it is the run's, and says nothing of the server
+        except Exception as error:  # noqa: BLE001 - whatever a mail backend raises is a reason
+            faults[redact(_words(error))].append(recipient)
+            only_refusals &= isinstance(error, SMTPRecipientsRefused)
+            if isinstance(error, ConnectionError | TimeoutError):
+                break  # nobody is there, and each look at that may take its time
+        else:
+            receipts.add(recipient)
+    if faults:
+        works = len(receipts) > taken_before or (taken_before > 0 and only_refusals)
+        is_of_all = len(settings.recipients) == 1 and not only_refusals
+        reasons = [
+            words if is_of_all else f"{', '.join(names)}: {words}"
+            for words, names in faults.items()
+        ]
+        raise Unsent(" ".join(reasons), others_are_reached=works)
 
 
 def _mail_of(
-    message: Message, settings: NotificationSettings, message_id: str
+    message: Message, settings: NotificationSettings, message_id: str, recipient: str
 ) -> "EmailMultiAlternatives":
+    """Return a mail that one recipient gets, and that names all."""
     from django.core.mail import EmailMultiAlternatives, get_connection  # noqa: PLC0415
 
     connection: Any = get_connection()
@@ -60,9 +111,10 @@ def _mail_of(
         subject=" ".join(message.subject.split()),
         body=message.text,
         from_email=settings.sender or None,
-        to=list(settings.recipients),
+        to=[recipient],
         # Not answered by robots on holiday (RFC 3834).
         headers={
+            "To": ", ".join(settings.recipients),
             "Message-ID": f"<{message_id}@{domain}>",
             "Auto-Submitted": "auto-generated",
         },
@@ -83,9 +135,10 @@ def _picture(name: str, content: bytes) -> MIMEImage:
 
 
 def _words(error: Exception) -> str:
-    said = getattr(error, "smtp_error", None)
+    code, said = getattr(error, "smtp_code", ""), getattr(error, "smtp_error", None)
+    if isinstance(error, SMTPRecipientsRefused):
+        code, said = next(iter(error.recipients.values()))
     if isinstance(said, bytes):
-        code = getattr(error, "smtp_code", "")
         return f"The mail server said {code} {said.decode(errors='replace')}".strip()
     words = " ".join(str(error).split()) or type(error).__name__
     return f"The mail server cannot be used: {words}"

@@ -275,7 +275,7 @@ def test_what_a_dead_sender_left_behind_is_sent_again_under_the_same_id(
     finished_run(findings=[critical()])
     deliver()
     # As if the worker had died between the server's answer and the note of it.
-    left = {"state": NotificationState.SENDING, "sent_at": None}
+    left = {"state": NotificationState.SENDING, "sent_at": None, "taken_by": []}
     Notification.objects.update(**left, claimed_until=ledger_now() + timedelta(minutes=1))
     deliver()
     assert len(mails.mails) == 1

@@ -24,6 +24,7 @@ from maintenance.core.runs.ledger_clock import ledger_now
 from maintenance.core.runs.registry import task_named
 from maintenance.models import Notification, NotificationState, RunState, Trigger
 from maintenance.notifications import delivery
+from maintenance.notifications.delivery import write_test
 from tests.integration.test_notifications import configure, critical, deliver
 from tests.ledger_rows import finished_run, warning
 from tests.mail_server import MailServer, mail_server
@@ -280,3 +281,80 @@ def test_who_was_told_of_an_open_alarm_is_not_forgotten(mails: MailServer) -> No
     delivered()
 
     assert len(mails.mails) == 1
+
+
+# --- Some are reached, and some are not ---
+
+
+def test_a_recipient_that_is_refused_is_named_and_the_others_get_one_copy(
+    mails: MailServer, settings: Any
+) -> None:
+    configure(settings, recipients=["gone@example.org", "ops@example.org", "ann@example.org"])
+    mails.refused = {"gone@example.org": "450 no such user yet"}
+    finished_run(findings=[critical("/a"), critical("/b")])
+    report = delivered()
+
+    assert mails.recipients == ["ops@example.org", "ann@example.org"] * 2
+    (finding,) = report.findings
+    assert finding.sentence.startswith(
+        "Not everybody on mail is reached: gone@example.org: The mail server said 450 no such user yet"
+    )
+    assert set(Notification.objects.values_list("state", flat=True)) == {PENDING}
+    assert {mail["To"] for mail in mails.mails} == {
+        "gone@example.org, ops@example.org, ann@example.org"
+    }
+
+    mails.refused = {}
+    Notification.objects.update(due_at=ledger_now())
+    delivered()
+    assert mails.recipients[4:] == ["gone@example.org"] * 2
+    assert set(Notification.objects.values_list("state", "reason")) == {(SENT, "")}
+    assert len({mail["Message-ID"] for mail in mails.mails}) == 2
+
+
+def test_what_somebody_got_is_sent_after_a_day_and_not_told_again(
+    mails: MailServer, settings: Any
+) -> None:
+    configure(settings, recipients=["gone@example.org", "ops@example.org"])
+    mails.refused = {"gone@example.org": "550 no such user"}
+    finished_run(findings=[critical()])
+    delivered()
+    Notification.objects.update(
+        due_at=ledger_now(), first_attempt_at=ledger_now() - timedelta(days=1)
+    )
+    delivered()
+    row = Notification.objects.get()
+    assert (row.state, row.reason) == (
+        SENT,
+        "gone@example.org: The mail server said 550 no such user",
+    )
+
+    finished_run(findings=[critical()])
+    delivered()
+    assert mails.recipients == ["ops@example.org"]
+
+
+def test_what_waits_for_one_recipient_uses_up_the_cap(mails: MailServer, settings: Any) -> None:
+    recipients = ["gone@example.org", "ops@example.org"]
+    configure(settings, recipients=recipients, alarms_per_hour=2)
+    mails.refused = {"gone@example.org": "450 not yet"}
+    finished_run(findings=[critical("/a"), critical("/b")])
+    delivered()
+    finished_run(findings=[critical("/a"), critical("/b"), critical("/c")])
+    delivered()
+
+    assert mails.subjects[2:] == ["1 more alarm in the last hour"]
+
+
+def test_a_test_message_that_one_recipient_is_refused_has_failed(
+    mails: MailServer, settings: Any
+) -> None:
+    configure(settings, recipients=["gone@example.org", "ops@example.org"])
+    mails.refused = {"gone@example.org": "550 no such user"}
+    write_test("ann")
+    delivered()
+
+    assert mails.recipients == ["ops@example.org"]
+    row = Notification.objects.get()
+    assert row.state == NotificationState.FAILED
+    assert "gone@example.org" in row.reason
