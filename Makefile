@@ -11,6 +11,11 @@ PIP := $(BIN)/python -m pip --disable-pip-version-check install --quiet --requir
 SERVICE := $(VENV)/.service-installed
 DEVELOPMENT := $(VENV)/.development-installed
 
+# Where Python has no ensurepip (Debian: python3-venv), venv fails and leaves a python without pip: it goes,
+# or the next try would take it for whole. A new environment has nothing installed, whatever was noted there.
+CREATE := rm -f $(SERVICE) $(DEVELOPMENT); $(PYTHON) -m venv $(VENV) || { rm -f $(BIN)/python; exit 1; }
+MEND := $(BIN)/python -m pip --version >/dev/null 2>&1 || { echo "Creating $(VENV) again: it has no pip"; $(CREATE); }
+
 LOCK := $(BIN)/uv pip compile pyproject.toml --extra service --universal --python-version 3.11 \
 	--generate-hashes --no-emit-index-url --no-header --no-annotate --quiet --upgrade
 
@@ -107,14 +112,16 @@ clean: ## Remove the virtual environment and caches; state folders stay
 $(BIN)/python:
 	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11) and "Python 3.11 or newer is needed: make PYTHON=python3.11 ...")'
 	@echo "Creating $(VENV)"
-	@$(PYTHON) -m venv $(VENV)
+	@$(CREATE)
 
-$(SERVICE): requirements/service.txt | $(BIN)/python
+$(SERVICE): requirements/service.txt $(BIN)/python
+	@$(MEND)
 	@echo "Installing requirements/service.txt into $(VENV)"
 	@$(PIP) -r requirements/service.txt
 	@touch $@
 
-$(DEVELOPMENT): requirements/dev.txt | $(BIN)/python
+$(DEVELOPMENT): requirements/dev.txt $(BIN)/python
+	@$(MEND)
 	@echo "Installing requirements/dev.txt into $(VENV)"
 	@$(PIP) -r requirements/dev.txt
 	@touch $@
