@@ -217,6 +217,17 @@ def test_an_open_alarm_of_runs_with_other_options_silences_nobody(
     assert mails.subjects[2:] == ["Resolved: disk-space (/var)"]
 
 
+def test_what_waits_yet_is_not_told_twice_as_it_is_found_by_others(mails: MailServer) -> None:
+    numbered()
+    numbered(critical(), number=7)
+    numbered()
+    numbered(critical(sentence="The disk is full here, too."))
+    deliver()
+
+    assert mails.subjects == ["Critical: disk-space (/var)"]
+    assert "full here, too" in text_of(mails.mails[0])
+
+
 def test_an_alarm_that_is_told_again_waits_for_its_period(mails: MailServer) -> None:
     numbered(critical(), number=7)
     deliver()

@@ -181,9 +181,11 @@ def _tell_of_others(
     due = _due_times(run.task, [alarm.fingerprint for alarm, _row in others], settings, now)
     for alarm, row in others:
         _take_over(alarm, run, row)
-        if not alarm.notifications.filter(state=NotificationState.PENDING).exists():
-            due_at = due[alarm.fingerprint]
-            _write(alarm, NotificationKind.ALARM, settings.channels, now, due_at)
+        alarm.notifications.filter(state=NotificationState.PENDING).update(
+            state=NotificationState.DROPPED, reason="A message of a newer run says it."
+        )
+        due_at = due[alarm.fingerprint]
+        _write(alarm, NotificationKind.ALARM, settings.channels, now, due_at)
 
 
 def _note_worse(
