@@ -21,6 +21,7 @@ from maintenance.core.job import Job
 from maintenance.core.options import NoOptions
 from maintenance.core.reports import Report
 from maintenance.core.runs.ledger_clock import ledger_now
+from maintenance.core.runs.retention import trimmed_until
 from maintenance.core.scheduling.schedule_sync import NAME_PREFIX
 from maintenance.core.scheduling.schedule_versions import recorded_since
 
@@ -100,6 +101,9 @@ def _span(wanted: Wanted, now: datetime) -> tuple[datetime, datetime, tuple[Find
             "No scheduler has recorded any schedule yet, so there is nothing to prove."
             " Start beat; the record begins with its first look."
         )
+    trimmed = trimmed_until()  # by a retention that may have been a shorter one
+    if trimmed is not None:
+        kept_since = max(kept_since, trimmed)
     if since < kept_since:
         since = kept_since
         gone = "rows that the retention has removed since (reports.retention_days)"

@@ -1,18 +1,21 @@
 """How long the ledger and the log store remember."""
 
-from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass, replace
 from datetime import datetime, timedelta
+from typing import Any
 from uuid import UUID
 
 from django.db.models import QuerySet
-from django.utils import timezone
 
 from maintenance.conf import configuration
 from maintenance.core.job import Job
 from maintenance.core.plans import Action, Outcome, Verdict
 from maintenance.core.reports import Report
+from maintenance.core.runs.ledger import previous_state
+from maintenance.core.runs.ledger_clock import ledger_now
 from maintenance.core.runs.ledger_database import ledger_connection, ledger_transaction
+from maintenance.core.runs.registry import task_named
 from maintenance.models import (
     TERMINAL_STATES,
     Alarm,
@@ -24,6 +27,8 @@ from maintenance.reports.log_store import configured_store
 
 #: What ``reports.retention_days`` counts in. Not a literal, so that a soak can have shorter ones.
 DAY = timedelta(days=1)
+#: Carried from run to run: before this moment runs were deleted, whatever the retention is today.
+_TRIMMED_UNTIL = "trimmed_until"
 #: Rows deleted in one transaction: short enough that no run waits for the lock.
 ROWS_PER_BATCH = 1000
 
@@ -85,8 +90,27 @@ def trim_reports(job: Job[None, RetentionOptions]) -> Report:
     compares with them. A run's samples go with it, so that no history reaches further back.
     Work grows with the number of rows deleted and of pairs of task and target, not with what stays.
     """
+    oldest = ledger_now() - configuration().reports.retention_days * DAY
+    report, deleted = _trim(job, oldest)
+    before = _moment_of(job.previous_state)
+    furthest = oldest if deleted and (before is None or before < oldest) else before
+    state = {_TRIMMED_UNTIL: furthest.isoformat()} if furthest is not None else {}
+    return replace(report, state=state)
+
+
+def trimmed_until() -> datetime | None:
+    """Return before which moment runs were deleted, ``None`` where none ever was. One query."""
+    return _moment_of(previous_state(task_named("trim_reports"), ""))
+
+
+def _moment_of(state: Mapping[str, Any]) -> datetime | None:
+    found = state.get(_TRIMMED_UNTIL)
+    return datetime.fromisoformat(found) if found else None
+
+
+def _trim(job: Job[None, RetentionOptions], oldest: datetime) -> tuple[Report, int]:
+    """Delete what is older; return the report, and how many runs were deleted."""
     days = configuration().reports.retention_days
-    oldest = timezone.now() - days * DAY
     old_runs = _old_runs(oldest)
     total = old_runs.count()
     action = Action(
@@ -100,10 +124,10 @@ def trim_reports(job: Job[None, RetentionOptions]) -> Report:
     if total == 0:
         if not job.options.dry_run:
             _forget_messages(oldest)
-        return Report(title, f"Nothing to delete: no run is older than {days} days.")
+        return Report(title, f"Nothing to delete: no run is older than {days} days."), 0
     if job.options.dry_run:
         outcome = Outcome(action, Verdict.PLANNED)
-        return Report(title, f"{total} runs would be deleted.", outcomes=(outcome,))
+        return Report(title, f"{total} runs would be deleted.", outcomes=(outcome,)), 0
 
     _forget_messages(oldest)
     deleted = 0
@@ -114,11 +138,8 @@ def trim_reports(job: Job[None, RetentionOptions]) -> Report:
         _delete(ids)
         deleted += len(ids)
     outcome = Outcome(action, Verdict.WORKED, before={"runs": total}, after={"runs": 0})
-    return Report(
-        title,
-        f"{deleted} runs older than {days} days were deleted with their reports.",
-        outcomes=(outcome,),
-    )
+    summary = f"{deleted} runs older than {days} days were deleted with their reports."
+    return Report(title, summary, outcomes=(outcome,)), deleted
 
 
 def _forget_messages(oldest: datetime) -> None:
