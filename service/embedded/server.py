@@ -73,12 +73,13 @@ class EmbeddedServer(ABC):
         self._port: int | None = None
         self._last_refusal = ""  # what the running start's last try to connect was told
 
-    def start(self) -> None:
+    def start(self, *, on_same_port: bool = False) -> None:
         """Start the server and return when it answers; do nothing where it runs.
 
         A first start creates the data. A server that a killed process left on this folder is
         stopped first; recovery after a crash is the server's own. The port of the last run is
-        used again where it is free, so that addresses survive a restart.
+        used again where it is free, so that addresses survive a restart. `on_same_port` takes that
+        of this object's last start and no other, for programs that know its address and still run.
 
         Raises StateFolderError where the folder is in use, out of the account's reach or of
         another major version; BinariesNotFoundError; ServerStartError with the end of the log.
@@ -102,7 +103,10 @@ class EmbeddedServer(ABC):
             )
             self.rotate_log()
             self.log_path.touch(mode=0o600)
-            self._launch(program, account)
+            if on_same_port:
+                self._launch_again(program, account)
+            else:
+                self._launch(program, account)
         except BaseException:
             self.stop()
             raise
@@ -177,6 +181,15 @@ class EmbeddedServer(ABC):
         raise ServerStartError(
             f"{self.NAME} found no port on {LOOPBACK} that was still free when it started."
         )
+
+    def _launch_again(self, program: Path, account: ServerAccount | None) -> None:
+        try:
+            self._launch_on(self.port, program, account)
+        except PortTakenError:
+            raise ServerStartError(
+                f"another process has taken port {self.port} of {LOOPBACK}, where running programs"
+                f" look for {self.NAME}: end that process, or start all of them again"
+            ) from None
 
     def _launch_on(self, port: int, program: Path, account: ServerAccount | None) -> None:
         """Start on one port; raises PortTakenError where another process was faster."""

@@ -41,6 +41,7 @@ class ServerUnit:
     def __init__(self, name: str, server: EmbeddedServer) -> None:
         self._name = name
         self._server = server
+        self._has_run = False
 
     @property
     def name(self) -> str:
@@ -53,8 +54,12 @@ class ServerUnit:
         return 0.0
 
     def start(self) -> None:
-        """Start the server and wait until it answers. Raises ``EmbeddedError``."""
-        self._server.start()
+        """Start the server and wait until it answers. Raises ``EmbeddedError``.
+
+        Again on its port and no other: every program was given its address, and would not hear of a new one.
+        """
+        self._server.start(on_same_port=self._has_run)
+        self._has_run = True
 
     def ended(self) -> str | None:
         """Say where to look for the reason, ``None`` while it runs."""

@@ -1,18 +1,27 @@
 """The supervisor with real child processes: restarts, order of the end, patience."""
 
 import io
+import os
 import signal as signals
+import socket
 import sys
 import threading
 import time
+from collections.abc import Iterator
+from pathlib import Path
 
 import pytest
+import redis
 from rich.console import Console
 
 from service.embedded.errors import ServerStartError
+from service.embedded.ports import LOOPBACK
+from service.embedded.valkey import EmbeddedValkey
 from service.up.output import Output
 from service.up.processes import Program, ProgramProcess
+from service.up.servers import ServerUnit
 from service.up.supervisor import Supervisor
+from tests.polling import eventually
 from tests.up_process import clean_environment
 
 SLEEPER = "import time; print('begun', flush=True); time.sleep(600)"
@@ -43,6 +52,14 @@ class Terminal:
 @pytest.fixture
 def terminal() -> Terminal:
     return Terminal()
+
+
+@pytest.fixture
+def server(server_root: Path) -> Iterator[EmbeddedValkey]:
+    """A Valkey of the test's own, not started."""
+    server = EmbeddedValkey(server_root / "supervised", "p")
+    yield server
+    server.stop()
 
 
 def never() -> bool:
@@ -121,6 +138,35 @@ def test_a_start_that_fails_is_told_and_tried_again(terminal: Terminal) -> None:
         supervisor.tend()
     assert "server could not be started (No space left on device.)" in terminal.text
     assert server.starts == 3
+
+
+def test_a_server_comes_back_on_its_port_or_is_tried_again(
+    terminal: Terminal, server: EmbeddedValkey
+) -> None:
+    clock = [0.0]
+    supervisor = Supervisor(terminal.output, clock=lambda: clock[0])
+    supervisor.start(ServerUnit("valkey", server))
+    port, pid = server.port, server.pid
+    assert pid is not None
+    os.kill(pid, signals.SIGKILL)
+    eventually(lambda: not server.running, 10, "the server is gone")
+
+    with socket.socket() as rival:
+        rival.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        rival.bind((LOOPBACK, port))
+        rival.listen()
+        for _ in range(4):
+            clock[0] += 0.5
+            supervisor.tend()
+        assert f"(another process has taken port {port} of 127.0.0.1" in terminal.text
+        assert server.pid is None
+    clock[0] += 60
+    supervisor.tend()
+    assert server.running
+    assert server.port == port
+    with redis.Redis.from_url(server.url()) as client:
+        assert client.ping()
+    supervisor.stop([], never)
 
 
 def test_an_end_that_fails_does_not_keep_the_others_from_ending(terminal: Terminal) -> None:
