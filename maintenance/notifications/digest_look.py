@@ -9,6 +9,7 @@ from datetime import datetime, timedelta, tzinfo
 from django.db.models import Case, Q, When
 from django.db.models.expressions import RawSQL
 from django.utils import timezone
+from django_celery_beat.models import PeriodicTask
 
 from maintenance.conf import Configuration
 from maintenance.core.attention.alarms import OWN_TASKS
@@ -25,8 +26,9 @@ from maintenance.core.finding_life import FixedFinding
 from maintenance.core.findings import Finding, Severity
 from maintenance.core.runs.accepted_targets import configuration_in_force
 from maintenance.core.runs.end_reports import CODES_OF_ENDS
+from maintenance.core.runs.foreign_tasks import is_foreign
 from maintenance.core.runs.registry import PREFIX, TargetKind, task_named
-from maintenance.models import Run, RunState, StoredFinding, StoredReport
+from maintenance.models import Alarm, Run, RunState, StoredFinding, StoredReport
 from maintenance.notifications.digest import Course, Digest, Entry, Gap, Gone, grouped
 from maintenance.notifications.links import link_to_finding, link_to_run
 from maintenance.reports.columns import visible
@@ -64,6 +66,7 @@ def digest(period: str, since: datetime, until: datetime) -> tuple[Digest, dict[
     gaps = [
         *_scheduler(),
         *(_failure(row) for row in failed if row.code in CODES_OF_ENDS),
+        *_without_target(configuration),
         *_stale(found.values(), until),
         *overdue,
         *_unavailable(rows, since),
@@ -165,6 +168,23 @@ def _failure(row: StoredFinding) -> Gap:
         f"{_named(row.run.task, row.run.target)} failed: {visible(row.sentence)}",
         link_to_run(row.run_id),
     )
+
+
+def _without_target(configuration: Configuration) -> Iterator[Gap]:
+    """Yield open failures of schedules whose target or task is gone: no standing tells of them."""
+    failures = {
+        alarm.run_id: alarm
+        for alarm in Alarm.objects.filter(resolved_at=None, code__in=CODES_OF_ENDS)
+    }
+    if not failures:
+        return
+    configured = set(configured_pairs(configuration))
+    enabled = PeriodicTask.objects.filter(enabled=True).values("name")
+    runs = Run.objects.filter(id__in=list(failures), schedule__in=enabled)
+    for run in runs.only("id", "task", "target").order_by("task", "target"):
+        if (run.task, run.target) not in configured and not is_foreign(run.task):
+            said = visible(failures[run.id].sentence)
+            yield Gap(f"{_named(run.task, run.target)} failed: {said}", link_to_run(run.id))
 
 
 def _stale(found: Iterable[Standing], now: datetime) -> Iterator[Gap]:

@@ -103,6 +103,22 @@ def test_what_is_new_still_there_fixed_and_not_looked_at_has_its_part(leading: N
     assert ledger.stored_document(run).report.facts["fixed_count"] == 1
 
 
+def test_a_schedule_whose_target_is_gone_is_named_until_it_is_off(leading: None) -> None:
+    from django_celery_beat.models import PeriodicTask
+
+    sentence = 'Unknown redis target "gone".'
+    failed = Finding("run-failed", Severity.CRITICAL, "gone", sentence)
+    run = finished_run("trim_streams", "gone", findings=[failed], state=RunState.FAILED)
+    Run.objects.filter(id=run.id).update(schedule="any")
+    finished_run()
+    _run, message = written()
+
+    assert message.subject == "Daily digest: 1 thing could not be looked at"
+    assert f"* trim_streams on gone failed: {sentence}" in message.text
+    PeriodicTask.objects.filter(name="any").update(enabled=False)
+    assert "gone" not in written()[1].text
+
+
 def note(number: int) -> Finding:
     return Finding("note", Severity.INFO, f"thing {number}", f"Thing {number} is as it is.")
 
