@@ -1,14 +1,17 @@
 """How a message leaves: Django's mail, or Apprise. What goes wrong is said without a secret."""
 
 import logging
-from collections import defaultdict
-from collections.abc import Iterator
+from collections import Counter, defaultdict
+from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
+from copy import copy
 from email.mime.image import MIMEImage
 from smtplib import SMTPRecipientsRefused
 from typing import TYPE_CHECKING, Any, Protocol
 
 from celery.exceptions import SoftTimeLimitExceeded
+from django.db import Error as LedgerError
+from django.utils.crypto import salted_hmac
 
 from maintenance.conf import MAIL, NotificationSettings
 from maintenance.core.errors import ConfigurationError, MaintenanceError
@@ -63,7 +66,7 @@ def send(
     if channel == MAIL:
         _mail(message, settings, message_id, receipts)
     else:
-        _apprise(message, channel, settings)
+        _apprise(message, channel, settings, receipts)
 
 
 def _mail(
@@ -144,7 +147,9 @@ def _words(error: Exception) -> str:
     return f"The mail server cannot be used: {words}"
 
 
-def _apprise(message: Message, channel: str, settings: NotificationSettings) -> None:
+def _apprise(
+    message: Message, channel: str, settings: NotificationSettings, receipts: Receipts
+) -> None:
     try:
         import apprise  # noqa: PLC0415 - optional, and of some size
     except ImportError:
@@ -156,27 +161,74 @@ def _apprise(message: Message, channel: str, settings: NotificationSettings) -> 
     except ConfigurationError as error:
         raise Unsent(str(error)) from None
     try:
-        is_sent = _notify(apprise, url, message)
-    except (Unsent, SoftTimeLimitExceeded):
+        _notify(apprise, url, message, receipts)
+    except (Unsent, SoftTimeLimitExceeded, LedgerError):
         raise
     except Exception as error:  # noqa: BLE001 - of some plugin; its words may hold the URL
         raise Unsent(f"Apprise failed with {type(error).__name__}.") from None
-    if not is_sent:
-        raise Unsent("Apprise could not deliver it; its service did not take the message.")
 
 
-def _notify(apprise: Any, url: str, message: Message) -> bool:
+def _notify(apprise: Any, url: str, message: Message, receipts: Receipts) -> None:
+    """Send to each address behind a URL by itself: of all at once, Apprise says only whether all took it."""
+    taken_before = len(receipts)
+    faults = []
     with _silent_apprise():
         sender = apprise.Apprise()
         if not sender.add(url):
             raise Unsent("The URL behind it is none that Apprise knows.")
-        return bool(
-            sender.notify(
+        addresses = list(_addresses(sender))
+        for number, (name, plugin) in enumerate(addresses, start=1):
+            if name in receipts:
+                continue
+            one = apprise.Apprise()
+            one.add(plugin)
+            if one.notify(
                 title=" ".join(message.subject.split()),
                 body=message.text[:MOST_APPRISE_CHARACTERS],
                 body_format=apprise.NotifyFormat.TEXT,
-            )
+            ):
+                receipts.add(name)
+            else:
+                faults.append(f"address {number} ({plugin.service_name})")
+    if faults:
+        to = f" to {', '.join(faults)} of {len(addresses)}" if len(addresses) > 1 else ""
+        raise Unsent(
+            f"Apprise could not deliver it{to}; its service did not take the message.",
+            others_are_reached=len(receipts) > taken_before or taken_before > 0,
         )
+
+
+def _addresses(sender: Iterable[Any]) -> Iterator[tuple[str, Any]]:
+    """Yield the plugins behind a URL, one for each address, by names that are the same at each attempt.
+
+    A name is a digest with the site's key, since what it stands for is a secret.
+    """
+    met: Counter[str] = Counter()
+    for server in sender:
+        for plugin in _apart(server):
+            url = plugin.url()
+            met[url] += 1
+            digest = salted_hmac("maintenance.notifications", f"{met[url]} {url}")
+            yield digest.hexdigest()[:16], plugin
+
+
+def _apart(server: Any) -> list[Any]:
+    """Return a plugin of Apprise once for each of its addresses; as it is where they cannot be told apart.
+
+    They lie in a list whose name each plugin chooses. It is the one that its own count of messages and its
+    own URL go by.
+    """
+    of_one = getattr(server, "retry", 0) + 1
+    for name, values in vars(server).items():
+        if isinstance(values, list) and len(values) > 1 and len(server) == of_one * len(values):
+            parts = [copy(server) for _ in values]
+            for part, value in zip(parts, values, strict=True):
+                setattr(part, name, [value])
+            if {len(part) for part in parts} == {of_one} and (
+                len({part.url() for part in parts}) == len(parts)
+            ):
+                return parts
+    return [server]
 
 
 @contextmanager

@@ -2,7 +2,7 @@
 
 import json
 import threading
-from collections.abc import Iterator
+from collections.abc import Container, Iterator
 from contextlib import contextmanager
 from datetime import timedelta
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
@@ -53,15 +53,20 @@ class CutShort(BaseEmailBackend):
 
 
 @contextmanager
-def chat() -> Iterator[tuple[str, list[str]]]:
-    """Run a chat; yield the URL under which Apprise reaches it, and the titles that it took."""
+def chat(refused: Container[str] = ()) -> Iterator[tuple[str, list[str]]]:
+    """Run a chat; yield the URL under which Apprise reaches it, and the titles that it took.
+
+    Messages for rooms, which are paths or topics, are taken with the room's name, but for those ``refused``.
+    """
     got: list[str] = []
 
     class Room(BaseHTTPRequestHandler):
         def do_POST(self) -> None:
             message = json.loads(self.rfile.read(int(self.headers["Content-Length"])))
-            got.append(message["title"])
-            self.send_response(200)
+            room = message.get("topic") or self.path.strip("/")
+            if room not in refused:
+                got.append(f"{room} {message['title']}".strip())
+            self.send_response(500 if room in refused else 200)
             self.end_headers()
 
         def log_message(self, *_words: Any) -> None:
@@ -358,3 +363,38 @@ def test_a_test_message_that_one_recipient_is_refused_has_failed(
     row = Notification.objects.get()
     assert row.state == NotificationState.FAILED
     assert "gone@example.org" in row.reason
+
+
+@pytest.mark.parametrize(
+    "urls",
+    ["json://{0}/one, json://{0}/two, json://{0}/three", "ntfy://{0}/one/two/three"],
+    ids=["several URLs", "several addresses of one"],
+)
+def test_an_address_of_a_chat_that_is_wrong_floods_no_other(
+    settings: Any, monkeypatch: pytest.MonkeyPatch, urls: str
+) -> None:
+    refused = {"two"}
+    with chat(refused) as (url, got):
+        monkeypatch.setenv("OPS_CHAT", urls.format(url.removeprefix("json://").strip("/")))
+        configure(settings, recipients=[], apprise={"chat": "env:OPS_CHAT"})
+        finished_run(findings=[critical()])
+        report = delivered()
+        for _attempt in range(2):
+            Notification.objects.update(due_at=ledger_now())
+            delivered()
+        told = "Critical: disk-space on local (/var)"
+        assert sorted(got) == [f"one {told}", f"three {told}"]
+
+        refused.clear()
+        Notification.objects.update(due_at=ledger_now())
+        delivered()
+
+    assert got[2:] == [f"two {told}"]
+    (finding,) = report.findings
+    assert finding.sentence.startswith(
+        "Not everybody on apprise.chat is reached: Apprise could not"
+    )
+    assert ") of 3; its service did not take the message." in finding.sentence
+    row = Notification.objects.get()
+    assert (row.state, row.reason, len(row.taken_by)) == (SENT, "", 3)
+    assert "127.0.0.1" not in str(row.taken_by) + str(report.to_json())
