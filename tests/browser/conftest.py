@@ -49,8 +49,8 @@ def chromium() -> Iterator[Browser]:
 
 @pytest.fixture(scope="session")
 def strict_server(django_db_setup: None) -> Iterator[LiveServer]:
-    """The embedding project behind a strict Content-Security-Policy."""
-    middleware = [*settings.MIDDLEWARE, "tests.browser.policy.StrictPolicy"]
+    """The embedding project behind the strict Content-Security-Policy of the service."""
+    middleware = ["service.content_policy.ContentPolicy", *settings.MIDDLEWARE]
     with override_settings(MIDDLEWARE=middleware):
         server = LiveServer("localhost")
     yield server
