@@ -25,9 +25,8 @@ def meant_options(task: str, options: Mapping[str, Any]) -> dict[str, Any]:
     return dict(_meant(options_type, text))  # type: ignore[arg-type]  # any type is hashable
 
 
-@lru_cache(
-    maxsize=1024
-)  # a run is compared with up to ten others, most of which have the same ones
+# A run is compared with up to ten others, most of which have the same ones.
+@lru_cache(maxsize=1024)
 def _meant(options_type: type[Any], text: str) -> dict[str, Any]:
     given: dict[str, Any] = json.loads(text)
     try:
