@@ -12,8 +12,8 @@ from urllib.parse import quote, urlsplit, urlunsplit
 from maintenance.core.errors import ConfigurationError
 
 SUFFIX = "_FILE"
-#: What may come from a file. A password goes into the address beside it.
-NAMES = (
+#: What names servers: the service's own, and those of the site that it looks after.
+OF_SERVERS = (
     "DATABASE_URL",
     "DATABASE_PASSWORD",
     "REDIS_URL",
@@ -21,12 +21,16 @@ NAMES = (
     "CELERY_BROKER_URL",
     "CELERY_BROKER_PASSWORD",
     "CELERY_BROKER_SENTINEL_PASSWORD",
+    "SITE_DATABASE_URL",
+    "SITE_REDIS_URL",
+)
+#: What may come from a file. A password goes into the address beside it.
+NAMES = (
+    *OF_SERVERS,
     "DJANGO_SECRET_KEY",
     "FLOWER_PASSWORD",
     "EMAIL_HOST_PASSWORD",
     "OPS_CHAT_URL",
-    "SITE_DATABASE_URL",
-    "SITE_REDIS_URL",
     "MAINTENANCE_METRICS_TOKEN",
     "MAINTENANCE_READ_TOKEN",
     "MAINTENANCE_RUN_TOKEN",

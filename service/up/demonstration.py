@@ -9,23 +9,12 @@ from maintenance.models import SyncedSchedule
 from maintenance.schedules import CHECKLISTS
 from service.embedded.account import make_passable_directory, server_account
 from service.embedded.state import STATE_SETTING, StateFolder
+from service.secret_files import OF_SERVERS
 from service.secret_files import SUFFIX as FILE_SUFFIX
 from service.up.errors import UpRefused
 from service.up.servers import SITE_FOLDER
 
 SUFFIX = "-demo"
-#: What names servers of the operator's, also by a file: a demonstration brings all of them.
-NAMES = (
-    "DATABASE_URL",
-    "DATABASE_PASSWORD",
-    "REDIS_URL",
-    "REDIS_PASSWORD",
-    "CELERY_BROKER_URL",
-    "CELERY_BROKER_PASSWORD",
-    "CELERY_BROKER_SENTINEL_PASSWORD",
-    "SITE_DATABASE_URL",
-    "SITE_REDIS_URL",
-)
 _WAYS_OUT = f"Leave --state out, unset {STATE_SETTING}, or name a folder that is for the demonstration alone."
 
 
@@ -35,8 +24,11 @@ def folder_beside(path: Path) -> Path:
 
 
 def forget_named_servers(environment: MutableMapping[str, str]) -> list[str]:
-    """Take what names a server of the operator's out of ``environment``; return the names that had a value."""
-    names = [name + suffix for name in NAMES for suffix in ("", FILE_SUFFIX)]
+    """Take what names a server of the operator's out of ``environment``; return the names that had a value.
+
+    Also by a file: a demonstration brings all of them.
+    """
+    names = [name + suffix for name in OF_SERVERS for suffix in ("", FILE_SUFFIX)]
     return [name for name in names if environment.pop(name, "")]
 
 
