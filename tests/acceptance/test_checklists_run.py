@@ -32,9 +32,14 @@ def finished(run: Run, seconds: float = 30) -> Run:
     return run
 
 
-def files_of(run: Run) -> list[str]:
-    """Wait for the names of the run's files: they follow the ledger by a moment."""
-    eventually(lambda: bool(StoredReport.objects.get(run=run).files), 10, f"{run} has its files")
+def files_of(run: Run, folder: Path) -> list[str]:
+    """Wait for the run's files, whose names the ledger has first: they follow its end by a moment."""
+
+    def are_written() -> bool:
+        names = StoredReport.objects.get(run=run).files
+        return bool(names) and all((folder / name).is_file() for name in names)
+
+    eventually(are_written, 10, f"{run} has its files")
     return list(StoredReport.objects.get(run=run).files)
 
 
@@ -67,7 +72,7 @@ def test_a_due_row_reaches_its_queue_its_worker_and_the_log_store(
     assert run.scheduled_for <= timezone.now()
     document = stored_document(run)
     assert document.report.summary == run.summary
-    names = files_of(run)
+    names = files_of(run, report_folder)
     day = f"{run.finished_at:%Y/%m/%d}"
     assert {Path(name).suffix for name in names} == {".json", ".html", ".txt"}
     assert all(name.startswith(f"reports/{day}/weekly-check_disk_space-local-") for name in names)
