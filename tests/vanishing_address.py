@@ -10,8 +10,22 @@ from pathlib import Path
 
 from tests.postgres_clients import ask
 
-#: An alias of the loopback interface, with an address that no network has (RFC 5737, TEST-NET-1).
-_ALIAS, ADDRESS = f"lo:{os.getpid() % 10_000}", f"192.0.2.{1 + os.getpid() % 250}"
+
+def _free_network() -> str:
+    """Return a network for documentation (RFC 5737) that this machine is not in: virtual machines may be in one."""
+    for network in ("192.0.2", "198.51.100", "203.0.113"):
+        with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as asked:
+            try:
+                asked.connect((f"{network}.254", 9))  # sends nothing
+            except OSError:
+                return network  # no way leads there
+            if not asked.getsockname()[0].startswith(f"{network}."):
+                return network
+    raise RuntimeError("This machine is in each of the networks for documentation.")
+
+
+#: An alias of the loopback interface, and its address.
+_ALIAS, ADDRESS = f"lo:{os.getpid() % 10_000}", f"{_free_network()}.{1 + os.getpid() % 250}"
 _SET_ADDRESS, _SET_FLAGS = 0x8916, 0x8914  # SIOCSIFADDR, SIOCSIFFLAGS
 _NET_ADMIN = 12  # its bit among the capabilities of a process
 

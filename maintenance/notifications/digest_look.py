@@ -148,7 +148,8 @@ def _gone(since: datetime, runs: RawSQL) -> list[Gone]:
             like = Finding(fixed.code, fixed.severity, fixed.subject, fixed.sentence)
             key = (report.run.task, like.fingerprint(report.run.target))
             found.setdefault(key, Gone(fixed.severity, report.run.target, visible(fixed.sentence)))
-    named = {fingerprint for _task, fingerprint in found}
+    # As one list: a statement that grows with the findings is planned anew for each number of them.
+    named = RawSQL("SELECT pg_catalog.unnest(%s::text[])", [[name for _task, name in found]])
     back = StoredFinding.objects.filter(run__in=runs, fingerprint__in=named)
     present = set(back.exclude(severity=Severity.OK.value).values_list("run__task", "fingerprint"))
     return [gone for key, gone in found.items() if key not in present]
