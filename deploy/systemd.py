@@ -15,6 +15,8 @@ BIN = f"{ROOT}/.venv/bin"
 #: Of what uses the ledger. Ordering alone does not hold it back: a migration that has failed lets those behind
 #: it go, and is tried again beside them. With this they are started anew until it has succeeded.
 IS_MIGRATED = f"{BIN}/python manage.py migrate --check"
+#: It starts in any case: its probe says what is wrong, and commands by hand take their environment from it.
+STARTS_IN_ANY_CASE = "web"
 
 #: systemd.exec(5). MemoryDenyWriteExecute is left out: libffi's callbacks, which libraries use, are code
 #: that is made at run time. ProtectProc, too: tasks look at processes and their memory. A call that is
@@ -102,7 +104,7 @@ def _running(program: Program) -> Iterator[str]:
         yield from ("Type=exec", "Restart=always", "RestartSec=2")
         # To the program alone: a worker ends its own processes, in order.
         yield "KillMode=mixed"
-        if program.uses_django:
+        if program.uses_django and program.name != STARTS_IN_ANY_CASE:
             yield f"ExecStartPre={IS_MIGRATED}"
     for command in program.commands:
         yield f"ExecStart={BIN}/{' '.join(_escaped(word) for word in command)}"

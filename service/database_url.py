@@ -44,5 +44,5 @@ def _parameters(url: str) -> dict[str, Any]:
 def _unreadable() -> ConfigurationError:
     return ConfigurationError(
         f"DATABASE_URL cannot be read. {_FORM}, special characters of the password quoted"
-        " (%2F for /, %3F for ?, %23 for #, %40 for @)."
+        " (%2F for /, %3F for ?, %23 for #, %40 for @, %25 for %), and with parameters that libpq knows."
     )

@@ -31,14 +31,20 @@ class CompactFilter(SimpleListFilter):
 
 
 class FieldFilter(CompactFilter):
-    """Rows whose ``field`` equals the chosen value."""
+    """Rows whose ``field`` equals the value, be it a choice or not: there are rows of targets that are gone."""
 
     field = ""
 
+    def value(self) -> str | None:
+        """Return what the address says."""
+        return self.used_parameters.get(self.parameter_name)
+
     def queryset(self, request: HttpRequest, queryset: QuerySet[Any]) -> QuerySet[Any]:  # noqa: ARG002
-        """Narrow the rows down, if something is chosen."""
+        """Narrow the rows down, if something is asked for: to none, where it is what no row can hold."""
         value = self.value()
-        return queryset if value is None else queryset.filter(**{self.field: value})
+        if value is None:
+            return queryset
+        return queryset.none() if "\0" in value else queryset.filter(**{self.field: value})
 
 
 class AskedForFilter(CompactFilter):

@@ -233,7 +233,7 @@ def parameters_of_dsn(dsn: str) -> dict[str, Any]:
     if hides_credentials(dsn):
         raise ConfigurationError(
             "The connection URL of this database cannot be read: a special character of its password"
-            " is not quoted. Write %2F for /, %3F for ?, %23 for # and %40 for @."
+            " is not quoted. Write %2F for /, %3F for ?, %23 for #, %40 for @ and %25 for %."
         )
     try:
         parameters: dict[str, Any] = psycopg2.extensions.parse_dsn(dsn)

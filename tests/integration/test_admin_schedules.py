@@ -320,15 +320,16 @@ def test_schedules_are_found_by_their_state(operator: Client, state: str, expect
     assert len(on) > 10
 
 
-@pytest.mark.parametrize("name", ["checklist", "state", "task"])
-def test_a_value_that_is_no_choice_of_a_filter_chooses_nothing(operator: Client, name: str) -> None:
+@pytest.mark.parametrize(
+    ("name", "has_rows"), [("checklist", True), ("state", True), ("task", False)]
+)
+def test_a_value_that_no_row_can_have_is_no_error(
+    operator: Client, name: str, has_rows: bool
+) -> None:
     answer = operator.get(SCHEDULES, {name: "\0"})
 
     assert answer.status_code == 200
-    assert (
-        len(answer.context["cl"].result_list)
-        == PeriodicTask.objects.filter(name__startswith="maintenance: ").count()
-    )
+    assert bool(answer.context["cl"].result_list) is has_rows
 
 
 def test_the_policy_of_a_schedule_is_a_link_away(
