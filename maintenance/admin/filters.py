@@ -37,7 +37,7 @@ class FieldFilter(CompactFilter):
 
     def value(self) -> str | None:
         """Return what the address says."""
-        return self.used_parameters.get(self.parameter_name)
+        return SimpleListFilter.value(self)
 
     def queryset(self, request: HttpRequest, queryset: QuerySet[Any]) -> QuerySet[Any]:  # noqa: ARG002
         """Narrow the rows down, if something is asked for: to none, where it is what no row can hold."""

@@ -6,7 +6,7 @@ from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from copy import copy
 from email.mime.image import MIMEImage
-from smtplib import SMTPRecipientsRefused
+from smtplib import SMTPDataError, SMTPRecipientsRefused
 from typing import TYPE_CHECKING, Any, Protocol
 
 from celery.exceptions import SoftTimeLimitExceeded
@@ -25,6 +25,9 @@ if TYPE_CHECKING:
 MAIL_TIMEOUT_SECONDS = 20
 #: Chats and phones cut what is longer; what matters stands on top, and the mail or the page has all.
 MOST_APPRISE_CHARACTERS = 3000
+
+#: Answers of a mail server about one recipient: the next may be taken.
+_OF_ONE_RECIPIENT = (SMTPRecipientsRefused, SMTPDataError)
 
 
 class Unsent(MaintenanceError):
@@ -86,8 +89,8 @@ def _mail(
         except Exception as error:  # noqa: BLE001 - whatever a mail backend raises is a reason
             faults[redact(_words(error))].append(recipient)
             only_refusals &= isinstance(error, SMTPRecipientsRefused)
-            if isinstance(error, ConnectionError | TimeoutError):
-                break  # nobody is there, and each look at that may take its time
+            if isinstance(error, OSError) and not isinstance(error, _OF_ONE_RECIPIENT):
+                break  # nobody is there, or lets us in, and each look at that may take its time
         else:
             receipts.add(recipient)
     if faults:

@@ -289,7 +289,11 @@ def test_a_run_of_a_task_that_is_gone_gets_time_and_then_fails_with_the_reason(
     assert Run.objects.get(id=run.id).state == RunState.QUEUED
 
     long_ago = timezone.now() - timedelta(seconds=dispatch.UNKNOWN_TASK_SECONDS + 1)
-    Run.objects.filter(id=run.id).update(queued_at=long_ago)
+    Run.objects.filter(id=run.id).update(queued_at=long_ago, available_at=minute)  # it was put off
+    dispatch.mend()
+    assert Run.objects.get(id=run.id).state == RunState.QUEUED
+
+    Run.objects.filter(id=run.id).update(available_at=None)
     dispatch.mend()
 
     run.refresh_from_db()

@@ -206,6 +206,21 @@ def test_a_task_that_rejects_its_message_for_good_has_failed(task: SiteTask, run
         carried_out(task, run, never)
 
 
+def test_a_retry_that_no_broker_takes_is_sent_once_one_is_there(
+    task: SiteTask, run: Run, default_redis_broker: LocalRedis
+) -> None:
+    default_redis_broker._container.stop()
+
+    def comes_again() -> None:
+        raise task.retry(countdown=60)
+
+    with pytest.raises(Reject):
+        carried_out(task, run, comes_again)
+
+    run.refresh_from_db()
+    assert (run.state, run.published_at) == (RunState.QUEUED, None)
+
+
 def test_a_task_that_gives_its_message_back_to_the_broker_waits_for_it(
     task: SiteTask, run: Run
 ) -> None:

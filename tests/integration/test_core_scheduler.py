@@ -4,14 +4,16 @@ import gc
 import json
 import weakref
 from collections.abc import Callable, Iterator
+from contextlib import closing
 from datetime import datetime, timedelta
 from threading import Thread
 from typing import Any
 
+import psycopg2
 import pytest
 import redis
 from celery import Celery
-from django.db import connection, transaction
+from django.db import ProgrammingError, connection, transaction
 from django.test.utils import CaptureQueriesContext
 from django.utils import timezone
 from django_celery_beat.models import (
@@ -532,16 +534,56 @@ def test_a_schedule_whose_rows_cannot_be_written_is_left_out_until_it_is_changed
 
     assert states("odd") == []
     assert RunState.QUEUED in states("well")
-    assert "odd cannot be written, and it is left out until it is changed" in caplog.text
+    assert "odd cannot be written, and it is left out for now" in caplog.text
     assert caplog.text.count("is left out") == 2  # once each time that all schedules were read
     look(beat)
     assert caplog.text.count("is left out") == 2
 
+    beat._looked_thoroughly_at = 0.0
+    look(beat)
+    assert caplog.text.count("is left out") == 3
     row.refresh_from_db()
     row.description = "mended"
     row.save()
     look(beat)
     assert RunState.QUEUED in states("odd")
+
+
+def test_what_no_row_is_the_cause_of_leaves_none_out(
+    beat: LedgerScheduler, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    row_of(name="well")
+    look(beat)
+    write = slot_rows.store_short_reports
+
+    def lacks_a_right(*_arguments: Any) -> None:
+        raise ProgrammingError("permission denied for table maintenance_run")
+
+    monkeypatch.setattr(slot_rows, "store_short_reports", lacks_a_right)
+    miss_slots(beat, 1, "well")
+    assert states("well") == []
+    monkeypatch.setattr(slot_rows, "store_short_reports", write)
+    beat.tick()
+    assert RunState.QUEUED in states("well")
+
+
+def test_alarms_whose_rows_somebody_holds_hold_up_no_slot(
+    beat: LedgerScheduler, settings: Any, caplog: pytest.LogCaptureFixture
+) -> None:
+    told(settings)
+    row_of("maintenance.trim_streams", name="odd", kwargs='{"target": "gone"}')
+    look(beat)
+    Alarm.objects.all().delete()
+    with closing(psycopg2.connect(**connection.get_connection_params())) as other:
+        other.cursor().execute("LOCK TABLE maintenance_alarm IN EXCLUSIVE MODE")
+        miss_slots(beat, 1, "odd")
+        assert states("odd") == [RunState.FAILED]
+        assert "Alarms of odd are left to its next slot" in caplog.text
+    assert not Alarm.objects.exists()
+
+    miss_slots(beat, 1, "odd")
+
+    assert Alarm.objects.get().code == "run-failed"
 
 
 def test_a_week_without_beat_leaves_one_run_and_rows_that_say_so(beat: LedgerScheduler) -> None:

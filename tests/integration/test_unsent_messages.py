@@ -317,6 +317,17 @@ def test_a_recipient_that_is_refused_is_named_and_the_others_get_one_copy(
     assert len({mail["Message-ID"] for mail in mails.mails}) == 2
 
 
+def test_a_server_that_takes_nothing_is_asked_once_for_all_recipients(
+    mails: MailServer, settings: Any
+) -> None:
+    configure(settings, recipients=["gone@example.org", "ops@example.org", "ann@example.org"])
+    mails.refusal = "421 too busy"
+    finished_run(findings=[critical("/a")])
+    delivered()
+
+    assert mails.connections == 1
+
+
 def test_what_somebody_got_is_sent_after_a_day_and_not_told_again(
     mails: MailServer, settings: Any
 ) -> None:

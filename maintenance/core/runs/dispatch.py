@@ -142,7 +142,8 @@ def _give_up_unknown(run: Run) -> bool:
 
 def _has_had_its_time(run: Run) -> bool:
     """Tell whether another process, which may have been updated before this one, could have sent it by now."""
-    return timezone.now() - run.queued_at > timedelta(seconds=UNKNOWN_TASK_SECONDS)
+    due_since = max(run.queued_at, run.available_at or run.queued_at)
+    return timezone.now() - due_since > timedelta(seconds=UNKNOWN_TASK_SECONDS)
 
 
 def revive(run: Run) -> bool:

@@ -79,6 +79,8 @@ def execute_once(task: "Task[Any, Any]", work: Callable[[], Any]) -> Any:
     except Reject as refusal:
         if refusal.requeue:  # type: ignore[attr-defined]  # missing in the stubs
             _give_back(run, 0.0)
+        elif _is_of_the_broker(refusal):
+            _noted(run, lambda: ledger.requeue(run, 0.0))
         else:
             _end(run, RunState.FAILED, "It rejected its message for good", REJECTED_ADVICE)
         raise
@@ -103,6 +105,14 @@ def _without_work(task: "Task[Any, Any]", answer: claims.NotClaimed) -> Exceptio
         return _again(task, answer.seconds)
     logger.info("Message for run %s does nothing: %s", task.request.id, answer)
     return Ignore()
+
+
+def _is_of_the_broker(refusal: Reject) -> bool:
+    """Tell whether it comes of Celery's ``retry``, for whose message no broker was there: no answer of the task."""
+    trace = refusal.__traceback__
+    while trace is not None and trace.tb_next is not None:
+        trace = trace.tb_next
+    return trace is not None and trace.tb_frame.f_code is Task.retry.__code__
 
 
 def _again(task: "Task[Any, Any]", delay_seconds: float) -> Exception:

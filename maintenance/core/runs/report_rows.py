@@ -1,18 +1,31 @@
 """A report as rows of the ledger: the whole of it, and what lists and series ask for."""
 
 import json
-from collections.abc import Iterable, Mapping
+import logging
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import replace
 from datetime import datetime
 from typing import Any
 
+from django.db import OperationalError
+
 from maintenance.core.attention.alarms import note_alarms
-from maintenance.core.attention.finding_rows import compared, life_of
+from maintenance.core.attention.finding_rows import Comparison, compared, life_of
 from maintenance.core.finding_life import FixedFinding
 from maintenance.core.findings import Finding
 from maintenance.core.reports import SCHEMA_VERSION, Report, ReportDocument
-from maintenance.core.runs.ledger_database import ledger_connection
+from maintenance.core.runs.ledger_database import (
+    ledger_connection,
+    ledger_transaction,
+    sqlstate_of,
+)
 from maintenance.models import SUBJECT_LENGTH, Run, StoredFinding, StoredReport
+
+logger = logging.getLogger("maintenance.scheduler")
+
+# Far below the lease of a leader (10 s), whose transaction waits here.
+_WAITS_BRIEFLY = "SELECT pg_catalog.set_config('lock_timeout', '1000', true)"
+_LOCK_NOT_AVAILABLE = "55P03"
 
 # One statement, because each is a round trip, and most runs write a few rows only.
 _STORE = """
@@ -111,7 +124,25 @@ def store_short_reports(ended: Iterable[tuple[Run, Report]], now: datetime) -> N
     )
     StoredFinding.objects.bulk_create((row for _run, rows in found for row in rows), batch_size=500)
     for run, rows, comparison in comparisons:
-        note_alarms(run, rows, comparison, now)
+        _note_alarms_unless_held_up(run, rows, comparison, now)
+
+
+def _note_alarms_unless_held_up(
+    run: Run, rows: Sequence[StoredFinding], comparison: Comparison, now: datetime
+) -> None:
+    """Raise the alarms of a run, unless somebody holds their rows: the next slot that ends so raises them.
+
+    The transaction is a leader's, and a worker that hangs in its own must not hold up the schedules.
+    """
+    try:
+        with ledger_transaction():
+            with ledger_connection().cursor() as cursor:
+                cursor.execute(_WAITS_BRIEFLY)
+            note_alarms(run, rows, comparison, now)
+    except OperationalError as error:
+        if sqlstate_of(error) != _LOCK_NOT_AVAILABLE:
+            raise
+        logger.warning("Alarms of %s are left to its next slot: somebody holds them", run.schedule)
 
 
 def _slot_of(found: tuple[Run, list[StoredFinding]]) -> datetime:

@@ -61,6 +61,7 @@ class Held:
     next_slot: datetime | None = None
     fault: str = ""
     carried: int = 0
+    is_left_out: bool = False
 
     @property
     def definition(self) -> Definition:
@@ -86,13 +87,19 @@ class Held:
             setattr(self, one.name, getattr(other, one.name))
 
     def leave_out(self, error: Exception) -> None:
-        """Have no slots from now on, until its row is another one."""
+        """Have no slots until it is taken back."""
         self.next_slot, self.fault = None, f"{type(error).__name__}: {redact(str(error))}"
+        self.is_left_out = True
         logger.error(
-            "The slots of %s cannot be written, and it is left out until it is changed: %s",
+            "The slots of %s cannot be written, and it is left out for now: %s",
             self.name,
             self.fault,
         )
+
+    def take_back(self) -> None:
+        """Have slots again: what left it out may be mended."""
+        self.fault, self.is_left_out = "", False
+        self.move(self.cursor)
 
     def due(self, now: datetime, limit: int) -> tuple[list[datetime], bool]:
         """Return its undecided slots up to ``now``, the first ones, and whether more follow."""
@@ -130,6 +137,13 @@ class Book:
         """Note when its next slot is due. What was noted before counts no more."""
         if held.next_slot is not None:
             heapq.heappush(self._heap, (held.next_slot, held.name, held.version.since))
+
+    def take_back_left_out(self) -> None:
+        """Try again with what was left out because its slots could not be written."""
+        for held in self.held.values():
+            if held.is_left_out:
+                held.take_back()
+                self.queue(held)
 
     def drop(self, name: str) -> None:
         """Forget a schedule."""

@@ -186,6 +186,5 @@ def _put(change: _Change, book: Book) -> None:
     assert held is not None
     held.row, held.row_id = row, row.pk
     if version is None and held.fault:
-        held.fault = ""  # what was changed may have mended it
-        held.move(held.cursor)
+        held.take_back()
     book.put(held)

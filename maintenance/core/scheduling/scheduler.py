@@ -15,7 +15,7 @@ from heapq import heappop, heappush
 from socket import gethostname
 from typing import Any
 
-from django.db import DatabaseError, InterfaceError
+from django.db import DatabaseError, InterfaceError, ProgrammingError
 from django_celery_beat.schedulers import DatabaseScheduler
 
 from maintenance.core.attention.delivering import start_delivery
@@ -56,8 +56,8 @@ SCHEDULES_PER_TRANSACTION = 200
 SLOTS_PER_SCHEDULE = 200
 #: No more schedules are added to a transaction that has so many slots.
 SLOTS_PER_TRANSACTION = 1000
-#: What no row of a schedule is the cause of.
-_PASSES_BY_ITSELF: tuple[type[Exception], ...] = (NotLeading, *LEDGER_AWAY)
+#: What no row of a schedule is the cause of: a right or a column that is missing, for one.
+_OF_NO_ROW: tuple[type[Exception], ...] = (NotLeading, *LEDGER_AWAY, ProgrammingError, MemoryError)
 
 
 class LedgerScheduler(DatabaseScheduler):  # type: ignore[misc]  # the library has no types
@@ -141,6 +141,7 @@ class LedgerScheduler(DatabaseScheduler):  # type: ignore[misc]  # the library h
         thoroughly = steady_seconds() - self._looked_thoroughly_at > THOROUGH_LOOK_SECONDS
         if thoroughly:
             self._looked_thoroughly_at = steady_seconds()
+            book.take_back_left_out()
         look_for_changes(book, self._leadership, self._settle, thoroughly=thoroughly)
 
     def _settle(self, helds: Sequence[Held], through: datetime) -> None:
@@ -171,7 +172,7 @@ class LedgerScheduler(DatabaseScheduler):  # type: ignore[misc]  # the library h
             with self._leadership.fenced() as now:
                 dues = _due(helds, min(through or now, now))
                 return record_slots(dues, now) if dues else Recorded([], [])
-        except _PASSES_BY_ITSELF:
+        except _OF_NO_ROW:
             raise
         except Exception as error:  # noqa: BLE001 - from whatever somebody has written into a row
             if len(helds) == 1:
