@@ -5,11 +5,12 @@ here of a faulty one repeats nothing of it.
 """
 
 import base64
-import re
 from collections.abc import Mapping
 from typing import Any
 
 from kombu.utils.json import loads
+
+from maintenance.core.runs.messages import UNPRINTABLE
 
 #: As kombu writes them, nothing is nested deeper than three times; Python refuses to write again what is nested some
 #: hundred times.
@@ -20,9 +21,6 @@ LONGEST_NAME = 255
 
 # Four months: longer than any task, and within what a loop can wait for.
 _LONGEST_LIMIT_SECONDS = 10_000_000
-
-# Control characters forge lines in a log; a lone surrogate is no text, and cannot be sent to a server.
-_UNPRINTABLE = re.compile("[\x00-\x1f\x7f-\x9f\u2028\u2029\ud800-\udfff]")
 
 
 def fault_of_item(item: bytes | str) -> str:
@@ -107,7 +105,7 @@ def fault_of_heading(heading: object, content_type: object, content_encoding: ob
 
 
 def _is_name(text: object) -> bool:
-    return isinstance(text, str) and 0 < len(text) <= LONGEST_NAME and not _UNPRINTABLE.search(text)
+    return isinstance(text, str) and 0 < len(text) <= LONGEST_NAME and not UNPRINTABLE.search(text)
 
 
 def _is_name_or_nothing(text: object) -> bool:

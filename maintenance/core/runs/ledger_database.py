@@ -19,6 +19,9 @@ _ENDS_WHERE_ABANDONED = (
     "SELECT pg_catalog.set_config('idle_in_transaction_session_timeout', %s, true)"
 )
 
+#: What :func:`sqlstate_of` says where somebody has locked what was waited for (PostgreSQL documentation, appendix A).
+LOCK_NOT_AVAILABLE = "55P03"
+
 
 def ledger_alias() -> str:
     """Return Django's alias of that database."""

@@ -17,8 +17,8 @@ MOST_OPTIONS_BYTES = 256 * 1024
 #: As long as the ledger's column.
 LONGEST_TARGET = 100
 
-# Control characters forge lines in a log, and PostgreSQL stores no NUL. A lone surrogate is no text.
-_UNPRINTABLE = re.compile("[\x00-\x1f\x7f-\x9f\u2028\u2029\ud800-\udfff]")
+#: Control characters forge lines in a log, and PostgreSQL stores no NUL. A lone surrogate is no text.
+UNPRINTABLE = re.compile("[\x00-\x1f\x7f-\x9f\u2028\u2029\ud800-\udfff]")
 _UNSTORABLE = re.compile("[\x00\ud800-\udfff]")
 
 
@@ -31,14 +31,14 @@ def fault_of_message(task_id: object, target: object, options: object) -> str:
 
 def fault_of_target(target: object) -> str:
     """Say why a target is no name of one; empty if it may be."""
-    if not isinstance(target, str) or len(target) > LONGEST_TARGET or _UNPRINTABLE.search(target):
+    if not isinstance(target, str) or len(target) > LONGEST_TARGET or UNPRINTABLE.search(target):
         return "its target is no name"
     return ""
 
 
 def storable_name(text: str, longest: int) -> str:
     """Return a text as a column of names stores it: cut, and with "?" for what is not printed."""
-    return _UNPRINTABLE.sub("?", text)[:longest]
+    return UNPRINTABLE.sub("?", text)[:longest]
 
 
 def fault_of_options(options: object) -> str:

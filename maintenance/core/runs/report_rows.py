@@ -15,6 +15,7 @@ from maintenance.core.finding_life import FixedFinding
 from maintenance.core.findings import Finding
 from maintenance.core.reports import SCHEMA_VERSION, Report, ReportDocument
 from maintenance.core.runs.ledger_database import (
+    LOCK_NOT_AVAILABLE,
     ledger_connection,
     ledger_transaction,
     sqlstate_of,
@@ -25,7 +26,6 @@ logger = logging.getLogger("maintenance.scheduler")
 
 # Far below the lease of a leader (10 s), whose transaction waits here.
 _WAITS_BRIEFLY = "SELECT pg_catalog.set_config('lock_timeout', '1000', true)"
-_LOCK_NOT_AVAILABLE = "55P03"
 
 # One statement, because each is a round trip, and most runs write a few rows only.
 _STORE = """
@@ -140,7 +140,7 @@ def _note_alarms_unless_held_up(
                 cursor.execute(_WAITS_BRIEFLY)
             note_alarms(run, rows, comparison, now)
     except OperationalError as error:
-        if sqlstate_of(error) != _LOCK_NOT_AVAILABLE:
+        if sqlstate_of(error) != LOCK_NOT_AVAILABLE:
             raise
         logger.warning("Alarms of %s are left to its next slot: somebody holds them", run.schedule)
 

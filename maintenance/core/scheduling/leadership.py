@@ -19,6 +19,7 @@ from django.db import OperationalError
 
 from maintenance.core.runs.lease import steady_seconds
 from maintenance.core.runs.ledger_database import (
+    LOCK_NOT_AVAILABLE,
     ledger_connection,
     ledger_transaction,
     sqlstate_of,
@@ -38,8 +39,6 @@ LAST_SEND_RATIO = 0.7
 HANGING_SECONDS = 9.0
 #: How long a standby waits for a row that a leader's transaction holds. It looks again soon.
 LOCK_SECONDS = 1.0
-
-_LOCK_NOT_AVAILABLE = "55P03"
 
 _TAKE = """
 INSERT INTO {table} AS leader (name, holder, token, since, expires_at, ticked_at)
@@ -111,7 +110,7 @@ class Leadership:
                 cursor.execute(_sql(_TAKE), [NAME, self._holder, LEASE_SECONDS])
                 row = cursor.fetchone()
         except OperationalError as error:
-            if sqlstate_of(error) != _LOCK_NOT_AVAILABLE:
+            if sqlstate_of(error) != LOCK_NOT_AVAILABLE:
                 raise
             row = None
         if row is None:
