@@ -41,7 +41,7 @@ def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item
 
 
 @pytest.fixture(scope="session")
-def server_root() -> Iterator[Path]:
+def session_root() -> Iterator[Path]:
     """A folder that the servers' account can pass, which pytest's own folders do not allow."""
     folder = Path(tempfile.mkdtemp(prefix="maintenance-tests-"))
     folder.chmod(0o711)
@@ -49,11 +49,21 @@ def server_root() -> Iterator[Path]:
     shutil.rmtree(folder)
 
 
+@pytest.fixture(scope="module")
+def server_root(session_root: Path) -> Path:
+    """A folder like the session's for one module, whose names no other module can have taken."""
+    # A short name: sockets lie in these folders, and their paths have 107 bytes at most.
+    folder = session_root / str(len(list(session_root.iterdir())))
+    folder.mkdir()
+    folder.chmod(0o711)
+    return folder
+
+
 @pytest.fixture(scope="session")
-def postgres_server(server_root: Path) -> Iterator[EmbeddedPostgres]:
+def postgres_server(session_root: Path) -> Iterator[EmbeddedPostgres]:
     """A running PostgreSQL with pg_stat_statements loaded; its user is the superuser."""
     with EmbeddedPostgres(
-        server_root / "postgres", secrets.token_hex(16), settings=FAST_POSTGRES
+        session_root / "postgres", secrets.token_hex(16), settings=FAST_POSTGRES
     ) as server:
         stand_in_for_flush(server)
         yield server
@@ -78,10 +88,10 @@ def stand_in_for_flush(server: EmbeddedPostgres) -> None:
 
 
 @pytest.fixture(scope="session")
-def valkey_server(server_root: Path) -> Iterator[EmbeddedValkey]:
+def valkey_server(session_root: Path) -> Iterator[EmbeddedValkey]:
     """A running Valkey of the session."""
     with EmbeddedValkey(
-        server_root / "valkey", secrets.token_hex(16), settings={"appendonly": "no"}
+        session_root / "valkey", secrets.token_hex(16), settings={"appendonly": "no"}
     ) as server:
         yield server
 
