@@ -5,6 +5,8 @@ from collections import Counter, defaultdict
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, replace
 from datetime import UTC, date, datetime, time, timedelta
+from itertools import accumulate
+from operator import itemgetter
 from typing import Any
 
 from django import forms
@@ -26,7 +28,12 @@ from maintenance.core.scheduling.calendar import (
     horizon,
     meetings,
 )
-from maintenance.core.scheduling.planned import coming_closures, is_frequent, planned_schedules
+from maintenance.core.scheduling.planned import (
+    MOST_SLOTS_A_DAY,
+    coming_closures,
+    planned_schedules,
+    slots_a_day,
+)
 from maintenance.core.wording import listed
 from maintenance.reports.formatting import format_count, format_seconds
 from maintenance.reports.ics import render_ics
@@ -34,8 +41,10 @@ from maintenance.schedules import CHECKLISTS
 
 #: Schedules of a day that stand in its field of the month; the page of the day has all.
 SHOWN_A_DAY = 5
-#: Schedules that one page works out, which takes about a second; a search finds the others.
+#: Schedules, and slots of them, that one page works out, which takes about a second: rare schedules come
+#: first, and a search finds the others.
 MOST_SCHEDULES = 1000
+MOST_SLOTS = 50_000
 #: Remarks and meetings that are listed; the rest are counted.
 MOST_LISTED = 25
 #: How far ahead one can turn the pages, and how far the file for other calendars reaches.
@@ -147,7 +156,7 @@ def calendar_view(request: HttpRequest, model_admin: MaintenanceAdmin) -> HttpRe
     month = min(max(_first_of(day or given.get("month") or today), _first_of(today)), farthest)
     first, last = (day, day + timedelta(days=1)) if day else (month, _month_after(month, 1))
     since, until = _midnight(max(first, today)) - _INSTANT, _midnight(last) - _INSTANT
-    plans, frequent, left_out = _plans(given.get("q", ""), since)
+    plans, frequent, left_out = _plans(given.get("q", ""), since, until)
     found = appointments(
         plans, since, until, closures=coming_closures(since, until), outage=form.outage
     )
@@ -185,7 +194,7 @@ def calendar_file(request: HttpRequest) -> HttpResponse:
     """Hand out the coming year for another calendar, or as much of it as one file may have."""
     now = timezone.now()
     year = now + timedelta(days=FILE_DAYS)
-    plans, frequent, left_out = _plans(request.GET.get("q", ""), now)
+    plans, frequent, left_out = _plans(request.GET.get("q", ""), now, None)
     plans = [plan for plan in plans if not plan.idle]
     until = horizon(plans, now, year, MOST_IN_FILE)
     found = appointments(plans, now, until, closures=coming_closures(now, until))
@@ -211,27 +220,40 @@ def _missing_in_file(frequent: Sequence[Planned], left_out: int, until: datetime
     return " ".join(sentences)
 
 
-def _plans(wanted: str, since: datetime) -> tuple[list[Planned], list[Planned], int]:
-    """Return the schedules to show, those that are due too often for it, and how many more there are."""
+def _plans(
+    wanted: str, since: datetime, until: datetime | None
+) -> tuple[list[Planned], list[Planned], int]:
+    """Return the schedules to show, those that are due too often for it, and how many more there are.
+
+    Up to ``until`` they have about :data:`MOST_SLOTS`; any number where it is ``None``.
+    """
     words = wanted.lower().split()
     fitting = [
         plan
         for plan in planned_schedules(configuration())
         if all(word in f"{plan.name} {plan.target}".lower() for word in words)
     ]
-    shown = fitting[:MOST_SCHEDULES]
-    frequent = [plan for plan in shown if is_frequent(plan, since)]
-    rare = [plan for plan in shown if plan not in frequent]
-    return rare, frequent, len(fitting) - len(shown)
+    counts = [(plan, slots_a_day(plan, since)) for plan in fitting[:MOST_SCHEDULES]]
+    frequent = [plan for plan, count in counts if count > MOST_SLOTS_A_DAY]
+    rare = [(plan, count) for plan, count in counts if count <= MOST_SLOTS_A_DAY]
+    shown = [plan for plan, _count in rare] if until is None else _affordable(rare, until - since)
+    return shown, frequent, len(fitting) - len(frequent) - len(shown)
+
+
+def _affordable(counts: Sequence[tuple[Planned, int]], span: timedelta) -> list[Planned]:
+    """Return the schedules, those of the fewest slots a day first, that a page has the time for."""
+    ranked = sorted(counts, key=itemgetter(1))
+    slots_so_far = accumulate(count * (span / timedelta(days=1)) for _plan, count in ranked)
+    return [
+        plan
+        for (plan, _count), slots in zip(ranked, slots_so_far, strict=True)
+        if slots <= MOST_SLOTS
+    ]
 
 
 def _weeks(found: Iterable[Appointment], month: date, today: date) -> list[list[Day]]:
     """Return the fields of a month. Schedules that will do nothing are named below, as of a day."""
-    by_day: defaultdict[date, list[Entry]] = defaultdict(list)
-    for appointment in found:
-        if not appointment.plan.idle:
-            entry = _entry(appointment)
-            by_day[entry.at.date()].append(entry)
+    by_day = _together(appointment for appointment in found if not appointment.plan.idle)
     start = month - timedelta(days=(month.weekday() - _first_weekday()) % 7)
     weeks = []
     while start < _month_after(month, 1):
@@ -241,8 +263,7 @@ def _weeks(found: Iterable[Appointment], month: date, today: date) -> list[list[
     return weeks
 
 
-def _day(day: date, month: date, today: date, entries: Sequence[Entry]) -> Day:
-    together = _together(entries)
+def _day(day: date, month: date, today: date, together: Sequence[Entry]) -> Day:
     # What is unusual, and what is rare, is shown first where not all have room.
     ranked = sorted(together, key=lambda entry: (not entry.kind, entry.times))[:SHOWN_A_DAY]
     return Day(
@@ -255,14 +276,20 @@ def _day(day: date, month: date, today: date, entries: Sequence[Entry]) -> Day:
     )
 
 
-def _together(entries: Iterable[Entry]) -> list[Entry]:
-    """Return one entry for the slots of a schedule that fare alike on a day, at the first of them."""
-    found: dict[tuple[str, str], Entry] = {}
-    for entry in entries:
-        key = entry.name, entry.kind
-        known = found.get(key)
-        found[key] = entry if known is None else replace(known, times=known.times + 1)
-    return list(found.values())
+def _together(found: Iterable[Appointment]) -> defaultdict[date, list[Entry]]:
+    """Return for each day one entry for the slots of a schedule that fare alike, at the first of them."""
+    zone = timezone.get_current_timezone()
+    times: Counter[tuple[date, str, str]] = Counter()
+    first: dict[tuple[date, str, str], Appointment] = {}
+    for each in found:
+        day = (each.begins_at or each.due_at).astimezone(zone).date()
+        key = day, each.plan.name, _kind(each)
+        times[key] += 1
+        first.setdefault(key, each)
+    by_day: defaultdict[date, list[Entry]] = defaultdict(list)
+    for key, each in first.items():
+        by_day[key[0]].append(replace(_entry(each), times=times[key]))
+    return by_day
 
 
 def _entry(appointment: Appointment) -> Entry:

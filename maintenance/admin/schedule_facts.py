@@ -17,6 +17,7 @@ from maintenance.admin.schedule_row import Timing, arguments_of, timing_of
 from maintenance.admin.signs import outcome, outcome_word
 from maintenance.conf import configuration
 from maintenance.core.scheduling.calendar import Appointment, next_appointments
+from maintenance.core.scheduling.crontab_rows import with_crontabs
 from maintenance.core.scheduling.planned import coming_closures, planned_rows
 from maintenance.core.scheduling.schedule_sync import Difference, differences
 from maintenance.core.scheduling.schedule_versions import now_and_recorded_since
@@ -58,7 +59,7 @@ class ScheduleList(ChangeList):
     def get_results(self, request: HttpRequest) -> None:
         """Attach :class:`RowFacts` to every row of the page."""
         super().get_results(request)
-        rows: list[ScheduleRow] = list(self.result_list)
+        rows: list[ScheduleRow] = with_crontabs(self.result_list)
         pairs = {row.pk: (str(row.task), arguments_of(row)[0]) for row in rows}
         history = recent_runs(pairs.values(), MOST_MARKS)
         now, recorded = now_and_recorded_since()

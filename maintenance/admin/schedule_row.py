@@ -7,7 +7,9 @@ from typing import Any
 
 from django_celery_beat.models import PeriodicTask
 
+from maintenance.core.scheduling.definitions import zone_named
 from maintenance.core.scheduling.schedule_sync import NAME_PREFIX
+from maintenance.core.scheduling.schedule_versions import crontab_text
 from maintenance.core.scheduling.timetable import cron_in_words, next_due_at
 from maintenance.schedules import CHECKLISTS
 
@@ -39,15 +41,12 @@ def timing_of(row: PeriodicTask, now: datetime, recorded: datetime | None) -> Ti
     crontab = row.crontab
     if crontab is None:
         return Timing(str(row.scheduler).capitalize(), "", UTC, due)
-    parts = (
-        crontab.minute,
-        crontab.hour,
-        crontab.day_of_month,
-        crontab.month_of_year,
-        crontab.day_of_week,
-    )
-    cron = " ".join("".join(str(part).split()) for part in parts)
-    return Timing(cron_in_words(cron), cron, crontab.timezone, due)
+    cron = crontab_text(crontab)
+    try:
+        zone: tzinfo = zone_named(str(crontab.timezone))
+    except ValueError as error:  # what is due in it is unknown, too
+        return Timing(f"{cron_in_words(cron)}. {error}", cron, UTC, due)
+    return Timing(cron_in_words(cron), cron, zone, due)
 
 
 def arguments_of(row: PeriodicTask) -> tuple[str, dict[str, Any]]:

@@ -104,7 +104,7 @@ class ScheduleAdmin(MaintenanceAdmin):
     list_display = ("what", "state", "rhythm", "next_run", "last_run", "run_now")
     list_display_links = None
     list_filter = (ScheduleChecklistFilter, StateFilter, TaskFilter)
-    list_select_related = ("crontab", "interval", "solar", "clocked", "maintenance_policy")
+    list_select_related = ("interval", "solar", "clocked", "maintenance_policy")
     list_per_page = 200
     ordering = (_CHECKLIST_RANK, "name")
     search_fields = ("name", "task", "description")

@@ -10,7 +10,7 @@ from django.utils import timezone
 from django_celery_beat.models import CrontabSchedule, PeriodicTask
 
 from maintenance.admin import calendar_page
-from maintenance.admin.calendar_page import MONTHS_AHEAD, MOST_IN_FILE, SHOWN_A_DAY
+from maintenance.admin.calendar_page import MONTHS_AHEAD, MOST_IN_FILE, MOST_SLOTS, SHOWN_A_DAY
 from maintenance.conf import configuration
 from maintenance.core.scheduling.schedule_sync import sync_schedules
 from tests.admin_clients import ClientFactory
@@ -190,3 +190,24 @@ def test_a_name_is_never_markup(viewer: Client) -> None:
     text = viewer.get(CALENDAR, {"month": month}).content.decode()
     assert "<script>alert" not in text
     assert "&lt;script&gt;alert(1)&lt;/script&gt;_<wbr>x" in text
+
+
+def test_a_month_of_more_slots_than_a_page_works_out_has_the_rare_ones(viewer: Client) -> None:
+    hours = CrontabSchedule.objects.create(minute="0")
+    PeriodicTask.objects.bulk_create(
+        PeriodicTask(name=f"hourly {number}", task="news.send", crontab=hours)
+        for number in range(500)
+    )
+    schedule("nightly", minute="30", hour="23")
+    month = month_after(timezone.localdate())
+
+    answer = viewer.get(CALENDAR, {"month": f"{month:%Y-%m}"})
+
+    assert MOST_SLOTS // 2 < answer.context["runs"] <= MOST_SLOTS
+    assert answer.context["left_out"] == 501 - answer.context["schedules"] > 0
+    assert "more schedules are not shown" in answer.content.decode()
+    named = {entry.name for day in days(answer) for entry in day.shown}
+    assert "nightly" in named, "the rare one comes last by its name"
+    one_day = viewer.get(CALENDAR, {"day": f"{month}"})
+    assert one_day.context["left_out"] == 0
+    assert one_day.context["runs"] == 500 * 24 + 1

@@ -97,7 +97,7 @@ def test_the_list_costs_the_same_few_queries_however_many_rows_there_are(
     finished_run()
     rows = PeriodicTask.objects.filter(name__startswith="maintenance: ").count()
 
-    with django_assert_max_num_queries(15):
+    with django_assert_max_num_queries(17):
         text = operator.get(SCHEDULES).content.decode()
 
     assert rows > 15

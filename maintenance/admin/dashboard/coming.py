@@ -9,9 +9,10 @@ from datetime import datetime
 from typing import Any
 
 from django.db.models import Count, F, Min, Q, QuerySet
-from django_celery_beat.models import CrontabSchedule, PeriodicTask
+from django_celery_beat.models import PeriodicTask
 
 from maintenance.admin.wording import task_words
+from maintenance.core.scheduling.crontab_rows import crontab_columns, crontab_of_columns
 from maintenance.core.scheduling.definitions import UNREADABLE, Definition
 from maintenance.core.scheduling.schedule_sync import NAME_PREFIX
 from maintenance.core.scheduling.schedule_versions import crontab_text
@@ -24,7 +25,6 @@ MOST_COMING = 8
 MOST_OTHERS = 50
 
 _PAUSED = Q(maintenance_policy__paused_at__isnull=False)
-_FIELDS = ("minute", "hour", "day_of_month", "month_of_year", "day_of_week", "timezone")
 
 
 @dataclass(frozen=True, slots=True)
@@ -63,7 +63,7 @@ def outlook(now: datetime, target: str = "") -> Outlook:
             count=Count("id"),
             paused=Count("id", filter=_PAUSED),
             first_name=Min("name"),
-            **{f"cron_{name}": F(f"crontab__{name}") for name in _FIELDS},
+            **crontab_columns("crontab__"),
         )
     )
     others = list(
@@ -89,7 +89,7 @@ def _rows(target: str) -> QuerySet[PeriodicTask]:
 
 def _of_groups(groups: Iterable[dict[str, Any]], now: datetime) -> Iterator[Coming]:
     for group in groups:
-        crontab = CrontabSchedule(**{name: group[f"cron_{name}"] for name in _FIELDS})
+        crontab = crontab_of_columns(group)
         definition = Definition(
             task=group["task"],
             crontab=crontab_text(crontab),

@@ -152,12 +152,12 @@ def _cron(text: str, zone: str, days: str) -> Cron:
         frozenset(parsed.day_of_month),
         frozenset(parsed.month_of_year),
         frozenset(parsed.day_of_week),
-        _zone_named(zone or "UTC"),
+        zone_named(zone or "UTC"),
         parse_days(days),
     )
 
 
-def _zone_named(name: str) -> ZoneInfo:
+def zone_named(name: str) -> ZoneInfo:
     """Return a time zone. Raises ``ValueError`` for one that this machine does not know."""
     try:
         return ZoneInfo(name)

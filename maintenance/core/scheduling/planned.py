@@ -14,6 +14,7 @@ from maintenance.core.runs.foreign_tasks import is_foreign
 from maintenance.core.runs.ledger_database import ledger_connection
 from maintenance.core.runs.registry import task_named
 from maintenance.core.scheduling.calendar import Planned
+from maintenance.core.scheduling.crontab_rows import with_crontabs
 from maintenance.core.scheduling.definitions import UNREADABLE, Definition
 from maintenance.core.scheduling.policies import Closure
 from maintenance.core.scheduling.schedule_sync import NAME_PREFIX
@@ -28,7 +29,7 @@ LAST_RUNS = 5
 MOST_SLOTS_A_DAY = 25
 
 _DAY = timedelta(days=1)
-_KINDS = ("crontab", "interval", "solar", "clocked", "maintenance_policy")
+_KINDS = ("interval", "solar", "clocked", "maintenance_policy")
 
 # For each task and target the newest few, by the index of last successes: the others are not read.
 _USUAL_SECONDS = """
@@ -49,10 +50,10 @@ GROUP BY wanted.task, wanted.target
 def planned_schedules(configuration: Configuration) -> Iterator[Planned]:
     """Yield the schedules that are on, a site's own among them, with how long their runs take.
 
-    Costs two queries. A row whose task or due times are not known any more is left out.
+    Costs three queries. A row whose task or due times are not known any more is left out.
     """
     rows = PeriodicTask.objects.filter(enabled=True).select_related(*_KINDS).order_by("name")
-    for _row, plan in planned_rows(rows, configuration):
+    for _row, plan in planned_rows(with_crontabs(rows), configuration):
         yield plan
 
 
@@ -77,8 +78,13 @@ def planned_rows(
 
 def is_frequent(plan: Planned, since: datetime) -> bool:
     """Tell whether a schedule is due more often than once an hour."""
+    return slots_a_day(plan, since) > MOST_SLOTS_A_DAY
+
+
+def slots_a_day(plan: Planned, since: datetime) -> int:
+    """Return the slots of the day after ``since``, up to one more than :data:`MOST_SLOTS_A_DAY`."""
     first = islice(plan.due.between(since, since + _DAY), MOST_SLOTS_A_DAY + 1)
-    return sum(1 for _due in first) > MOST_SLOTS_A_DAY
+    return sum(1 for _due in first)
 
 
 def coming_closures(since: datetime, until: datetime) -> list[Closure]:

@@ -16,6 +16,7 @@ from django.utils import timezone
 from django_celery_beat.models import CrontabSchedule, PeriodicTask, PeriodicTasks
 
 from maintenance.core.runs.ledger_database import ledger_connection, ledger_transaction
+from maintenance.core.scheduling.crontab_rows import stored_crontabs
 from maintenance.core.scheduling.leadership import hold_leader
 from maintenance.core.scheduling.schedule_versions import crontab_text
 from maintenance.models import SyncedSchedule
@@ -98,7 +99,7 @@ def _crontabs(wanted: Collection[_Said]) -> Mapping[_Said, CrontabSchedule]:
         return {}
     found: dict[_Said, CrontabSchedule] = {}
     # No constraint keeps these rows unique: of several that say the same the first one is taken.
-    for crontab in CrontabSchedule.objects.order_by("pk"):
+    for crontab in stored_crontabs():
         found.setdefault(_said_by(crontab), crontab)
     missing = [
         CrontabSchedule(**Schedule("", cron).cron_fields, timezone=timezone_name)

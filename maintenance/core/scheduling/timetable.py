@@ -15,9 +15,10 @@ from cron_descriptor import (
 from django.utils import timezone
 from django_celery_beat.models import CrontabSchedule, PeriodicTask
 
+from maintenance.core.scheduling.crontab_rows import with_crontabs
 from maintenance.core.scheduling.definitions import UNREADABLE
 from maintenance.core.scheduling.schedule_sync import NAME_PREFIX
-from maintenance.core.scheduling.schedule_versions import defined, recorded_since
+from maintenance.core.scheduling.schedule_versions import crontab_text, defined, recorded_since
 from maintenance.models import Run
 
 #: Before anything was written.
@@ -65,14 +66,7 @@ def when_in_words(row: PeriodicTask) -> str:
     crontab: CrontabSchedule | None = row.crontab
     if crontab is None:
         return str(row.scheduler).capitalize()
-    fields = (
-        crontab.minute,
-        crontab.hour,
-        crontab.day_of_month,
-        crontab.month_of_year,
-        crontab.day_of_week,
-    )
-    words = f"{cron_in_words(' '.join(str(field) for field in fields))} ({crontab.timezone})"
+    words = f"{cron_in_words(crontab_text(crontab))} ({crontab.timezone})"
     days = defined(row, row.date_changed or timezone.now(), None).days
     return f"{words}, on the {days} only" if days else words
 
@@ -98,10 +92,12 @@ def next_due_at(
 
 
 def timetable(now: datetime) -> Iterator[Entry]:
-    """Yield our rows by due time, those that are off last. Costs three queries."""
+    """Yield our rows by due time, those that are off last. Costs four queries."""
     recorded = recorded_since()
-    rows = PeriodicTask.objects.filter(name__startswith=NAME_PREFIX).select_related(
-        "crontab", "interval", "solar", "clocked", "maintenance_policy"
+    rows = with_crontabs(
+        PeriodicTask.objects.filter(name__startswith=NAME_PREFIX).select_related(
+            "interval", "solar", "clocked", "maintenance_policy"
+        )
     )
     last_runs = {
         run.schedule: run
