@@ -1,9 +1,11 @@
 """The service's Celery application."""
 
+import importlib
 import logging
 import os
 import signal as signals
 import sys
+from importlib import import_module
 from typing import Any
 
 from celery import Celery
@@ -23,10 +25,17 @@ adopt_secret_files()  # celeryconfig has the broker's address from the environme
 app = Celery("service", task_cls="maintenance.core.runs.task:CheckedTask")
 app.config_from_object("celeryconfig")
 app.autodiscover_tasks()
-sign_messages(app)
+sign_messages(app)  # reads the configuration, which is read at its first use otherwise
 task_postrun.connect(collect_after_a_task)
 
 _worker_pid: int | None = None
+
+
+def configure_anew() -> None:
+    """Read ``celeryconfig`` again: the environment has other servers than when this process began."""
+    importlib.reload(import_module("celeryconfig"))
+    app.config_from_object("celeryconfig", force=True)
+    sign_messages(app)
 
 
 @worker_init.connect

@@ -34,3 +34,12 @@ def sign_by(folder: Path, name: str, trusted: Path, days: int = 365) -> dict[str
         "MAINTENANCE_SIGNING_CERTIFICATE": str(certificate_file),
         "MAINTENANCE_SIGNING_TRUSTED": str(trusted),
     }
+
+
+def sign_for_oneself(folder: Path) -> dict[str, str]:
+    """Make a key in the new ``folder``, and return the variables of processes that trust it alone."""
+    trusted = folder / "trusted"
+    trusted.mkdir(parents=True)
+    variables = sign_by(folder, "service", trusted)
+    certificate = (folder / "service.pem").rename(trusted / "service.pem")
+    return variables | {"MAINTENANCE_SIGNING_CERTIFICATE": str(certificate)}

@@ -34,8 +34,10 @@ def adopt(values: Mapping[str, str]) -> None:
 
 def _forget_what_was_derived() -> None:
     from maintenance.conf import configuration  # noqa: PLC0415 - after the settings
+    from service.celery import configure_anew  # noqa: PLC0415 - likewise
 
     configuration.cache_clear()
+    configure_anew()
     connections.settings = connections.configure_settings(settings.DATABASES)
     with contextlib.suppress(AttributeError):  # no connection was made yet
         del connections["default"]

@@ -8,6 +8,7 @@ import pytest
 from service.embedded.valkey import EmbeddedValkey
 from service.up.errors import UpRefused
 from service.up.servers import refuse_unusable_broker
+from tests.signing_keys import sign_for_oneself
 from tests.up_process import UpProcess
 
 
@@ -44,3 +45,9 @@ def test_checklists_run_over_a_socket_that_celery_reads(server_root: Path) -> No
             assert up.wait(120) == 0, up.output
         assert password not in up.output
     assert not (server_root / "socket" / "valkey-broker").exists()
+
+
+def test_signed_messages_reach_the_broker_that_it_starts(server_root: Path) -> None:
+    variables = sign_for_oneself(server_root / "keys")
+    with UpProcess(server_root / "signed", "--once", "quarterly", **variables) as up:
+        assert up.wait(120) == 0, up.output

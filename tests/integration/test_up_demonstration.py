@@ -20,6 +20,7 @@ from service.up.demonstration import (
 from service.up.errors import UpRefused
 from service.up.preparation import sample_configuration
 from tests.postgres_clients import ask
+from tests.signing_keys import sign_for_oneself
 from tests.up_process import manage
 
 SAMPLE = parse_configuration(load(sample_configuration(), {}))
@@ -40,6 +41,8 @@ def test_servers_and_folder_of_the_operator_stay_as_they_are(
         DATABASE_PASSWORD="of-the-operator",
         REDIS_URL=redis_url,
         CELERY_BROKER_URL_FILE=str(broker_file),
+        # Celery's configuration, and with it the broker, is read before anything else where these are set.
+        **sign_for_oneself(server_root / "keys"),
     )
 
     assert result.returncode == 0, result.stdout + result.stderr
