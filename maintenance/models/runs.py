@@ -279,10 +279,29 @@ class StoredReport(models.Model):
         help_text=_("Findings that the runs before had, and it has not."),
     )
     created_at = models.DateTimeField(_("created at"))
+    record_due_at = models.DateTimeField(
+        _("record due"),
+        null=True,
+        blank=True,
+        help_text=_("From when on any worker writes its files; empty where nothing is missing."),
+    )
+    told_at = models.DateTimeField(
+        _("told at"),
+        null=True,
+        blank=True,
+        help_text=_("Its JSON line is written, pings are sent."),
+    )
 
     class Meta:
         verbose_name = _("report")
         verbose_name_plural = _("reports")
+        indexes = (
+            models.Index(
+                fields=("record_due_at",),
+                condition=models.Q(record_due_at__isnull=False),
+                name="maintenance_reports_unrecorded",
+            ),
+        )
 
     def __str__(self) -> str:
         return f"Report of {self.run}"

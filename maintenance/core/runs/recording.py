@@ -1,20 +1,35 @@
-"""The end of a run, kept outside of the ledger as well: files in the log store, a JSON line, a ping."""
+"""The end of a run, kept outside of the ledger as well: files in the log store, a JSON line, a ping.
+
+The ledger notes what is missing of it. Where a process was killed before it had written all, or the log
+store was away, any worker that ends a run of its own completes it later, so that all of it comes at least once.
+"""
 
 import logging
+import time
 from collections.abc import Callable
+from datetime import timedelta
 from typing import Any
+
+from django.db.models.functions import Now
 
 from maintenance.core.errors import MaintenanceError
 from maintenance.core.redaction import redact
 from maintenance.core.reports import ReportDocument
 from maintenance.core.runs import ledger, pings
 from maintenance.core.runs.failures import LEDGER_AWAY
-from maintenance.core.runs.ledger_database import ledger_connection
+from maintenance.core.runs.ledger_database import ledger_connection, ledger_transaction
 from maintenance.models import Run, StoredReport
 from maintenance.reports.log_store import LogStoreUnavailable, configured_store, log_line
 
 logger = logging.getLogger("maintenance.recording")
 run_logger = logging.getLogger("maintenance.runs")
+
+#: A log store that did not take a report is asked again this much later, and what another worker took upon
+#: itself counts as left behind.
+TRY_AGAIN_AFTER = timedelta(minutes=10)
+#: What others left is completed for this long by a process that has ended a run, and so many of them.
+COMPLETE_SECONDS = 10.0
+MOST_AT_ONCE = 20
 
 #: Asks the ledger, perhaps more than once.
 Ask = Callable[[Callable[[], Any]], Any]
@@ -24,11 +39,43 @@ def _once(question: Callable[[], Any]) -> Any:
     return question()
 
 
-def record(run: Run, document: ReportDocument, ask: Ask = _once) -> None:
-    """Write the run's files and its JSON line, and ping. What is full, down or faulty fails no work.
+def record(run: Run, document: ReportDocument, ask: Ask = _once) -> bool:
+    """Write the run's files and its JSON line, and ping; return whether the log store took the files.
 
-    ``ask`` asks the ledger what the files need of it: a worker has the patience to wait for a restart.
+    What is full, down or faulty fails no work: the ledger notes that it is missing. ``ask`` asks the ledger
+    what the files need of it: a worker has the patience to wait for a restart.
     """
+    has_files = _has_written_files(run, document, ask)
+    log(document)
+    _note(run, ask, has_files=has_files)
+    return has_files
+
+
+def complete_unrecorded() -> int:
+    """Complete what other processes left, the oldest first, for some seconds; return how many are complete.
+
+    Never raises for a ledger that is away. Costs one query where nothing is missing.
+    """
+    deadline = time.monotonic() + COMPLETE_SECONDS
+    count = 0
+    try:
+        for stored in _claimed():
+            if time.monotonic() > deadline or not _complete(stored):
+                break  # the others come with a later run
+            count += 1
+    except LEDGER_AWAY as error:
+        ledger_connection().close()
+        logger.warning("Reports wait for their files: %s", redact(str(error)))
+    return count
+
+
+def log(document: ReportDocument) -> None:
+    """Write the JSON line of a run that has ended, and ping."""
+    run_logger.info("run finished", extra={"document": log_line(document)})
+    pings.run_ended(document.run, document.report.summary)
+
+
+def _has_written_files(run: Run, document: ReportDocument, ask: Ask) -> bool:
     try:
         _write_files(run, document, ask)
     except MaintenanceError as error:
@@ -41,7 +88,9 @@ def record(run: Run, document: ReportDocument, ask: Ask = _once) -> None:
         logger.error(
             "The files of run %s were not all written, its report is in the ledger: %s", run.id, why
         )
-    log(document)
+    else:
+        return True
+    return False
 
 
 def _write_files(run: Run, document: ReportDocument, ask: Ask) -> None:
@@ -58,7 +107,38 @@ def _write_files(run: Run, document: ReportDocument, ask: Ask) -> None:
         raise
 
 
-def log(document: ReportDocument) -> None:
-    """Write the JSON line of a run that has ended, and ping."""
-    run_logger.info("run finished", extra={"document": log_line(document)})
-    pings.run_ended(document.run, document.report.summary)
+def _note(run: Run, ask: Ask, *, has_files: bool) -> None:
+    """Note what is there now. Where that fails, it is written once more later."""
+    stored = StoredReport.objects.filter(run=run)
+    try:
+        due_at = None if has_files else Now() + TRY_AGAIN_AFTER
+        ask(lambda: stored.update(record_due_at=due_at, told_at=Now()))
+    except LEDGER_AWAY as error:
+        ledger_connection().close()
+        logger.warning("What is kept of run %s was not noted: %s", run.id, redact(str(error)))
+
+
+def _claimed() -> list[StoredReport]:
+    """Return reports that are overdue, for this process alone for a while."""
+    overdue = StoredReport.objects.filter(record_due_at__lte=Now()).order_by("record_due_at")
+    if not overdue.exists():
+        return []
+    with ledger_transaction():
+        claimed = list(
+            overdue.select_for_update(skip_locked=True, of=("self",)).select_related("run")[
+                :MOST_AT_ONCE
+            ]
+        )
+        ids = [stored.pk for stored in claimed]
+        StoredReport.objects.filter(pk__in=ids).update(record_due_at=Now() + TRY_AGAIN_AFTER)
+    return claimed
+
+
+def _complete(stored: StoredReport) -> bool:
+    run = stored.run
+    document = ledger.stored_document(run)
+    if stored.told_at is None:
+        return record(run, document)
+    has_files = _has_written_files(run, document, _once)
+    _note(run, _once, has_files=has_files)
+    return has_files

@@ -4,7 +4,7 @@ import json
 import logging
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import replace
-from datetime import datetime
+from datetime import datetime, timedelta
 from typing import Any
 
 from django.db import OperationalError
@@ -24,6 +24,9 @@ from maintenance.models import SUBJECT_LENGTH, Run, StoredFinding, StoredReport
 
 logger = logging.getLogger("maintenance.scheduler")
 
+#: Whoever ends a run writes its files within this time, or was killed before.
+RECORDED_WITHIN = timedelta(minutes=2)
+
 # Far below the lease of a leader (10 s), whose transaction waits here.
 _WAITS_BRIEFLY = "SELECT pg_catalog.set_config('lock_timeout', '1000', true)"
 
@@ -32,8 +35,12 @@ _STORE = """
 WITH forgotten AS (
     DELETE FROM maintenance_runstep WHERE run_id = %(run)s
 ), report AS (
-    INSERT INTO maintenance_storedreport (run_id, schema_version, body, state, files, fixed, created_at)
-    VALUES (%(run)s, %(schema_version)s, %(body)s, %(state)s, '[]', %(fixed)s, %(now)s)
+    INSERT INTO maintenance_storedreport (
+        run_id, schema_version, body, state, files, fixed, created_at, record_due_at
+    )
+    VALUES (
+        %(run)s, %(schema_version)s, %(body)s, %(state)s, '[]', %(fixed)s, %(now)s, %(record_due_at)s
+    )
 ), findings AS (
     INSERT INTO maintenance_storedfinding (
         run_id, fingerprint, code, severity, target, subject, sentence, advice, evidence, measured, found_at,
@@ -77,6 +84,7 @@ def store_report(run: Run, document: ReportDocument, now: datetime) -> ReportDoc
                 "run": run.id,
                 "target": run.target,
                 "now": now,
+                "record_due_at": now + RECORDED_WITHIN,
                 "schema_version": SCHEMA_VERSION,
                 "body": json.dumps(report.to_json()),
                 "state": json.dumps(dict(report.state)),
@@ -116,7 +124,12 @@ def store_short_reports(ended: Iterable[tuple[Run, Report]], now: datetime) -> N
     StoredReport.objects.bulk_create(
         (
             StoredReport(
-                run=run, schema_version=SCHEMA_VERSION, body=report.to_json(), created_at=now
+                run=run,
+                schema_version=SCHEMA_VERSION,
+                body=report.to_json(),
+                created_at=now,
+                # Of a slot that is skipped nothing is kept outside of the ledger but a line in the log.
+                record_due_at=now + RECORDED_WITHIN if report.findings else None,
             )
             for run, report in pairs
         ),

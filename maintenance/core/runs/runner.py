@@ -40,7 +40,7 @@ from maintenance.core.runs.ledger_patience import finish_with_patience, with_pat
 from maintenance.core.runs.limits import reserve_start
 from maintenance.core.runs.messages import fault_of_message
 from maintenance.core.runs.progress import Carrier, LedgerProgress, show
-from maintenance.core.runs.recording import record, run_logger
+from maintenance.core.runs.recording import complete_unrecorded, record, run_logger
 from maintenance.core.runs.registry import TaskSpec
 from maintenance.core.runs.sessions import Interruption, end_expired_sessions
 from maintenance.core.runs.soft_limit import soft_limit_passes_by
@@ -388,8 +388,10 @@ def _end_undisturbed(run: Run, state: RunState, report: Report, reason: str) -> 
         reason = f"The report could not be stored: {error}"
         ledger.record_failed_attempt(run, reason)
         return _fail(run, reason, LooseEnds())
-    record(run, document, with_patience)
+    has_files = record(run, document, with_patience)
     start_delivery()
+    if has_files:  # a log store that is away is not asked again for others
+        complete_unrecorded()
     return {
         "state": document.run.state,
         "severity": document.report.severity.value,
