@@ -1,14 +1,13 @@
 """Log records on a console: no value in one looks like another record."""
 
 import logging
-import os
-import subprocess
 import sys
 from pathlib import Path
 
 import pytest
 
 from maintenance.reports.console_line import ConsoleLineFormatter
+from tests.service_process import run_in_service
 
 FORMAT = "%(levelname)s %(name)s: %(message)s"
 
@@ -70,18 +69,6 @@ def test_a_traceback_is_indented_and_whole() -> None:
 
 def test_the_console_of_the_service_writes_so(tmp_path: Path) -> None:
     program = "import django, logging; django.setup(); logging.error('a\\nERROR b: c\\x1b')"
-    environment = {
-        **os.environ,
-        "DJANGO_SETTINGS_MODULE": "service.settings",
-        "MAINTENANCE_STATE": str(tmp_path),
-    }
-
-    done = subprocess.run(
-        [sys.executable, "-c", program],
-        env=environment,
-        capture_output=True,
-        text=True,
-        check=True,
-    )
+    done = run_in_service(program, tmp_path)
 
     assert done.stderr == "ERROR root: a\n    ERROR b: c\\x1b\n"

@@ -1,8 +1,5 @@
 """The policy that the service sends with its pages; that they work under it is a matter of tests/browser."""
 
-import os
-import subprocess
-import sys
 from pathlib import Path
 
 import pytest
@@ -11,6 +8,7 @@ from django.test import RequestFactory
 from django.urls import resolve
 
 from service.content_policy import HEADER, POLICY, ContentPolicy
+from tests.service_process import run_in_service
 
 
 def answered(path: str, **headers: str) -> str:
@@ -47,18 +45,6 @@ def test_the_service_sends_it(tmp_path: Path) -> None:
         "import django; django.setup(); from django.test import Client;"
         f"print(Client().get('/favicon.ico', headers={{'host': 'localhost'}}).headers['{HEADER}'])"
     )
-    environment = {
-        **os.environ,
-        "DJANGO_SETTINGS_MODULE": "service.settings",
-        "MAINTENANCE_STATE": str(tmp_path),
-    }
-
-    done = subprocess.run(
-        [sys.executable, "-c", program],
-        env=environment,
-        capture_output=True,
-        text=True,
-        check=True,
-    )
+    done = run_in_service(program, tmp_path)
 
     assert done.stdout.strip() == POLICY
