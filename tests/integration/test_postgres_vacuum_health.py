@@ -19,6 +19,7 @@ from maintenance.postgres.vacuum.health import report_wraparound, review_vacuum_
 from service.embedded.postgres import EmbeddedPostgres
 from tests.polling import eventually
 from tests.postgres_clients import ODD_NAME, Client, ask, narrow_role
+from tests.postgres_standby import primary_and_standby
 from tests.servers import FAST_POSTGRES
 
 QUOTED = '"' + ODD_NAME.replace('"', '""') + '"'
@@ -282,6 +283,30 @@ def test_wraparound_names_the_age_and_who_holds_it_back(aging_server: EmbeddedPo
         run("VACUUM (FREEZE)")
     report = report_wraparound(job(url), SMALL_SITE)
     assert "postgres" not in of_code(report, "xid-wraparound")
+
+
+def test_an_idle_standby_with_feedback_is_not_blamed(server_root: Path) -> None:
+    def fill(server: EmbeddedPostgres) -> None:
+        with session(server.url()) as run:
+            run("ALTER SYSTEM SET hot_standby_feedback = on")
+            run("ALTER SYSTEM SET wal_receiver_status_interval = '1s'")
+            run("ALTER SYSTEM SET autovacuum_naptime = '1h'")
+            run("CREATE TABLE held AS SELECT generate_series(1, 20000) AS id")
+
+    with primary_and_standby(server_root / "feedback", fill) as (primary, _):
+        url = primary.url()
+        holds = "SELECT count(backend_xmin) FROM pg_stat_activity WHERE backend_type = 'walsender'"
+        eventually(lambda: ask(url, holds) == [(1,)], 30, "the standby's feedback")
+        with session(url) as run:
+            run("VACUUM ANALYZE held")
+            run("DELETE FROM held WHERE id < 15000")
+        counted(url, "held", "n_dead_tup", 14_999)
+        with narrow_role(url) as without_rights, Client(url) as other:
+            other.start("SELECT pg_sleep(60)")
+            for look in (url, without_rights):
+                report = review(look)
+                assert not of_code(report, "vacuum-removes-nothing")
+                assert "public.held" in of_code(report, "vacuum-overdue")
 
 
 def test_a_logical_slot_and_a_temporary_table_are_found_as_the_cause(

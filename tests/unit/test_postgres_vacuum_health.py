@@ -14,7 +14,8 @@ from maintenance.postgres.vacuum.column_statistics import (
     MissingStatistics,
     diagnose_column_statistics,
 )
-from maintenance.postgres.vacuum.horizon import diagnose_horizon, fruitless
+from maintenance.postgres.vacuum.horizon import Fruitless, diagnose_horizon, fruitless
+from maintenance.postgres.vacuum.id_forecast import Look
 from maintenance.postgres.vacuum.overdue import (
     NAMED_TABLES,
     Circumstances,
@@ -288,24 +289,66 @@ def test_statistics_that_may_not_be_seen_are_not_called_missing() -> None:
 HOLDER = XminHolder("session", "77", "app", "web", "idle in transaction", 2 * DAY, 500)
 
 
+#: The last VACUUM of TABLE lies between these two looks, and a million IDs in each of the two days.
+LOOKS = (Look(NOW - 2 * DAY, 8_000_000, 5), Look(NOW, 10_000_000, 5))
+
+
 def test_a_vacuum_was_in_vain_only_if_the_holder_stood_before_it() -> None:
     dead = upkeep(replace(TABLE, dead_rows=9_000))
-    assert fruitless(dead, [HOLDER], NOW)
+    found = fruitless(dead, [HOLDER], LOOKS)
+    assert found is not None
+    assert found.tables == dead
     younger = replace(HOLDER, transaction_seconds=60.0)
-    assert fruitless(dead, [younger], NOW) == []
-    assert fruitless(dead, [], NOW) == []
+    assert fruitless(dead, [younger], LOOKS) is None
+    assert fruitless(dead, [], LOOKS) is None
     never = upkeep(replace(TABLE, dead_rows=9_000, last_vacuum_at=None))
-    assert fruitless(never, [HOLDER], NOW) == []
+    assert fruitless(never, [HOLDER], LOOKS) is None
 
 
-def test_the_holder_of_the_horizon_is_named_with_its_remedy() -> None:
+STANDBY = XminHolder("standby", "78", "app", "copy", "active", None, 0)
+
+
+@pytest.mark.parametrize(
+    "holder",
+    [
+        STANDBY,
+        replace(STANDBY, transaction_seconds=9 * DAY),
+        XminHolder("replication slot", "copy", "", "", "active", None, 0),
+        XminHolder("replication slot", "old", "", "", "inactive", None, 0),
+        replace(HOLDER, transaction_seconds=None),
+    ],
+)
+def test_a_holder_that_does_not_say_since_when_is_judged_by_its_age_in_transactions(
+    holder: XminHolder,
+) -> None:
     dead = upkeep(replace(TABLE, dead_rows=9_000))
-    slot = XminHolder("replication slot", "old", "", "", "inactive", None, 9_000)
-    (finding,) = diagnose_horizon(dead, [slot, HOLDER], NOW)
+    for xid_age in (0, 1_999_999):
+        assert fruitless(dead, [replace(holder, xid_age=xid_age)], LOOKS) is None
+    old = replace(holder, xid_age=2_000_000)
+    assert fruitless(dead, [old], LOOKS) == Fruitless(old, 0, dead)
+    assert fruitless(dead, [old], LOOKS[1:]) is None
+
+
+def test_a_slot_that_says_since_when_it_is_inactive_needs_no_look() -> None:
+    dead = upkeep(replace(TABLE, dead_rows=9_000))
+    slot = XminHolder("replication slot", "old", "", "", "inactive", None, 9, inactive_seconds=DAY)
+    assert fruitless(dead, [slot], LOOKS[1:]) is None
+    slot = replace(slot, inactive_seconds=DAY + 1)
+    assert fruitless(dead, [slot], LOOKS[1:]) is not None
+
+
+def test_the_oldest_holder_that_stood_then_is_named_with_its_remedy() -> None:
+    dead = upkeep(replace(TABLE, dead_rows=9_000))
+    unproved = replace(STANDBY, xid_age=600)
+    slot = XminHolder("replication slot", "old", "", "", "inactive", None, 9_000_000)
+    (finding,) = diagnose_horizon(fruitless(dead, [slot, unproved, HOLDER], LOOKS), NOW)
     assert finding.subject == "replication slot old"
     assert "9,000 dead rows in public.t" in finding.sentence
-    assert "1 younger holder" in finding.sentence
+    assert "2 younger holders" in finding.sentence
     assert slot.remedy in finding.advice
+    (finding,) = diagnose_horizon(fruitless(dead, [unproved, HOLDER], LOOKS), NOW)
+    assert finding.subject == "session 77"
+    assert "younger" not in finding.sentence
 
 
 def test_the_pace_follows_the_documented_costs() -> None:

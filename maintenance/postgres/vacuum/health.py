@@ -19,7 +19,7 @@ from maintenance.postgres.vacuum.column_statistics import (
     MissingStatistics,
     diagnose_column_statistics,
 )
-from maintenance.postgres.vacuum.horizon import diagnose_horizon, fruitless
+from maintenance.postgres.vacuum.horizon import Fruitless, diagnose_horizon, fruitless
 from maintenance.postgres.vacuum.needs import Needs
 from maintenance.postgres.vacuum.overdue import (
     TELLING_WINDOW_SECONDS,
@@ -46,6 +46,7 @@ from maintenance.postgres.vacuum.workers import (
 from maintenance.postgres.vacuum.wraparound import (
     WraparoundState,
     diagnose_wraparound,
+    measure_looks,
     measure_wraparound,
     wraparound_clause,
     wraparound_facts,
@@ -71,7 +72,7 @@ class VacuumHealth:
     pace: Pace
     circumstances: Circumstances
     is_overdue: tuple[Upkeep, ...]
-    in_vain: tuple[Upkeep, ...]
+    in_vain: Fruitless | None
 
     @property
     def own_tables(self) -> list[TableState]:
@@ -156,14 +157,15 @@ def _measure_health(
     settings, workers = _settings(conn), query(conn, "vacuum_workers")[0]
     upkeep = upkeep_of(measured.tables, measured.rules, exclude)
     holders = xmin_holders(conn)
-    in_vain = fruitless(upkeep, holders, measured.window.measured_at)
+    looks = measure_looks(conn, job.previous_state.get("wraparound", {}))
+    in_vain = fruitless(upkeep, holders, looks)
     circumstances = Circumstances(
         window=measured.window,
         autovacuum_is_on=settings["autovacuum"] == "on",
         overdue_ratio=thresholds.autovacuum_overdue_ratio,
         seen_overdue=frozenset(job.previous_state.get("overdue", ())),
         at_work=frozenset(workers["vacuumed_oids"]),
-        held_back=frozenset(u.table.oid for u in in_vain),
+        held_back=frozenset(u.table.oid for u in in_vain.tables) if in_vain else frozenset(),
     )
     plan = plan_vacuum(
         measured.tables,
@@ -190,7 +192,7 @@ def _measure_health(
         pace=pace_of(settings),
         circumstances=circumstances,
         is_overdue=tuple(overdue(upkeep, circumstances)),
-        in_vain=tuple(in_vain),
+        in_vain=in_vain,
     )
 
 
@@ -216,7 +218,7 @@ def _diagnose(health: VacuumHealth, thresholds: Thresholds) -> list[Finding]:
         *diagnose_overdue(health.is_overdue, circumstances),
         *diagnose_partitioned(partitioned, health.needs),
         *diagnose_column_statistics(health.missing_statistics, health.upkeep, measured.rules),
-        *diagnose_horizon(health.in_vain, health.holders, measured.window.measured_at),
+        *diagnose_horizon(health.in_vain, measured.window.measured_at),
         *diagnose_workers(health.workers, health.pace, health.upkeep, circumstances.at_work),
         *advise_table_settings(
             health.own_tables,

@@ -142,6 +142,16 @@ MULTIXACT = IdKind(
 KINDS = (XID, MULTIXACT)
 
 
+def measure_looks(conn: Connection, previous_state: Mapping[str, Any]) -> tuple[Look, ...]:
+    """Read how far the server has come, behind the looks in ``previous_state``."""
+    return _looks(query(conn, "id_consumption")[0], previous_state)
+
+
+def _looks(row: Mapping[str, Any], previous_state: Mapping[str, Any]) -> tuple[Look, ...]:
+    before = looks_from_state(previous_state, row["system_identifier"])
+    return with_look(before, Look(row["taken_at"], row["next_xid"], row["next_multixact"]))
+
+
 def measure_wraparound(
     conn: Connection,
     tables: Sequence[TableState],
@@ -154,15 +164,13 @@ def measure_wraparound(
     """Read the ages, and how far the server has come since the looks in ``previous_state``."""
     row = query(conn, "id_consumption")[0]
     segments = query(conn, "multixact_members")[0]["segments"] if row["may_list_members"] else None
-    before = looks_from_state(previous_state, row["system_identifier"])
-    now = Look(row["taken_at"], row["next_xid"], row["next_multixact"])
     return WraparoundState(
         databases=tuple(DatabaseAge(**r) for r in query(conn, "database_ages")),
         tables=tuple(tables),
         holders=tuple(holders),
         obstacles=tuple(Obstacle(**r) for r in query(conn, "freeze_obstacles")),
         settings=settings,
-        looks=with_look(before, now),
+        looks=_looks(row, previous_state),
         system_identifier=row["system_identifier"],
         member_segments=segments,
         at_work=at_work,
