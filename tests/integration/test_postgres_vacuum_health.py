@@ -16,6 +16,8 @@ from maintenance.core.options import NoOptions
 from maintenance.core.reports import Report
 from maintenance.postgres.server.review import review_database_server
 from maintenance.postgres.vacuum.health import report_wraparound, review_vacuum_health
+from maintenance.postgres.vacuum.options import VacuumOptions
+from maintenance.postgres.vacuum.run import vacuum_analyze
 from service.embedded.postgres import EmbeddedPostgres
 from tests.polling import eventually
 from tests.postgres_clients import ODD_NAME, Client, ask, narrow_role
@@ -283,6 +285,61 @@ def test_wraparound_names_the_age_and_who_holds_it_back(aging_server: EmbeddedPo
         run("VACUUM (FREEZE)")
     report = report_wraparound(job(url), SMALL_SITE)
     assert "postgres" not in of_code(report, "xid-wraparound")
+
+
+def test_a_transaction_in_another_database_is_found_as_the_cause(
+    aging_server: EmbeddedPostgres,
+) -> None:
+    url = aging_server.url()
+    aging_server.ensure_database("neighbour")
+    with session(url) as run, Client(aging_server.url("neighbour"), "forgetful") as other:
+        run("CREATE TABLE own (id int)")
+        other.run("BEGIN; SELECT pg_current_xact_id()")
+        burn_transactions(url, int(FREEZE_MAX_AGE * 1.25))
+        run("VACUUM (FREEZE)")
+        finding = of_code(report_wraparound(job(url), SMALL_SITE), "xid-wraparound")["postgres"]
+        assert "held back by process" in finding.sentence
+        assert "forgetful" in finding.sentence
+        assert 'in database "neighbour"' in finding.sentence
+        assert finding.commands == ()
+        # Rows of tables are kept by the transactions of their own database alone.
+        run("INSERT INTO own SELECT generate_series(1, 10000)")
+        run("DELETE FROM own")
+        counted(url, "own", "n_dead_tup", 10_000)
+        assert "vacuum-removes-nothing" not in {f.code for f in review(url).findings}
+        tables = VacuumOptions(tables=("pg_catalog.pg_authid", "own"))
+        done = vacuum_analyze(Job("site", DatabaseTarget(url=url), tables), SMALL_SITE)
+        said = {outcome.action.subject: outcome.sentence for outcome in done.outcomes}
+        assert 'in database "neighbour"' in said["pg_catalog.pg_authid"]
+        assert "10,000 dead rows removed" in said["public.own"]
+        other.run("COMMIT")
+        run("VACUUM (FREEZE)")
+    assert "postgres" not in of_code(report_wraparound(job(url), SMALL_SITE), "xid-wraparound")
+
+
+@pytest.mark.since_postgres(16)
+def test_an_invalidated_slot_is_not_the_cause(aging_server: EmbeddedPostgres) -> None:
+    url = aging_server.url()
+    with session(url) as run:
+        run("VACUUM (FREEZE)")
+        run("SELECT pg_create_logical_replication_slot('gone', 'pgoutput')")
+        run("ALTER SYSTEM SET max_slot_wal_keep_size = '1MB'")
+        run("SELECT pg_reload_conf()")
+        try:
+            for _ in range(3):
+                run("SELECT pg_logical_emit_message(false, 'x', 'y')")
+                run("SELECT pg_switch_wal()")
+            run("CHECKPOINT")
+            assert ask(url, "SELECT wal_status FROM pg_replication_slots") == [("lost",)]
+            burn_transactions(url, int(FREEZE_MAX_AGE * 1.25))
+            report = report_wraparound(job(url), SMALL_SITE)
+        finally:
+            run("SELECT pg_drop_replication_slot('gone')")
+            run("ALTER SYSTEM RESET max_slot_wal_keep_size")
+            run("SELECT pg_reload_conf()")
+        finding = of_code(report, "xid-wraparound")["postgres"]
+        assert "Nothing is seen to hold it back" in finding.sentence
+        run("VACUUM (FREEZE)")
 
 
 def test_an_idle_standby_with_feedback_is_not_blamed(server_root: Path) -> None:

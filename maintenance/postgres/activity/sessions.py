@@ -17,7 +17,8 @@ class XminHolder:
     ``kind`` is ``session``, ``standby``, ``prepared transaction`` or ``replication slot``; ``name``
     is its process id, transaction identifier or slot name. ``catalogs_only`` holders (a slot of
     logical replication) keep rows of the system catalogs alone. ``kept_wal_bytes`` is the WAL that
-    a slot keeps; ``inactive_seconds`` is known from 17 on.
+    a slot keeps; ``inactive_seconds`` is known from 17 on. ``elsewhere`` names the database of a
+    transaction in another one, which keeps rows of the catalogs that all databases share.
     """
 
     kind: str
@@ -30,10 +31,20 @@ class XminHolder:
     catalogs_only: bool = False
     kept_wal_bytes: int | None = None
     inactive_seconds: float | None = None
+    elsewhere: str = ""
+
+    def keeps_rows_of(self, *, catalog: bool, shared: bool) -> bool:
+        """Tell whether it holds back VACUUM of such a table of this database."""
+        return (catalog or not self.catalogs_only) and (shared or not self.elsewhere)
 
     @property
     def in_words(self) -> str:
         """Name it so that a person can find it."""
+        where = f' in database "{self.elsewhere}"' if self.elsewhere else ""
+        return f"{self._own_words}{where}"
+
+    @property
+    def _own_words(self) -> str:
         if self.kind == "replication slot":
             if self.inactive_seconds is None:
                 return f'the {self.state} replication slot "{self.name}"'
@@ -102,14 +113,17 @@ def held_clause(holder: XminHolder | None) -> str:
     )
 
 
-def xmin_holders(conn: Connection, *, with_catalogs: bool = False) -> list[XminHolder]:
+def xmin_holders(
+    conn: Connection, *, with_catalogs: bool = False, with_shared: bool = False
+) -> list[XminHolder]:
     """Return what holds back VACUUM in this database, the oldest first.
 
     The oldest one decides: until it ends, rows that died after its start stay. Those that keep rows
-    of the system catalogs only are among them ``with_catalogs``.
+    of the system catalogs only are among them ``with_catalogs``, and those of other databases, which
+    keep rows of the catalogs that all share, ``with_shared``.
     """
     holders = [XminHolder(**row) for row in query(conn, "xmin_holders")]
-    return [holder for holder in holders if with_catalogs or not holder.catalogs_only]
+    return [h for h in holders if h.keeps_rows_of(catalog=with_catalogs, shared=with_shared)]
 
 
 def lock_holder_in_words(row: Mapping[str, Any]) -> str:

@@ -6,6 +6,7 @@ SELECT
     c.relname AS name,
     quote_ident(n.nspname) || '.' || quote_ident(c.relname) AS qualified_name,
     c.relkind::text AS kind,
+    c.relisshared AS is_shared,
     c.reltoastrelid::bigint AS toast_oid,
     i.inhparent::bigint AS parent_oid,
     c.relpages::bigint AS pages,

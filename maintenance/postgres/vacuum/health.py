@@ -120,7 +120,7 @@ def report_wraparound(
         wraparound = measure_wraparound(
             conn,
             (),
-            xmin_holders(conn),
+            xmin_holders(conn, with_shared=True),
             _settings(conn),
             previous_state=job.previous_state.get("wraparound", {}),
             at_work=frozenset(workers["vacuumed_oids"]),
@@ -156,9 +156,9 @@ def _measure_health(
     exclude = job.target.exclude_schemas
     settings, workers = _settings(conn), query(conn, "vacuum_workers")[0]
     upkeep = upkeep_of(measured.tables, measured.rules, exclude)
-    holders = xmin_holders(conn)
+    holders = xmin_holders(conn, with_shared=True)
     looks = measure_looks(conn, job.previous_state.get("wraparound", {}))
-    in_vain = fruitless(upkeep, holders, looks)
+    in_vain = fruitless(upkeep, [h for h in holders if not h.elsewhere], looks)
     circumstances = Circumstances(
         window=measured.window,
         autovacuum_is_on=settings["autovacuum"] == "on",

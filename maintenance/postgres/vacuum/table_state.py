@@ -24,7 +24,7 @@ class TableState:
 
     ``qualified_name`` is quoted as SQL needs it. Row counters cover the counter window only; ages
     are in transactions. Times are seconds since the epoch, ``None`` where it never happened
-    within the window.
+    within the window. ``is_shared`` is a catalog of all databases.
     """
 
     oid: int
@@ -55,6 +55,7 @@ class TableState:
     last_autoanalyze_at: float | None
     has_statistics: bool
     may_maintain: bool
+    is_shared: bool = False
 
     @property
     def last_analyze_at(self) -> float | None:

@@ -107,8 +107,10 @@ class VacuumTrade:
                 output=performed.output,
             )
             if needs_holders(step.task, observed):
-                holders = tuple(xmin_holders(self._conn)) if holders is None else holders
-                observed = observed.with_holders(holders)
+                if holders is None:
+                    found = xmin_holders(self._conn, with_catalogs=True, with_shared=True)
+                    holders = tuple(found)
+                observed = observed.with_holders(_of_table(step.task.measured, holders))
             outcomes.append(_judged(step.task, step.action, observed, performed.seconds))
         return outcomes
 
@@ -134,6 +136,12 @@ def _bearable(step: VacuumStep, speed: Speed) -> Speed:
         return speed
     is_long = step.task.work_bytes / ASSUMED_BYTES_PER_SECOND > LONG_SECONDS
     return Speed.STEADY if is_long else speed
+
+
+def _of_table(table: TableState, holders: Sequence[XminHolder]) -> tuple[XminHolder, ...]:
+    """Return those that keep rows of this table."""
+    catalog, shared = table.is_catalog or table.is_shared, table.is_shared
+    return tuple(h for h in holders if h.keeps_rows_of(catalog=catalog, shared=shared))
 
 
 def _counted(task: TableTask, after: TableState | None) -> bool:

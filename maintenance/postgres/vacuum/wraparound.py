@@ -312,7 +312,12 @@ def _held_back(kind: IdKind, state: WraparoundState) -> _Cause | None:
     # Younger ones are no cause: a VACUUM would bring the age down to theirs, which is not due.
     for holder in state.holders:
         if holder.xid_age > due:
-            return _Cause(f"It is held back by {holder.in_words}.", holder.remedy)
+            shared = (
+                ", which keeps the catalogs that all databases share from being frozen"
+                if holder.elsewhere
+                else ""
+            )
+            return _Cause(f"It is held back by {holder.in_words}{shared}.", holder.remedy)
     for obstacle in state.obstacles:
         if obstacle.xid_age > due:
             return _OBSTACLES[obstacle.kind](obstacle.name)
