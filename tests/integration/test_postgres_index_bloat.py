@@ -274,3 +274,29 @@ def test_a_role_whose_reads_are_counted_reads_no_unread_index(
     assert unread["measured_by"] == "statistics of ANALYZE"
     assert read["measured_by"] == "sampled rows"
     assert unread["bloat_ratio"] == pytest.approx(read["bloat_ratio"], abs=0.05)
+
+
+def test_a_read_index_is_not_looked_up_through_an_unread_one(
+    make_database: Callable[[], str],
+) -> None:
+    url = make_database()
+    quietly(url, "pairs", "a int, b int, c text")
+    ask(
+        url,
+        "INSERT INTO pairs SELECT i / 20 * 7 % 3001, i / 20, repeat('x', 40)"
+        " FROM generate_series(1, 60000) i",
+    )
+    for name, columns in (("used", "b, a"), ("twin", "a, b"), ("other", "a"), ("lone", "c, a, b")):
+        ask(url, f"CREATE INDEX {name} ON pairs ({columns})")
+    ask(url, "ANALYZE pairs")
+    ask(url, "SET enable_seqscan = off; SELECT a, b FROM pairs ORDER BY b, a LIMIT 5")
+    before = {"used": 1, "twin": 0, "other": 0, "lone": 0}
+    eventually(lambda: scans(url) == before, seconds=20, what="the scan counts")
+
+    with narrow_role(url, "pg_monitor", "pg_read_all_data") as narrow:
+        assert len(rows_of(index_report(narrow))) == len(before)
+        assert {name for name, count in scans(url).items() if not count} == {
+            "twin",
+            "other",
+            "lone",
+        }

@@ -61,6 +61,10 @@ PROBE_TIME_LIMIT_MS = 1000
 COMPRESSED_FROM_BYTES = 508
 
 
+class WouldBeCounted(Exception):
+    """Keys would be looked up by an index that nobody has read, and that would pass for used."""
+
+
 class Key(NamedTuple):
     """One row's key: where the row lies, the padded bytes of its index tuple, which of its columns
     are null (a bit each), and what equal keys share."""
@@ -128,7 +132,10 @@ class KeyReader:
         return (*self._estimated_rows(counts), len(counts))
 
     def sample(self) -> IndexSample:
-        """Count rows on random pages, read the keys of some, and look up how often keys occur."""
+        """Count rows on random pages, read the keys of some, and look up how often keys occur.
+
+        Raises :class:`WouldBeCounted` where looking them up would leave a trace.
+        """
         counts = self._count_rows()
         total = sum(counts.values())
         rows, row_error = self._estimated_rows(counts)
@@ -275,8 +282,21 @@ class KeyReader:
             alike[key.nulls].append(f"({key.block},{key.offset})")
         with self._looking_up(), self.conn.cursor() as cursor:
             for nulls, tids in alike.items():
-                cursor.execute(self._look_up(nulls, tids))
+                look_up = self._look_up(nulls, tids)
+                self._refuse_unread(look_up)
+                cursor.execute(sql.SQL("{} {}").format(sql.SQL(MARKER), look_up))
                 yield from ((nulls, max(1, rows)) for (rows,) in cursor.fetchall())
+
+    def _refuse_unread(self, look_up: sql.Composable) -> None:
+        """Raise where the planner takes an unread index: any that has the columns may serve it."""
+        if not self.row["unread_indexes"]:
+            return
+        with self.conn.cursor() as cursor:
+            explain = sql.SQL("{} EXPLAIN (FORMAT JSON) {}")
+            cursor.execute(explain.format(sql.SQL(MARKER), look_up))
+            [(plans,)] = cursor.fetchall()
+        if not _indexes_of(plans[0]["Plan"]).isdisjoint(self.row["unread_indexes"]):
+            raise WouldBeCounted
 
     def _look_up(self, nulls: int, tids: Sequence[str]) -> sql.Composable:
         """Compose the count of rows with the keys of these rows, whose ``nulls`` are the same."""
@@ -293,12 +313,11 @@ class KeyReader:
             for number, column in enumerate(self.columns)
         )
         return sql.SQL(
-            "{marker} SELECT (SELECT pg_catalog.count(*) FROM ("
+            "SELECT (SELECT pg_catalog.count(*) FROM ("
             "SELECT FROM ONLY {table} WHERE {same}{predicate} LIMIT {most}) AS found)"
             " FROM (SELECT {values} FROM ONLY {table} AS t WHERE t.ctid = ANY({tids}::tid[])"
             " OFFSET 0) AS s"
         ).format(
-            marker=sql.SQL(MARKER),
             table=sql.Identifier(*self.table),
             same=same,
             predicate=self._predicate,
@@ -322,8 +341,8 @@ class KeyReader:
 def can_be_read(row: Mapping[str, Any], columns: Sequence[Mapping[str, Any]]) -> bool:
     """Tell whether the index's keys can be taken from its table, with built-in means alone.
 
-    An index that was never read is not looked up where the server would count that: it would pass
-    for used ever after.
+    Keys are not looked up in an index that was never read where the server would count that: it
+    would pass for used ever after (:class:`WouldBeCounted` tells of its neighbours).
     """
     return (
         row["readable"]
@@ -333,9 +352,18 @@ def can_be_read(row: Mapping[str, Any], columns: Sequence[Mapping[str, Any]]) ->
         and bool(columns[0]["table_pages"])
         and (
             not row["deduplicates"]
-            or (row["may_be_looked_up"] and all(column["equality"] for column in columns))
+            or (
+                row["name"] not in row["unread_indexes"]
+                and all(column["equality"] for column in columns)
+            )
         )
     )
+
+
+def _indexes_of(plan: Mapping[str, Any]) -> set[str]:
+    """Return the names of the indexes that a plan reads."""
+    own = {plan["Index Name"]} if "Index Name" in plan else set()
+    return own.union(*(_indexes_of(child) for child in plan.get("Plans", ())))
 
 
 def _column(row: Mapping[str, Any]) -> Column:

@@ -24,7 +24,12 @@ from maintenance.postgres.bloat.btree_model import (
 from maintenance.postgres.bloat.exact import LARGEST_RELATIONS, ExactReader, named
 from maintenance.postgres.bloat.index_baselines import Baseline, known_baselines, next_baseline
 from maintenance.postgres.bloat.index_report import IndexBloat, Source, diagnose
-from maintenance.postgres.bloat.index_sample import IndexSample, KeyReader, can_be_read
+from maintenance.postgres.bloat.index_sample import (
+    IndexSample,
+    KeyReader,
+    WouldBeCounted,
+    can_be_read,
+)
 from maintenance.postgres.bloat.index_statistics import (
     entries_by_statistics,
     has_statistics,
@@ -230,6 +235,8 @@ class _Meter:
             except psycopg2.errors.QueryCanceled:
                 if not has_statistics(columns):
                     raise
+            except WouldBeCounted:
+                pass  # statistics leave no trace
         if not has_statistics(columns):
             return None, Source.STATISTICS
         rows, error, pages = rows_by_catalog(row), STATISTICS_ERROR_RATIO, 0

@@ -22,8 +22,14 @@ SELECT
     pg_stat_get_live_tuples(t.oid)::float8 AS live_rows,
     i.indpred IS NOT NULL AS partial,
     -- Looking keys up by an index makes it look used, where what we read is counted.
-    NOT current_setting('track_counts')::boolean OR pg_stat_get_numscans(c.oid) > 0
-    AS may_be_looked_up,
+    ARRAY(
+        SELECT uc.relname::text
+        FROM pg_index AS u
+        JOIN pg_class AS uc ON uc.oid = u.indexrelid
+        WHERE u.indrelid = i.indrelid
+            AND current_setting('track_counts')::boolean
+            AND pg_stat_get_numscans(u.indexrelid) = 0
+    ) AS unread_indexes,
     coalesce(
         (
             SELECT o.option_value::int
