@@ -33,7 +33,8 @@ class Thresholds(Section):
     long_running_seconds: float = Field(default=300, gt=0)
     # Past its trigger a table is due until the next worker comes; at twice the trigger none came.
     autovacuum_overdue_ratio: float = Field(default=2, ge=1)
-    # A gibibyte is max_wal_size by default: as much again as WAL takes in any case.
+    # A gibibyte is max_wal_size by default: as much again as WAL takes in any case. They judge what
+    # a slot keeps, and what waits for its archive.
     slot_retained_warning_bytes: int = Field(default=1024**3, gt=0)
     slot_retained_critical_bytes: int = Field(default=16 * 1024**3, gt=0)
     standby_lag_seconds: float = Field(default=60, gt=0)  # readers notice a minute

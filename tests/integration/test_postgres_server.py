@@ -1,5 +1,6 @@
 """The server against planted truth: checkpoints, archiving, slots, a standby, temporary files."""
 
+import os
 import secrets
 import subprocess
 from collections.abc import Callable, Iterator
@@ -177,9 +178,43 @@ def test_an_archive_is_judged_by_its_last_attempt(primary: str) -> None:
         assert "nothing has ever been archived" in failing.sentence
         write_segment(primary)
         archives_by("true", "last_archived_time > last_failed_time")
+        eventually(lambda: not waiting_for_archive(primary), 20, "everything is archived")
         report = look(primary, of=review.report_checkpoints)
         assert not [f for f in report.findings if f.subject == "archiver"]
     finally:
+        ask(primary, "ALTER SYSTEM RESET archive_command")
+        ask(primary, "SELECT pg_reload_conf()")
+
+
+def waiting_for_archive(primary: str) -> list[str]:
+    found = ask(primary, "SELECT name FROM pg_ls_archive_statusdir() WHERE name LIKE '%.ready'")
+    return [name for (name,) in found]
+
+
+def test_an_archive_command_that_hangs_is_behind(primary: str) -> None:
+    ((folder,),) = ask(primary, "SHOW data_directory")
+    released = Path(folder) / "released"  # commands run in the data directory
+    ask(primary, "ALTER SYSTEM SET archive_command = 'until test -e released; do sleep 0.1; done'")
+    ask(primary, "SELECT pg_reload_conf()")
+    try:
+        released.touch()
+        eventually(lambda: not waiting_for_archive(primary), 20, "everything is archived")
+        released.unlink()
+        write_segment(primary)
+        assert not [f for f in look(primary).findings if f.subject == "archiver"]
+        for name in waiting_for_archive(primary):
+            ready = Path(folder) / "pg_wal" / "archive_status" / name
+            os.utime(ready, (ready.stat().st_mtime - 7200,) * 2)
+        (for_long,) = of_code(look(primary), "archiver-behind").values()
+        assert "has done so for 2 hours, without a failure" in for_long.sentence
+        for _ in range(2):
+            write_segment(primary)
+        (much,) = of_code(look(primary, of=review.report_checkpoints), "archiver-behind").values()
+        assert much.evidence["waiting_files"] >= 3
+        released.touch()
+        eventually(lambda: not waiting_for_archive(primary), 20, "everything is archived")
+    finally:
+        released.touch()
         ask(primary, "ALTER SYSTEM RESET archive_command")
         ask(primary, "SELECT pg_reload_conf()")
 

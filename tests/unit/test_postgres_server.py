@@ -161,15 +161,43 @@ ARCHIVER = Archiver(
 
 
 def test_an_archiver_fails_while_the_failure_is_the_last_word() -> None:
-    (finding,) = diagnose_archiver(ARCHIVER)
+    (finding,) = diagnose_archiver(ARCHIVER, Thresholds())
     assert finding.severity is Severity.CRITICAL
     assert "nothing was archived for 1 hour" in finding.sentence
     assert "20 files (320 MB) wait" in finding.sentence
-    assert not [*diagnose_archiver(replace(ARCHIVER, last_archived_at=NOW - 30))]
-    assert not [*diagnose_archiver(replace(ARCHIVER, mode="off"))]
-    assert not [*diagnose_archiver(replace(ARCHIVER, in_recovery=True))]
-    (finding,) = diagnose_archiver(replace(ARCHIVER, has_destination=False))
+    assert not [*diagnose_archiver(replace(ARCHIVER, last_archived_at=NOW - 30), Thresholds())]
+    assert not [*diagnose_archiver(replace(ARCHIVER, mode="off"), Thresholds())]
+    assert not [*diagnose_archiver(replace(ARCHIVER, in_recovery=True), Thresholds())]
+    (finding,) = diagnose_archiver(replace(ARCHIVER, has_destination=False), Thresholds())
     assert finding.code == "archiver-without-destination"
+
+
+@pytest.mark.parametrize(
+    ("files", "seconds", "severity"),
+    [
+        (20, 60, None),
+        (0, 0, None),
+        (1, 3600, Severity.WARNING),
+        (64, 60, Severity.WARNING),
+        (1024, 60, Severity.CRITICAL),
+    ],
+)
+def test_an_archiver_that_hangs_or_is_too_slow_is_behind(
+    files: int, seconds: float, severity: Severity | None
+) -> None:
+    archiver = replace(
+        ARCHIVER,
+        failed_count=0,
+        last_failed_at=None,
+        last_archived_at=NOW - 6 * 3600,
+        waiting_files=files,
+        waiting_since=NOW - seconds if files else None,
+    )
+    found = [*diagnose_archiver(archiver, Thresholds())]
+    assert [(f.code, f.severity) for f in found] == (
+        [("archiver-behind", severity)] if severity else []
+    )
+    assert all("nothing was archived for 6 hours" in f.sentence for f in found)
 
 
 SLOT = ReplicationSlot(
