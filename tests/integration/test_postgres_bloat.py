@@ -1,8 +1,10 @@
 """Bloat estimates against what VACUUM FULL and REINDEX then really give back."""
 
+import secrets
 from collections.abc import Callable, Iterator
 from contextlib import closing, contextmanager
 from dataclasses import replace
+from pathlib import Path
 from typing import Any
 from urllib.parse import urlsplit
 
@@ -12,12 +14,15 @@ from psycopg2 import sql
 
 from maintenance.conf import DatabaseTarget, Thresholds
 from maintenance.core.errors import UnknownName
+from maintenance.core.findings import Severity
 from maintenance.core.job import Job
 from maintenance.core.reports import Report
 from maintenance.postgres.bloat.indexes import report_index_bloat
 from maintenance.postgres.bloat.options import IndexBloatOptions, TableBloatOptions
 from maintenance.postgres.bloat.tables import report_table_bloat
+from service.embedded.postgres import EmbeddedPostgres
 from tests.postgres_clients import ODD_NAME, alone, narrow_role
+from tests.servers import FAST_POSTGRES
 
 SMALL = Thresholds(minimum_bloat_bytes=64 * 1024)
 
@@ -323,6 +328,44 @@ def test_the_exact_mode_counts_rows_or_says_what_it_needs(
     assert any("more time" in finding.sentence for finding in late.findings)
     # The extension needs no right to read the rows themselves.
     assert ratios(unread, "bloat_ratio")["public.hollow"] == pytest.approx(truth, abs=0.01)
+
+
+@pytest.fixture(scope="module")
+def spoilt(server_root: Path) -> Iterator[str]:
+    """A database with a table whose every third page the disk has changed, and a sound one."""
+    server = EmbeddedPostgres(server_root / "spoilt", secrets.token_hex(16), settings=FAST_POSTGRES)
+    with server, session(server.url()) as run:
+        for name in ("spoilt", "sound"):
+            run(f"CREATE TABLE {name} (id int, body text)")
+            run(f"INSERT INTO {name} SELECT i, repeat('x', 200) FROM generate_series(1, 5000) i")
+            run(f"CREATE INDEX {name}_id ON {name} (id)")
+        run("VACUUM ANALYZE")
+        [(file,)] = run("SELECT pg_relation_filepath('spoilt')")
+    with (server.data_dir / file).open("r+b") as pages:
+        for block in range(0, 140, 3):
+            pages.seek(block * 8192 + 4000)
+            pages.write(b"changed by the disk")
+    with server:
+        yield server.url()
+
+
+def test_a_table_with_damaged_pages_is_named_and_the_others_are_measured(spoilt: str) -> None:
+    report = table_report(spoilt)
+    assert list(ratios(report, "bloat_ratio")) == ["public.sound"]
+    (finding,) = report.findings
+    assert (finding.code, finding.severity) == ("corruption", Severity.CRITICAL)
+    assert finding.subject == "public.spoilt"
+    assert "invalid page in block" in finding.sentence
+    assert "1 table with damaged pages" in report.summary
+
+
+def test_indexes_of_a_damaged_table_are_named_and_the_others_are_measured(spoilt: str) -> None:
+    report = index_report(spoilt)
+    assert list(ratios(report, "bloat_ratio")) == ["public.sound.sound_id"]
+    (finding,) = report.findings
+    assert finding.severity is Severity.CRITICAL
+    assert finding.subject == "public.spoilt"
+    assert "public.spoilt.spoilt_id cannot be read: invalid page in block" in finding.sentence
 
 
 def test_an_unknown_table_is_answered_with_the_nearest_name(

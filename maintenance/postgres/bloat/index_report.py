@@ -10,6 +10,7 @@ from maintenance.core.findings import Finding, Severity, by_seriousness, unavail
 from maintenance.core.plots import Bar, BarChart
 from maintenance.core.reports import Report, Sample, Table
 from maintenance.core.wording import bytes_in_words, counted, listed, percent
+from maintenance.postgres.bloat.damage import damaged
 
 TITLE = "Index bloat"
 CODE = "index-bloat"
@@ -30,7 +31,8 @@ class IndexBloat:
     """One index with its estimate; the interval covers the truth in 95 %.
 
     ``missing`` says what it needs where there is no estimate, ``not_exact`` what it needs to be
-    read whole. ``rebuild`` is the statement that gives the bloat back.
+    read whole, and ``damage`` why the server refuses to read a page of it or of its table, in its
+    words. ``rebuild`` is the statement that gives the bloat back.
     """
 
     oid: int
@@ -47,6 +49,7 @@ class IndexBloat:
     source: Source = Source.SAMPLE
     missing: str = ""
     not_exact: str = ""
+    damage: str = ""
 
     @property
     def bloat_bytes(self) -> int:
@@ -127,11 +130,20 @@ def _certainty(index: IndexBloat) -> str:
 
 
 def unmeasured(indexes: Sequence[IndexBloat]) -> Iterator[Finding]:
-    """One finding a reason: a hundred indexes without statistics have one cause."""
+    """One finding a reason: a hundred indexes without statistics have one cause.
+
+    Damage is a finding of its own, one a table.
+    """
     reasons: defaultdict[str, list[str]] = defaultdict(list)
+    tables: defaultdict[str, list[IndexBloat]] = defaultdict(list)
     for index in indexes:
-        if index.ratio is None:
+        if index.damage:
+            tables[index.table].append(index)
+        elif index.ratio is None:
             reasons[index.missing].append(index.subject)
+    for table, unread in sorted(tables.items()):
+        place = f"A page of {table} or of {listed([index.subject for index in unread])}"
+        yield damaged(table, place, unread[0].damage)
     for missing, subjects in sorted(reasons.items()):
         yield unavailable(CODE, listed(subjects), "its bloat", missing)
 
@@ -164,13 +176,15 @@ def _summary(
             f"unavailable: none of {counted(len(indexes), 'index', 'indexes')} could be measured."
         )
     among = counted(len(measured), "index", "indexes")
+    unread = sum(bool(index.damage) for index in indexes)
+    rest = f" {counted(unread, 'index', 'indexes')} with damaged pages." if unread else ""
     if not bloated:
-        return f"No bloat worth a rebuild in {among}."
+        return f"No bloat worth a rebuild in {among}.{rest}"
     names = listed([finding.subject for finding in by_seriousness(bloated)], 3)
     verb = "is" if len(bloated) == 1 else "are"
     return (
         f"{len(bloated)} of {among} {verb} bloated ({names});"
-        f" rebuilding would give back {bytes_in_words(wasted_bytes)}."
+        f" rebuilding would give back {bytes_in_words(wasted_bytes)}.{rest}"
     )
 
 

@@ -21,6 +21,7 @@ from maintenance.postgres.bloat.btree_model import (
     fresh_pages,
     fresh_pages_by_density,
 )
+from maintenance.postgres.bloat.damage import unreadable
 from maintenance.postgres.bloat.exact import LARGEST_RELATIONS, ExactReader, named
 from maintenance.postgres.bloat.index_baselines import Baseline, known_baselines, next_baseline
 from maintenance.postgres.bloat.index_report import IndexBloat, Source, diagnose
@@ -172,6 +173,8 @@ class _Meter:
                 yield replace(index, missing=gave_way.needs)
             except (psycopg2.errors.LockNotAvailable, psycopg2.errors.QueryCanceled):
                 yield replace(index, missing="a moment without a long exclusive lock on its table")
+            except psycopg2.DatabaseError as error:
+                yield replace(index, **unreadable(self.conn, error))
         progress.update(len(rows), len(rows), phase="measured", unit="indexes")
 
     def _measured(

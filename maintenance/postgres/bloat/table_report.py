@@ -12,6 +12,7 @@ from maintenance.core.findings import Finding, Severity, by_seriousness, unavail
 from maintenance.core.plots import Bar, BarChart
 from maintenance.core.reports import Report, Sample, Table
 from maintenance.core.wording import bytes_in_words, counted, listed, percent
+from maintenance.postgres.bloat.damage import damaged
 from maintenance.postgres.bloat.packing import PackedSize
 
 TITLE = "Table bloat"
@@ -26,8 +27,8 @@ class TableBloat:
     """One table with its estimate, or with the reason why there is none.
 
     ``qualified_name`` is what a rewrite is told, quoted: of a TOAST table, its main table.
-    ``missing`` is what it needs to be measured, ``not_exact`` what it needs to be read whole. ``only``
-    stands before the name where a VACUUM would take the children of the table as well.
+    ``missing`` is what it needs to be measured, ``not_exact`` what it needs to be read whole, and
+    ``damage`` why the server refuses to read a page of it, in its words. ``only`` stands before the name where a VACUUM would take the children of the table as well.
     """
 
     subject: str
@@ -40,6 +41,7 @@ class TableBloat:
     partition_of: str = ""
     is_toast: bool = False
     only: str = ""
+    damage: str = ""
 
 
 def diagnose(
@@ -51,7 +53,12 @@ def diagnose(
     was asked for and is not to be had.
     """
     bloated = [finding for table in tables for finding in _finding(table, thresholds)]
-    findings = [*bloated, *_unmeasured(tables), *_not_exact(tables, no_exact)]
+    findings = [
+        *bloated,
+        *(damaged(t.subject, t.subject, t.damage) for t in tables if t.damage),
+        *_unmeasured(tables),
+        *_not_exact(tables, no_exact),
+    ]
     wasted_bytes = sum(finding.evidence["bloat_bytes"] for finding in bloated)
     partitioned = _partitioned(tables)
     return Report(
@@ -129,7 +136,7 @@ def _up(ratio: float) -> float:
 
 def _unmeasured(tables: Sequence[TableBloat]) -> Iterator[Finding]:
     """Name a few tables with what each needs; of many, say it once."""
-    lacking = [table for table in tables if table.estimate is None]
+    lacking = [table for table in tables if table.estimate is None and not table.damage]
     if len(lacking) <= NAMED_ALONE:
         for table in lacking:
             yield unavailable(CODE, table.subject, "its bloat", table.missing)
@@ -170,6 +177,8 @@ def _summary(
     if sampled == 0:
         return f"unavailable: none of {counted(len(tables), 'table')} could be sampled."
     rest = f" {counted(too_small, 'table')} too small to sample." if too_small else ""
+    unread = sum(bool(table.damage) for table in tables)
+    rest += f" {counted(unread, 'table')} with damaged pages." if unread else ""
     if not bloated:
         return f"No bloat worth a rewrite in {counted(sampled, 'table')}.{rest}"
     names = listed([finding.subject for finding in by_seriousness(bloated)], 3)

@@ -11,6 +11,7 @@ from psycopg2.extensions import connection as Connection  # noqa: N812 - it is a
 from maintenance.conf import DatabaseTarget, Thresholds
 from maintenance.core.job import Job, Progress, SilentProgress
 from maintenance.core.reports import Report
+from maintenance.postgres.bloat.damage import unreadable
 from maintenance.postgres.bloat.exact import LARGEST_RELATIONS, ExactReader, named
 from maintenance.postgres.bloat.options import TableBloatOptions
 from maintenance.postgres.bloat.packing import (
@@ -125,7 +126,8 @@ def sample_tables(
 ) -> dict[int, TableBloat]:
     """Estimate these tables and TOAST tables, largest first, for about so many seconds.
 
-    What is missing was not reached in time, or cannot be read, or is one of the server's catalogs.
+    What is missing was not reached in time, or is one of the server's catalogs. What cannot be read
+    has no estimate.
     """
     budget = TimeBudget(seconds)
     sampler = _Sampler(conn, TableBloatOptions(seed=seed), None)
@@ -134,13 +136,8 @@ def sample_tables(
         if budget.is_spent:
             break
         row["partition_of"] = ""
-        try:
-            for table in sampler.measure([row], SilentProgress()):
-                found[row["oid"]] = table
-        except psycopg2.DatabaseError:
-            if conn.closed:
-                raise
-            continue  # a page that cannot be read: whoever looks for bloat is told
+        for table in sampler.measure([row], SilentProgress()):
+            found[row["oid"]] = table
     return found
 
 
@@ -190,6 +187,8 @@ class _Sampler:
                 yield self._measured(table, row, whole=whole)
             except psycopg2.errors.UndefinedTable:
                 continue  # dropped since it was listed
+            except psycopg2.DatabaseError as error:
+                yield replace(table, **unreadable(self.conn, error))
         progress.update(len(rows), len(rows), phase="sampled", unit="tables")
 
     def _measured(self, table: TableBloat, row: dict[str, Any], *, whole: bool) -> TableBloat:
