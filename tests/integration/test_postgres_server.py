@@ -380,6 +380,38 @@ def test_temporary_files_are_those_of_the_period(url: str) -> None:
     assert again.summary.startswith("Nothing to do: no temporary file in the ")
 
 
+def test_the_reset_of_one_table_leaves_temporary_files_to_their_time(url: str) -> None:
+    ask(url, "CREATE TABLE lasting AS SELECT 1 AS id")
+    ask(url, "CREATE TABLE reset_alone AS SELECT 1 AS id")
+    ask(url, "ANALYZE lasting")
+    with Client(url) as client:
+        client.run(
+            "SET work_mem = '64kB'; SELECT count(*) FROM"
+            " (SELECT i FROM generate_series(1, 200000) AS i ORDER BY -i OFFSET 0) AS s"
+        )
+        client.run("SELECT pg_stat_force_next_flush()")
+
+    def first_look() -> Report:
+        return look(url, of=review.report_temporary_files)
+
+    eventually(lambda: first_look().findings != (), 10, "temporary files are counted")
+    first = first_look()
+    ask(url, "SELECT pg_stat_reset_single_table_counters('reset_alone'::regclass)")
+    second = look(url, dict(first.state), of=review.report_temporary_files)
+    assert second.findings == ()
+    assert [sample.value for sample in second.samples] == [0]
+    assert second.summary.startswith("Nothing to do: no temporary file in the ")
+
+    ask(url, "SELECT pg_stat_reset()")
+
+    def third_look() -> Report:
+        return look(url, dict(second.state), of=review.report_temporary_files)
+
+    eventually(
+        lambda: "since the last look" not in third_look().summary, 10, "the reset of all is seen"
+    )
+
+
 def test_a_deadlock_is_counted(url: str) -> None:
     ask(url, "CREATE TABLE account AS SELECT generate_series(1, 2) AS id, 0 AS n")
     with Client(url) as one, Client(url) as two:

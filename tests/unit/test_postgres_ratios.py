@@ -60,6 +60,13 @@ def test_after_a_reset_or_crash_the_period_begins_there_and_says_so(
     )
 
 
+def test_the_reset_of_one_table_is_no_interruption() -> None:
+    window = CounterWindow(2_002_000.0, 2_003_600.0, remembered_at=1_200_000.0)
+    reads = reads_between(BEFORE, replace(NOW, window=window))
+    assert (reads.hit, reads.read, reads.seconds) == (9900, 100, 3600.0)
+    assert reads.interruption == ""
+
+
 def test_another_database_behind_the_same_name_is_not_compared() -> None:
     reads = reads_between(BEFORE, replace(NOW, identity="8/5"))
     assert reads.hit == 10_900

@@ -72,6 +72,32 @@ def test_otherwise_it_begins_with_the_counters(before: Counted | None) -> None:
     assert not period.since_last_look
 
 
+def remembering(value: int, remembered_at: float) -> Counted:
+    """A look after the start of the counters has moved to an hour ago."""
+    return Counted({"n": value}, CounterWindow(NOW - 3600, NOW, remembered_at), "a")
+
+
+def test_the_reset_of_one_table_begins_no_new_period() -> None:
+    before = counted(35, NOW - DAY)
+    period = period_between(before, remembering(35, remembered_at=NOW - 3 * DAY))
+    assert period.increase == {"n": 0}
+    assert period.seconds == DAY
+    assert period.since_last_look
+
+
+@pytest.mark.parametrize(("value", "remembered_at"), [(35, NOW - 1800), (9, NOW - 3 * DAY)])
+def test_a_reset_of_all_does(value: int, remembered_at: float) -> None:
+    period = period_between(counted(10, NOW - DAY), remembering(value, remembered_at))
+    assert period.increase == {"n": value}
+    assert not period.since_last_look
+
+
+def test_a_first_look_covers_what_the_counters_remember() -> None:
+    period = period_between(None, remembering(35, remembered_at=NOW - 3 * DAY))
+    assert period.seconds == 3 * DAY
+    assert period.in_words.startswith("3 days (since ")
+
+
 def test_a_look_survives_its_state_and_garbage_is_no_look() -> None:
     assert Counted.from_state(counted(3).to_state()) == counted(3)
     for garbage in ({}, {"values": 3}, {"values": {"n": "x"}, "identity": "a"}):

@@ -21,15 +21,12 @@ from maintenance.core.plots import over_time
 from maintenance.core.reports import Report, Sample, Table
 from maintenance.core.wording import bytes_in_words, counted, seconds_in_words
 from maintenance.postgres.connection import connect, query
-from maintenance.postgres.counters import CounterWindow, measure_window
+from maintenance.postgres.counters import CounterWindow, measure_common_window
 
 METRIC = "database_cache_hit_ratio"
 
 #: Rows in the table of what is read most.
 TABLES_SHOWN = 20
-
-#: Two looks at the same start of a window are equal to the microsecond; JSON keeps as much.
-SAME_MOMENT_SECONDS = 0.001
 
 
 @dataclass(frozen=True, slots=True)
@@ -100,7 +97,7 @@ def review_database_cache_hit_ratio(
     """
     with connect(job.target, purpose="cache hit ratio") as conn:
         row = query(conn, "buffer_counters")[0]
-        window = measure_window(conn)
+        window = measure_common_window(conn)
         tables = _most_read(conn, job.target, window)
     now = BufferCounters(row["blocks_hit"], row["blocks_read"], row["database_identity"], window)
     before = BufferCounters.from_state(job.previous_state)
@@ -159,12 +156,8 @@ def reads_between(before: BufferCounters | None, now: BufferCounters) -> BufferR
 def _interruption(before: BufferCounters, now: BufferCounters) -> str:
     if before.identity != now.identity:
         return "another database has taken the place of the one that was measured last"
-    then, since = before.window.started_at, now.window.started_at
-    moved = (then is None) != (since is None) or (
-        then is not None and since is not None and abs(then - since) > SAME_MOMENT_SECONDS
-    )
     fewer = now.blocks_hit < before.blocks_hit or now.blocks_read < before.blocks_read
-    if moved or fewer:
+    if fewer or not now.window.continues(before.window):
         return "the counters were reset, or the server crashed, since the last look"
     return ""
 

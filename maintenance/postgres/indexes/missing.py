@@ -11,6 +11,7 @@ from maintenance.core.job import Job
 from maintenance.core.reports import Report, Sample, Table
 from maintenance.core.wording import counted
 from maintenance.postgres.connection import connect
+from maintenance.postgres.counters import measure_common_window
 from maintenance.postgres.django_models import models_by_table
 from maintenance.postgres.indexes.catalog import Definition, IndexMeasurement, measure_indexes
 from maintenance.postgres.indexes.creation import new_index
@@ -48,7 +49,8 @@ def report_missing_indexes(
     )
     with connect(job.target, purpose="missing-indexes") as conn:
         job.progress.update(0, 2, phase="measuring", unit="steps")
-        measurement = measure_indexes(conn, job.target)
+        # These are rates: the time that one table's reset would cut off is counted with.
+        measurement = replace(measure_indexes(conn, job.target), window=measure_common_window(conn))
         tables = measure_tables(conn, job.target)
         job.progress.update(1, 2, phase="judging", unit="steps")
         keys = by_weight(unsupported_keys(measurement, tables, minimum_bytes))

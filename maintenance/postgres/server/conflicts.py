@@ -9,7 +9,7 @@ from maintenance.conf import Thresholds
 from maintenance.core.findings import Finding, Severity
 from maintenance.core.wording import counted
 from maintenance.postgres.connection import query
-from maintenance.postgres.counters import measure_window
+from maintenance.postgres.counters import measure_common_window
 from maintenance.postgres.server.aspect import Aspect
 from maintenance.postgres.server.counted_period import Counted, Period, period_between
 
@@ -35,7 +35,7 @@ def examine_conflicts(
     """Count deadlocks, and on a standby cancelled queries, since the last look."""
     row = query(conn, "database_incidents")[0]
     names = ["deadlocks", *(f"conflicts_{kind}" for kind in _REMEDIES)]
-    now = Counted({n: int(row[n]) for n in names}, measure_window(conn), row["identity"])
+    now = Counted({n: int(row[n]) for n in names}, measure_common_window(conn), row["identity"])
     period = period_between(Counted.from_state(previous), now)
     deadlocks = period.increase["deadlocks"]
     cancelled = sum(period.increase[f"conflicts_{kind}"] for kind in _REMEDIES)

@@ -11,9 +11,6 @@ from typing import Any
 from maintenance.core.wording import seconds_in_words
 from maintenance.postgres.counters import CounterWindow
 
-#: Two looks at the same start are equal to the microsecond; JSON keeps as much.
-SAME_MOMENT_SECONDS = 0.001
-
 
 @dataclass(frozen=True, slots=True)
 class Counted:
@@ -73,13 +70,9 @@ def period_between(before: Counted | None, now: Counted) -> Period:
 
 
 def _continues(before: Counted, now: Counted) -> bool:
-    then, since = before.window.started_at, now.window.started_at
-    if (then is None) != (since is None):
-        return False
-    if then is not None and since is not None and abs(then - since) > SAME_MOMENT_SECONDS:
-        return False
     return (
-        before.identity == now.identity
+        now.window.continues(before.window)
+        and before.identity == now.identity
         and before.window.measured_at < now.window.measured_at
         and before.values.keys() == now.values.keys()
         and all(before.values[name] <= value for name, value in now.values.items())

@@ -10,7 +10,7 @@ from maintenance.core.findings import Finding, Severity
 from maintenance.core.reports import Sample
 from maintenance.core.wording import bytes_in_words, counted
 from maintenance.postgres.connection import query
-from maintenance.postgres.counters import measure_window
+from maintenance.postgres.counters import measure_common_window
 from maintenance.postgres.server.aspect import Aspect
 from maintenance.postgres.server.counted_period import Counted, Period, period_between
 
@@ -24,7 +24,7 @@ def examine_temporary_files(
     row = query(conn, "database_incidents")[0]
     now = Counted(
         {name: int(row[name]) for name in ("temp_files", "temp_bytes")},
-        measure_window(conn),
+        measure_common_window(conn),
         row["identity"],
     )
     period = period_between(Counted.from_state(previous), now)
