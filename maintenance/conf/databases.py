@@ -84,6 +84,8 @@ class DatabaseTarget(Section):
     address of its admin console, the database ``pgbouncer``, for a user of its ``stats_users``. The time limits are
     set on each connection, in seconds; 0 means none. ``replicas`` are its physical replicas: what
     they read is asked of them, because no server counts the scans of another.
+    ``unqueried_replication`` names replication clients that nobody queries, by application or slot: a
+    backup's receiver of WAL, a standby that waits for a failover.
     ``log_directory`` is where the server's log
     lies on the worker's machine, a folder or a pattern for the files in it; left out, the log is
     read through the server, where the role may.
@@ -96,6 +98,7 @@ class DatabaseTarget(Section):
     direct_url: Url | None = None
     pgbouncer: Url | None = None
     replicas: tuple[Url, ...] = ()
+    unqueried_replication: tuple[str, ...] = ()
     connect_timeout_seconds: int = Field(default=10, gt=0)
     statement_timeout_seconds: float = Field(default=60, ge=0)
     lock_timeout_seconds: float = Field(default=2, gt=0)

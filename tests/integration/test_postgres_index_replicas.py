@@ -9,6 +9,7 @@ from urllib.parse import unquote, urlsplit
 
 import psycopg2
 import pytest
+from psycopg2.extras import PhysicalReplicationConnection
 
 from maintenance.conf import DatabaseTarget, Thresholds
 from maintenance.core.job import Job
@@ -58,9 +59,11 @@ def standby(primary: EmbeddedPostgres, server_root: Path) -> Iterator[EmbeddedPo
         yield server
 
 
-def unused(primary: EmbeddedPostgres, *replicas: str) -> Report:
+def unused(primary: EmbeddedPostgres, *replicas: str, unqueried: tuple[str, ...] = ()) -> Report:
     """Return the second of two reports: the first one proves that the indexes exist."""
-    target = DatabaseTarget(url=primary.url(DATABASE), replicas=replicas)
+    target = DatabaseTarget(
+        url=primary.url(DATABASE), replicas=replicas, unqueried_replication=unqueried
+    )
     job = Job("site", target, PASSED)
     state = report_unused_indexes(job, Thresholds()).state
     return report_unused_indexes(replace(job, previous_state=state), Thresholds())
@@ -112,6 +115,36 @@ def test_a_replica_that_nobody_named_withholds_the_verdict(
     assert names(report) == {"on_there", "on_nowhere"}
     assert "has 1 replication client" in report.summary
     assert not any(finding.commands for finding in report.findings)
+
+
+def test_one_of_two_asked_withholds_the_verdict_until_the_other_is_known_to_read_nothing(
+    primary: EmbeddedPostgres, standby: EmbeddedPostgres
+) -> None:
+    replica = standby.url(DATABASE)
+    ask(primary.url(), "SELECT pg_create_physical_replication_slot('away')")
+    try:
+        withheld = unused(primary, replica)
+        told = unused(primary, replica, unqueried=("away",))
+    finally:
+        ask(primary.url(), "SELECT pg_drop_replication_slot('away')")
+    assert "has 2 replication clients (away, walreceiver), 1 of them asked" in withheld.summary
+    assert not any(finding.commands for finding in withheld.findings)
+    assert names(told) == {"on_nowhere"}
+    assert all(finding.commands for finding in told.findings)
+
+
+@pytest.mark.parametrize("receiver", ["pg_receivewal", "barman_receive_wal"])
+def test_a_receiver_of_wal_reads_no_index(
+    receiver: str, primary: EmbeddedPostgres, standby: EmbeddedPostgres
+) -> None:
+    client = psycopg2.connect(
+        primary.url(), connection_factory=PhysicalReplicationConnection, application_name=receiver
+    )
+    try:
+        report = unused(primary, standby.url(DATABASE))
+    finally:
+        client.close()
+    assert report.facts["replication_clients"] == ["walreceiver"]
 
 
 def test_a_replica_that_is_down_withholds_the_verdict_without_its_password(

@@ -16,6 +16,7 @@ from maintenance.postgres.indexes.catalog import (
     ForeignKey,
     IndexMeasurement,
     IndexState,
+    ReplicationClient,
     family_of,
 )
 from maintenance.postgres.indexes.guards import (
@@ -118,7 +119,7 @@ def measurement(*indexes: IndexState, window_days: float | None = 60.0, **change
         "window": CounterWindow(started_at=started_at, measured_at=NOW),
         "counts": True,
         "is_standby": False,
-        "replication_clients": 0,
+        "replication_clients": (),
     }
     return IndexMeasurement(**{**given, **changes})
 
@@ -328,6 +329,17 @@ def test_an_index_that_a_replica_reads_is_in_use() -> None:
     )
 
 
+DB2, AWAY = ReplicationClient("db2", "db2_slot"), ReplicationClient(None, "db3_slot")
+NAMELESS = ReplicationClient(None, None)
+
+
+def test_a_replication_client_is_known_by_its_application_or_its_slot() -> None:
+    assert DB2.is_among(["db2"])
+    assert DB2.is_among(["db2_slot"])
+    assert not AWAY.is_among(["db2"])
+    assert not NAMELESS.is_among([])
+
+
 @pytest.mark.parametrize(
     ("changes", "replicas", "words"),
     [
@@ -335,8 +347,14 @@ def test_an_index_that_a_replica_reads_is_in_use() -> None:
         ({"window_days": 29.9}, (), "must cover 30 days"),
         ({"is_standby": True}, (), "standby"),
         ({"window_days": 30.0}, (), ""),
-        ({"replication_clients": 2}, (), "has 2 replication clients"),
-        ({"replication_clients": 2}, (replica(),), ""),
+        (
+            {"replication_clients": (DB2, AWAY)},
+            (),
+            "2 replication clients (db2, db3_slot), none of",
+        ),
+        ({"replication_clients": (DB2, AWAY)}, (replica(),), "(db2, db3_slot), 1 of them asked"),
+        ({"replication_clients": (DB2, AWAY)}, (replica(), replica()), ""),
+        ({"replication_clients": (NAMELESS,)}, (), "(one whose name this role may not see)"),
         ({}, (replica(problem="timeout"),), "replica db2:5432/site could not be asked: timeout"),
         ({}, (replica(), replica(29)), "counters of the replica db2:5432/site cover 29 days"),
         ({}, (replica(None),), "replica db2:5432/site does not say since when"),
@@ -348,6 +366,14 @@ def test_the_verdict_is_withheld_for_a_stated_reason(
     withheld = withheld_because(measurement(**changes), replicas, RULES)
     assert words in withheld
     assert bool(withheld) is bool(words)
+
+
+def test_a_withheld_verdict_says_how_to_get_one() -> None:
+    judgement = judged(measurement(index(), replication_clients=(DB2, AWAY)), replica())
+    (finding,) = unused_report(judgement, {}).findings
+    assert finding.severity is Severity.INFO
+    assert '"replicas"' in finding.advice
+    assert '"unqueried_replication"' in finding.advice
 
 
 RARE = {"scans": 3, "table_pages": 100, "writes": 3001}

@@ -1,6 +1,6 @@
 """Indexes as the catalogs and counters show them, and how one is dropped and made again."""
 
-from collections.abc import Callable, Hashable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Collection, Hashable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from functools import lru_cache
 from typing import Any
@@ -134,6 +134,26 @@ _FOREIGN_KEY_COLUMNS: Mapping[str, Callable[[Any], Any]] = {
 
 
 @dataclass(frozen=True, slots=True)
+class ReplicationClient:
+    """A server, or a program, that follows this one; one that is away has a slot alone.
+
+    A role without pg_read_all_stats is not told ``application_name``.
+    """
+
+    application_name: str | None
+    slot_name: str | None
+
+    @property
+    def name(self) -> str:
+        """What a person may know it by."""
+        return self.application_name or self.slot_name or "one whose name this role may not see"
+
+    def is_among(self, names: Collection[str]) -> bool:
+        """Tell whether it bears one of the names."""
+        return self.application_name in names or self.slot_name in names
+
+
+@dataclass(frozen=True, slots=True)
 class IndexMeasurement:
     """What a diagnosis rests on. ``counts`` is whether the server counts scans at all."""
 
@@ -142,7 +162,7 @@ class IndexMeasurement:
     window: CounterWindow
     counts: bool
     is_standby: bool
-    replication_clients: int
+    replication_clients: tuple[ReplicationClient, ...]
 
 
 @dataclass(frozen=True, slots=True)
@@ -182,6 +202,7 @@ def _measure_indexes(conn: Connection, exclude_schemas: tuple[str, ...]) -> Inde
         indexes=tuple(s for s in states if s.schema not in exclude_schemas),
         foreign_keys=tuple(keys),
         window=measure_window(conn),
+        replication_clients=tuple(query_records(conn, "replication_clients", ReplicationClient)),
         **query(conn, "index_counting")[0],
     )
 

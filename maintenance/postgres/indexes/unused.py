@@ -7,7 +7,7 @@ from maintenance.conf import DatabaseTarget, Thresholds
 from maintenance.core.findings import Finding, Severity, by_seriousness
 from maintenance.core.job import Job
 from maintenance.core.reports import Report, Sample, Table
-from maintenance.core.wording import bytes_in_words, counted, seconds_in_words
+from maintenance.core.wording import bytes_in_words, counted, listed, seconds_in_words
 from maintenance.postgres.connection import connect
 from maintenance.postgres.django_models import models_by_table
 from maintenance.postgres.indexes.age import KnownAge, measure_horizons
@@ -110,7 +110,9 @@ def report_unused_indexes(
             return Report(TITLE, "The server counts no index scans.", (uncounted(),))
         owners = models_by_table(conn, job.target)
         keys = (*measurement.foreign_keys, *unenforced_keys(owners))
-        measurement = replace(measurement, foreign_keys=keys)
+        unqueried = job.target.unqueried_replication
+        clients = tuple(c for c in measurement.replication_clients if not c.is_among(unqueried))
+        measurement = replace(measurement, foreign_keys=keys, replication_clients=clients)
         age = KnownAge(measurement.window.measured_at, measure_horizons(conn), job.previous_state)
         job.progress.update(1, 3, phase="asking replicas", unit="steps")
         replicas = measure_replicas(conn, job.target)
@@ -186,14 +188,20 @@ def withheld_because(
         return f"the server does not say since when it counts, and {needed} are needed"
     if seconds < rules.window_seconds:
         return f"the counters must cover {needed} first"
-    clients = measurement.replication_clients
-    if clients and not replicas:
-        return (
-            f"this server has {counted(clients, 'replication client')}, and what they scan is not"
-            ' known here: name them as "replicas" of this target'
-        )
     reasons = (replica.withheld_because(rules.window_seconds) for replica in replicas)
-    return next((reason for reason in reasons if reason), "")
+    return next((reason for reason in reasons if reason), _unasked(measurement, len(replicas)))
+
+
+def _unasked(measurement: IndexMeasurement, asked: int) -> str:
+    """Say which clients may scan what nobody has asked them for; empty where all were asked."""
+    clients = measurement.replication_clients
+    if len(clients) <= asked:
+        return ""
+    names = listed([client.name for client in clients], len(clients))
+    return (
+        f"this server has {counted(len(clients), 'replication client')} ({names}),"
+        f" {asked or 'none'} of them asked, and what the others scan is not known here"
+    )
 
 
 def unused_report(judgement: Judgement, definitions: Mapping[int, Definition]) -> Report:
@@ -220,7 +228,7 @@ def unused_report(judgement: Judgement, definitions: Mapping[int, Definition]) -
             "counters_cover_seconds": measurement.window.seconds,
             "window_needed_seconds": judgement.rules.window_seconds,
             "minimum_bytes": judgement.rules.minimum_bytes,
-            "replication_clients": measurement.replication_clients,
+            "replication_clients": [client.name for client in measurement.replication_clients],
             "replicas_asked": [replica.address for replica in judgement.replicas],
         },
         samples=(Sample(metric, sum(entry.size_bytes for entry in counted_entries)),),
@@ -246,7 +254,7 @@ def _unused_finding(
             f"{index.qualified_name} ({size}) is a candidate: {since};"
             f" the verdict is withheld, because {withheld}."
         )
-        advice = "Do not drop it yet."
+        advice = "Do not drop it yet." + _way_out(judgement)
     else:
         sentence = (
             f"{index.qualified_name} ({size}) is unused: {since}, while its table took"
@@ -259,9 +267,20 @@ def _unused_finding(
         subject=index.qualified_name,
         sentence=sentence,
         evidence=_evidence(entry, judgement),
-        advice=advice + _notes(entry, judgement),
+        advice=advice + _notes(entry),
         commands=definition.drop if definition else (),
         undo=definition.create if definition else (),
+    )
+
+
+def _way_out(judgement: Judgement) -> str:
+    """Say how the report learns of replication clients that were not asked."""
+    if not _unasked(judgement.measurement, len(judgement.replicas)):
+        return ""
+    return (
+        ' Name servers that are queried as "replicas" of this target, and as "unqueried_replication"'
+        " (application or slot) what nobody queries: a backup's receiver of WAL, a standby that waits"
+        " for a failover. Drop the slots of servers that are gone."
     )
 
 
@@ -282,8 +301,7 @@ def _rare_finding(
         evidence=_evidence(entry, judgement),
         advice=(
             "Find out who scans it before you drop it: the planner's own look at the ends of an"
-            " index counts as a scan, but so does a page that somebody waits for."
-            + _notes(entry, judgement)
+            " index counts as a scan, but so does a page that somebody waits for." + _notes(entry)
         ),
         commands=definition.drop if definition else (),
         undo=definition.create if definition else (),
@@ -300,17 +318,10 @@ def _evidence(entry: UnreadIndex, judgement: Judgement) -> dict[str, object]:
     }
 
 
-def _notes(entry: UnreadIndex, judgement: Judgement) -> str:
-    notes = ""
+def _notes(entry: UnreadIndex) -> str:
     if entry.index.is_partitioned:
-        notes += " Dropping a partitioned index locks the table and all partitions for a moment."
-    clients = judgement.measurement.replication_clients
-    if clients > len(judgement.replicas):
-        notes += (
-            f" {counted(clients, 'replication client')} of this server now,"
-            f" {len(judgement.replicas) or 'none'} of them asked for its scans."
-        )
-    return notes
+        return " Dropping a partitioned index locks the table and all partitions for a moment."
+    return ""
 
 
 def _unused_summary(judgement: Judgement, certain: Sequence[UnreadIndex]) -> str:
