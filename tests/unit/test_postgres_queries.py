@@ -100,7 +100,29 @@ def test_a_new_statement_is_left_out_where_the_state_had_no_room(
     assert list(state["statements"]) == ["10/2/t"]
     use = use_between(state, snapshot(counters("1", total_ms=5.0), counters("2", total_ms=9.0)))
     assert use.statements == ()
+    assert (use.unknown, use.unknown_ms) == (1, 5.0)
+
+
+def test_a_new_statement_counts_with_what_it_took_beyond_all_that_there_was_no_room_for(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr(statement_counters, "KEPT_STATEMENTS", 1)
+    known = (counters("1", total_ms=5.0), counters("2", total_ms=9.0))
+    heavy = counters("3", calls=1000, total_ms=50_000.0)
+    use = use_between(state_of(snapshot(*known)), snapshot(*known, heavy))
+    (added,) = use.statements
+    assert (added.query_id, added.calls, added.total_ms) == ("3", 999, 49_995.0)
     assert use.unknown == 1
+    assert "1 statement that took 5 ms at most" in report_of(use).summary
+
+
+def test_a_state_of_before_says_nothing_of_what_there_was_no_room_for(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr(statement_counters, "KEPT_STATEMENTS", 1)
+    state = state_of(snapshot(counters("1", total_ms=5.0), counters("2", total_ms=9.0)))
+    del state["left_out_ms"]
+    assert use_between(state, snapshot(counters("3", total_ms=50_000.0))).unknown == 1
 
 
 def test_the_state_holds_no_text() -> None:

@@ -205,6 +205,12 @@ def _summary(
         return f"No statement was counted {window}."
     slower = sum(_is_slower(cost) for cost in costs)
     changed = f" {counted(slower, 'statement')} became slower." if slower else ""
+    if use.unknown:
+        changed += (
+            f" {counted(use.unknown, 'statement')} that took"
+            f" {seconds_in_words(use.unknown_ms / 1000)} at most since the statistics began could not"
+            f" be compared, and {'is' if use.unknown == 1 else 'are'} left out."
+        )
     if not slow:
         none = f"None of {seen} took {rules.minimum_mean_ms:g} ms a call on average {window}."
         return f"{none}{changed}"

@@ -3,6 +3,7 @@
 The counters are never reset: somebody else may read them too.
 """
 
+import math
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, replace
 from typing import Any
@@ -77,6 +78,22 @@ class StatementCounters:
         }
         return replace(self, **added, is_worst_recent=worst_now > worst_then)
 
+    def beyond(self, earlier_ms: float) -> "StatementCounters | None":
+        """Return the least that was added, if no more than ``earlier_ms`` had been taken before.
+
+        Of all counters it is the same part as of the time, so that means stay what they are.
+        ``None`` where all may be from before.
+        """
+        if self.total_ms <= earlier_ms:
+            return None
+        ratio = 1 - earlier_ms / self.total_ms
+        added = {
+            name: type(getattr(self, name))(round(getattr(self, name) * ratio, 3))
+            for name in _COUNTERS
+        }
+        added["calls"] = max(1, added["calls"])
+        return replace(self, **added, is_worst_recent=earlier_ms == 0)
+
     def plus(self, other: "StatementCounters") -> "StatementCounters":
         """Return both together, under the name of this one."""
         worst = max(self, other, key=lambda s: s.worst_ms)
@@ -105,14 +122,16 @@ class Snapshot:
 
     def to_state(self) -> dict[str, Any]:
         """Return plain JSON for the next run: counters without text, the costliest first."""
-        kept = sorted(self.statements, key=lambda s: -s.total_ms)[:KEPT_STATEMENTS]
+        ordered = sorted(self.statements, key=lambda s: -s.total_ms)
+        kept, left_out = ordered[:KEPT_STATEMENTS], ordered[KEPT_STATEMENTS:]
         return {
             "version": _STATE_VERSION,
             "server_major": self.server_major,
             "reset_at": self.reset_at,
             "evictions": self.evictions,
             "taken_at": self.taken_at,
-            "is_complete": len(kept) == len(self.statements),
+            "is_complete": not left_out,
+            "left_out_ms": left_out[0].total_ms if left_out else None,
             "statements": {statement.key: list(statement.values) for statement in kept},
         }
 
@@ -123,7 +142,8 @@ class StatementUse:
 
     ``follows_previous`` is false where there was nothing to compare with, and everything since
     ``started_at`` counts. ``unknown`` is how many statements were left out, because the previous
-    state had no room for them. ``whole`` names what shares are shares of: a role that may not see
+    state had no room for them; since the statistics began each took no more than ``unknown_ms``. Of
+    others that it had no room for, the least that they can have added counts. ``whole`` names what shares are shares of: a role that may not see
     the statements of others knows no more than its own.
     """
 
@@ -133,6 +153,7 @@ class StatementUse:
     follows_previous: bool
     evictions: int
     unknown: int = 0
+    unknown_ms: float = 0.0
     whole: str = "all statement time"
 
     @property
@@ -162,17 +183,18 @@ def use_between(state: Mapping[str, Any], now: Snapshot) -> StatementUse:
         )
     taken_at = float(state["taken_at"])
     before = {key: tuple(values) for key, values in state["statements"].items()}
-    added = [
-        _added(s, before.get(s.key), taken_at, is_complete=state["is_complete"])
-        for s in now.statements
-    ]
+    # A state of before does not say it: then nothing is known of what was left out.
+    left_out_ms = None if state["is_complete"] else state.get("left_out_ms", math.inf)
+    added = [_added(s, before.get(s.key), taken_at, left_out_ms) for s in now.statements]
+    unknown_ms = [s.total_ms for s, a in zip(now.statements, added, strict=True) if a is None]
     return StatementUse(
         tuple(s for s in added if s is not None and s.calls),
         started_at=taken_at,
         ended_at=now.taken_at,
         follows_previous=True,
         evictions=max(0, now.evictions - int(state["evictions"])),
-        unknown=sum(s is None for s in added),
+        unknown=len(unknown_ms),
+        unknown_ms=max(unknown_ms, default=0.0),
     )
 
 
@@ -191,14 +213,20 @@ def follows(state: Mapping[str, Any], now: Snapshot) -> bool:
 
 
 def _added(
-    now: StatementCounters, before: tuple[float, ...] | None, taken_at: float, *, is_complete: bool
+    now: StatementCounters,
+    before: tuple[float, ...] | None,
+    taken_at: float,
+    left_out_ms: float | None,
 ) -> StatementCounters | None:
-    """Return what one statement added; ``None`` where that cannot be known."""
+    """Return what one statement added; ``None`` where that cannot be known.
+
+    What is not among those of before had taken ``left_out_ms`` at most, nothing where that is ``None``.
+    """
     began_later = now.counted_since is not None and now.counted_since > taken_at
     if began_later:
         return now
     if before is None:
-        return now if is_complete else None
+        return now if left_out_ms is None else now.beyond(left_out_ms)
     # The statement was evicted and came back, or somebody reset it alone.
     started_anew = now.calls < before[0] or now.total_ms < before[1] - 0.001
     return now if started_anew else now.minus(before)
