@@ -28,6 +28,7 @@ from maintenance.core.trend import (
     MINIMUM_POINTS,
     Forecast,
     Trend,
+    peaks_before_falls,
     since_last_fall,
     trend_of,
 )
@@ -179,6 +180,20 @@ def foretell(points: Sequence[Point], *, accumulates: bool) -> Prospect | Withhe
     # Where a step that was made stays made, the last value knows of it before its week does.
     last = since[-1] if accumulates else weeks[-1]
     return _prospect(weeks, last, since[-1].at_epoch_seconds, trend, offsets)
+
+
+def foretell_peaks(points: Sequence[Point]) -> Prospect | Withheld:
+    """Foretell a number that its own server brings down again and again.
+
+    A climb that lasts is followed like that of what accumulates: nothing brings it down any more.
+    Where none does, it is followed by its peaks.
+    """
+    climbing = foretell(points, accumulates=True)
+    if isinstance(climbing, Prospect):
+        return climbing
+    known = [point for point in points if math.isfinite(point.value)]
+    at_peaks = foretell(peaks_before_falls(known), accumulates=False)
+    return at_peaks if isinstance(at_peaks, Prospect) else climbing
 
 
 def weekday_offsets(points: Sequence[Point]) -> tuple[float, ...]:

@@ -17,7 +17,7 @@ class LimitedMetric:
 
     ``section`` of the configuration names its targets. ``what`` and ``event`` make sentences: "The
     disk /srv of local is full about ...". ``accumulates``: see :func:`forecast.foretell`.
-    ``task`` stores it. ``limit`` returns ``None`` where a target has none.
+    ``falls_by_itself``: see :func:`forecast.foretell_peaks`. ``task`` stores it. ``limit`` returns ``None`` where a target has none.
     """
 
     name: str
@@ -30,6 +30,7 @@ class LimitedMetric:
     advice: str
     limit: Callable[[Configuration, str], float | None]
     is_core: bool = True
+    falls_by_itself: bool = False
 
     def targets(self, configuration: Configuration) -> Mapping[str, object]:
         """Return the configured targets that it is measured on."""
@@ -131,6 +132,7 @@ METRICS: tuple[LimitedMetric, ...] = (
         task="sample_database_load",
         advice="See review_vacuum_health for what keeps VACUUM from freezing old rows.",
         limit=_wraparound,
+        falls_by_itself=True,  # autovacuum freezes each time that it meets autovacuum_freeze_max_age
     ),
     LimitedMetric(
         "sequence_used_ratio",

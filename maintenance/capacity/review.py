@@ -5,7 +5,7 @@ from dataclasses import dataclass, replace
 from typing import Any
 
 from maintenance.capacity.charts import plots_of
-from maintenance.capacity.forecast import Prospect, Withheld, foretell
+from maintenance.capacity.forecast import Prospect, Withheld, foretell, foretell_peaks
 from maintenance.capacity.metrics import METRICS, LimitedMetric, subject_of, value_in_words
 from maintenance.conf import Configuration
 from maintenance.core.daily import DailySeries
@@ -96,7 +96,11 @@ def review_capacity(
 def line_of(series: DailySeries, metric: LimitedMetric, configuration: Configuration) -> Line:
     """Foretell one series. Pure."""
     points = series.last_values() if metric.accumulates else series.highest_values()
-    prospect = foretell(points, accumulates=metric.accumulates)
+    prospect = (
+        foretell_peaks(points)
+        if metric.falls_by_itself
+        else foretell(points, accumulates=metric.accumulates)
+    )
     limit = metric.limit(configuration, series.target)
     forecast = None
     if isinstance(prospect, Prospect) and limit is not None:

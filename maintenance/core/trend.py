@@ -212,12 +212,27 @@ def since_last_fall(points: Sequence[Point], ratio: float = FALL_RATIO) -> list[
     is rebuilt) is none.
     """
     ordered = sorted(points, key=lambda p: p.at_epoch_seconds)
-    start = 0
+    return ordered[max(_falls(ordered, ratio), default=0) :]
+
+
+def peaks_before_falls(points: Sequence[Point], ratio: float = FALL_RATIO) -> list[Point]:
+    """Return the highest point before each such fall, and the last point where it is above all of them."""
+    ordered = sorted(points, key=lambda p: p.at_epoch_seconds)
+    falls = _falls(ordered, ratio)
+    peaks = [max(ordered[start:end], key=lambda p: p.value) for start, end in pairwise([0, *falls])]
+    if peaks and ordered[-1].value > max(peak.value for peak in peaks):
+        peaks.append(ordered[-1])
+    return peaks
+
+
+def _falls(ordered: Sequence[Point], ratio: float) -> list[int]:
+    """Return the places of the points that a fall led to."""
+    found = []
     for place in range(1, len(ordered)):
         before = min(point.value for point in ordered[max(0, place - 2) : place])
         if before > 0 and ordered[place].value < before * (1 - ratio):
-            start = place
-    return ordered[start:]
+            found.append(place)
+    return found
 
 
 def _interval_of_slopes(slopes: Sequence[float], points: int) -> tuple[float, float]:

@@ -13,6 +13,7 @@ from maintenance.capacity.forecast import (
     Prospect,
     Withheld,
     foretell,
+    foretell_peaks,
     weekday_offsets,
 )
 from maintenance.core.job import Point
@@ -88,6 +89,35 @@ def test_a_disk_that_was_cleaned_begins_anew() -> None:
     found = foretell(points, accumulates=True)
     assert isinstance(found, Withheld)
     assert f"since it fell on {day_in_words(points[360].at_epoch_seconds)}" in found.needs
+
+
+def frozen_at(limit: float, day: int) -> float:
+    """12 million transactions a day, frozen down to 50 million at ``limit``."""
+    return 50e6 + 12e6 * day % (limit - 50e6)
+
+
+def test_what_its_server_brings_down_again_and_again_is_followed_by_its_peaks() -> None:
+    points = daily(lambda day: frozen_at(200e6, day), 360)
+    assert isinstance(foretell(points, accumulates=True), Withheld)
+    prospect = foretell_peaks(points)
+    assert isinstance(prospect, Prospect)
+    assert prospect.value_in(90) == pytest.approx(195e6, rel=0.05)
+    assert prospect.reaches(2**31) is None
+
+
+def test_a_climb_that_nothing_ends_any_more_is_followed_to_its_limit() -> None:
+    points = daily(lambda day: frozen_at(200e6, day) if day < 240 else 50e6 + 12e6 * (day - 240))
+    prospect = foretell_peaks(points)
+    assert isinstance(prospect, Prospect)
+    assert prospect.per_day == pytest.approx(12e6, rel=0.01)
+    forecast = prospect.reaches(2**31)
+    assert forecast is not None
+    assert forecast.seconds_left == pytest.approx(50 * DAY_SECONDS, rel=0.02)
+
+
+@pytest.mark.parametrize("days", [0, 1, 13, 40])
+def test_peaks_of_a_short_history_are_withheld(days: int) -> None:
+    assert isinstance(foretell_peaks(daily(lambda day: frozen_at(200e6, day), days)), Withheld)
 
 
 @pytest.mark.parametrize("days", [0, 1, 3, 13])

@@ -63,6 +63,13 @@ def test_what_stands_still_has_no_date_and_says_why() -> None:
     assert row["withheld"] == "no growth that holds"
 
 
+def test_transaction_ids_that_are_frozen_in_time_have_a_forecast() -> None:
+    ages = [50e6 + 12e6 * day % 150e6 for day in range(360)]
+    report = review({("main", "oldest_transaction_age", ""): ages})
+    assert report.facts["foretold"] == 1
+    assert not [f for f in report.findings if f.code in {"capacity-limit", "capacity-too-short"}]
+
+
 def test_what_nobody_measured_is_named_once_a_task() -> None:
     report = review({DISK: [0.5] * 100})
     told = {f.subject: f.sentence for f in report.findings if f.code == "capacity-unmeasured"}
