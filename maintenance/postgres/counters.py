@@ -59,10 +59,14 @@ def measure_window(conn: Connection) -> CounterWindow:
     """Return the window that each of this database's counters covers, whatever was reset alone.
 
     It begins at the later of the database's and the cluster's ``stats_reset``: a crash clears the
-    first and stamps the second (PostgreSQL documentation, "The Cumulative Statistics System").
+    first and stamps the second (PostgreSQL documentation, "The Cumulative Statistics System"). Nor
+    does it begin before the database was made, where the role may execute ``pg_stat_file`` or the
+    server keeps commit timestamps; else one that is younger than its cluster claims the cluster's.
     """
     row = query(conn, "counter_window")[0]
-    return CounterWindow(started_at=row["started_at"], measured_at=row["measured_at"])
+    made_at = query(conn, "database_made_at")[0]["made_at"] if row["may_look_at_files"] else None
+    starts = [start for start in (row["started_at"], made_at) if start is not None]
+    return CounterWindow(max(starts, default=None), row["measured_at"])
 
 
 def measure_common_window(conn: Connection) -> CounterWindow:
