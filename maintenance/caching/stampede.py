@@ -18,9 +18,9 @@
 - **A cache that goes away in between, or refuses to write** (no memory left, a replica, a right that is
   missing) costs the computation and nothing else: readers get the old value, or what they computed.
 
-It works on Django's own Redis backend and on django-redis, instrumented or not. On a backend
-without a server that all processes share (memory, files, dummy) there is no lock: every reader who
-finds nothing, or a value past its end, computes it himself.
+It works on Django's own Redis backend and on django-redis, instrumented or not, by pickle, JSON or
+msgpack. On a backend without a server that all processes share (memory, files, dummy) there is no
+lock: every reader who finds nothing, or a value past its end, computes it himself.
 
 Under the key stands an envelope and not the value alone: read it with :func:`get_or_compute`.
 """
@@ -156,9 +156,11 @@ class _Reader(Generic[Value]):
         found = self.cache.get(self.key, _MISSING, version=self.version)
         if found is _MISSING:
             return None
-        if isinstance(found, tuple) and len(found) == 4 and found[0] == _ENVELOPE:
-            return Envelope(*found[1:])
-        return Envelope(found, math.inf, 0.0)
+        match found:  # a serializer of JSON gives a tuple back as a list
+            case [str() as mark, value, ends_at, seconds] if mark == _ENVELOPE:
+                return Envelope(value, ends_at, seconds)
+            case _:
+                return Envelope(found, math.inf, 0.0)
 
     def compute_or_wait(self) -> Value:
         """Compute what is not there, or wait for the one who does."""

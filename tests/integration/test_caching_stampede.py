@@ -1,5 +1,6 @@
 """Values that are computed once, on a real Valkey and by real processes."""
 
+import json
 import secrets
 import subprocess
 import sys
@@ -27,6 +28,30 @@ from tests.polling import eventually
 BACKENDS: dict[str, Any] = {
     "django.core.cache.backends.redis.RedisCache": RedisCache,
     "django_redis.cache.RedisCache": DjangoRedisCache,
+}
+
+
+class JsonSerializer:
+    """What a site may give Django's backend: a tuple comes back as a list."""
+
+    def dumps(self, value: Any) -> bytes:
+        return json.dumps(value).encode()
+
+    def loads(self, stored: bytes) -> Any:
+        return json.loads(stored)
+
+
+#: Each backend with its option for a serializer that knows no tuples.
+LISTS_FOR_TUPLES: dict[str, tuple[Any, dict[str, Any]]] = {
+    "django json": (RedisCache, {"serializer": JsonSerializer}),
+    "django-redis json": (
+        DjangoRedisCache,
+        {"SERIALIZER": "django_redis.serializers.json.JSONSerializer"},
+    ),
+    "django-redis msgpack": (
+        DjangoRedisCache,
+        {"SERIALIZER": "django_redis.serializers.msgpack.MSGPackSerializer"},
+    ),
 }
 
 
@@ -93,6 +118,19 @@ def test_a_value_is_computed_once_and_then_read(cache: RedisCache) -> None:
     assert get_or_compute("nothing", compute, 600, cache=cache, beta=0) is None
     assert get_or_compute("nothing", compute, 600, cache=cache, beta=0) is None
     assert len(computed) == 1
+
+
+@pytest.mark.parametrize("name", LISTS_FOR_TUPLES)
+def test_every_reader_gets_the_value_where_the_serializer_knows_no_tuples(
+    redis_url: str, name: str
+) -> None:
+    backend, options = LISTS_FOR_TUPLES[name]
+    for cache in closing(backend(redis_url, {"OPTIONS": options})):
+        books = [get_or_compute("books", lambda: {"of": [1, 2]}, 60, cache=cache) for _ in "12"]
+        assert books == [{"of": [1, 2]}] * 2
+        store_expired(cache)
+        new = get_or_compute("books", lambda: "new", 60, cache=cache, background=False)
+        assert new == "new"
 
 
 def test_a_value_that_the_site_stored_by_itself_is_taken_as_it_is(cache: RedisCache) -> None:
