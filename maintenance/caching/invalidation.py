@@ -1,7 +1,10 @@
 """Invalidation: cached values that the configured rules call stale are dropped, by key, by prefix,
 by glob pattern, or as groups by tag or namespace. Never by KEYS, and never by a flush."""
 
+import time
 from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import replace
+from typing import Any
 
 from maintenance.caching.backend import OpenCache, opened, paced, reason_to_refuse
 from maintenance.caching.groups import Stale
@@ -17,6 +20,8 @@ from maintenance.core.job import Job, Progress, SilentProgress
 from maintenance.core.reports import Report
 from maintenance.core.suggestions import require_known
 from maintenance.redis_client.globs import escape_glob, literal_beginning
+from maintenance.redis_client.idle_times import IdleTimes
+from maintenance.redis_client.server import server_facts
 
 KEYS_PER_DELETE = 500
 
@@ -41,17 +46,27 @@ def invalidate_caches(job: Job[CacheTarget, InvalidateOptions]) -> Report:
         paced(cache, job.progress, job.target.added_latency_ms) as (progress, with_its_latency),
     ):
         refusal = reason_to_refuse(cache)
+        idle_times = _idle_times(cache, job.previous_state)
         results = [
             _apply(
                 cache,
                 RuleResult(name, rule, refusal),
                 writes=not job.options.dry_run and not refusal,
                 progress=progress,
+                idle_times=idle_times,
             )
             for name, rule in rules.items()
         ]
         warmed = _ask_to_warm(cache, results)
-    return with_its_latency(build_report(job.target_name, job.options.dry_run, results, warmed))
+    report = build_report(job.target_name, job.options.dry_run, results, warmed)
+    return with_its_latency(replace(report, state=idle_times.state if idle_times else {}))
+
+
+def _idle_times(cache: OpenCache, previous_state: Mapping[str, Any]) -> IdleTimes | None:
+    """Return what is known of the server's idle times; every run notes it, whatever its rules ask."""
+    if cache.client is None:
+        return None
+    return IdleTimes.seen(server_facts(cache.client), previous_state, time.time())
 
 
 def _ask_to_warm(cache: OpenCache, results: Sequence[RuleResult]) -> tuple[str, ...]:
@@ -77,8 +92,17 @@ def _ask_to_warm(cache: OpenCache, results: Sequence[RuleResult]) -> tuple[str, 
     return warm_after(cache.cache, cache.name, stale, sorted(beginnings - {""}))
 
 
-def _apply(cache: OpenCache, result: RuleResult, *, writes: bool, progress: Progress) -> RuleResult:
+def _apply(
+    cache: OpenCache,
+    result: RuleResult,
+    *,
+    writes: bool,
+    progress: Progress,
+    idle_times: IdleTimes | None,
+) -> RuleResult:
     rule = result.rule
+    age = rule.older_than_seconds
+    needs = idle_times.needs_for(age) if idle_times and age else ""
     progress.check()
     result.keys_there, result.keys_dropped = _drop_keys(cache, rule.keys, writes=writes)
     for pattern in (*rule.patterns, *(escape_glob(prefix) + "*" for prefix in rule.prefixes)):
@@ -86,11 +110,15 @@ def _apply(cache: OpenCache, result: RuleResult, *, writes: bool, progress: Prog
         if reason:
             result.unmatchable[pattern] = reason
             continue
+        if needs:
+            stored = str(cache.stored_pattern(pattern))
+            result.patterns.append(PatternTally(pattern, stored, idle_time_missing=needs))
+            continue
         result.patterns.append(
             invalidate_pattern(
                 cache,
                 pattern,
-                older_than_seconds=rule.older_than_seconds,
+                older_than_seconds=age,
                 keep=rule.keep,
                 dry_run=not writes,
                 progress=progress,
@@ -143,7 +171,8 @@ def invalidate_pattern(
 ) -> PatternTally:
     """Drop the values whose key matches the glob ``pattern`` in the cache's prefix and version.
 
-    What matches a pattern of ``keep`` stays. Only for a cache in Redis. Raises
+    What matches a pattern of ``keep`` stays. Only for a cache in Redis. The server's idle times are
+    believed: see :mod:`maintenance.redis_client.idle_times` for when that is wrong. Raises
     :class:`InvalidOptions` for a pattern that matches all.
     """
     refuse_flush(pattern)

@@ -119,8 +119,8 @@ def _findings(result: RuleResult, dry_run: bool) -> Iterator[Finding]:
             yield unavailable(
                 "invalidation-idle-time",
                 subject,
-                f"the idle time of values ({tally.idle_time_missing}); nothing was dropped, it",
-                "an LRU or noeviction policy, or a TTL on these values instead of this rule",
+                "which values nobody reads; nothing was dropped, it",
+                f"a TTL on these values instead of this rule, or {tally.idle_time_missing}",
             )
         elif tally.chosen_keys:
             yield _stale(subject, tally, dry_run or bool(result.refusal))

@@ -108,7 +108,7 @@ def drop_pattern(
 
     ``keep`` are stored patterns of what stays. ``older_than_seconds`` spares what was read or
     written since. Where the server does not track idle time (an LFU policy) nothing is dropped and
-    ``tally.idle_time_missing`` says why.
+    ``tally.idle_time_missing`` says what is.
     """
     with exchange(client, progress.check) as wire, exchange(client) as questions:
         _Drop(
@@ -246,7 +246,7 @@ class _Drop:
             if isinstance(reply, redis.exceptions.NoPermissionError):
                 raise reply
             if isinstance(reply, redis.ResponseError):
-                self.tally.idle_time_missing = str(reply)
+                self.tally.idle_time_missing = f"a server that keeps idle times ({reply})"
                 return []
         return [
             key

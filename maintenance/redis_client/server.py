@@ -44,6 +44,11 @@ class ServerFacts:
         return self.role == "replica"
 
     @property
+    def is_lfu(self) -> bool:
+        """Whether keys count their uses, and keep no time of the last one."""
+        return self.maxmemory_policy.endswith("-lfu")
+
+    @property
     def numbers(self) -> tuple[int, ...]:
         """Major and minor version, of the product's own numbers."""
         return tuple(int(part) for part in self.version.split(".")[:2] if part.isdigit())

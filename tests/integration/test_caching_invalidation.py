@@ -1,6 +1,6 @@
 """Invalidation on a real Valkey that a cache shares with streams and sessions."""
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from typing import Any
 
 import pytest
@@ -23,6 +23,7 @@ from maintenance.core.job import Job
 from maintenance.core.options import DryRunOption
 from maintenance.core.plans import Verdict
 from maintenance.core.reports import Report
+from maintenance.redis_client.idle_times import IDLE_TIMES_SINCE
 
 
 @pytest.fixture
@@ -43,8 +44,11 @@ def target(url: str, **rules: Any) -> CacheTarget:
     return CacheTarget(url=url, key_prefix="site", version=3, invalidate=made)
 
 
-def invalidate(cache: CacheTarget, **options: Any) -> Report:
-    return invalidate_caches(Job("pages", cache, InvalidateOptions(**options)))
+def invalidate(
+    cache: CacheTarget, previous_state: Mapping[str, Any] | None = None, **options: Any
+) -> Report:
+    asked = InvalidateOptions(**options)
+    return invalidate_caches(Job("pages", cache, asked, previous_state=previous_state or {}))
 
 
 def test_a_pattern_drops_the_values_of_its_prefix_and_version_alone(
@@ -88,11 +92,19 @@ def test_values_that_were_read_lately_are_spared_by_their_age(
 ) -> None:
     client.execute_command("RESTORE", "site:3:book:old", 0, dump(client), "IDLETIME", 5000)
     client.execute_command("RESTORE", "site:3:book:new", 0, dump(client), "IDLETIME", 10)
-    report = invalidate(
-        target(redis_url, books={"patterns": ["book:*"], "older_than_seconds": 3600})
-    )
+    rules = target(redis_url, books={"patterns": ["book:*"], "older_than_seconds": 3600})
+    first = invalidate(rules)
+    assert not first.findings[0].measured
+    assert client.dbsize() == 2
+    report = invalidate(rules, seen_an_hour_before(first))
     assert client.keys() == [b"site:3:book:new"]
     assert "1 of 2 values" in report.findings[0].sentence
+
+
+def seen_an_hour_before(report: Report) -> dict[str, Any]:
+    """Return the state of a run, as if the server had been known for an hour more by then."""
+    (reign,) = report.state[IDLE_TIMES_SINCE]
+    return {IDLE_TIMES_SINCE: {reign: report.state[IDLE_TIMES_SINCE][reign] - 3600}}
 
 
 def dump(client: redis.Redis) -> bytes:
@@ -106,17 +118,19 @@ def test_under_an_lfu_policy_age_is_unknown_so_nothing_is_dropped(
     redis_url: str, client: redis.Redis, site_cache: RedisCache
 ) -> None:
     policy = client.config_get("maxmemory-policy")["maxmemory-policy"]
+    rules = target(redis_url, books={"patterns": ["book:*"], "older_than_seconds": 3600})
+    state = seen_an_hour_before(invalidate(rules))
     client.config_set("maxmemory-policy", "allkeys-lfu")
     try:
         site_cache.set("book:1", "x")
-        report = invalidate(
-            target(redis_url, books={"patterns": ["book:*"], "older_than_seconds": 1})
-        )
+        report = invalidate(rules, state)
     finally:
         client.config_set("maxmemory-policy", policy)
+    after = invalidate(rules, report.state)  # what LFU has counted reads as an idle time now
     assert site_cache.get("book:1") == "x"
     assert not report.findings[0].measured
     assert "LFU" in report.findings[0].sentence
+    assert not after.findings[0].measured
 
 
 def test_a_tag_makes_its_values_a_miss_whatever_their_number(

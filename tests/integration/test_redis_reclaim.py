@@ -28,6 +28,7 @@ from maintenance.redis.reclaim import report as report_part
 from maintenance.redis.reclaim.expiry import ExpiryLook
 from maintenance.redis.reclaim.options import ReclaimOptions
 from maintenance.redis.reclaim.run import reclaim_redis_memory
+from maintenance.redis_client.idle_times import IDLE_TIMES_SINCE
 from tests.polling import eventually
 from tests.postgres_clients import ODD_NAME
 from tests.redis_servers import (
@@ -344,6 +345,7 @@ from maintenance.conf import ReclaimRules, RedisTarget
 from maintenance.core.job import Job
 from maintenance.redis.reclaim.options import ReclaimOptions
 from maintenance.redis.reclaim.run import reclaim_redis_memory
+from maintenance.redis_client.idle_times import IDLE_TIMES_SINCE
 
 rules = ReclaimRules(keys_per_second=300)
 target = RedisTarget(url=sys.argv[1], role="streams", reclaim=rules)
@@ -546,7 +548,7 @@ def test_a_key_that_somebody_used_lately_is_not_abandoned(
 
 def seen_as_primary(client: redis.Redis, days: float) -> dict[str, Any]:
     """Return the state of a run that has seen the server as the primary it is, so many days ago."""
-    return {"primary_since_epoch_seconds": {reign(client): time.time() - days * 86_400}}
+    return {IDLE_TIMES_SINCE: {reign(client): time.time() - days * 86_400}}
 
 
 def reign(client: redis.Redis) -> str:
@@ -577,6 +579,21 @@ def test_idle_times_are_not_believed_before_the_server_was_seen_as_the_primary_f
     report = reclaim(each_server, "abandoned", rules=rules, previous_state=after)
     assert each_client.exists(":1:read") == 0
     assert report.state == after
+
+
+def test_what_an_lfu_policy_has_counted_is_no_idle_time_under_the_next_policy(
+    each_server: str, each_client: redis.Redis
+) -> None:
+    each_client.config_set("maxmemory-policy", "allkeys-lfu")
+    each_client.mset({f":1:{number}": "x" for number in range(50)})
+    rules = {"abandoned_prefixes": (":1:",), "minimum_idle_seconds": 3600}
+    state = seen_as_primary(each_client, 30)
+    under_lfu = reclaim(each_server, "abandoned", rules=rules, previous_state=state)
+    assert "a policy that keeps idle times" in found(under_lfu, "reclaim-idle-times").sentence
+    each_client.config_set("maxmemory-policy", "noeviction")
+    report = reclaim(each_server, "abandoned", rules=rules, previous_state=dict(under_lfu.state))
+    assert not found(report, "reclaim-idle-times").measured
+    assert each_client.dbsize() == 50
 
 
 @pytest.fixture

@@ -17,6 +17,7 @@ from maintenance.redis.key_sample import (
 )
 from maintenance.redis.key_shapes import OTHERS
 from maintenance.redis_client.globs import matcher
+from maintenance.redis_client.idle_times import IdleTimes
 from maintenance.redis_client.server import ServerFacts
 
 #: Rows of each table.
@@ -42,6 +43,7 @@ class KeyView:
     sample: KeySample
     shares: Sequence[ShapeShare]
     forever_patterns: Sequence[str]
+    idle_times: IdleTimes
 
     def shapes_that_stay(self) -> set[str]:
         """Return the shapes of sampled keys that are meant to stay."""
@@ -204,6 +206,12 @@ def _unused(name: str, view: KeyView) -> Iterator[Finding]:
     ]
     if not found:
         return
+    if needs := view.idle_times.needs_for(UNUSED_SECONDS):
+        kinds = listed([share.shape for share in found])
+        yield unavailable(
+            "redis-keys-unused", name, f"whether nobody uses {kinds} on {name}", needs
+        )
+        return
     size = sum(share.size_bytes or 0.0 for share in found)
     shortest = min(share.unused_seconds or 0 for share in found)
     yield Finding(
@@ -230,7 +238,7 @@ def _unused(name: str, view: KeyView) -> Iterator[Finding]:
 
 
 def _hot_keys(name: str, facts: ServerFacts, sample: KeySample) -> Iterator[Finding]:
-    if not facts.maxmemory_policy.endswith("-lfu"):
+    if not facts.is_lfu:
         what = f"which keys are hot, under {facts.maxmemory_policy},"
         needs = "a policy that counts uses: allkeys-lfu or volatile-lfu"
         yield unavailable("redis-hot-keys", name, what, needs)

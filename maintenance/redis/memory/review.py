@@ -42,6 +42,7 @@ from maintenance.redis.memory.slow_commands import (
 from maintenance.redis.stream_claims import families_beside
 from maintenance.redis.stream_classes import all_families
 from maintenance.redis_client.connection import session
+from maintenance.redis_client.idle_times import IdleTimes
 from maintenance.redis_client.packed import Exchange, exchange, pack
 from maintenance.redis_client.server import ServerFacts, parse_facts
 
@@ -117,6 +118,7 @@ class Situation:
     outlook: Outlook
     counted: Counted
     forever_patterns: tuple[str, ...]
+    idle_times: IdleTimes
 
 
 def check_redis_memory(
@@ -134,6 +136,7 @@ def check_redis_memory(
         look = measure(client, job.options.sample_keys)
     stored = job.history.series(METRIC)
     now = Point(time.time(), float(look.facts.used_memory_bytes))
+    idle_times = IdleTimes.seen(look.facts, job.previous_state, now.at_epoch_seconds)
     situation = Situation(
         roles=_roles(around, look),
         look=look,
@@ -142,6 +145,7 @@ def check_redis_memory(
         outlook=outlook_of(stored, now),
         counted=counted_since(look.info, job.previous_state),
         forever_patterns=around.forever_patterns,
+        idle_times=idle_times,
     )
     findings = diagnose(job.target_name, situation, thresholds, job.previous_state)
     return Report(
@@ -152,7 +156,7 @@ def check_redis_memory(
         facts=_facts(look, situation.outlook),
         samples=tuple(_samples(look.facts, situation.ceiling)),
         plots=over_time(f"Memory in use by {job.target_name}", METRIC, stored, now),
-        state={**kept(look.info), **state_of(look.slowness)},
+        state={**kept(look.info), **state_of(look.slowness), **idle_times.state},
     )
 
 
@@ -171,8 +175,7 @@ def measure(client: redis.Redis, sample_keys: int) -> Look:
     database = client.connection_pool.connection_kwargs.get("db") or 0
     facts = parse_facts(info, database)
     with exchange(client) as lane:
-        is_lfu = facts.maxmemory_policy.endswith("-lfu")
-        sample = take_sample(lane, facts.keys, sample_keys, is_lfu=is_lfu)
+        sample = take_sample(lane, facts.keys, sample_keys, is_lfu=facts.is_lfu)
         settings = _settings(lane)
         broker = lane.run([pack(b"EXISTS", key) for key in BROKER_KEYS])
         return Look(
@@ -209,7 +212,9 @@ def diagnose(
     yield from diagnose_expiry(name, info, growth, thresholds)
     yield from diagnose_persistence(name, roles, info, look.settings, thresholds)
     yield from diagnose_clients(name, info, growth, thresholds)
-    view = KeyView(facts, look.sample, situation.shares, situation.forever_patterns)
+    view = KeyView(
+        *(facts, look.sample, situation.shares, situation.forever_patterns, situation.idle_times)
+    )
     yield from diagnose_keys(name, roles, view, thresholds)
     is_same_life = previous.get("run_id") == facts.run_id
     yield from diagnose_slowness(

@@ -124,7 +124,7 @@ class Repack:
         self._usage: dict[bytes, int] = {}
         self._rewritten: Counter[str] = Counter()
         self._gained: Counter[str] = Counter()
-        is_lfu = server.maxmemory_policy.endswith("-lfu")
+        is_lfu = server.is_lfu
         self._use = b"FREQ" if is_lfu else b"IDLETIME"
         self._used: dict[bytes, int] = {}
         # In a cluster a transaction stays in one slot.

@@ -7,7 +7,7 @@ from typing import Any
 from maintenance.core.findings import Finding, Severity, by_seriousness, unavailable
 from maintenance.core.plans import Action, Outcome, Verdict
 from maintenance.core.reports import Report, Sample, Table
-from maintenance.core.wording import bytes_in_words, counted, seconds_in_words
+from maintenance.core.wording import bytes_in_words, counted
 from maintenance.redis.reclaim import encodings as encodings_part
 from maintenance.redis.reclaim import leftovers as leftovers_part
 from maintenance.redis.reclaim import repack as repack_part
@@ -25,19 +25,16 @@ from maintenance.redis.reclaim.advice import (
 from maintenance.redis.reclaim.compact import Limits, SizeModel
 from maintenance.redis.reclaim.encodings import EncodingSample, Recommendation
 from maintenance.redis.reclaim.expiry import ExpiryLook
-from maintenance.redis.reclaim.leftovers import AbandonedPrefix, LeftoverTally
+from maintenance.redis.reclaim.leftovers import LeftoverTally
 from maintenance.redis.reclaim.options import ReclaimOptions
 from maintenance.redis.reclaim.repack import RepackTally
 from maintenance.redis.reclaim.trial import Measured
+from maintenance.redis_client.idle_times import IdleTimes
 from maintenance.redis_client.server import ServerFacts
 
 #: A rewrite needs room for a second copy of a few values. Nearer than this to maxmemory, it could
 #: make the server evict keys or refuse writes.
 HIGHEST_USED_RATIO = 0.95
-
-
-#: Since when the server is known as a primary, by its reign, from one run to the next.
-PRIMARY_SINCE = "primary_since_epoch_seconds"
 
 
 @dataclass(slots=True)
@@ -49,8 +46,7 @@ class ReclaimRun:
     server: ServerFacts
     config_file: str
     model: SizeModel
-    began_epoch_seconds: float
-    primary_since_epoch_seconds: float
+    idle_times: IdleTimes
     settings: dict[str, str] = field(default_factory=dict)
     limits: Mapping[str, Limits] = field(default_factory=dict)
     sample: EncodingSample | None = None
@@ -59,7 +55,7 @@ class ReclaimRun:
     too_slow: dict[str, tuple[Recommendation, Sequence[Measured]]] = field(default_factory=dict)
     repack: RepackTally | None = None
     leftovers: list[LeftoverTally] = field(default_factory=list)
-    withheld: list[tuple[str, float]] = field(default_factory=list)
+    withheld: dict[str, str] = field(default_factory=dict)
     after: ServerFacts | None = None
 
     def is_untried(self, one: Recommendation) -> bool:
@@ -75,14 +71,6 @@ class ReclaimRun:
                 " synchronisation. Point the target at its primary."
             )
         return ""
-
-    def knows_uses_of(self, seconds: float) -> bool:
-        """Whether idle times count every use of that long a time, as far as the primary was asked.
-
-        A replica is told of no read: once promoted, it takes keys that were only read for unused. No
-        server says for how long it is the primary, so that only what runs have seen is believed.
-        """
-        return self.began_epoch_seconds - self.primary_since_epoch_seconds >= seconds
 
     @property
     def repack_refusal(self) -> str:
@@ -121,15 +109,8 @@ def build_report(run: ReclaimRun) -> Report:
         tables=tuple(_tables(run)),
         facts=_facts(run),
         samples=tuple(_samples(run)),
-        state=_state(run),
+        state=run.idle_times.state,
     )
-
-
-def _state(run: ReclaimRun) -> dict[str, Any]:
-    """Return since when the server is known as the primary that it is now."""
-    if run.server.is_replica:
-        return {}
-    return {PRIMARY_SINCE: {run.server.reign: run.primary_since_epoch_seconds}}
 
 
 def _summary(run: ReclaimRun) -> str:
@@ -212,33 +193,9 @@ def _findings(run: ReclaimRun) -> Iterator[Finding]:
     if "trial" in run.options.parts and not run.may_try_out:
         yield unavailable("redis-encoding-trial", run.target_name, "the trial", _trial_needs(run))
     yield from _permanence_findings(run)
-    yield from _idle_time_findings(run)
-    yield from _withheld_findings(run)
-
-
-def _idle_time_findings(run: ReclaimRun) -> Iterator[Finding]:
-    """Say that a rule by idle time finds nothing where the server keeps none."""
-    if not run.server.maxmemory_policy.endswith("-lfu"):
-        return
-    for tally in run.leftovers:
-        if isinstance(tally.rule, AbandonedPrefix) and tally.rule.minimum_idle_seconds:
-            yield unavailable(
-                "reclaim-idle-times",
-                tally.rule.prefix,
-                f"which keys under {tally.rule.prefix} nobody uses",
-                "a policy that keeps idle times, which LFU does not, or minimum_idle_seconds = 0",
-            )
-
-
-def _withheld_findings(run: ReclaimRun) -> Iterator[Finding]:
-    """Say that a rule by idle time waits where the server does not know of every use."""
-    for prefix, seconds in run.withheld:
+    for prefix, needs in run.withheld.items():
         yield unavailable(
-            "reclaim-idle-times",
-            prefix,
-            f"which keys under {prefix} nobody uses",
-            f"a server that runs have seen as the primary for {seconds_in_words(seconds)}: one that was"
-            " a replica before that knows of no reads",
+            "reclaim-idle-times", prefix, f"which keys under {prefix} nobody uses", needs
         )
 
 

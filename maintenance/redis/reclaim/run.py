@@ -17,11 +17,12 @@ from maintenance.redis.reclaim.leftovers import AbandonedPrefix, LeftoverRule, L
 from maintenance.redis.reclaim.options import ReclaimOptions
 from maintenance.redis.reclaim.pace import Pace
 from maintenance.redis.reclaim.repack import Repack
-from maintenance.redis.reclaim.report import PRIMARY_SINCE, ReclaimRun, build_report
+from maintenance.redis.reclaim.report import ReclaimRun, build_report
 from maintenance.redis.reclaim.trial import is_too_slow, try_out
 from maintenance.redis.stream_claims import families_beside, keys_of
 from maintenance.redis_client.connection import session
 from maintenance.redis_client.globs import matcher
+from maintenance.redis_client.idle_times import IdleTimes
 from maintenance.redis_client.packed import Exchange, exchange
 from maintenance.redis_client.probe import PacedProgress, probing
 from maintenance.redis_client.server import server_facts
@@ -43,16 +44,14 @@ def reclaim_redis_memory(
     known = families or {}
     with session(job.target) as client:
         info = client.info()
-        server, now = server_facts(client), time.time()
-        known_since = job.previous_state.get(PRIMARY_SINCE, {})
+        server = server_facts(client)
         run = ReclaimRun(
             job.target_name,
             job.options,
             server,
             config_file=str(info.get("config_file", "")),
             model=SizeModel.of(server, str(info.get("mem_allocator", ""))),
-            began_epoch_seconds=now,
-            primary_since_epoch_seconds=known_since.get(server.reign, now),
+            idle_times=IdleTimes.seen(server, job.previous_state, time.time()),
         )
         with probing(client) as probe:
             progress = PacedProgress(job.progress, probe, job.target.added_latency_ms)
@@ -152,11 +151,13 @@ class _Parts:
     def _leftover_rules(self) -> Iterator[LeftoverRule]:
         parts, rules = self._run.options.parts, self._rules
         if "abandoned" in parts:
+            idle_seconds = rules.minimum_idle_seconds
+            needs = self._run.idle_times.needs_for(idle_seconds) if idle_seconds else ""
             for prefix in rules.abandoned_prefixes:
-                if self._run.knows_uses_of(rules.minimum_idle_seconds):
-                    yield AbandonedPrefix(prefix, rules.minimum_idle_seconds)
+                if needs:
+                    self._run.withheld[prefix] = needs
                 else:
-                    self._run.withheld.append((prefix, rules.minimum_idle_seconds))
+                    yield AbandonedPrefix(prefix, idle_seconds)
         if "time_outs" in parts:
             for prefix, seconds in rules.time_outs.items():
                 yield TimeOut(prefix, seconds)
