@@ -19,7 +19,8 @@ class StreamFamily(Section):
 
     ``pattern`` finds them, or ``provider``, a registered callable, names them. ``keep`` says which
     end stays: ``highest`` or ``lowest`` scores of a sorted set, ``head`` or ``tail`` of a list; a
-    Redis stream always keeps its newest entries. Members older than ``max_age_seconds`` go as well:
+    Redis stream always keeps its newest entries, and those that one of its consumer groups has not been
+    given or has not acknowledged, unless ``ignore_groups`` says that they may go. Members older than ``max_age_seconds`` go as well:
     the scores of a sorted set are then times since the epoch in ``score_unit`` (negative ones where
     the lowest stay), those of a stream are its entry IDs.
 
@@ -42,6 +43,7 @@ class StreamFamily(Section):
     keep: Literal["highest", "lowest", "head", "tail", "newest"] | None = None
     companions: tuple[str, ...] = ()
     owners: str = ""
+    ignore_groups: bool = False
     # The most: fewer where the server takes more than half a millisecond for them. A SCAN of 1,000 is
     # a quarter of that.
     keys_per_batch: int = Field(default=1000, gt=0, le=10_000)
@@ -67,6 +69,12 @@ class StreamFamily(Section):
             )
         if self.score_unit != "seconds" and self.type != "zset":
             raise ValueError('"score_unit" is for sorted sets')
+        return self
+
+    @model_validator(mode="after")
+    def _groups_fit_type(self) -> Self:
+        if self.ignore_groups and self.type != "stream":
+            raise ValueError('"ignore_groups" is for streams: nothing else has consumer groups')
         return self
 
     @model_validator(mode="after")

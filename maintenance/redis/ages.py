@@ -8,6 +8,7 @@ from collections.abc import Iterator
 from typing import Any
 
 from maintenance.conf import StreamFamily
+from maintenance.redis.stream_groups import EntryId
 from maintenance.redis_client.packed import Exchange, Packer, pack
 
 #: 2001-09-09: the first second with ten digits. No stream is older; what is below is no time, or
@@ -27,10 +28,11 @@ class AgeRule:
         """
         per_second = 1000 if family.type == "stream" or family.score_unit == "milliseconds" else 1
         cutoff = int(cutoff_epoch_seconds * per_second)
+        self.cutoff_id = EntryId(cutoff, 0)  # of a stream
         self._earliest = EARLIEST_EPOCH_SECONDS * per_second
         self._is_stream = family.type == "stream"
         if self._is_stream:
-            self._cutoff = b"%d-0" % cutoff
+            self._cutoff = bytes(self.cutoff_id)
             self.look = Packer([b"XRANGE"], [b"-", b"(" + self._cutoff, b"COUNT", b"1"])
             self.trim = Packer([b"XTRIM"], [b"MINID", b"=", self._cutoff])
             self._step = Packer(

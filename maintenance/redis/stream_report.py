@@ -8,6 +8,7 @@ from maintenance.core.findings import Finding, Severity, unavailable
 from maintenance.core.plans import Action, Outcome, Verdict
 from maintenance.core.reports import Report, Sample, Table
 from maintenance.core.wording import counted, seconds_in_words
+from maintenance.redis.stream_groups import held
 from maintenance.redis.stream_tally import FamilyTally
 from maintenance.redis_client import batch_size
 from maintenance.redis_client.connection import describe_key
@@ -106,7 +107,7 @@ def _outcome(run: StreamRun, tally: FamilyTally) -> Outcome:
         subject=tally.name,
         statement=tally.rule.statement,
         reason=f"{tally.over_length_keys:,} keys hold {_too_much(tally)}",
-        predicted={"keys": tally.over_length_keys, "members": tally.members_over},
+        predicted={"keys": tally.over_length_keys, "members": tally.members_to_go},
         undo="",  # what a trim removed is gone; the application may rebuild a stream
     )
     if run.dry_run:
@@ -115,7 +116,7 @@ def _outcome(run: StreamRun, tally: FamilyTally) -> Outcome:
         return Outcome(action, Verdict.REFUSED, _REPLICA_REASON)
     return Outcome(
         action,
-        Verdict.FAILED if tally.keys_over_after and not tally.members_removed else Verdict.WORKED,
+        _verdict(tally),
         _outcome_sentence(tally),
         before={"keys_over_length": tally.over_length_keys, "members_over": tally.members_over},
         after={
@@ -126,6 +127,12 @@ def _outcome(run: StreamRun, tally: FamilyTally) -> Outcome:
         },
         duration_seconds=tally.duration_seconds,
     )
+
+
+def _verdict(tally: FamilyTally) -> Verdict:
+    if tally.members_removed or not (tally.grown_keys or tally.held_keys):
+        return Verdict.WORKED
+    return Verdict.FAILED if tally.grown_keys else Verdict.BLOCKED
 
 
 def _at_least(tally: FamilyTally) -> str:
@@ -148,8 +155,10 @@ def _outcome_sentence(tally: FamilyTally) -> str:
             f"; {tally.keys_exact_after:,} of {tally.over_length_keys:,} streams hold exactly"
             f" {tally.family.max_length:,} now"
         )
-    if tally.keys_over_after:
-        text += f", {tally.keys_over_after:,} grew again before the second look"
+    if tally.held_keys:
+        text += f"; {tally.held_keys:,} stay over their limits for consumer groups"
+    if tally.grown_keys:
+        text += f", {tally.grown_keys:,} grew again before the second look"
     return text + "."
 
 
@@ -178,7 +187,7 @@ def _family_findings(run: StreamRun, tally: FamilyTally) -> Iterator[Finding]:
         then = (
             f"{tally.members_removed:,} members were removed"
             if run.writes
-            else f"{_at_least(tally)}{tally.members_over:,} members would be removed"
+            else f"{_at_least(tally)}{tally.members_to_go:,} members would be removed"
         )
         yield Finding(
             code="streams-over-length",
@@ -238,6 +247,8 @@ def _left_alone(tally: FamilyTally) -> Iterator[Finding]:
             evidence={"keys": tally.untimed_keys},
             advice="Remove max_age_seconds of this family, or let the server choose the IDs.",
         )
+    if tally.held_keys:
+        yield held(tally.held_keys, tally.members_held, tally.held_examples, tally.name)
     if tally.moved_keys:
         yield moved(tally.moved_keys, tally.name)
 

@@ -11,6 +11,7 @@ import redis
 from maintenance.conf import StreamFamily
 from maintenance.redis.hashed_ids import HashedIds
 from maintenance.redis.stream_claims import NO_CLAIMS, Claims
+from maintenance.redis.stream_groups import Behind
 from maintenance.redis.trimming import Excess, LengthDistribution, Piece, TrimRule
 
 #: How many keys a report names of each kind; the counts are of all.
@@ -26,6 +27,7 @@ class FamilyTally:
     ``moved_keys`` went to another node of the cluster during the run, ``untimed_keys`` have entry
     IDs that are no times.
     ``ages_withheld`` says why members of any age were left, empty where they were not.
+    ``held_keys`` stay over their limits, by ``members_held``, since consumer groups need what is too much.
     ``claimed_keys`` are those of other families as well, of which the examples name one each.
     """
 
@@ -46,6 +48,9 @@ class FamilyTally:
     members_removed: int = 0
     keys_exact_after: int = 0
     keys_over_after: int = 0
+    held_keys: int = 0
+    members_held: int = 0
+    held_examples: dict[bytes, Behind] = field(default_factory=dict)
     sampled_keys: int = 0
     sampled_members: int = 0
     sampled_freed_bytes: int = 0
@@ -192,6 +197,13 @@ class FamilyTally:
             if piece.key in self._measured:
                 self.sampled_members += fewer
 
+    def take_held(self, key: bytes, held: int, behind: Behind) -> None:
+        """Count a stream of which so much stays that is too much, for a group that needs it."""
+        self.held_keys += 1
+        self.members_held += held
+        if len(self.held_examples) < NAMED_KEYS:
+            self.held_examples[key] = behind
+
     def take_memory(self, keys: Sequence[bytes], replies: Sequence[Any], *, after: bool) -> None:
         """Note the memory of keys before their trim, or add what it freed of them after."""
         for key, reply in zip(keys, replies, strict=True):
@@ -204,6 +216,16 @@ class FamilyTally:
                 held = reply if isinstance(reply, int) else 0
                 self.sampled_keys += 1
                 self.sampled_freed_bytes += self._measured.pop(key) - held
+
+    @property
+    def members_to_go(self) -> int:
+        """Members that are too many or too old, and that no consumer group needs."""
+        return max(0, self.members_over - self.members_held)
+
+    @property
+    def grown_keys(self) -> int:
+        """Keys over length at the second look for no consumer group."""
+        return max(0, self.keys_over_after - self.held_keys)
 
     @property
     def freed_bytes(self) -> int | None:

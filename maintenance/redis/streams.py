@@ -19,11 +19,13 @@ from maintenance.core.wording import seconds_in_words
 from maintenance.redis.pages import Looks, Page, given, looking, page_size, scanned
 from maintenance.redis.providers import provided_keys
 from maintenance.redis.stream_claims import Claims, claims_of, families_beside
+from maintenance.redis.stream_groups import Behind, GroupedTrim, furthest_behind
 from maintenance.redis.stream_options import TrimOptions
 from maintenance.redis.stream_report import NodeRun, StreamRun, build_report
 from maintenance.redis.stream_tally import FamilyTally
 from maintenance.redis.trimming import (
     LARGE_KEY_REST_SECONDS,
+    Excess,
     Piece,
     TrimRule,
     batch_size,
@@ -202,12 +204,47 @@ class _FamilyTrim:
             self._walked += max(self.page_size.units, len(keys))
             self._report_progress()
             over = self.tally.take_look(keys, answers)
+            if over and self.rule.heeds_groups:
+                over = self._trim_beside_groups(over)
             if not self.may_write:
                 continue
             if not self.tally.memory_denied:
                 self._sampled.update(list(over)[::SAMPLE_EVERY])
             for key, excess in over.items():
                 yield from self.rule.pieces(key, excess, self.batch_size)
+
+    def _trim_beside_groups(self, over: dict[bytes, Excess]) -> dict[bytes, Excess]:
+        """Trim the streams that have consumer groups; return the others."""
+        with exchange(self.node.client, self.progress.check) as steps:
+            grouped = furthest_behind(steps, list(over))
+            for key, behind in grouped.items():
+                if isinstance(behind, Exception):
+                    self.tally.take_write(key, behind)
+                else:
+                    self._trim_beside(behind, key, over[key], steps)
+        return {key: excess for key, excess in over.items() if key not in grouped}
+
+    def _trim_beside(self, behind: Behind, key: bytes, excess: Excess, steps: Exchange) -> None:
+        tally, age = self.tally, self.rule.age
+        trim = GroupedTrim(
+            key,
+            behind,
+            over=excess.length - self.rule.max_length,
+            cutoff=age.cutoff_id if age is not None and excess.expired else None,
+            may_write=self.may_write,
+        )
+        measured = [] if tally.memory_denied or not self.may_write else [key]
+        tally.take_memory(measured, steps.run(_MEMORY_USAGE.for_keys(measured)), after=False)
+        for reply in trim.steps(steps):
+            tally.take_write(key, reply)
+            self._report_progress()
+        if self.may_write:
+            lengths = steps.run([self.rule.length.for_key(key)])
+            whole = Piece(key, excess, None, 0, first=True, last=True)
+            tally.take_second_look([whole], lengths)
+            tally.take_memory(measured, steps.run(_MEMORY_USAGE.for_keys(measured)), after=True)
+        if trim.held:
+            tally.take_held(key, trim.held, behind)
 
     def _pages(self) -> Iterator[Page]:
         family = self.tally.family

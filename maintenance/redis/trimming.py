@@ -13,6 +13,7 @@ from typing import Any, NamedTuple
 
 from maintenance.conf import StreamFamily
 from maintenance.redis.ages import STEP_MEMBERS, AgeRule
+from maintenance.redis.stream_groups import NEEDS_ACL as GROUPS_ACL
 from maintenance.redis_client.batch_size import TARGET_SECONDS, BatchSize
 from maintenance.redis_client.packed import Packer, pack
 
@@ -111,6 +112,7 @@ class TrimRule:
         self.scans = bool(family.pattern)
         self.kept_end = family.kept_end
         self.max_length = family.max_length
+        self.heeds_groups = family.type == "stream" and not family.ignore_groups
         self.age: AgeRule | None = None
         if family.max_age_seconds is not None and now_epoch_seconds is not None:
             self.age = AgeRule(family, now_epoch_seconds - family.max_age_seconds)
@@ -179,7 +181,8 @@ class TrimRule:
             commands.add(b"SCAN")
         if self.age is not None:
             commands |= self.age.commands
-        return tuple(sorted(f"+{command.decode().lower()}" for command in commands))
+        rules = {f"+{command.decode().lower()}" for command in commands}
+        return tuple(sorted(rules.union(GROUPS_ACL if self.heeds_groups else ())))
 
     def _arguments(self, keep: int) -> tuple[bytes, ...]:
         """Say "keep ``keep`` members at the kept end"; ranks count from 0, from the end from -1."""

@@ -110,6 +110,8 @@ def test_a_piece_that_is_not_the_last_keeps_more_than_the_rule() -> None:
 
 def test_the_least_rights_name_only_the_commands_of_the_type() -> None:
     assert rule("list").needs_acl == ("+llen", "+ltrim", "+scan")
+    groups = ("+xinfo|groups", "+xlen", "+xpending", "+xrange", "+xtrim")
+    assert rule("stream").needs_acl == ("+scan", *groups)
 
 
 @given(
