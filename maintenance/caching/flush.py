@@ -13,7 +13,7 @@ import redis
 
 from maintenance.caching.backend import opened, paced, reason_to_refuse
 from maintenance.caching.key_prefixes import OTHER, prefix_of
-from maintenance.caching.patterns import NEEDS_ACL, PatternTally, drop_pattern
+from maintenance.caching.patterns import NEEDS_ACL, SESSION_KEYS, PatternTally, drop_pattern
 from maintenance.conf import CacheTarget
 from maintenance.core.findings import Finding, Severity, unavailable
 from maintenance.core.job import Job, Progress
@@ -27,8 +27,6 @@ from maintenance.redis_client.packed import exchange, pack, raise_first_error
 KEYS_PER_PAGE = 500
 #: Kinds of keys that are told apart; more are counted together.
 MAX_KINDS = 50
-#: Django's session engines ``cache`` and ``cached_db`` begin their keys so.
-SESSION_KEYS = b"django.contrib.sessions.cache"
 #: What this package itself keeps in a cache (counts of lookups, warmers that are due): no value, and
 #: nothing of the site's.
 OWN_KEYS = b"maintenance-"
@@ -53,7 +51,7 @@ class Inventory:
         is_inside = key.startswith(self.head)
         if is_inside and (is_string or rest.startswith(OWN_KEYS)):
             self.own_keys += is_string
-            self.session_keys += rest.startswith(SESSION_KEYS)
+            self.session_keys += rest.startswith(SESSION_KEYS.encode())
             return
         text = describe_key(key[:200])
         kind = prefix_of(text.removeprefix(describe_key(self.head))) if is_inside else kind_of(text)

@@ -11,7 +11,12 @@ from maintenance.caching.groups import Stale
 from maintenance.caching.invalidation_report import RuleResult, build_report
 from maintenance.caching.namespaces import Namespace
 from maintenance.caching.options import InvalidateOptions
-from maintenance.caching.patterns import PatternTally, drop_pattern, refuse_flush
+from maintenance.caching.patterns import (
+    SESSION_KEYS,
+    PatternTally,
+    drop_pattern,
+    refuse_flush,
+)
 from maintenance.caching.stored_values import stored_values
 from maintenance.caching.tags import Tag, invalidate_tag
 from maintenance.caching.warm_after import warm_after
@@ -171,21 +176,24 @@ def invalidate_pattern(
 ) -> PatternTally:
     """Drop the values whose key matches the glob ``pattern`` in the cache's prefix and version.
 
-    What matches a pattern of ``keep`` stays. Only for a cache in Redis. The server's idle times are
+    What matches a pattern of ``keep`` stays, and so do sessions, unless ``pattern`` begins as their keys
+    do: without them people are logged out. Only for a cache in Redis. The server's idle times are
     believed: see :mod:`maintenance.redis_client.idle_times` for when that is wrong. Raises
-    :class:`InvalidOptions` for a pattern that matches all.
+    :class:`InvalidOptions` for a pattern that matches nearly all.
     """
     refuse_flush(pattern)
     stored = cache.stored_pattern(pattern)
     if cache.client is None or stored is None:
         raise ValueError(f"The keys of cache {cache.name} cannot be matched by a pattern.")
     tally = PatternTally(pattern, stored)
+    names_sessions = literal_beginning(pattern).startswith(SESSION_KEYS)
     drop_pattern(
         cache.client,
         tally,
         progress or SilentProgress(),
         older_than_seconds=older_than_seconds,
         keep=[str(cache.stored_pattern(one)) for one in keep],
+        sessions="" if names_sessions else str(cache.stored_pattern(f"{SESSION_KEYS}*")),
         dry_run=dry_run,
     )
     return tally

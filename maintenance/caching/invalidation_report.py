@@ -4,7 +4,7 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
-from maintenance.caching.patterns import NEEDS_ACL, PatternTally
+from maintenance.caching.patterns import NEEDS_ACL, SESSION_KEYS, PatternTally
 from maintenance.conf import InvalidationRule
 from maintenance.core.findings import Finding, Severity, unavailable
 from maintenance.core.plans import Action, Outcome, Verdict
@@ -124,8 +124,28 @@ def _findings(result: RuleResult, dry_run: bool) -> Iterator[Finding]:
             )
         elif tally.chosen_keys:
             yield _stale(subject, tally, dry_run or bool(result.refusal))
+        if tally.session_keys:
+            yield _sessions(subject, tally)
         if tally.wrong_types:
             yield _wrong_types(subject, tally)
+
+
+def _sessions(subject: str, tally: PatternTally) -> Finding:
+    count = tally.session_keys
+    return Finding(
+        code="cache-sessions-kept",
+        severity=Severity.WARNING,
+        subject=subject,
+        sentence=(
+            f"{counted(count, 'session')} under this pattern {'is' if count == 1 else 'are'} no cached"
+            " value and stayed: without them people are logged out."
+        ),
+        evidence={"session_keys": count},
+        advice=(
+            "Name the rule's pattern more narrowly. A pattern that is to drop sessions begins with"
+            f" {SESSION_KEYS}."
+        ),
+    )
 
 
 def _wrong_types(subject: str, tally: PatternTally) -> Finding:
@@ -258,6 +278,7 @@ def _tables(results: Sequence[RuleResult]) -> Iterator[Table]:
             "pattern": tally.pattern,
             "matched_keys": tally.matched_keys,
             "kept_keys": tally.kept_keys,
+            "session_keys": tally.session_keys,
             "stale_keys": tally.chosen_keys,
             "removed_keys": tally.removed_keys,
             "stale_bytes": tally.chosen_bytes,

@@ -16,6 +16,7 @@ from dataclasses import dataclass, field
 import redis
 
 from maintenance.core.errors import InvalidOptions
+from maintenance.core.globs import matches_nearly_all
 from maintenance.core.job import Progress
 from maintenance.redis_client.batch_size import NEEDS_ACL as CLOCK_ACL
 from maintenance.redis_client.batch_size import BatchSize, clocked
@@ -40,6 +41,8 @@ NAMED_KEYS = 10
 NAMED_CHARACTERS = 200
 #: Memory is measured on one key in this many.
 SAMPLE_EVERY = 50
+#: Django's session engines ``cache`` and ``cached_db`` begin their keys so.
+SESSION_KEYS = "django.contrib.sessions.cache"
 
 NEEDS_ACL = ("+scan", "+unlink", "+exists", "+type", "+memory|usage", *CLOCK_ACL)
 
@@ -52,13 +55,14 @@ _TYPE = Packer([b"TYPE"])
 class PatternTally:
     """Counts of one pattern. ``pattern`` is the site's, ``stored`` has prefix and version.
 
-    ``kept_keys`` are exceptions, ``wrong_types`` counts keys that no cache has written.
+    ``kept_keys`` are exceptions, ``session_keys`` sessions that stay, and ``wrong_types`` counts keys that no cache has written.
     """
 
     pattern: str
     stored: str
     matched_keys: int = 0
     kept_keys: int = 0
+    session_keys: int = 0
     chosen_keys: int = 0
     removed_keys: int = 0
     written_again_keys: int = 0
@@ -87,10 +91,10 @@ class PatternTally:
 
 
 def refuse_flush(pattern: str) -> None:
-    """Raise :class:`InvalidOptions` for a pattern that matches every key."""
-    if pattern.strip("*?") == "":
+    """Raise :class:`InvalidOptions` for a pattern that matches every key, or nearly so."""
+    if matches_nearly_all(pattern):
         raise InvalidOptions(
-            f'The pattern "{pattern}" matches every key of the cache. That is a flush, which is'
+            f'The pattern "{pattern}" matches nearly every key of the cache. That is a flush, which is'
             " refused: sessions and streams may share the server. Name a prefix."
         )
 
@@ -102,11 +106,13 @@ def drop_pattern(
     *,
     older_than_seconds: float | None = None,
     keep: Sequence[str] = (),
+    sessions: str = "",
     dry_run: bool = False,
 ) -> None:
     """Unlink the values whose stored key matches ``tally.stored``; only strings, as caches have.
 
-    ``keep`` are stored patterns of what stays. ``older_than_seconds`` spares what was read or
+    ``keep`` are stored patterns of what stays, and ``sessions`` is that of sessions where these do.
+    ``older_than_seconds`` spares what was read or
     written since. Where the server does not track idle time (an LFU policy) nothing is dropped and
     ``tally.idle_time_missing`` says what is.
     """
@@ -117,6 +123,7 @@ def drop_pattern(
             tally,
             progress,
             is_kept=matcher(keep) if keep else None,
+            is_session=matcher([sessions]) if sessions else None,
             older_than_seconds=older_than_seconds,
             dry_run=dry_run,
         ).run()
@@ -145,6 +152,7 @@ class _Drop:
     tally: PatternTally
     progress: Progress
     is_kept: Callable[[bytes], bool] | None
+    is_session: Callable[[bytes], bool] | None
     older_than_seconds: float | None
     dry_run: bool
     size: BatchSize = field(
@@ -221,6 +229,9 @@ class _Drop:
         self._name_wrong_types(list(set(all_keys).difference(strings)))
         left = [key for key in strings if not self.is_kept(key)] if self.is_kept else list(strings)
         self.tally.kept_keys += len(strings) - len(left)
+        if self.is_session:
+            matched, left = len(left), [key for key in left if not self.is_session(key)]
+            self.tally.session_keys += matched - len(left)
         chosen = left if self.older_than_seconds is None else self._idle(left)
         self.tally.chosen_keys += len(chosen)
         room = NAMED_KEYS - len(self.tally.examples)

@@ -10,6 +10,7 @@ from pydantic import (
 
 from maintenance.conf.databases import Dangerous
 from maintenance.conf.values import Rate, Section, Url
+from maintenance.core.globs import matches_nearly_all
 
 
 class InvalidationRule(Section):
@@ -18,7 +19,7 @@ class InvalidationRule(Section):
     By glob ``patterns`` of the key as the site writes it, by ``prefixes`` (literal text), by
     ``keys``, or as groups by ``tags`` and ``namespaces``. Of what patterns and prefixes match,
     ``keep`` names patterns that stay, and ``older_than_seconds`` spares what was read or written
-    since (idle time; without it all goes).
+    since (idle time; without it all goes). Sessions stay unless a pattern begins as their keys do.
     """
 
     patterns: tuple[str, ...] = ()
@@ -35,8 +36,8 @@ class InvalidationRule(Section):
             raise ValueError(
                 'give at least one of "patterns", "prefixes", "keys", "tags" and "namespaces"'
             )
-        if any(pattern.strip("*?") == "" for pattern in self.patterns) or "" in self.prefixes:
-            raise ValueError("a pattern that matches every key is a flush, which is refused")
+        if any(map(matches_nearly_all, self.patterns)) or "" in self.prefixes:
+            raise ValueError("a pattern that matches nearly every key is a flush, which is refused")
         if (self.keep or self.older_than_seconds) and not (self.patterns or self.prefixes):
             raise ValueError('"keep" and "older_than_seconds" are for patterns and prefixes only')
         return self

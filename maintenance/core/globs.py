@@ -1,4 +1,5 @@
-"""Patterns of keys: what they are made of, and whether two can match the same key. Pure.
+"""Patterns of keys: what they are made of, how much they match, and whether two can match the same
+key. Pure.
 
 Patterns as Redis reads them in SCAN's MATCH (``stringmatchlen``): ``*``, ``?``, ``[a-z]``, ``[^a]``
 and a backslash before a character that stands for itself. Keys are compared byte by byte.
@@ -9,6 +10,7 @@ from dataclasses import dataclass
 
 #: The set of all bytes.
 ANY_BYTE = (1 << 256) - 1
+_PRINTED = (1 << 0x7F) - (1 << 0x20)
 
 
 @dataclass(frozen=True, slots=True)
@@ -17,6 +19,19 @@ class Part:
 
     bytes_allowed: int
     repeats: bool = False
+
+    @property
+    def is_wide(self) -> bool:
+        """Whether more than half of the printed characters of ASCII may stand here."""
+        return (self.bytes_allowed & _PRINTED).bit_count() > _PRINTED.bit_count() / 2
+
+
+def matches_nearly_all(pattern: str) -> bool:
+    """Return whether a pattern fixes no byte of a key, nor narrows one down to half of what is printed.
+
+    ``*`` does so, and ``[^_]*``.
+    """
+    return all(part.is_wide for part in parts_of(pattern.encode()))
 
 
 def common_key(one: str, other: str) -> str | None:

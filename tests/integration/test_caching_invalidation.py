@@ -167,10 +167,26 @@ def test_a_pattern_that_matches_everything_is_refused(
 ) -> None:
     site_cache.set("book:1", 1)
     with opened("pages", target(redis_url)) as cache:
-        for pattern in ("*", "**", "?*", ""):
+        for pattern in ("*", "**", "?*", "", "[^_]*", "*[!-~]*"):
             with pytest.raises(InvalidOptions, match="is a flush, which is refused"):
                 invalidate_pattern(cache, pattern)
     assert client.dbsize() == 1
+
+
+def test_sessions_stay_unless_a_pattern_begins_as_their_keys_do(
+    redis_url: str, client: redis.Redis, site_cache: RedisCache
+) -> None:
+    names = [
+        f"django.contrib.sessions.cache{kind}{number}" for kind in ("", "d_db") for number in "12"
+    ]
+    site_cache.set_many(dict.fromkeys(names, "x") | {"contributors": 1})
+    report = invalidate(target(redis_url, some={"patterns": ["*contrib*"], "prefixes": ["django"]}))
+    assert set(site_cache.get_many([*names, "contributors"])) == set(names)
+    sessions = [one for one in report.findings if one.code == "cache-sessions-kept"]
+    assert [one.evidence["session_keys"] for one in sessions] == [4, 4]
+    with opened("pages", target(redis_url)) as cache:
+        invalidate_pattern(cache, "django.contrib.sessions.cache*")
+    assert client.dbsize() == 0
 
 
 def test_glob_characters_in_a_key_prefix_are_literal_text(

@@ -6,7 +6,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from maintenance.core.globs import common_key
+from maintenance.core.globs import common_key, matches_nearly_all
 from maintenance.redis_client.globs import matcher
 
 patterns = st.text(alphabet="ab*?[]^-\\", max_size=6)
@@ -29,6 +29,28 @@ def test_two_patterns_overlap_where_a_key_matches_both(
 ) -> None:
     assert common_key(one, other) == key
     assert (common_key(other, one) is None) == (key is None)
+
+
+@pytest.mark.parametrize(
+    ("pattern", "nearly_all"),
+    [
+        ("", True),
+        ("*", True),
+        ("?*", True),
+        ("[^_]*", True),
+        ("*[!-~]*", True),
+        ("[a-zA-Z0-9]*", True),
+        ("[0-9]*", False),
+        ("*e*", False),
+        ("\\*", False),
+        ("[]", False),
+        ("book:*", False),
+    ],
+)
+def test_a_pattern_without_a_byte_of_its_own_matches_nearly_all(
+    pattern: str, nearly_all: bool
+) -> None:
+    assert matches_nearly_all(pattern) is nearly_all
 
 
 @given(one=patterns, other=patterns)
