@@ -13,15 +13,21 @@ from typing import Any
 
 import redis
 
+from maintenance.core.job import Progress, SilentProgress
 from maintenance.redis.key_shapes import common_shapes, shape_of, shortened
 from maintenance.redis_client.packed import Exchange, Packer, pack
 
 #: Keys of one batch: with their looks half a millisecond of the server's time.
 BATCH_KEYS = 100
+#: The most that a look may be asked for: what is known of each takes about 600 bytes until the report
+#: is made, 120 MB in all.
+MOST_KEYS = 200_000
 #: Below so many sampled keys a group's share of all is not said in bytes.
 FEWEST_SAMPLED = 10
 #: Two-sided 95 % of the normal distribution.
 _Z = 1.96
+
+SILENT = SilentProgress()
 
 _TYPE = Packer([b"TYPE"])
 _TTL = Packer([b"TTL"])
@@ -94,27 +100,38 @@ class ShapeShare:
 
 
 def take_sample(
-    exchange: Exchange, total_keys: int, sample_keys: int, *, is_lfu: bool
+    exchange: Exchange,
+    total_keys: int,
+    sample_keys: int,
+    *,
+    is_lfu: bool,
+    progress: Progress = SILENT,
 ) -> KeySample:
     """Look at up to ``sample_keys`` keys of the database.
 
-    Raises redis-py's errors other than a missing right, which the sample names.
+    Raises redis-py's errors other than a missing right, which the sample names, and what ``progress``
+    raises before a batch.
     """
     sample = KeySample(total_keys, is_whole=total_keys <= sample_keys)
     looks = _Looks(exchange, sample, is_lfu=is_lfu)
     try:
-        for batch in drawn_keys(exchange, total_keys, sample_keys):
+        for batch in drawn_keys(exchange, total_keys, sample_keys, progress):
             looks.take(batch)
     except redis.exceptions.NoPermissionError:
         sample.denied.add("+scan" if sample.is_whole else "+randomkey")
     return sample
 
 
-def drawn_keys(exchange: Exchange, total_keys: int, sample_keys: int) -> Iterator[list[bytes]]:
+def drawn_keys(
+    exchange: Exchange, total_keys: int, sample_keys: int, progress: Progress = SILENT
+) -> Iterator[list[bytes]]:
     """Yield batches of keys: all of them once, or ``sample_keys`` drawn, a key perhaps twice."""
-    if total_keys <= sample_keys:
-        return _all_keys(exchange)
-    return _random_keys(exchange, sample_keys)
+    is_whole, done = total_keys <= sample_keys, 0
+    for batch in _all_keys(exchange) if is_whole else _random_keys(exchange, sample_keys):
+        total = max(done, min(total_keys, sample_keys))
+        progress.update(done, total, phase="looking at keys", unit="keys")
+        yield batch
+        done += len(batch)
 
 
 def _all_keys(exchange: Exchange) -> Iterator[list[bytes]]:

@@ -9,10 +9,12 @@ import pytest
 import redis
 
 from maintenance.conf import RedisTarget, Thresholds
+from maintenance.core.errors import Cancelled, InvalidOptions
 from maintenance.core.findings import Finding, Severity
-from maintenance.core.job import Job
+from maintenance.core.job import Job, SilentProgress
+from maintenance.core.options import parse_options
 from maintenance.core.reports import Report
-from maintenance.redis.key_sample import KeySample, shares_of, take_sample
+from maintenance.redis.key_sample import MOST_KEYS, KeySample, shares_of, take_sample
 from maintenance.redis.memory.options import MemoryCheckOptions
 from maintenance.redis.memory.review import (
     Neighbourhood,
@@ -126,6 +128,39 @@ def test_large_keys_that_a_sample_misses_are_missed_in_the_memory(
     report = check(each_server, sample_keys=200)
     if "redis-big-keys" not in codes(report):  # once in fifty samples the key is drawn
         assert found(report, "redis-unseen-keys").evidence["dataset_bytes"] > 40 * 1024**2
+
+
+class EndsAt(SilentProgress):
+    """Cancels at its nth update."""
+
+    def __init__(self, updates: int) -> None:
+        self.left = updates
+
+    def update(
+        self, done: int, total: int | None = None, *, phase: str = "", unit: str = ""
+    ) -> None:
+        self.left -= 1
+        if self.left == 0:
+            raise Cancelled(f"at {done} of {total} {unit}")
+
+
+@pytest.mark.parametrize("sample_keys", [1000, 900])
+def test_a_look_at_keys_ends_at_its_next_batch(
+    each_server: str, each_client: redis.Redis, sample_keys: int
+) -> None:
+    each_client.mset({f"key:{number}": "x" for number in range(1000)})
+    job = Job(
+        *("main", RedisTarget(url=each_server), MemoryCheckOptions(sample_keys)),
+        progress=EndsAt(3),
+    )
+    with pytest.raises(Cancelled, match=rf"at 2\d\d of {sample_keys} keys"):
+        check_redis_memory(job, Thresholds())
+
+
+def test_no_more_keys_may_be_looked_at_than_a_worker_can_hold() -> None:
+    assert parse_options(MemoryCheckOptions, {"sample_keys": MOST_KEYS})
+    with pytest.raises(InvalidOptions, match="sample_keys"):
+        parse_options(MemoryCheckOptions, {"sample_keys": MOST_KEYS + 1})
 
 
 def test_kinds_of_keys_that_nobody_uses_are_named_unless_they_are_meant_to_stay(

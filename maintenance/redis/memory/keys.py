@@ -10,6 +10,7 @@ from maintenance.core.reports import Table
 from maintenance.core.wording import bytes_in_words, counted, listed, percent, seconds_in_words
 from maintenance.redis.key_sample import (
     FEWEST_SAMPLED,
+    MOST_KEYS,
     KeySample,
     SampledKey,
     ShapeShare,
@@ -148,11 +149,14 @@ def _unseen(name: str, view: KeyView) -> Iterator[Finding]:
             "dataset_bytes": dataset,
             "keys_looked_at": len(sample.keys),
         },
-        advice=(
-            f"Look at every key once, at a quiet time: check_redis_memory with sample_keys="
-            f"{sample.total_keys}. The slow log often names them as well."
-        ),
+        advice=f"{_look_at_all(sample.total_keys)} The slow log often names them as well.",
     )
+
+
+def _look_at_all(keys: int) -> str:
+    if keys > MOST_KEYS:
+        return "Look at every key once, at a quiet time: redis-cli --memkeys -i 0.01."
+    return f"Look at every key once: check_redis_memory with sample_keys={keys}."
 
 
 def _without_time_to_live(name: str, roles: Sequence[str], view: KeyView) -> Iterator[Finding]:

@@ -8,8 +8,9 @@ from typing import Any
 import redis
 
 from maintenance.conf import Configuration, RedisTarget, Thresholds
-from maintenance.core.findings import Finding, Severity, by_seriousness, unavailable
-from maintenance.core.job import Job, Point
+from maintenance.core.findings import Finding, Severity, unavailable
+from maintenance.core.job import Job, Point, Progress
+from maintenance.core.latency import with_latency
 from maintenance.core.plots import over_time
 from maintenance.core.reports import Report, Sample, Table
 from maintenance.core.trend import WEEK_SECONDS, Outlook, outlook_of
@@ -44,6 +45,7 @@ from maintenance.redis.stream_classes import all_families
 from maintenance.redis_client.connection import session
 from maintenance.redis_client.idle_times import IdleTimes
 from maintenance.redis_client.packed import Exchange, exchange, pack
+from maintenance.redis_client.probe import PacedProgress, probing
 from maintenance.redis_client.server import ServerFacts, parse_facts
 
 #: What the whole look needs; each rule but the first two may be missing, and is then named.
@@ -132,8 +134,10 @@ def check_redis_memory(
     :class:`TargetUnavailable` and :class:`MissingRights`.
     """
     around = neighbourhood or Neighbourhood((job.target.role,))
-    with session(job.target) as client:
-        look = measure(client, job.options.sample_keys)
+    limit_ms = job.target.added_latency_ms
+    with session(job.target) as client, probing(client) as probe:
+        progress = PacedProgress(job.progress, probe, limit_ms)
+        look = measure(client, job.options.sample_keys, progress)
     stored = job.history.series(METRIC)
     now = Point(time.time(), float(look.facts.used_memory_bytes))
     idle_times = IdleTimes.seen(look.facts, job.previous_state, now.at_epoch_seconds)
@@ -148,15 +152,18 @@ def check_redis_memory(
         idle_times=idle_times,
     )
     findings = diagnose(job.target_name, situation, thresholds, job.previous_state)
-    return Report(
+    report = Report(
         title=f"Redis memory of {job.target_name}",
         summary=_summary(job.target_name, situation),
-        findings=tuple(by_seriousness(findings)),
+        findings=tuple(findings),
         tables=tuple(_tables(situation)),
         facts=_facts(look, situation.outlook),
         samples=tuple(_samples(look.facts, situation.ceiling)),
         plots=over_time(f"Memory in use by {job.target_name}", METRIC, stored, now),
         state={**kept(look.info), **state_of(look.slowness), **idle_times.state},
+    )
+    return with_latency(
+        report, probe.change, limit_ms, stood_still_seconds=progress.stood_still_seconds
     )
 
 
@@ -166,16 +173,16 @@ def _roles(around: Neighbourhood, look: Look) -> tuple[str, ...]:
     return tuple(sorted({*around.roles, *seen}))
 
 
-def measure(client: redis.Redis, sample_keys: int) -> Look:
+def measure(client: redis.Redis, sample_keys: int, progress: Progress) -> Look:
     """Read INFO, settings, a sample of keys, slow log and latency events.
 
-    The cost does not grow with the server: about five packed commands for each sampled key.
+    ``progress`` is told of each batch of the sample, and ends it by raising. The cost does not grow with the server: about five packed commands for each sampled key.
     """
     info: Mapping[str, Any] = client.info()
     database = client.connection_pool.connection_kwargs.get("db") or 0
     facts = parse_facts(info, database)
     with exchange(client) as lane:
-        sample = take_sample(lane, facts.keys, sample_keys, is_lfu=facts.is_lfu)
+        sample = take_sample(lane, facts.keys, sample_keys, is_lfu=facts.is_lfu, progress=progress)
         settings = _settings(lane)
         broker = lane.run([pack(b"EXISTS", key) for key in BROKER_KEYS])
         return Look(

@@ -11,7 +11,8 @@ from dataclasses import dataclass, field, replace
 
 import redis
 
-from maintenance.redis.key_sample import drawn_keys, total_interval
+from maintenance.core.job import Progress
+from maintenance.redis.key_sample import SILENT, drawn_keys, total_interval
 from maintenance.redis.key_shapes import shape_of
 from maintenance.redis.reclaim.compact import Limits, SizeModel, is_whole_number
 from maintenance.redis_client.packed import Exchange, Packer, pack, touch_nothing
@@ -136,16 +137,22 @@ class Recommendation:
 
 
 def measure_encodings(
-    exchange: Exchange, total_keys: int, sample_keys: int, model: SizeModel
+    exchange: Exchange,
+    total_keys: int,
+    sample_keys: int,
+    model: SizeModel,
+    progress: Progress = SILENT,
 ) -> EncodingSample:
-    """Draw keys and read those that could be compact. Raises redis-py's errors.
+    """Draw keys and read those that could be compact.
+
+    Raises redis-py's errors, and what ``progress`` raises before a batch.
 
     Before Redis 7.2 reading counts as a use of a key: of :data:`MOST_READ` values of a type at most.
     """
     touch_nothing(exchange)
     sample = EncodingSample(total_keys, is_whole=total_keys <= sample_keys)
     read: dict[tuple[str, bool], int] = {}
-    for keys in drawn_keys(exchange, total_keys, sample_keys):
+    for keys in drawn_keys(exchange, total_keys, sample_keys, progress):
         sample.drawn += len(keys)
         for key, kind, usage, is_loose in _looked_at(exchange, keys, sample):
             counts = sample.loose_keys if is_loose else {}

@@ -111,7 +111,7 @@ class _Parts:
     def _look_at_encodings(self) -> None:
         run = self._run
         run.sample = measure_encodings(
-            self._looks.keys, run.server.keys, run.options.sample_keys, run.model
+            self._looks.keys, run.server.keys, run.options.sample_keys, run.model, self._progress
         )
         self._recommend()
 
