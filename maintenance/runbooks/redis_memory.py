@@ -6,7 +6,14 @@ REDIS_MEMORY = Runbook(
     name="redis-memory",
     title="High Redis memory",
     symptom="Redis uses more than 80 % of what it may have, or nothing limits it.",
-    symptom_codes=frozenset({"redis-memory-high", "redis-memory-unlimited", "redis-evictions"}),
+    symptom_codes=frozenset(
+        {
+            "redis-memory-high",
+            "redis-memory-unlimited",
+            "redis-maxmemory-too-high",
+            "redis-evictions",
+        }
+    ),
     symptom_sources=(Source.REDIS_MEMORY,),
     causes=(
         Cause(

@@ -121,6 +121,29 @@ def test_without_maxmemory_the_machine_or_the_configured_limit_counts_what_is_re
     )
 
 
+@pytest.mark.parametrize("limit_bytes", [None, 8_000_000_000])
+def test_the_limit_that_is_met_first_counts_though_maxmemory_is_higher(
+    limit_bytes: int | None,
+) -> None:
+    server = facts(maxmemory_bytes=16_000_000_000, used_memory_bytes=7_000_000_000)
+    info = INFO | {"total_system_memory": 8_000_000_000, "used_memory_rss": 7_900_000_000}
+    ceiling = ceiling_of(server, info, limit_bytes)
+    assert ceiling is not None
+    assert ceiling.source == ("configured" if limit_bytes else "machine")
+    too_high, high = diagnose_limit("main", ["cache"], server, ceiling, Thresholds())
+    assert too_high.code == "redis-maxmemory-too-high"
+    assert too_high.evidence["limit_bytes"] == 8_000_000_000
+    assert high.code == "redis-memory-high"
+    assert "killed by the operating system" in high.sentence
+
+
+def test_a_maxmemory_that_leaves_room_is_met_first() -> None:
+    info = INFO | {"total_system_memory": 8_000_000_000, "used_memory_rss": 900_000_000}
+    ceiling = ceiling_of(facts(), info, None)
+    assert ceiling is not None
+    assert (ceiling.source, ceiling.used_ratio) == ("maxmemory", 0.2)
+
+
 def test_a_server_without_limit_is_a_warning_for_a_cache_and_a_remark_for_others() -> None:
     (cache,) = findings("cache", maxmemory_bytes=0)
     (streams,) = findings("streams", maxmemory_bytes=0)

@@ -87,22 +87,32 @@ class Ceiling:
         """Used over the limit."""
         return self.used_bytes / self.limit_bytes
 
+    @property
+    def room_bytes(self) -> int:
+        """What is left; below 0 where the limit is passed."""
+        return self.limit_bytes - self.used_bytes
+
 
 def ceiling_of(
     facts: ServerFacts, info: Mapping[str, Any], memory_limit_bytes: int | None
 ) -> Ceiling | None:
-    """Return the limit that is met first; ``None`` where none is known.
+    """Return the limit that is met first, the one with the least room; ``None`` where none is known.
 
     maxmemory counts what the server uses for data (used_memory), a machine or container all that it
     has taken (used_memory_rss).
     """
-    if facts.maxmemory_bytes:
-        return Ceiling(facts.maxmemory_bytes, facts.used_memory_bytes, "maxmemory")
     resident = int(info.get("used_memory_rss", 0)) or facts.used_memory_bytes
-    if memory_limit_bytes:
-        return Ceiling(memory_limit_bytes, resident, "configured")
     machine = int(info.get("total_system_memory", 0))
-    return Ceiling(machine, resident, "machine") if machine else None
+    known = (
+        Ceiling(facts.maxmemory_bytes, facts.used_memory_bytes, "maxmemory"),
+        Ceiling(memory_limit_bytes or 0, resident, "configured"),
+        Ceiling(0 if memory_limit_bytes else machine, resident, "machine"),
+    )
+    return min(
+        (ceiling for ceiling in known if ceiling.limit_bytes),
+        key=lambda ceiling: ceiling.room_bytes,
+        default=None,
+    )
 
 
 def diagnose_limit(
@@ -112,9 +122,11 @@ def diagnose_limit(
     ceiling: Ceiling | None,
     thresholds: Thresholds,
 ) -> Iterator[Finding]:
-    """Judge used memory against maxmemory, and without one against what the machine has."""
+    """Judge used memory against the limit that is met first, and maxmemory against what there is."""
     if not facts.maxmemory_bytes:
         yield _unlimited(name, roles, facts, ceiling)
+    elif ceiling is not None and facts.maxmemory_bytes > ceiling.limit_bytes:
+        yield _more_than_there_is(name, facts, ceiling)
     if ceiling is None or ceiling.used_ratio <= thresholds.redis_memory_ratio:
         return
     full = ceiling.used_ratio >= 1
@@ -125,7 +137,7 @@ def diagnose_limit(
         sentence=(
             f"{name} uses {percent(ceiling.used_ratio)} of {_LIMIT_WORDS[ceiling.source]}"
             f" ({bytes_in_words(ceiling.limit_bytes)}); {'it' if full else 'when full it'}"
-            f" {_consequence(facts)}."
+            f" {_consequence(facts, ceiling)}."
         ),
         evidence={
             "used_ratio": ceiling.used_ratio,
@@ -155,8 +167,8 @@ _ROOM_WORDS = {
 }
 
 
-def _consequence(facts: ServerFacts) -> str:
-    if not facts.maxmemory_bytes:
+def _consequence(facts: ServerFacts, ceiling: Ceiling) -> str:
+    if ceiling.source != "maxmemory":
         return "is killed by the operating system"
     return "refuses writes" if facts.maxmemory_policy == "noeviction" else "evicts keys"
 
@@ -189,6 +201,29 @@ def _unlimited(
                 if ceiling is not None and ceiling.source == "machine"
                 else ""
             )
+        ),
+    )
+
+
+def _more_than_there_is(name: str, facts: ServerFacts, ceiling: Ceiling) -> Finding:
+    return Finding(
+        code="redis-maxmemory-too-high",
+        severity=Severity.WARNING,
+        subject=name,
+        sentence=(
+            f"{name} has a maxmemory of {bytes_in_words(facts.maxmemory_bytes)}"
+            f" {_ROOM_WORDS[ceiling.source].format(bytes_in_words(ceiling.limit_bytes))}: the operating"
+            " system kills it before maxmemory is reached."
+        ),
+        evidence={
+            "maxmemory_bytes": facts.maxmemory_bytes,
+            "limit_bytes": ceiling.limit_bytes,
+            "limit_of": ceiling.source,
+        },
+        advice=(
+            "Set maxmemory to three quarters of what the machine or container has, since a save or"
+            " a rewrite of the append-only file needs room. Below what is in use the server evicts or"
+            " refuses writes at once: make room first."
         ),
     )
 
