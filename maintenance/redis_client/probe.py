@@ -107,17 +107,40 @@ class PacedProgress:
         self._progress.check()
 
 
+class _QuickSwitches:
+    """The interpreter's switch interval while anybody probes: it is one for all threads."""
+
+    def __init__(self) -> None:
+        self._lock = threading.Lock()
+        self._probes = 0
+        self._before = 0.0
+
+    def __enter__(self) -> None:
+        with self._lock:
+            if self._probes == 0:
+                self._before = sys.getswitchinterval()
+                sys.setswitchinterval(min(self._before, SWITCH_SECONDS))
+            self._probes += 1
+
+    def __exit__(self, *exception: object) -> None:
+        with self._lock:
+            self._probes -= 1
+            if self._probes == 0:
+                sys.setswitchinterval(self._before)
+
+
+_quick_switches = _QuickSwitches()
+
+
 @contextmanager
 def probing(client: redis.Redis) -> Iterator[LatencyProbe]:
     """Probe the latency of a server in the body."""
     probe = LatencyProbe(client)
     thread = threading.Thread(target=probe.run, name="latency-probe", daemon=True)
-    before = sys.getswitchinterval()
-    sys.setswitchinterval(min(before, SWITCH_SECONDS))
-    thread.start()
-    try:
-        yield probe
-    finally:
-        probe.end()
-        thread.join(LONGEST_PAUSE_SECONDS)
-        sys.setswitchinterval(before)
+    with _quick_switches:
+        thread.start()
+        try:
+            yield probe
+        finally:
+            probe.end()
+            thread.join(LONGEST_PAUSE_SECONDS)

@@ -1,5 +1,6 @@
 """A task that writes to Redis says what others felt of it, and pauses where they do."""
 
+import sys
 import time
 from typing import Any
 
@@ -12,7 +13,13 @@ from maintenance.core.latency import LatencyChange
 from maintenance.core.reports import Report
 from maintenance.redis.stream_options import TrimOptions
 from maintenance.redis.streams import trim_streams
-from maintenance.redis_client.probe import RECENT_PROBES, LatencyProbe, PacedProgress, probing
+from maintenance.redis_client.probe import (
+    RECENT_PROBES,
+    SWITCH_SECONDS,
+    LatencyProbe,
+    PacedProgress,
+    probing,
+)
 from tests.polling import eventually
 
 
@@ -41,6 +48,17 @@ def test_a_server_that_goes_away_ends_the_probe_and_not_the_work(client: redis.R
         client.connection_pool.disconnect()
         client.connection_pool.connection_kwargs["port"] = 1
     assert probe.change is not None
+
+
+def test_probes_that_overlap_leave_the_interpreter_as_it_was(client: redis.Redis) -> None:
+    before = sys.getswitchinterval()
+    first, second = probing(client), probing(client)
+    first.__enter__()
+    second.__enter__()
+    first.__exit__(None, None, None)
+    assert sys.getswitchinterval() == pytest.approx(SWITCH_SECONDS)
+    second.__exit__(None, None, None)
+    assert sys.getswitchinterval() == before
 
 
 class Felt(LatencyProbe):
