@@ -36,6 +36,11 @@ class RuleResult:
         return self.keys_there + sum(tally.chosen_keys for tally in self.patterns)
 
     @property
+    def is_unjudged(self) -> bool:
+        """Whether nobody can tell how long values of the rule have not been read."""
+        return any(tally.idle_time_missing for tally in self.patterns)
+
+    @property
     def removed_keys(self) -> int:
         """Values that are gone."""
         return self.keys_dropped + sum(tally.removed_keys for tally in self.patterns)
@@ -93,6 +98,9 @@ def _summary(name: str, dry_run: bool, results: Sequence[RuleResult]) -> str:
     by = f"by {counted(len(results), 'rule')}"
     if results[0].refusal:
         return f"Nothing was dropped: {results[0].refusal}."
+    unjudged = sum(result.is_unjudged for result in results)
+    if unjudged and not (stale or groups):
+        return f"Nothing was dropped: {counted(unjudged, 'rule')} could not be judged."
     if dry_run:
         return f"{counted(stale, 'value')}{grouped} would be dropped {by} (dry run)."
     if removed == 0 and groups == 0:
