@@ -16,7 +16,7 @@ from typing import Any
 from asgiref.sync import sync_to_async
 from django.core.cache.backends.base import BaseCache
 
-from maintenance.caching.tags import first_version, forget_version
+from maintenance.caching.tags import forget_version, version_in_use
 
 _MISSING = object()
 
@@ -69,8 +69,8 @@ class Namespace:
 
     def generation(self, cache: BaseCache) -> Generation:
         """Return the namespace at its present version; one without a version gets one."""
-        version = cache.get(self.version_key) or first_version(cache, self.version_key)
-        return self._at(cache, version)
+        found = cache.get(self.version_key)
+        return self._at(cache, version_in_use(cache, self.version_key, found))
 
     def present_generation(self, cache: BaseCache) -> Generation:
         """Return the namespace at its present version, to read from it: nothing is written, and one

@@ -10,18 +10,26 @@ forgetting its version: no token comes a second time, and a removal succeeds on 
 out of memory.
 """
 
+import random
 import secrets
 from collections.abc import Callable, Iterable, Mapping
+from contextlib import suppress
 from dataclasses import dataclass
 from typing import Any
 
+import redis
 from asgiref.sync import sync_to_async
 from django.core.cache.backends.base import BaseCache
 
+from maintenance.caching.backend import client_of
+
 #: A version that goes is a miss and nothing worse, so versions need not stay for ever: after this
-#: time those of tags that nobody uses any more are gone. Values with a longer time-out than this
-#: are computed again once.
+#: time those of groups that nobody uses any more are gone. Values of such a group are computed again
+#: once, those with a longer time-out than this among them.
 VERSION_SECONDS = 30 * 86_400
+#: Of so many uses one has the version stay for this time again: that of a group in daily use never ends,
+#: which would make a miss of all its values at once.
+RENEWED_ONE_IN = 20
 
 _MISSING = object()
 
@@ -51,7 +59,16 @@ def tag_versions(cache: BaseCache, tags: Iterable[str]) -> dict[str, str]:
     """
     names = list(dict.fromkeys(tags))
     found = cache.get_many([tag_key(name) for name in names])
-    return {name: found.get(tag_key(name)) or first_version(cache, tag_key(name)) for name in names}
+    return {name: version_in_use(cache, tag_key(name), found.get(tag_key(name))) for name in names}
+
+
+def version_in_use(cache: BaseCache, key: str, found: str | None) -> str:
+    """Return the version that was found under ``key``, kept from expiring; a new one where none was."""
+    if not found:
+        return first_version(cache, key)
+    if random.random() * RENEWED_ONE_IN < 1:  # noqa: S311 - no secret
+        cache.touch(key, timeout=VERSION_SECONDS)
+    return found
 
 
 def first_version(cache: BaseCache, key: str) -> str:
@@ -135,10 +152,21 @@ def invalidate_tag(cache: BaseCache, tag: str) -> bool:
 
 def forget_version(cache: BaseCache, key: str) -> bool:
     """Remove a version; return whether a second look found none, or another one."""
-    before = cache.get(key)
+    before = _stored_version(cache, key)
     cache.delete(key)
-    after = cache.get(key)
+    after = _stored_version(cache, key)
     return after is None or after != before
+
+
+def _stored_version(cache: BaseCache, key: str) -> Any:
+    """Look on the server that the cache writes to: a replica may not know of a removal yet."""
+    client = client_of(cache)
+    if client is not None:
+        with suppress(
+            redis.RedisError
+        ):  # the cache hides what it was told to hide, and raises the rest
+            return client.get(str(cache.make_key(key)))
+    return cache.get(key)
 
 
 atagged_get = sync_to_async(tagged_get)

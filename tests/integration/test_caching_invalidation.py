@@ -2,6 +2,7 @@
 
 from collections.abc import Iterator, Mapping
 from typing import Any
+from urllib.parse import urlsplit
 
 import pytest
 import redis
@@ -15,7 +16,7 @@ from maintenance.caching.flush import flush_cache
 from maintenance.caching.invalidation import invalidate_caches, invalidate_keys, invalidate_pattern
 from maintenance.caching.namespaces import Namespace
 from maintenance.caching.options import InvalidateOptions
-from maintenance.caching.tags import tagged_get, tagged_set
+from maintenance.caching.tags import invalidate_tag, tagged_get, tagged_set
 from maintenance.caching.warmers import unregister, warmer
 from maintenance.conf import CacheTarget, InvalidationRule
 from maintenance.core.errors import InvalidOptions, UnknownName
@@ -128,6 +129,7 @@ def test_under_an_lfu_policy_age_is_unknown_so_nothing_is_dropped(
         client.config_set("maxmemory-policy", policy)
     after = invalidate(rules, report.state)  # what LFU has counted reads as an idle time now
     assert site_cache.get("book:1") == "x"
+    assert report.summary == "Nothing was dropped: 1 rule could not be judged."
     assert not report.findings[0].measured
     assert "LFU" in report.findings[0].sentence
     assert not after.findings[0].measured
@@ -302,3 +304,38 @@ def test_a_cache_of_django_redis_is_invalidated_like_djangos_own(
         flush_cache(Job("theirs", flush, DryRunOption()))
         assert client.dbsize() == 0
         cache.client.close()
+
+
+@pytest.mark.parametrize("group", ["tag", "namespace"])
+def test_the_version_of_a_group_in_use_does_not_end(
+    client: redis.Redis, site_cache: RedisCache, group: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def write() -> None:
+        if group == "tag":
+            tagged_set(site_cache, "book:1", "x", tags=["books"], ttl_seconds=60)
+        else:
+            Namespace("books").get_or_set(site_cache, "1", lambda: "x", ttl_seconds=60)
+
+    key = f"site:3:maintenance-{group}:books"
+    write()
+    version = client.get(key)
+    client.expire(key, 60)
+    monkeypatch.setattr("maintenance.caching.tags.RENEWED_ONE_IN", 1)
+    write()
+    assert client.ttl(key) > 29 * 86_400
+    assert client.get(key) == version
+
+
+def test_a_group_is_gone_though_a_replica_does_not_know_it_yet(
+    redis_url: str, client: redis.Redis
+) -> None:
+    replica_url = urlsplit(redis_url)._replace(path="/1").geturl()
+    cache = RedisCache([redis_url, replica_url], {"KEY_PREFIX": "site", "VERSION": 3})
+    tagged_set(cache, "book:1", "x", tags=["books"], ttl_seconds=60)
+    client.copy("site:3:maintenance-tag:books", "site:3:maintenance-tag:books", destination_db=1)
+    assert invalidate_tag(cache, "books")
+    with redis.Redis.from_url(replica_url) as replica:
+        assert replica.dbsize() == 1
+        replica.flushdb()
+    for pool in cache._cache._pools.values():
+        pool.disconnect()
