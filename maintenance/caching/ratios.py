@@ -1,7 +1,7 @@
 """How often a lookup finds its key: by server, by cache and key prefix, and beside PostgreSQL."""
 
 import time
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -15,6 +15,7 @@ from maintenance.core.plots import Plot, over_time
 from maintenance.core.reports import Report, Sample, Table
 from maintenance.core.wording import counted, day_in_words, percent
 from maintenance.redis_client.connection import session
+from maintenance.redis_client.own_walks import OwnWalks, covered
 from maintenance.redis_client.server import ServerFacts, server_facts
 
 METRIC = "cache_hit_ratio"
@@ -23,13 +24,15 @@ DATABASE_METRIC = "database_cache_hit_ratio"
 #: A role whose misses mean nothing: empty queues are asked for all day long, by workers and by whoever
 #: reads their depth. What is cached on such a server has no ratio by the server's counters.
 BROKER = "broker"
+NO_WALKS = OwnWalks()
 
 
 @dataclass(frozen=True, slots=True)
 class HitWindow:
     """Lookups in one stretch of time; ``since_start`` says that it is the server's whole life.
 
-    ``evicted_keys`` is ``None`` where the previous review did not note them.
+    ``evicted_keys`` is ``None`` where the previous review did not note them. ``left_out`` lookups were
+    counted while a walk of ours was at work, and are none of these.
     """
 
     hits: int
@@ -37,6 +40,7 @@ class HitWindow:
     window_seconds: float
     since_start: bool
     evicted_keys: int | None = None
+    left_out: int = 0
 
     @property
     def reads(self) -> int:
@@ -54,17 +58,21 @@ def review_cache_hit_ratios(
     thresholds: Thresholds,
     caches: Mapping[str, CacheTarget] | None = None,
     databases: Mapping[str, History] | None = None,
+    servers: Sequence[History] = (),
 ) -> Report:
     """Compare keyspace hits and misses since the previous review with the guide's 80 %.
 
     The first review, and one after a restart of the server or of its counters, looks at the time
     since the server's start. Those of ``caches`` that live on this server are told apart by key
     prefix, where their backend counts; of ``databases`` the last stored ratio stands beside.
+    ``servers`` are the histories of all Redis targets, one of which may be on the same server: what was
+    counted while a walk of ours was at work there is left out.
     Raises :class:`TargetUnavailable` and :class:`MissingRights`.
     """
     with session(job.target) as client:
         facts = server_facts(client)
-    window = hit_window(facts, job.previous_state)
+    walks = OwnWalks.noted(servers, facts.run_id, facts.uptime_seconds)
+    window = hit_window(facts, job.previous_state, walks)
     found = prefix_ratios.measure(caches or {}, facts.run_id)
     lines = prefix_ratios.lines_of(found, job.history)
     earlier = earlier_ratio(job.history.series(METRIC, since_seconds=EARLIER_SECONDS))
@@ -84,6 +92,7 @@ def review_cache_hit_ratios(
             "server": facts.name,
             "target_ratio": thresholds.cache_hit_ratio,
             "since": "server start" if window.since_start else "previous review",
+            "lookups_left_out": window.left_out,
             "needs_acl": ["+info", "+ping", *(["+hgetall"] if found else [])],
         },
         samples=(
@@ -101,27 +110,37 @@ def review_cache_hit_ratios(
     )
 
 
-def hit_window(facts: ServerFacts, previous: Mapping[str, Any]) -> HitWindow:
-    """Return the lookups since ``previous``, or since the start where the counters began anew."""
+def hit_window(
+    facts: ServerFacts, previous: Mapping[str, Any], walks: OwnWalks = NO_WALKS
+) -> HitWindow:
+    """Return the lookups outside of ``walks`` since ``previous``, or since the counters began."""
     same_life = previous.get("run_id") == facts.run_id
     if (
         same_life
         and previous["keyspace_hits"] <= facts.keyspace_hits
         and previous["keyspace_misses"] <= facts.keyspace_misses
     ):
+        own_hits = covered(walks.hits, previous["keyspace_hits"], facts.keyspace_hits)
+        own_misses = covered(walks.misses, previous["keyspace_misses"], facts.keyspace_misses)
         return HitWindow(
-            hits=facts.keyspace_hits - previous["keyspace_hits"],
-            misses=facts.keyspace_misses - previous["keyspace_misses"],
+            hits=facts.keyspace_hits - previous["keyspace_hits"] - own_hits,
+            misses=facts.keyspace_misses - previous["keyspace_misses"] - own_misses,
             window_seconds=facts.uptime_seconds - previous["uptime_seconds"],
             since_start=False,
             evicted_keys=_since(facts.evicted_keys, previous.get("evicted_keys")),
+            left_out=own_hits + own_misses,
         )
+    # Somebody who sets the counters back takes from the stretches what they meant.
+    known = NO_WALKS if same_life else walks
+    own_hits = covered(known.hits, 0, facts.keyspace_hits)
+    own_misses = covered(known.misses, 0, facts.keyspace_misses)
     return HitWindow(
-        facts.keyspace_hits,
-        facts.keyspace_misses,
+        facts.keyspace_hits - own_hits,
+        facts.keyspace_misses - own_misses,
         facts.uptime_seconds,
         since_start=True,
         evicted_keys=facts.evicted_keys,
+        left_out=own_hits + own_misses,
     )
 
 

@@ -8,12 +8,13 @@ owner who came in between is in the second answer, because the stream was there 
 import time
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import ExitStack
-from itertools import islice
+from dataclasses import replace
+from itertools import chain, islice
 
 from maintenance.conf import RedisTarget, StreamFamily, StreamOwners
 from maintenance.core.job import Job
 from maintenance.core.latency import with_latency
-from maintenance.core.reports import Report
+from maintenance.core.reports import Report, Sample
 from maintenance.core.suggestions import require_known
 from maintenance.redis.abandoned_options import RemoveStreamsOptions
 from maintenance.redis.abandoned_report import build_report
@@ -41,7 +42,9 @@ from maintenance.redis.stream_claims import claims_of, families_beside
 from maintenance.redis.trimming import TrimRule
 from maintenance.redis_client.batch_size import clocked
 from maintenance.redis_client.connection import explained_errors
-from maintenance.redis_client.nodes import nodes
+from maintenance.redis_client.nodes import Node, nodes
+from maintenance.redis_client.own_walks import walk_samples
+from maintenance.redis_client.server import server_facts
 
 #: Asks who is kept or gone: a query on a database, or a registered function.
 AskOwners = Callable[[StreamOwners], Iterable[str]]
@@ -79,7 +82,9 @@ def remove_abandoned_streams(
             urls = [node.url for node in found]
             beside = families_beside(job.target_name, families, servers or {}, urls)
             _Removal(working, job, ask, beside).run(tallies)
+        walks = [_walk_of(node) for node in found]
     report = build_report(job, tallies, [node.facts for node in found])
+    report = replace(report, samples=(*report.samples, *chain.from_iterable(walks)))
     return with_latency(
         report,
         max(
@@ -90,6 +95,11 @@ def remove_abandoned_streams(
         job.target.added_latency_ms,
         stood_still_seconds=sum(server.progress.stood_still_seconds for server in working),
     )
+
+
+def _walk_of(node: Node) -> tuple[Sample, ...]:
+    with explained_errors(node.url):
+        return tuple(walk_samples(node.facts, server_facts(node.client)))
 
 
 class _Removal:

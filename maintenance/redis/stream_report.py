@@ -13,6 +13,7 @@ from maintenance.redis.stream_tally import FamilyTally
 from maintenance.redis_client import batch_size
 from maintenance.redis_client.connection import describe_key
 from maintenance.redis_client.nodes import CLUSTER_NEEDS_ACL
+from maintenance.redis_client.own_walks import walk_samples
 from maintenance.redis_client.server import ServerFacts
 
 
@@ -374,6 +375,8 @@ def _facts(run: StreamRun) -> dict[str, Any]:
 
 
 def _samples(run: StreamRun) -> Iterator[Sample]:
+    for node in run.nodes:
+        yield from walk_samples(node.before, node.after)
     for tally in run.tallies:
         yield Sample("streams_over_length_keys", tally.over_length_keys, tally.name)
         yield Sample("streams_removed_members", tally.members_removed, tally.name)

@@ -95,6 +95,7 @@ def review_cache_hit_ratios(job: Job[RedisTarget, NoOptions]) -> Report:
         configured.thresholds,
         configured.caches,
         {name: LedgerHistory(name) for name in configured.databases},
+        [LedgerHistory(name) for name in configured.redis],
     )
 
 

@@ -1,18 +1,23 @@
 """Memory, hit ratios and connections of a real Valkey."""
 
-from collections.abc import Iterator
+from collections.abc import Collection, Iterator
 from urllib.parse import urlsplit
 
 import pytest
 import redis
 
 from maintenance.caching.ratios import review_cache_hit_ratios
-from maintenance.conf import RedisTarget, Thresholds
+from maintenance.conf import RedisTarget, StreamFamily, Thresholds
 from maintenance.core.findings import Severity
-from maintenance.core.job import Job
+from maintenance.core.job import YEAR_SECONDS, Job, NoHistory, Point
 from maintenance.core.options import NoOptions
+from maintenance.core.reports import Report
 from maintenance.redis.memory.options import MemoryCheckOptions
 from maintenance.redis.memory.review import check_redis_memory
+from maintenance.redis.reclaim.options import ReclaimOptions
+from maintenance.redis.reclaim.run import reclaim_redis_memory
+from maintenance.redis.stream_options import TrimOptions
+from maintenance.redis.streams import trim_streams
 from maintenance.redis_client.connection import session
 
 THRESHOLDS = Thresholds(cache_hit_minimum_reads=10)
@@ -82,6 +87,58 @@ def test_the_hit_ratio_covers_the_time_since_the_previous_review(
     assert second.findings == ()
     assert [sample.value for sample in second.samples] == [1.0]
     assert second.facts["since"] == "previous review"
+
+
+class Noted(NoHistory):
+    """What runs have stored, each at a moment of its own."""
+
+    def __init__(self, *reports: Report) -> None:
+        self.reports = reports
+
+    def series_by_subject(
+        self,
+        metric: str,
+        subjects: Collection[str] | None = None,
+        *,
+        since_seconds: float = YEAR_SECONDS,
+    ) -> dict[str, list[Point]]:
+        return {
+            subject: [
+                Point(float(number), sample.value)
+                for number, report in enumerate(self.reports)
+                for sample in report.samples
+                if (sample.metric, sample.subject) == (metric, subject)
+            ]
+            for subject in subjects or ()
+        }
+
+
+def test_hits_of_our_own_walks_make_no_ratio_of_the_site(
+    redis_url: str, client: redis.Redis
+) -> None:
+    with client.pipeline(transaction=False) as pipeline:
+        for number in range(2000):
+            pipeline.zadd(f"{number}-home", {"a": 1})
+        pipeline.execute()
+    target = RedisTarget(url=redis_url, role="cache")
+    first = review_cache_hit_ratios(Job("main", target, NoOptions()), THRESHOLDS)
+    for key in ("missing", "missing", "0-home"):
+        for _ in range(100):
+            client.exists(key)
+    families = {"home": StreamFamily(redis="main", pattern="*-home", max_length=200)}
+    walks = [
+        trim_streams(Job("main", target, TrimOptions()), families),
+        reclaim_redis_memory(Job("main", target, ReclaimOptions(parts=("encodings", "repack")))),
+        check_redis_memory(Job("main", target, MemoryCheckOptions()), THRESHOLDS),
+    ]
+    report = review_cache_hit_ratios(
+        Job("main", target, NoOptions(), previous_state=first.state),
+        THRESHOLDS,
+        servers=[Noted(*walks[:2]), Noted(*walks[2:])],
+    )
+    assert [sample.value for sample in report.samples] == [pytest.approx(1 / 3, abs=0.02)]
+    assert [finding.code for finding in report.findings] == ["cache-hit-ratio"]
+    assert report.facts["lookups_left_out"] >= 4000
 
 
 def test_a_ratio_of_a_few_lookups_is_withheld(redis_url: str, client: redis.Redis) -> None:

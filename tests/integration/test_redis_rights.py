@@ -19,10 +19,10 @@ import maintenance.tasks  # noqa: F401 - registers the tasks
 from maintenance.conf import Configuration, configuration
 from maintenance.core.errors import MissingRights
 from maintenance.core.findings import Finding, Severity
-from maintenance.core.job import Job
+from maintenance.core.job import Job, NoHistory
 from maintenance.core.plans import Outcome, Verdict
 from maintenance.core.reports import Report
-from maintenance.core.runs import accepted_targets
+from maintenance.core.runs import accepted_targets, history
 from maintenance.core.runs.registry import TargetKind, TaskSpec, task_named
 from maintenance.doctor.examination import examinations
 from maintenance.doctor.statements import REDIS_READER, REDIS_WRITER
@@ -115,9 +115,10 @@ def run_by_redis_cli(url: str, line: str, says: str = "OK\n") -> None:
 
 
 @pytest.fixture(autouse=True)
-def no_accepted_targets(monkeypatch: pytest.MonkeyPatch) -> None:
-    """There is no ledger here, in which somebody could have accepted a target."""
+def no_ledger(monkeypatch: pytest.MonkeyPatch) -> None:
+    """There is no ledger here, in which somebody could have accepted a target, or a run noted anything."""
     monkeypatch.setattr(accepted_targets, "configuration_in_force", configuration)
+    monkeypatch.setattr(history, "LedgerHistory", lambda _name: NoHistory())
 
 
 @pytest.fixture

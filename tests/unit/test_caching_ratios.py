@@ -9,6 +9,7 @@ from maintenance.caching.prefix_ratios import PrefixLine, what_to_change
 from maintenance.caching.ratios import HitWindow, diagnose, hit_window
 from maintenance.conf import Thresholds
 from maintenance.core.findings import Finding, Severity
+from maintenance.redis_client.own_walks import OwnWalks
 from maintenance.redis_client.server import ServerFacts, parse_facts
 
 INFO: dict[str, Any] = {
@@ -45,6 +46,21 @@ def test_the_window_is_the_time_since_the_previous_review() -> None:
     window = hit_window(facts(), PREVIOUS)
     assert (window.hits, window.misses, window.window_seconds) == (800, 100, 3600)
     assert not window.since_start
+
+
+def test_what_was_counted_beside_our_own_walks_is_left_out_once() -> None:
+    walks = OwnWalks(
+        # Two that overlap, one of before the window, one that the window cuts.
+        hits=[(500, 700), (600, 800), (20, 90), (50, 150)],
+        misses=[(550, 560)],
+    )
+    window = hit_window(facts(), PREVIOUS, walks)
+    assert (window.hits, window.misses) == (800 - 300 - 50, 100 - 10)
+    assert window.left_out == 360
+    whole = hit_window(facts(), {}, walks)
+    assert (whole.hits, whole.misses) == (900 - 300 - 130, 600 - 10)
+    set_back = hit_window(facts(keyspace_hits=60), PREVIOUS, walks)
+    assert (set_back.hits, set_back.left_out) == (60, 0)
 
 
 def test_the_first_review_looks_at_the_whole_life_of_the_server() -> None:

@@ -73,6 +73,7 @@ def cache(scope: Scope) -> Iterator[Report]:
             configuration.thresholds,
             configuration.caches,
             {database: scope.earlier.history(database) for database in scope.databases},
+            [scope.earlier.history(target) for target in configuration.redis],
         )
     for name, target in aliases.items():
         yield from contained(f"Cache {name}", name, _ask, name, target)

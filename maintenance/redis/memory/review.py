@@ -44,9 +44,10 @@ from maintenance.redis.stream_claims import families_beside
 from maintenance.redis.stream_classes import all_families
 from maintenance.redis_client.connection import session
 from maintenance.redis_client.idle_times import IdleTimes
+from maintenance.redis_client.own_walks import walk_samples
 from maintenance.redis_client.packed import Exchange, exchange, pack
 from maintenance.redis_client.probe import PacedProgress, probing
-from maintenance.redis_client.server import ServerFacts, parse_facts
+from maintenance.redis_client.server import ServerFacts, parse_facts, server_facts
 
 #: What the whole look needs; each rule but the first two may be missing, and is then named.
 NEEDS_ACL = (
@@ -138,6 +139,7 @@ def check_redis_memory(
     with session(job.target) as client, probing(client) as probe:
         progress = PacedProgress(job.progress, probe, limit_ms)
         look = measure(client, job.options.sample_keys, progress)
+        after = server_facts(client)
     stored = job.history.series(METRIC)
     now = Point(time.time(), float(look.facts.used_memory_bytes))
     idle_times = IdleTimes.seen(look.facts, job.previous_state, now.at_epoch_seconds)
@@ -158,7 +160,10 @@ def check_redis_memory(
         findings=tuple(findings),
         tables=tuple(_tables(situation)),
         facts=_facts(look, situation.outlook),
-        samples=tuple(_samples(look.facts, situation.ceiling)),
+        samples=(
+            *_samples(look.facts, situation.ceiling),
+            *walk_samples(look.facts, after),
+        ),
         plots=over_time(f"Memory in use by {job.target_name}", METRIC, stored, now),
         state={**kept(look.info), **state_of(look.slowness), **idle_times.state},
     )

@@ -30,6 +30,7 @@ from maintenance.redis.reclaim.options import ReclaimOptions
 from maintenance.redis.reclaim.repack import RepackTally
 from maintenance.redis.reclaim.trial import Measured
 from maintenance.redis_client.idle_times import IdleTimes
+from maintenance.redis_client.own_walks import walk_samples
 from maintenance.redis_client.server import ServerFacts
 
 #: A rewrite needs room for a second copy of a few values. Nearer than this to maxmemory, it could
@@ -369,6 +370,7 @@ def _needs_acl(run: ReclaimRun) -> list[str]:
 
 
 def _samples(run: ReclaimRun) -> Iterator[Sample]:
+    yield from walk_samples(run.server, run.after)
     if run.after is not None:
         yield Sample("redis_used_memory_bytes", run.after.used_memory_bytes)
     if run.repack is not None and run.writes:
