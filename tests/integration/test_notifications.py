@@ -217,6 +217,52 @@ def test_an_open_alarm_of_runs_with_other_options_silences_nobody(
     assert mails.subjects[2:] == ["Resolved: disk-space (/var)"]
 
 
+def test_an_alarm_that_eases_and_gets_worse_again_is_told_again(
+    mails: MailServer, settings: Any
+) -> None:
+    configure(settings, alarm_severity="warning")
+    for findings in ([critical()], [warning()], [warning()]):
+        finished_run(findings=findings)
+        deliver()
+    assert mails.subjects == ["Critical: disk-space on local (/var)"], "what eases is no news"
+    assert Alarm.objects.get().severity == Severity.WARNING.value
+
+    Notification.objects.update(sent_at=ledger_now() - timedelta(hours=2))
+    for _ in range(2):
+        finished_run(findings=[critical()])
+        deliver()
+    assert mails.subjects == ["Critical: disk-space on local (/var)"] * 2
+
+
+def test_an_alarm_that_goes_to_and_fro_waits_for_its_period(
+    mails: MailServer, settings: Any
+) -> None:
+    configure(settings, alarm_severity="warning")
+    for findings in ([warning()], [critical()], [warning()], [critical()]):
+        finished_run(findings=findings)
+        deliver()
+
+    told = ["Warning: disk-space on local (/var)", "Critical: disk-space on local (/var)"]
+    assert mails.subjects == told
+    held = Notification.objects.get(state=NotificationState.PENDING)
+    assert held.due_at > ledger_now() + timedelta(minutes=58)
+    finished_run(findings=[warning()])
+    Notification.objects.update(due_at=ledger_now())
+    deliver()
+    assert mails.subjects == told, "what was held back is over, and no news"
+
+
+def test_what_eased_before_anybody_was_told_is_told_as_it_is(
+    mails: MailServer, settings: Any
+) -> None:
+    configure(settings, alarm_severity="warning")
+    finished_run(findings=[critical()])
+    finished_run(findings=[warning()])
+    deliver()
+
+    assert mails.subjects == ["Warning: disk-space on local (/var)"]
+
+
 def test_what_waits_yet_is_not_told_twice_as_it_is_found_by_others(mails: MailServer) -> None:
     numbered()
     numbered(critical(), number=7)

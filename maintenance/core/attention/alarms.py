@@ -77,20 +77,13 @@ def note_alarms(
         if fingerprint not in open_alarms
     ]
     _raise(fresh, settings, now)
-    worse = [
-        (open_alarms[fingerprint], row)
-        for fingerprint, row in worrying.items()
-        if fingerprint in open_alarms
-        and Severity(row.severity).rank > Severity(open_alarms[fingerprint].severity).rank
-    ]
+    known = [(open_alarms[name], row) for name, row in worrying.items() if name in open_alarms]
+    worse = [(alarm, row) for alarm, row in known if _rank(row) > _rank(alarm)]
+    _note_eased([(alarm, row) for alarm, row in known if _rank(row) < _rank(alarm)])
     _note_worse(run, worse, settings, now)
-    new = [
-        (open_alarms[fingerprint], row)
-        for fingerprint, row in worrying.items()
-        if fingerprint in open_alarms and comparison.settled.since[fingerprint] == now
-    ]
+    new = [(alarm, row) for alarm, row in known if comparison.settled.since[row.fingerprint] == now]
     _tell_of_others(run, new, settings, now)
-    _tell_again([open_alarms[name] for name in worrying if name in open_alarms], settings, now)
+    _tell_again([alarm for alarm, _row in known], settings, now)
     for fingerprint, alarm in open_alarms.items():
         if fingerprint not in worrying:
             _settle(alarm, run, rows, comparison.settled, now)
@@ -114,6 +107,10 @@ def _worrying(
     }
 
 
+def _rank(of: Alarm | StoredFinding) -> int:
+    return Severity(of.severity).rank
+
+
 def _raise(fresh: Sequence[Alarm], settings: NotificationSettings, now: datetime) -> None:
     """Write alarms that are not open yet, each with its messages; another run may be faster."""
     if not fresh:
@@ -130,24 +127,32 @@ def _raise(fresh: Sequence[Alarm], settings: NotificationSettings, now: datetime
 
 
 def _due_times(
-    task: str, fingerprints: Collection[str], settings: NotificationSettings, now: datetime
+    task: str,
+    fingerprints: Collection[str],
+    settings: NotificationSettings,
+    now: datetime,
+    severity: Severity | None = None,
 ) -> dict[str, datetime]:
-    """Return when people may be told of these findings: not again before the period has passed."""
+    """Return when people may be told of these findings: not again (as ``severity``) before the period has passed."""
     if not fingerprints:
         return {}
-    told = _told_last(task, fingerprints)
+    told = _told_last(task, fingerprints, severity)
     period = timedelta(minutes=settings.alarm_period_minutes)
     return {name: max(now, told[name] + period) if name in told else now for name in fingerprints}
 
 
-def _told_last(task: str, fingerprints: Collection[str]) -> Mapping[str, datetime]:
+def _told_last(
+    task: str, fingerprints: Collection[str], severity: Severity | None
+) -> Mapping[str, datetime]:
     """Return when people were last told of these findings, for those of which they were."""
+    as_bad = {} if severity is None else {"key__contains": f":{severity.value}"}
     told = (
         Notification.objects.filter(
             kind=NotificationKind.ALARM,
             alarm__task=task,
             alarm__fingerprint__in=list(fingerprints),
             sent_at__isnull=False,
+            **as_bad,
         )
         .order_by()
         .values("alarm__fingerprint")
@@ -180,47 +185,65 @@ def _tell_of_others(
     ]
     due = _due_times(run.task, [alarm.fingerprint for alarm, _row in others], settings, now)
     for alarm, row in others:
-        _take_over(alarm, run, row)
-        alarm.notifications.filter(state=NotificationState.PENDING).update(
-            state=NotificationState.DROPPED, reason="A message of a newer run says it."
-        )
-        due_at = due[alarm.fingerprint]
-        _write(alarm, NotificationKind.ALARM, settings.channels, now, due_at)
+        _tell_anew(alarm, run, row, now, due[alarm.fingerprint])
 
 
 def _note_worse(
     run: Run,
-    worse: Iterable[tuple[Alarm, StoredFinding]],
+    worse: Sequence[tuple[Alarm, StoredFinding]],
     settings: NotificationSettings,
     now: datetime,
 ) -> None:
+    """Tell of open alarms that got worse: at once, unless people were told lately that they are as bad."""
+    names = [alarm.fingerprint for alarm, _row in worse]
+    due = _due_times(run.task, names, settings, now, Severity.CRITICAL)
     for alarm, row in worse:
-        _take_over(alarm, run, row)
-        _write(alarm, NotificationKind.ALARM, settings.channels, now, now)
+        _tell_anew(alarm, run, row, now, due[alarm.fingerprint])
 
 
-def _take_over(alarm: Alarm, run: Run, row: StoredFinding) -> None:
+def _tell_anew(alarm: Alarm, run: Run, row: StoredFinding, now: datetime, due_at: datetime) -> None:
     alarm.severity, alarm.sentence, alarm.run_id = row.severity, row.sentence, run.id
     alarm.save(update_fields=["severity", "sentence", "run_id"])
+    alarm.notifications.filter(state=NotificationState.PENDING).update(
+        state=NotificationState.DROPPED, reason="A message of a newer run says it."
+    )
+    channels = configuration().notifications.channels
+    _write(alarm, NotificationKind.ALARM, channels, now, due_at)
+
+
+def _note_eased(eased: Iterable[tuple[Alarm, StoredFinding]]) -> None:
+    """Note that open alarms are less serious, which nobody is told, so that their next rise is one."""
+    for alarm, row in eased:
+        alarm.severity, alarm.sentence = row.severity, row.sentence
+        alarm.save(update_fields=["severity", "sentence"])
+        alarm.notifications.filter(state=NotificationState.PENDING, sent_at__isnull=True).update(
+            state=NotificationState.DROPPED, reason=f"It is less serious now: {row.sentence}"
+        )
 
 
 def _tell_again(found: Collection[Alarm], settings: NotificationSettings, now: datetime) -> None:
-    """Write open alarms anew for the channels that were told of none, or whose message did not get there."""
+    """Write open alarms anew for the channels that were told of none, or whose message did not get there.
+
+    Who was told of something worse is told: alarms that have eased are no news.
+    """
     if not found:
         return
     lost: Counter[tuple[str, str]] = Counter()
     told = set()
     messages = Notification.objects.filter(kind=NotificationKind.ALARM, alarm__in=found)
     keys = {alarm.pk: _key(alarm, NotificationKind.ALARM) for alarm in found}
+    ranks = {alarm.pk: _rank(alarm) for alarm in found}
     for alarm_id, written, channel, state in messages.values_list(
         "alarm", "key", "channel", "state"
     ):
         key = keys[alarm_id]
         if state in _GONE:
             lost[key, channel] += 1
-        elif written.startswith(key) or key.startswith(
-            f"{written}:"
-        ):  # of before keys named the run
+        elif (
+            written.startswith(key)
+            or key.startswith(f"{written}:")  # of before keys named the run
+            or _severity_of(written).rank > ranks[alarm_id]
+        ):
             told.add((key, channel))
     for alarm in found:
         key = keys[alarm.pk]
@@ -331,6 +354,10 @@ def _key(alarm: Alarm, kind: NotificationKind) -> str:
     """Return what a message tells: another one of the same is written only where this one was lost."""
     by = f":{alarm.run_id}" if kind is NotificationKind.ALARM and alarm.run_id else ""
     return f"{kind.value}:{alarm.pk}:{alarm.severity}{by}"
+
+
+def _severity_of(key: str) -> Severity:
+    return Severity(key.split(":")[2])
 
 
 # --- The dead man's switch ---
