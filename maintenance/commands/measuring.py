@@ -13,6 +13,7 @@ from maintenance.conf import Configuration, DatabaseTarget
 from maintenance.core.errors import (
     ConfigurationError,
     MissingRights,
+    NotConfigured,
     Skipped,
     TargetUnavailable,
     UnknownName,
@@ -23,9 +24,13 @@ from maintenance.core.suggestions import did_you_mean
 
 P = ParamSpec("P")
 
+#: Codes of the finding that says why a report holds no measurement.
+NOT_MEASURED, NOT_CONFIGURED = "not-measured", "not-configured"
+
 _EXPECTED = (
     TargetUnavailable,
     MissingRights,
+    NotConfigured,
     Skipped,
     ConfigurationError,
     psycopg2.Error,
@@ -85,7 +90,7 @@ def not_measured(title: str, target: str, error: Exception) -> Report:
         summary=f"Not measured: {sentence}",
         findings=(
             Finding(
-                code="not-measured",
+                code=NOT_CONFIGURED if isinstance(error, NotConfigured) else NOT_MEASURED,
                 severity=Severity.INFO if mild else Severity.CRITICAL,
                 subject=target or "site",
                 sentence=f"unavailable: {sentence}",
@@ -101,6 +106,6 @@ def sentences_of_failures(reports: Iterable[Report]) -> list[str]:
         finding.sentence.removeprefix("unavailable: ")
         for report in reports
         for finding in report.findings
-        if finding.code == "not-measured"
+        if finding.code in {NOT_MEASURED, NOT_CONFIGURED}
     )
     return list(dict.fromkeys(found))

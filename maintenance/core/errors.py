@@ -29,6 +29,10 @@ class Skipped(MaintenanceError):
     """There is a reason not to run. The run ends as ``skipped`` with this reason."""
 
 
+class NotConfigured(Skipped):
+    """There is nothing to look at, since the configuration names none: nothing is amiss."""
+
+
 class Postponed(MaintenanceError):
     """There is more to do, but not now. The run goes back to its queue until ``until_epoch_seconds``.
 

@@ -18,7 +18,7 @@ from django.views.decorators.cache import never_cache
 from django.views.decorators.http import require_safe
 
 from maintenance.core.errors import MaintenanceError
-from maintenance.core.findings import Severity
+from maintenance.core.findings import Finding, Severity
 from maintenance.core.reports import Report
 from maintenance.core.suggestions import did_you_mean
 from maintenance.machines.tokens import refused, with_token
@@ -70,7 +70,10 @@ def _measured(name: str) -> Sequence[Report]:
 @require_safe
 @never_cache
 def health_view(request: HttpRequest, name: str = "") -> HttpResponseBase:
-    """Run all checks, or one by its name: 200 where none is critical, else 500, each with its sentence."""
+    """Run all checks, or one by its name, each with its sentence.
+
+    500 where one is critical or could measure nothing of what is configured, else 200.
+    """
     user: Any = getattr(request, "user", None)
     if user is not None and user.is_active and holds(user, "maintenance.view_run"):
         return _answer(request, name)
@@ -86,7 +89,7 @@ def _answer(_request: HttpRequest, name: str) -> HttpResponseBase:
         found = {each: answers.to(each) for each in ([name] if name else CHECKS)}
     except MaintenanceError as error:
         return refused(500, str(error))
-    status = 500 if any(_worst(reports) is Severity.CRITICAL for reports in found.values()) else 200
+    status = 500 if any(_is_failing(reports) for reports in found.values()) else 200
     return JsonResponse({each: said(reports) for each, reports in found.items()}, status=status)
 
 
@@ -96,23 +99,41 @@ _by_token = with_token("read")(_answer)
 def said(reports: Sequence[Report]) -> str:
     """Return ``working``, or the sentences of what is wrong behind their severity, the worst first.
 
-    A check with nothing to look at, since none is configured, works.
+    So with what could not be measured. A check with nothing to look at, since none is configured, works.
     """
     wrong = sorted(
-        (
-            finding
-            for report in reports
-            for finding in report.findings
-            if finding.severity in {Severity.WARNING, Severity.CRITICAL}
-        ),
+        (finding for report in reports for finding in _wrong(report)),
         key=lambda finding: -finding.severity.rank,
     )
     if not wrong:
         return WORKING
-    return "\n".join(f"{finding.severity.value}: {finding.sentence}" for finding in wrong)
+    return "\n".join(_line(finding) for finding in wrong)
 
 
-def _worst(reports: Sequence[Report]) -> Severity:
-    return max(
-        (report.severity for report in reports), key=lambda one: one.rank, default=Severity.OK
-    )
+def _wrong(report: Report) -> list[Finding]:
+    unknown = _is_unknown(report)
+    return [
+        finding
+        for finding in report.findings
+        if unknown or finding.severity in {Severity.WARNING, Severity.CRITICAL}
+    ]
+
+
+def _line(finding: Finding) -> str:
+    # What could not be measured says so itself, and "info" would make little of it.
+    is_mild = finding.severity.rank < Severity.WARNING.rank
+    return finding.sentence if is_mild else f"{finding.severity.value}: {finding.sentence}"
+
+
+def _is_unknown(report: Report) -> bool:
+    """Tell whether nothing was measured of something that is configured."""
+    from maintenance.commands.exit_codes import was_measured  # noqa: PLC0415 - as above
+    from maintenance.commands.measuring import NOT_CONFIGURED  # noqa: PLC0415
+
+    is_configured = all(finding.code != NOT_CONFIGURED for finding in report.findings)
+    return is_configured and not was_measured(report)
+
+
+def _is_failing(reports: Sequence[Report]) -> bool:
+    is_critical = any(report.severity is Severity.CRITICAL for report in reports)
+    return is_critical or (bool(reports) and all(_is_unknown(report) for report in reports))

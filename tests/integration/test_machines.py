@@ -6,14 +6,17 @@ import uuid
 from collections.abc import Callable
 from datetime import timedelta
 from typing import Any
+from urllib.parse import urlsplit
 
 import pytest
+import redis
 from django.test import Client
 from prometheus_client.parser import text_string_to_metric_families
 
 from maintenance.commands.health.registry import CHECKS
+from maintenance.commands.measuring import not_measured
 from maintenance.conf import parse_configuration
-from maintenance.core.errors import ConfigurationError
+from maintenance.core.errors import ConfigurationError, MissingRights
 from maintenance.core.findings import Finding, Severity
 from maintenance.core.reports import Report
 from maintenance.core.runs.ledger_clock import ledger_now
@@ -419,6 +422,38 @@ def test_all_checks_are_answered_and_one_that_is_critical_makes_it_500(
 def test_a_warning_is_said_and_is_no_failure() -> None:
     assert said([Report("Disk", "", findings=(warning(),))]) == "warning: The disk is 85 % full."
     assert said([Report("Disk", "All is well.")]) == WORKING
+
+
+def test_a_check_that_may_not_look_is_not_called_working(
+    ask: Ask, tokens: None, settings: Any, redis_url: str
+) -> None:
+    address = urlsplit(redis_url)
+    denied = f"redis://blind:{PASSWORD}@{address.hostname}:{address.port}/0"
+    settings.MAINTENANCE = {**settings.MAINTENANCE, "redis": {"main": {"url": denied}}}
+    with redis.Redis.from_url(redis_url) as server:
+        server.execute_command("ACL", "SETUSER", "blind", "on", f">{PASSWORD}", "+ping")
+        answer = ask("read", f"{HEALTH}redis_activity/")
+        server.acl_deluser("blind")
+
+    assert answer.status_code == 500
+    assert answer.json()["redis_activity"].startswith("unavailable: ")
+
+
+def test_a_check_that_could_look_at_some_says_what_it_could_not(ask: Ask, tokens: None) -> None:
+    denied = not_measured("Log", "web", MissingRights("The folder may not be read."))
+
+    assert said([Report("Log", "All is well."), denied]) == (
+        "unavailable: The folder may not be read."
+    )
+
+
+def test_a_check_of_which_nothing_is_configured_works(
+    ask: Ask, tokens: None, settings: Any
+) -> None:
+    settings.MAINTENANCE = {**settings.MAINTENANCE, "logs": {}}
+    answer = ask("read", f"{HEALTH}access_log/")
+
+    assert (answer.status_code, answer.json()) == (200, {"access_log": WORKING})
 
 
 def test_who_may_view_runs_needs_no_token(client_with: Any) -> None:

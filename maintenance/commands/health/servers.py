@@ -9,7 +9,7 @@ from maintenance.commands.earlier import job_after
 from maintenance.commands.health.scope import Scope
 from maintenance.commands.measuring import contained, not_measured
 from maintenance.conf import CacheTarget
-from maintenance.core.errors import Skipped, TargetUnavailable
+from maintenance.core.errors import NotConfigured, TargetUnavailable
 from maintenance.core.options import NoOptions
 from maintenance.core.redaction import redact
 from maintenance.core.reports import Report
@@ -118,5 +118,5 @@ def disk(scope: Scope) -> Iterable[Report]:
 
 
 def _not_configured(what: str, section: str) -> Report:
-    reason = Skipped(f"no {what} is configured; add one to MAINTENANCE under {section}.")
+    reason = NotConfigured(f"no {what} is configured; add one to MAINTENANCE under {section}.")
     return not_measured(what[:1].upper() + what[1:], "", reason)
