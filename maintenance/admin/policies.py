@@ -1,9 +1,10 @@
 """Policies of schedules, a site's own schedules among them, and blackouts."""
 
+from collections.abc import Iterable
 from typing import Any, ClassVar
 
 from django import forms
-from django.contrib import admin
+from django.contrib import admin, messages
 from django.db.models import QuerySet
 from django.http import HttpRequest, HttpResponse
 from django.utils import timezone
@@ -19,6 +20,7 @@ from maintenance.admin.signs import badge
 from maintenance.admin.wording import moment, named
 from maintenance.conf import configuration
 from maintenance.core.runs.registry import TargetKind
+from maintenance.core.scheduling.pausing import bring_defaults_back
 from maintenance.models import Blackout, SchedulePolicy
 from maintenance.people import holds
 from maintenance.reports.formatting import format_seconds
@@ -59,7 +61,7 @@ class PausedFilter(CompactFilter):
 
 @admin.register(SchedulePolicy)
 class SchedulePolicyAdmin(EditedAdmin):
-    """How single schedules deal with what goes wrong; deleting one brings the defaults back."""
+    """How single schedules deal with what goes wrong; deleting one brings the defaults back, and ends no pause."""
 
     list_display = (
         "schedule",
@@ -153,6 +155,24 @@ class SchedulePolicyAdmin(EditedAdmin):
     def of_priority(self, policy: SchedulePolicy) -> SafeString | str:
         """Return the priority, or nothing."""
         return named(_("priority"), "" if policy.priority is None else str(policy.priority))
+
+    def delete_model(self, request: HttpRequest, obj: SchedulePolicy) -> None:
+        """Bring the defaults back."""
+        self._bring_defaults_back(request, [obj])
+
+    def delete_queryset(self, request: HttpRequest, queryset: QuerySet[SchedulePolicy]) -> None:
+        """Bring the defaults back."""
+        self._bring_defaults_back(request, queryset)
+
+    def _bring_defaults_back(
+        self, request: HttpRequest, policies: Iterable[SchedulePolicy]
+    ) -> None:
+        paused = bring_defaults_back(policies)
+        if paused:
+            names = ", ".join(row.name for row in paused)
+            messages.warning(
+                request, _("Paused until somebody resumes it: %(names)s.") % {"names": names}
+            )
 
     def has_pause_permission(self, request: HttpRequest) -> bool:
         """Tell whether the person may pause and resume: a policy's own permission is not enough."""

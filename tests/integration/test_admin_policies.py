@@ -208,3 +208,29 @@ def test_a_blackout_that_would_black_out_nothing_is_refused(
     answer = keeper.post(f"{BLACKOUTS}add/", given)
     assert sentence in errors(answer)[field][0]
     assert not Blackout.objects.exists()
+
+
+@pytest.mark.parametrize("at_once", [False, True])
+def test_deleting_a_policy_ends_no_pause(
+    keeper: Client, newsletter: PeriodicTask, at_once: bool
+) -> None:
+    keeper.post(f"{POLICIES}add/", fields(newsletter, jitter_seconds=60))
+    pause(newsletter, "bob", "the disks move")
+
+    chosen = {"action": "delete_selected", "_selected_action": newsletter.pk}
+    address, given = (POLICIES, chosen) if at_once else (f"{POLICIES}{newsletter.pk}/delete/", {})
+    answer = keeper.post(address, {**given, "post": "yes"}, follow=True)
+
+    assert "Paused until somebody resumes it: send the newsletter." in answer.content.decode()
+    policy = SchedulePolicy.objects.get()
+    assert (policy.paused_by, policy.pause_reason) == ("bob", "the disks move")
+    assert (policy.jitter_seconds, policy.overlap) == (0, "allow")
+
+
+def test_deleting_a_policy_brings_the_defaults_back(
+    keeper: Client, newsletter: PeriodicTask
+) -> None:
+    keeper.post(f"{POLICIES}add/", fields(newsletter, jitter_seconds=60))
+    keeper.post(f"{POLICIES}{newsletter.pk}/delete/", {"post": "yes"})
+
+    assert not SchedulePolicy.objects.exists()

@@ -1,11 +1,13 @@
 """Pausing schedules and resuming them: who, when and why stand beside the schedule."""
 
+from collections.abc import Iterable
+
 from django.utils import timezone
 from django_celery_beat.models import PeriodicTask
 
 from maintenance.core.runs.ledger_database import ledger_transaction
 from maintenance.core.scheduling.policies import Policy, pauses
-from maintenance.core.scheduling.schedule_versions import policy_of
+from maintenance.core.scheduling.schedule_versions import default_policy, policy_of
 from maintenance.models import Run, RunState, SchedulePolicy
 
 #: Who pauses a schedule whose runs fail.
@@ -38,6 +40,24 @@ def resume(row: PeriodicTask) -> bool:
     policy.paused_at, policy.paused_by, policy.pause_reason = None, "", ""
     policy.save()
     return True
+
+
+@ledger_transaction()
+def bring_defaults_back(policies: Iterable[SchedulePolicy]) -> list[PeriodicTask]:
+    """Delete policies. Schedules that are paused stay so, by a policy of defaults, and are returned."""
+    names = [policy.pk for policy in policies]
+    found = SchedulePolicy.objects.select_for_update(of=("self",)).filter(pk__in=names)
+    kept = [policy for policy in found.select_related("row") if policy.paused_at is not None]
+    found.delete()
+    for policy in kept:
+        SchedulePolicy.objects.create(
+            row_id=policy.pk,
+            overlap=default_policy(policy.row.task).overlap,
+            paused_at=policy.paused_at,
+            paused_by=policy.paused_by,
+            pause_reason=policy.pause_reason,
+        )
+    return [policy.row for policy in kept]
 
 
 def failures_in_a_row(row: PeriodicTask, policy: Policy) -> str:

@@ -186,14 +186,14 @@ def arguments_of(row: PeriodicTask) -> dict[str, Any]:
 
 
 def policy_of(row: PeriodicTask) -> Policy:
-    """Return the policy of a row; the defaults where it has none.
-
-    Somebody else's tasks overlap by default, as they did before.
-    """
+    """Return the policy of a row; the defaults where it has none."""
     stored = _stored_policy(row)
-    if stored is not None:
-        return stored.policy
-    return Policy(overlap=Overlap.ALLOW) if is_foreign(row.task) else Policy()
+    return default_policy(row.task) if stored is None else stored.policy
+
+
+def default_policy(task: str) -> Policy:
+    """Return the defaults. Somebody else's tasks overlap by default, as they did before."""
+    return Policy(overlap=Overlap.ALLOW) if is_foreign(task) else Policy()
 
 
 def _stored_policy(row: PeriodicTask) -> SchedulePolicy | None:
