@@ -3,11 +3,12 @@
 import json
 import uuid
 from collections.abc import Mapping, Sequence
+from datetime import UTC, datetime
 from typing import Any
 
 from django.contrib.auth.decorators import login_not_required
 from django.core.exceptions import BadRequest
-from django.db.models import Q
+from django.db.models import Case, Q, When
 from django.http import HttpRequest, HttpResponse, HttpResponseBase, JsonResponse
 from django.urls import reverse
 from django.utils.dateparse import parse_datetime
@@ -28,10 +29,14 @@ from maintenance.machines.tokens import refused, with_token
 from maintenance.models import Run, RunState, StoredFinding, StoredReport, Trigger
 from maintenance.reports.plain import plain, plain_document
 
-#: Rows of one answer, by default and at most; ``next`` leads to the others.
+#: Rows of one answer, by default and at most; ``next_before`` leads to the others.
 USUAL_ROWS, MOST_ROWS = 50, 500
 #: A request to start a run is a name, a target and a few options.
 MOST_BODY_BYTES = 64 * 1024
+
+_RANK = Case(*(When(severity=each.value, then=each.rank) for each in Severity), default=0)
+#: Digits of a number that PostgreSQL takes for a bigint, whatever they are.
+_MOST_DIGITS = 18
 
 
 @csrf_exempt  # these two as with_token says
@@ -68,21 +73,27 @@ def report_view(_request: HttpRequest, run_id: uuid.UUID) -> HttpResponse:
 @with_token("read")
 @require_safe
 def findings_view(request: HttpRequest) -> HttpResponse:
-    """List what is the case now: the findings of the newest run of each task and target."""
+    """List what is the case now, the worst first: the findings of the newest run of each task and target."""
     try:
-        limit = _limit(request)
+        limit, before = _limit(request), _before_finding(request)
         severity = _one_of(request, "severity", list(Severity))
     except BadRequest as error:
         return refused(400, str(error))
     target = request.GET.get("target", "")
     pairs = [pair for pair in configured_pairs(configuration()) if target in {"", pair[1]}]
     looked = runs_named(standing.run_id for standing in standings(pairs).values())
-    found = StoredFinding.objects.filter(run__in=looked).select_related("run").order_by("-id")
+    found = StoredFinding.objects.filter(before, run__in=looked).select_related("run")
     if severity:
         found = found.filter(severity=severity)
-    rows = list(found[: limit + 1])
+    rows = list(found.order_by(_RANK.desc(), "-id")[: limit + 1])
+    kept, is_complete = rows[:limit], len(rows) <= limit
+    following = None if is_complete else f"{kept[-1].severity},{kept[-1].pk}"
     return JsonResponse(
-        {"findings": [_finding(row) for row in rows[:limit]], "is_complete": len(rows) <= limit}
+        {
+            "findings": [_finding(row) for row in kept],
+            "is_complete": is_complete,
+            "next_before": following,
+        }
     )
 
 
@@ -191,7 +202,9 @@ def _limit(request: HttpRequest) -> int:
 
 def _cursor(run: Run) -> str:
     """Return the ``before`` that leads on from a run: slots of one tick were all queued at one time."""
-    return f"{run.queued_at.isoformat()},{run.id}"
+    # With "Z", since the "+" of an offset is a blank in an address that nobody quoted.
+    moment = run.queued_at.astimezone(UTC).replace(tzinfo=None)
+    return f"{moment.isoformat()}Z,{run.id}"
 
 
 def _before(request: HttpRequest) -> Q | None:
@@ -201,10 +214,10 @@ def _before(request: HttpRequest) -> Q | None:
         return None
     time, comma, key = given.partition(",")
     try:
-        moment, run_id = parse_datetime(time), uuid.UUID(key) if comma else None
-    except ValueError:
+        moment, run_id = _in_utc(parse_datetime(time)), uuid.UUID(key) if comma else None
+    except (ValueError, OverflowError):
         moment = run_id = None
-    if moment is None or moment.tzinfo is None:
+    if moment is None:
         raise BadRequest(
             "before is the next_before of another answer, or a time with its offset:"
             " 2026-11-23T14:05:00Z."
@@ -213,6 +226,24 @@ def _before(request: HttpRequest) -> Q | None:
         return Q(queued_at__lt=moment)
     # The first condition is the one that the index of the times serves.
     return Q(queued_at__lte=moment) & (Q(queued_at__lt=moment) | Q(id__lt=run_id))
+
+
+def _in_utc(moment: datetime | None) -> datetime | None:
+    """Return a time that has an offset in UTC: PostgreSQL refuses offsets that Python takes."""
+    return moment.astimezone(UTC) if moment is not None and moment.tzinfo is not None else None
+
+
+def _before_finding(request: HttpRequest) -> Q:
+    """Return what is behind a finding in the order of the list, everything where none is given."""
+    given = request.GET.get("before", "")
+    if not given:
+        return Q()
+    severity, _comma, key = given.partition(",")
+    is_number = key.isascii() and key.isdecimal() and len(key) <= _MOST_DIGITS
+    if severity not in list(Severity) or not is_number:
+        raise BadRequest("before is the next_before of another answer.")
+    milder = [each.value for each in Severity if each.rank < Severity(severity).rank]
+    return Q(severity__in=milder) | Q(severity=severity, id__lt=int(key))
 
 
 def _run(run: Run) -> dict[str, Any]:

@@ -144,11 +144,18 @@ def _paths() -> dict[str, Any]:
         "/findings/": {
             "get": _operation(
                 "listFindings",
-                "What is the case now: findings of the newest run of each task and target.",
-                _list_of("findings", "Finding", is_complete={"type": "boolean"}),
+                "What is the case now: findings of the newest run of each task and target, the worst"
+                " first. next_before is the before of the next page.",
+                _list_of(
+                    "findings",
+                    "Finding",
+                    is_complete={"type": "boolean"},
+                    next_before=_nullable("string"),
+                ),
                 parameters=[
                     _query("target", _TEXT),
                     _query("severity", {"type": "string", "enum": list(Severity)}),
+                    _query("before", _TEXT),
                     _query("limit", {"type": "integer", "minimum": 1, "maximum": 500}),
                 ],
                 errors=("400", "401"),

@@ -317,6 +317,46 @@ def test_findings_are_those_of_the_newest_runs(ask: Ask, tokens: None) -> None:
     assert ask("read", "findings/", severity="bad").status_code == 400
 
 
+def test_findings_come_the_worst_first_and_are_read_to_their_end(ask: Ask, tokens: None) -> None:
+    full = Finding("disk-space", Severity.CRITICAL, "/var", "The disk is full.")
+    fine = Finding("x", Severity.OK, "/", "Well.")
+    finished_run(findings=[full, *(warning(f"/{n}") for n in range(4)), fine])
+
+    page = ask("read", "findings/", limit="2").json()
+    assert page["findings"][0]["severity"] == "critical"
+    seen = [*page["findings"]]
+    while page["next_before"]:
+        page = ask("read", "findings/", limit="2", before=page["next_before"]).json()
+        seen += page["findings"]
+
+    assert page["is_complete"] is True
+    assert [each["severity"] for each in seen] == ["critical", *["warning"] * 4, "ok"]
+    assert {each["subject"] for each in seen} == {"/var", "/0", "/1", "/2", "/3", "/"}
+
+
+@pytest.mark.parametrize("before", ["warning", "bad,7", "warning,x", f"ok,{'9' * 30}", "ok,-1"])
+def test_what_leads_on_from_no_finding_is_refused(ask: Ask, tokens: None, before: str) -> None:
+    answer = ask("read", "findings/", before=before)
+
+    assert answer.status_code == 400
+    assert "next_before" in answer.json()["error"]
+
+
+def test_what_leads_on_from_a_run_can_be_pasted_into_an_address(ask: Ask, tokens: None) -> None:
+    runs = {str(finished_run().id) for _ in range(2)}
+
+    first = ask("read", "runs/", limit="1").json()
+    address = f"{API}runs/?limit=1&before={first['next_before']}"
+    second = ask("read", address).json()
+
+    assert {each["run_id"] for page in (first, second) for each in page["runs"]} == runs
+
+
+@pytest.mark.parametrize("time", ["9999-12-31T23:59:59-23:59", "0001-01-01T00:00:00+23:59"])
+def test_a_time_that_is_none_in_utc_is_refused(ask: Ask, tokens: None, time: str) -> None:
+    assert ask("read", "runs/", before=time).status_code == 400
+
+
 # --- Starting ----------------------------------------------------------------------------------
 
 
