@@ -22,7 +22,7 @@ from maintenance.commands.errors import explained
 from maintenance.commands.exit_codes import EXPLANATION, ExitCode
 from maintenance.commands.listing import Listing
 from maintenance.commands.measuring import sentences_of_failures
-from maintenance.commands.output import emit, emit_body, emit_text
+from maintenance.commands.output import discard_the_rest, emit, emit_body, emit_text
 from maintenance.core.reports import Report
 from maintenance.reports.publication import Publication, of_reports
 
@@ -78,9 +78,8 @@ class MaintenanceCommand(BaseCommand, ABC):
             super().run_from_argv(argv)
         except CommandError as mistake:  # from the parser: the rest is caught where it happens
             self._refuse(usage.sentence(self.parser, str(mistake)))
-        except BrokenPipeError:
-            # The reader (head, less) has seen enough. Python would complain once more at exit.
-            os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        except BrokenPipeError:  # the reader (head, less) has seen enough of what goes on
+            discard_the_rest()
             sys.exit(ExitCode.HEALTHY)
         except KeyboardInterrupt:
             self.stderr.write("Interrupted.")

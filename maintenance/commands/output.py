@@ -1,7 +1,9 @@
 """From a publication to the terminal, a pipe or a file."""
 
+import os
 import re
 import shutil
+import sys
 from collections.abc import Callable
 
 from django.core.management.base import OutputWrapper
@@ -61,7 +63,7 @@ def _width(stdout: OutputWrapper) -> int:
 
 def _write(body: str, choice: OutputChoice, stdout: OutputWrapper) -> None:
     if choice.path is None:
-        stdout.write(body)
+        _print(body, stdout)
         return
     try:
         choice.path.write_text(body, encoding="utf-8")
@@ -70,6 +72,20 @@ def _write(body: str, choice: OutputChoice, stdout: OutputWrapper) -> None:
             f"The report cannot be written to {choice.path}: {error.strerror}."
             " Make room or give another --output."
         ) from None
+
+
+def _print(body: str, stdout: OutputWrapper) -> None:
+    """Write to standard output, and let a reader that has seen enough change no verdict."""
+    try:
+        stdout.write(body)
+        stdout.flush()
+    except BrokenPipeError:
+        discard_the_rest()
+
+
+def discard_the_rest() -> None:
+    """Let standard output lead nowhere, since nobody reads it: Python would complain once more at exit."""
+    os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
 
 
 def coloured(body: str, style: Style) -> str:

@@ -31,13 +31,16 @@ class Shell:
             "MAINTENANCE_STATE": str(state),
         }
 
-    def __call__(self, *arguments: str) -> subprocess.CompletedProcess[str]:
+    def __call__(
+        self, *arguments: str, stdout: int = subprocess.PIPE
+    ) -> subprocess.CompletedProcess[str]:
         """Run one command to its end."""
         return subprocess.run(
             [sys.executable, "manage.py", *arguments],
             cwd=ROOT,
             env=self._environment,
-            capture_output=True,
+            stdout=stdout,
+            stderr=subprocess.PIPE,
             text=True,
             check=False,
             timeout=120,
@@ -129,3 +132,18 @@ def test_a_server_that_is_down_is_two_and_named_without_its_password(tmp_path: P
     assert done.returncode == 2
     assert "127.0.0.1:1" in done.stdout + done.stderr
     assert "very-secret" not in done.stdout + done.stderr
+
+
+@pytest.mark.parametrize("output_format", ["text", "json"])
+def test_a_reader_that_has_seen_enough_changes_no_verdict(
+    tmp_path: Path, output_format: str
+) -> None:
+    shell = Shell("postgres://app:very-secret@127.0.0.1:1/site", tmp_path)
+    reader, writer = os.pipe()
+    os.close(reader)
+
+    done = shell("health_check", "--check", "database", "--format", output_format, stdout=writer)
+    os.close(writer)
+
+    assert done.returncode == 2
+    assert "BrokenPipe" not in done.stderr
