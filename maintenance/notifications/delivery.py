@@ -30,6 +30,7 @@ from maintenance.core.runs.ledger_clock import ledger_now
 from maintenance.core.runs.ledger_database import ledger_transaction
 from maintenance.core.wording import counted
 from maintenance.models import Notification, NotificationKind, NotificationState
+from maintenance.notifications.given_up import given_up_findings, tell_what_was_given_up
 from maintenance.notifications.pacing import HOUR, Waiting, allot, is_given_up, pause_after
 from maintenance.notifications.transports import Unsent, send
 from maintenance.notifications.wording import message_of
@@ -72,7 +73,9 @@ def send_notifications(job: Job[None, NoOptions]) -> Report:
                 break
             job.progress.check()  # a worker that lost this run sends nothing more
             _send_one(waiting, settings, tally)
-    return _report(tally)
+        if tally.sent[channel]:
+            tell_what_was_given_up(channel)
+    return _report(tally, settings)
 
 
 def _due(channel: str) -> QuerySet[Notification]:
@@ -300,8 +303,11 @@ def _note_failure(waiting: Notification, unsent: Unsent, tally: _Tally) -> None:
 # --- The report ---
 
 
-def _report(tally: _Tally) -> Report:
+def _report(tally: _Tally, settings: NotificationSettings) -> Report:
     findings = [*_unsent(tally)]
+    # Where something was given up just now, the finding of its channel has it.
+    before = [channel for channel in settings.channels if not tally.given_up[channel]]
+    findings += given_up_findings(before)
     sent = tally.sent.total()
     parts = [f"{counted(sent, 'message')} {'was' if sent == 1 else 'were'} sent."]
     if tally.held:

@@ -201,6 +201,34 @@ def test_an_alarm_that_was_given_up_is_told_once_it_is_found_again(mails: MailSe
     assert Notification.objects.count() == 2
 
 
+def test_what_was_given_up_is_named_until_the_channel_has_taken_it(mails: MailServer) -> None:
+    finished_run(findings=[critical()])
+    give_up(mails)
+
+    (finding,) = delivered().findings
+    assert (finding.code, finding.severity) == ("notification-given-up", Severity.WARNING)
+    assert finding.sentence.startswith(
+        '1 message to mail was given up, the last one "Critical: disk-space on local (/var)": '
+    )
+    write_test("ann")
+    delivered()
+    delivered()
+
+    assert mails.subjects == ["Test: messages arrive", "Critical: disk-space on local (/var)"]
+    assert not delivered().findings
+
+
+def test_the_end_of_an_alarm_that_was_given_up_is_named_for_a_week(mails: MailServer) -> None:
+    finished_run(findings=[critical()])
+    delivered()
+    finished_run()
+    give_up(mails)
+    assert delivered().findings
+
+    Notification.objects.update(created_at=ledger_now() - timedelta(days=8))
+    assert not delivered().findings
+
+
 def test_an_alarm_of_the_scheduler_that_was_given_up_is_told_again(mails: MailServer) -> None:
     silent = Finding("leader-silent", Severity.CRITICAL, "scheduler", "Beat is silent.")
     reports = [Report("Scheduler", silent.sentence, findings=(silent,))]

@@ -37,7 +37,7 @@ from maintenance.models import (
 OWN_TASKS = frozenset({"maintenance.send_notifications", "maintenance.send_digest"})
 
 #: Ends of messages of which nobody was told.
-_GONE = (NotificationState.DROPPED, NotificationState.FAILED)
+GONE = (NotificationState.DROPPED, NotificationState.FAILED)
 
 #: A title stands in a subject line and in a list.
 _TITLE_LENGTH = 300
@@ -83,7 +83,7 @@ def note_alarms(
     _note_worse(run, worse, settings, now)
     new = [(alarm, row) for alarm, row in known if comparison.settled.since[row.fingerprint] == now]
     _tell_of_others(run, new, settings, now)
-    _tell_again([alarm for alarm, _row in known], settings, now)
+    tell_again([alarm for alarm, _row in known], settings.channels, now)
     for fingerprint, alarm in open_alarms.items():
         if fingerprint not in worrying:
             _settle(alarm, run, rows, comparison.settled, now)
@@ -221,7 +221,7 @@ def _note_eased(eased: Iterable[tuple[Alarm, StoredFinding]]) -> None:
         )
 
 
-def _tell_again(found: Collection[Alarm], settings: NotificationSettings, now: datetime) -> None:
+def tell_again(found: Collection[Alarm], channels: Collection[str], now: datetime) -> None:
     """Write open alarms anew for the channels that were told of none, or whose message did not get there.
 
     Who was told of something worse is told: alarms that have eased are no news.
@@ -237,7 +237,7 @@ def _tell_again(found: Collection[Alarm], settings: NotificationSettings, now: d
         "alarm", "key", "channel", "state"
     ):
         key = keys[alarm_id]
-        if state in _GONE:
+        if state in GONE:
             lost[key, channel] += 1
         elif (
             written.startswith(key)
@@ -247,7 +247,7 @@ def _tell_again(found: Collection[Alarm], settings: NotificationSettings, now: d
             told.add((key, channel))
     for alarm in found:
         key = keys[alarm.pk]
-        for channel in settings.channels:
+        for channel in channels:
             if (key, channel) not in told:
                 _write(alarm, NotificationKind.ALARM, (channel,), now, now, lost=lost[key, channel])
 
@@ -313,7 +313,7 @@ def resolve(alarm: Alarm, how: str, now: datetime, *, is_told: bool = True) -> N
     (waiting.filter(due_at__gt=now, attempts=0) if is_told else waiting).update(
         state=NotificationState.DROPPED, reason=how
     )
-    channels = sorted(set(messages.exclude(state__in=_GONE).values_list("channel", flat=True)))
+    channels = sorted(set(messages.exclude(state__in=GONE).values_list("channel", flat=True)))
     if is_told:
         configured = configuration().notifications.channels
         in_use = [channel for channel in channels if channel in configured]
@@ -397,7 +397,8 @@ def note_liveness(reports: Iterable[Report], *, are_all: bool = True) -> None:
             if fingerprint not in open_alarms
         ]
         _raise(fresh, settings, now)
-        _tell_again([open_alarms[name] for name in found if name in open_alarms], settings, now)
+        known = [open_alarms[name] for name in found if name in open_alarms]
+        tell_again(known, settings.channels, now)
         for fingerprint, alarm in open_alarms.items():
             if are_all and fingerprint not in found:
                 resolve(alarm, "It is at work again.", now)
