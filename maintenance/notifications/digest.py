@@ -13,6 +13,12 @@ MOST_ENTRIES = 12
 #: Names in a sentence on what was not looked at.
 MOST_NAMED = 6
 
+_NOUNS = {
+    Severity.CRITICAL: ("critical", "critical"),
+    Severity.WARNING: ("warning", "warnings"),
+    Severity.INFO: ("note", "notes"),
+}
+
 
 @dataclass(frozen=True, slots=True)
 class Entry:
@@ -123,10 +129,7 @@ class Digest:
             )
         if not self.entries:
             return f"All is well, and {_gone(self.gone)}: {looked}."
-        parts = [_tally(self.entries)]
-        new = sum(entry.alike for entry in self.new)
-        if new:
-            parts.append(f"{new} new")
+        parts = [self._tally]
         if self.gone:
             parts.append(_gone(self.gone))
         if self.gaps:
@@ -143,9 +146,26 @@ class Digest:
         elif not self.entries:
             said = _gaps(self.gaps) if self.gaps else _gone(self.gone)
         else:
-            new = sum(entry.alike for entry in self.new)
-            said = _tally(self.entries) + (f", {new} new" if new else "")
+            said = self._tally
         return f"{self.period.capitalize()} digest: {said}"
+
+    @property
+    def _tally(self) -> str:
+        """How many there are of each severity, and of all how many are new; "+" where not all were counted."""
+        counts: Counter[Severity] = Counter()
+        for entry in self.entries:
+            counts[entry.severity] += entry.alike
+        # What was too much is no worse than the mildest that was read.
+        open_ended = min(counts, key=lambda each: each.rank) if self.uncounted else None
+        parts = [
+            f"{counts[each]}{'+' * (each is open_ended)} {one if counts[each] == 1 and each is not open_ended else many}"
+            for each, (one, many) in _NOUNS.items()
+            if counts[each]
+        ]
+        new = sum(entry.alike for entry in self.new)
+        if new:
+            parts.append(f"{new}{'+' if self.uncounted else ''} new")
+        return ", ".join(parts)
 
     @property
     def aside(self) -> list[str]:
@@ -166,22 +186,6 @@ class Digest:
                 f" {listed(list(self.not_yet), MOST_NAMED)}."
             )
         return said
-
-
-def _tally(entries: Iterable[Entry]) -> str:
-    counts: Counter[Severity] = Counter()
-    for entry in entries:
-        counts[entry.severity] += entry.alike
-    nouns = {
-        Severity.CRITICAL: ("critical", "critical"),
-        Severity.WARNING: ("warning", "warnings"),
-        Severity.INFO: ("note", "notes"),
-    }
-    return ", ".join(
-        f"{counts[severity]} {nouns[severity][counts[severity] != 1]}"
-        for severity in nouns
-        if counts[severity]
-    )
 
 
 def _gone(gone: Sequence[Gone]) -> str:

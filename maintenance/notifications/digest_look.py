@@ -3,7 +3,7 @@
 About ten queries, whose cost grows with what is the case now and with the runs since the last digest.
 """
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Mapping
 from datetime import datetime, timedelta, tzinfo
 
 from django.db.models import Case, Q, When
@@ -22,7 +22,7 @@ from maintenance.core.attention.standings import (
     standings,
 )
 from maintenance.core.evidence.liveness_look import leader_report
-from maintenance.core.finding_life import FixedFinding
+from maintenance.core.finding_life import FixedFinding, Mute
 from maintenance.core.findings import Finding, Severity
 from maintenance.core.runs.accepted_targets import configuration_in_force
 from maintenance.core.runs.end_reports import CODES_OF_ENDS
@@ -51,7 +51,8 @@ def digest(period: str, since: datetime, until: datetime) -> tuple[Digest, dict[
     configuration = configuration_in_force()
     zone = timezone.get_current_timezone()
     pairs = [pair for pair in configured_pairs(configuration) if _is_looked_after(pair)]
-    found, muted = without_muted(standings(pairs), until, mutes_in_force(until))
+    mutes = mutes_in_force(until)
+    found, muted = without_muted(standings(pairs), until, mutes)
     least = Severity(configuration.notifications.digest_severity)
     runs = runs_named(each.run_id for each in found.values() if each.run_id is not None)
     rows, uncounted = _worst(runs, muted, least)
@@ -83,7 +84,7 @@ def digest(period: str, since: datetime, until: datetime) -> tuple[Digest, dict[
         since=since.astimezone(zone),
         until=until.astimezone(zone),
         entries=grouped(entries),
-        gone=_gone(since, runs),
+        gone=_gone(since, until, runs, mutes),
         gaps=gaps,
         looks=len(looked),
         targets=len({each.target for each in looked if each.target}),
@@ -136,8 +137,10 @@ def _entry(row: StoredFinding, since: datetime, zone: tzinfo) -> Entry:
     )
 
 
-def _gone(since: datetime, runs: RawSQL) -> list[Gone]:
-    """Return what was found to be fixed since then, unless the newest of the runs have it again."""
+def _gone(
+    since: datetime, until: datetime, runs: RawSQL, mutes: Mapping[tuple[str, str], Mute]
+) -> list[Gone]:
+    """Return what was found to be fixed since then, unless it is muted or the newest of the runs have it again."""
     reports = StoredReport.objects.filter(
         run__queued_at__gt=since - LONGEST_RUN, created_at__gt=since, fixed__isnull=False
     ).exclude(fixed=[])
@@ -147,7 +150,10 @@ def _gone(since: datetime, runs: RawSQL) -> list[Gone]:
             fixed = FixedFinding.from_json(body)
             like = Finding(fixed.code, fixed.severity, fixed.subject, fixed.sentence)
             key = (report.run.task, like.fingerprint(report.run.target))
-            found.setdefault(key, Gone(fixed.severity, report.run.target, visible(fixed.sentence)))
+            if key not in mutes or not mutes[key].silences(fixed.severity, until):
+                found.setdefault(
+                    key, Gone(fixed.severity, report.run.target, visible(fixed.sentence))
+                )
     # As one list: a statement that grows with the findings is planned anew for each number of them.
     named = RawSQL("SELECT pg_catalog.unnest(%s::text[])", [[name for _task, name in found]])
     back = StoredFinding.objects.filter(run__in=runs, fingerprint__in=named)

@@ -146,7 +146,8 @@ def test_a_digest_says_how_many_findings_it_does_not_count(
     finished_run("vacuum_analyze", "default", findings=many)
     _run, message = written()
 
-    assert message.subject.startswith("Daily digest: 1 critical, 2 warnings")
+    assert message.subject.startswith("Daily digest: 1 critical, 2+ warnings, 3+ new")
+    assert "1 critical, 2+ warnings, 3+ new." in message.text
     said = "3 more findings are not counted here, none of them worse: see the list of findings."
     assert said in message.text
     assert said in message.html
@@ -166,6 +167,19 @@ def test_what_came_back_is_not_called_fixed_whatever_else_there_is(
     fixed = message.text.split("FIXED")[1]
     assert "* The other disk is full. (local)" in fixed
     assert "85 %" not in fixed
+
+
+def test_a_muted_finding_that_goes_away_is_no_news(leading: None) -> None:
+    finished_run(findings=[warning(), warning("/gone", "The other disk is full.")])
+    written()
+    muted = StoredFinding.objects.get(subject="/var")
+    mute(muted, reason="known", by="ann", until=None, endless=True)
+    finished_run()
+    _run, message = written()
+
+    assert message.subject == "Daily digest: 1 fixed"
+    assert "* The other disk is full. (local)" in message.text
+    assert muted.sentence not in message.text
 
 
 def test_a_muted_finding_counts_for_nothing_and_is_counted(leading: None) -> None:
