@@ -15,13 +15,16 @@ from typing import Any
 
 import pytest
 from django.core.management import CommandError, call_command
+from django.db import connection
 
+from maintenance.commands.crew.tail import look
 from maintenance.core.findings import Finding, Severity
 from maintenance.core.reports import Report
 from maintenance.core.runs import claims, ledger
-from maintenance.core.runs.following import Event, Follower
+from maintenance.core.runs.following import Event, Follower, News
 from maintenance.core.runs.ledger_clock import ledger_now
 from maintenance.core.runs.registry import task_named
+from maintenance.management.commands.maintenance import Command
 from maintenance.models import Run, RunState
 from tests.command_line import ROOT, ledger_url
 from tests.ledger_rows import WORKER, finished_run, queued_run, warning
@@ -132,6 +135,34 @@ def test_findings_come_worst_first_and_from_the_wanted_severity_on() -> None:
     assert found("--task", "trim_streams") == []
     with pytest.raises(CommandError, match='Did you mean "warning"'):
         tail("--severity", "warnin")
+
+
+def test_what_a_look_could_not_read_of_comes_with_the_next(
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    follower, untold = Follower(ledger_now()), list[News]()
+    run = finished_run(findings=[warning()])
+    with connection.cursor() as cursor:
+        cursor.execute("ALTER TABLE maintenance_storedfinding RENAME TO away")
+    try:
+        assert look(Command(), follower, untold) == []
+    finally:
+        with connection.cursor() as cursor:
+            cursor.execute("ALTER TABLE away RENAME TO maintenance_storedfinding")
+    assert "The ledger at " in capsys.readouterr().err
+
+    (_started, none), (ended, findings) = look(Command(), follower, untold)
+    assert (ended.run, len(none), [found.subject for found in findings]) == (run, 0, ["/var"])
+    assert look(Command(), follower, untold) == []
+
+
+def test_no_number_of_runs_is_as_many_queries(django_assert_num_queries: Any) -> None:
+    cut = ledger_now().isoformat()
+    for number in (1, 4):
+        for _run in range(number):
+            finished_run(findings=[warning()])
+        with django_assert_num_queries(3):
+            tail("--since", cut)
 
 
 @contextmanager

@@ -3,9 +3,11 @@
 import argparse
 import json
 import time
-from collections.abc import Iterator
+from collections import defaultdict
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from datetime import datetime
 from typing import Any
+from uuid import UUID
 
 from django.db import DatabaseError, InterfaceError
 from django.utils import timezone
@@ -20,6 +22,7 @@ from maintenance.commands.errors import explained
 from maintenance.commands.exit_codes import ExitCode
 from maintenance.commands.listing import sign
 from maintenance.commands.output import coloured
+from maintenance.core.attention.standings import runs_named
 from maintenance.core.findings import Severity
 from maintenance.core.runs.following import Event, Follower, News
 from maintenance.core.runs.ledger_clock import ledger_now
@@ -41,13 +44,14 @@ def tail(command: MaintenanceCommand, options: dict[str, Any]) -> ExitCode:
     target = known_target(options["target"]) if options["target"] else None
     least = Severity(require_known("severity", options["severity"], list(Severity)))
     follower = Follower(options["since"] or ledger_now())
+    untold: list[News] = []
     for_seconds = options["for"]
     ends_at = time.monotonic() + for_seconds if for_seconds is not None else float("inf")
     try:
         while True:
-            for news in _news(command, follower):
+            for news, findings in look(command, follower, untold):
                 if task in {None, news.run.task} and target in {None, news.run.target}:
-                    _tell(command, news, least, as_json=options["json"])
+                    _tell(command, _rows(news, findings, least), as_json=options["json"])
             command.stdout.flush()
             left = ends_at - time.monotonic()
             if left <= 0:
@@ -57,18 +61,37 @@ def tail(command: MaintenanceCommand, options: dict[str, Any]) -> ExitCode:
         return ExitCode.HEALTHY
 
 
-def _news(command: MaintenanceCommand, follower: Follower) -> list[News]:
-    """Return what is new; nothing, and a word about it, while the ledger is away."""
+def look(
+    command: MaintenanceCommand, follower: Follower, untold: list[News]
+) -> list[tuple[News, Sequence[StoredFinding]]]:
+    """Return what is new, each with its findings; nothing, and a word about it, while the ledger is away.
+
+    What the follower has said and the findings were not read of stays in ``untold`` until the next look.
+    """
     try:
-        return follower.news()
+        untold += follower.news()
+        found = _findings(untold)
     except (DatabaseError, InterfaceError) as error:
         command.note(explained(error) or str(error))
         ledger_connection().close()
         return []
+    told = [(news, found[news.run.id] if news.event is Event.ENDED else ()) for news in untold]
+    untold.clear()
+    return told
 
 
-def _tell(command: MaintenanceCommand, news: News, least: Severity, *, as_json: bool) -> None:
-    for row in _rows(news, least):
+def _findings(told: Iterable[News]) -> Mapping[UUID, Sequence[StoredFinding]]:
+    """Return the findings of the runs that ended. One query, none where no run did."""
+    ended = [news.run.id for news in told if news.event is Event.ENDED]
+    found: defaultdict[UUID, list[StoredFinding]] = defaultdict(list)
+    if ended:
+        for row in StoredFinding.objects.filter(run__in=runs_named(ended)):
+            found[row.run_id].append(row)
+    return found
+
+
+def _tell(command: MaintenanceCommand, rows: Iterable[Mapping[str, Any]], *, as_json: bool) -> None:
+    for row in rows:
         if as_json:
             command.stdout.write(json.dumps(row, ensure_ascii=False))
         else:
@@ -77,14 +100,13 @@ def _tell(command: MaintenanceCommand, news: News, least: Severity, *, as_json: 
             command.stdout.write(coloured(line, style) if style is not None else line)
 
 
-def _rows(news: News, least: Severity) -> Iterator[dict[str, Any]]:
-    """Yield the run's row, and its findings from ``least`` on, the worst first, where it ended."""
+def _rows(
+    news: News, findings: Iterable[StoredFinding], least: Severity
+) -> Iterator[dict[str, Any]]:
+    """Yield the run's row, and its findings from ``least`` on, the worst first."""
     at, run = news.at.isoformat(), news.run
     yield {"event": news.event.value, "at": at, **run_row(run), "verdict": _verdict(news)}
-    if news.event is not Event.ENDED:
-        return
-    stored = StoredFinding.objects.filter(run=run)
-    wanted = [found for found in stored if Severity(found.severity).rank >= least.rank]
+    wanted = [found for found in findings if Severity(found.severity).rank >= least.rank]
     for found in sorted(wanted, key=lambda found: -Severity(found.severity).rank):
         yield {
             "event": "finding",
@@ -112,7 +134,7 @@ def _verdict(news: News) -> str:
     return f"{run.reason or run.summary}{took}"
 
 
-def _line(row: dict[str, Any]) -> str:
+def _line(row: Mapping[str, Any]) -> str:
     """Return an event as one line; the sign begins it, as in every list."""
     at = f"{timezone.localtime(datetime.fromisoformat(row['at'])):%H:%M:%S}"
     on = f" on {row['target']}" if row["target"] else ""
