@@ -24,7 +24,7 @@ from maintenance.admin.rights import MUTE_FINDING, VIEW_RUN, explains_refusals
 from maintenance.admin.signs import severity_badge
 from maintenance.admin.wording import above, moment, task_words
 from maintenance.conf import configuration
-from maintenance.core.attention.mutes import mutes_in_force
+from maintenance.core.attention.mutes import ids_of_muted, mutes_in_force
 from maintenance.core.attention.standings import configured_pairs, runs_named, standings
 from maintenance.core.findings import Severity
 from maintenance.models import StoredFinding
@@ -87,18 +87,11 @@ class LifeFilter(CompactFilter):
         queryset: QuerySet[StoredFinding],
     ) -> QuerySet[StoredFinding]:
         """Narrow the rows down, if a life is chosen."""
-        muted = Q(id__in=[])
         if self.value() in {"muted", "speaking"}:
             now = timezone.now()
-            for (task, fingerprint), mute in mutes_in_force(now).items():
-                quiet = [each.value for each in Severity if mute.silences(each, now)]
-                muted |= Q(run__task=task, fingerprint=fingerprint, severity__in=quiet)
-        wanted = {
-            "new": Q(since=F("found_at")),
-            "persisting": Q(since__lt=F("found_at")),
-            "muted": muted,
-            "speaking": ~muted,
-        }
+            muted = Q(id__in=ids_of_muted(mutes_in_force(now), now))
+            return queryset.filter(muted if self.value() == "muted" else ~muted)
+        wanted = {"new": Q(since=F("found_at")), "persisting": Q(since__lt=F("found_at"))}
         return queryset.filter(wanted.get(self.value() or "", Q()))
 
 

@@ -13,7 +13,7 @@ from django_celery_beat.models import PeriodicTask
 
 from maintenance.conf import Configuration
 from maintenance.core.attention.alarms import OWN_TASKS
-from maintenance.core.attention.mutes import mutes_in_force, without_muted
+from maintenance.core.attention.mutes import is_silenced, mutes_in_force, without_muted
 from maintenance.core.attention.standings import (
     Pair,
     Standing,
@@ -150,7 +150,7 @@ def _gone(
             fixed = FixedFinding.from_json(body)
             like = Finding(fixed.code, fixed.severity, fixed.subject, fixed.sentence)
             key = (report.run.task, like.fingerprint(report.run.target))
-            if key not in mutes or not mutes[key].silences(fixed.severity, until):
+            if not is_silenced(key, fixed.severity, mutes, until):
                 found.setdefault(
                     key, Gone(fixed.severity, report.run.target, visible(fixed.sentence))
                 )

@@ -8,9 +8,12 @@ import pytest
 from django.contrib.admin.models import LogEntry
 from django.contrib.auth.models import Permission, User
 from django.core.management import CommandError, call_command
+from django.db import connection
 from django.test import Client
+from django.test.utils import CaptureQueriesContext
 from django.utils import timezone
 
+from maintenance.core.attention.mutes import mute
 from maintenance.core.findings import Finding, Severity
 from maintenance.models import (
     MutedFinding,
@@ -169,6 +172,35 @@ def test_lives_are_shown_and_filtered(keeper: Client) -> None:
     assert "Fixed since the run before" in report
     assert "/gone: gone" in report
     assert "gone" in command("findings", "--fixed")[1]
+
+
+def test_what_is_muted_is_asked_for_by_as_many_conditions_for_any_number(keeper: Client) -> None:
+    finished_run("vacuum_analyze", "default", findings=[warning("/other", "of another task")])
+    worse = Finding("disk-space", Severity.CRITICAL, "/worse", "worse now")
+    finished_run(
+        findings=[warning("/worse", "worse before"), *(warning(f"/{n}") for n in range(9))]
+    )
+
+    def shown(life: str) -> tuple[set[str], int]:
+        """Return the subjects, and the conditions of the longest statement."""
+        with CaptureQueriesContext(connection) as asked:
+            rows = keeper.get(f"{FINDINGS}?life={life}").context["cl"].result_list
+        return {row.subject for row in rows}, max(
+            len(re.findall(r"\b(?:AND|OR)\b", each["sql"])) for each in asked
+        )
+
+    def mute_all(**which: str) -> None:
+        for row in StoredFinding.objects.filter(run__task="maintenance.check_disk_space", **which):
+            mute(row, reason="known", by="ann", until=None, endless=True)
+
+    mute_all(subject="/0")
+    first, conditions = shown("muted")
+    assert first == {"/0"}
+    mute_all()
+    finished_run(findings=[worse, *(warning(f"/{n}") for n in range(9))])
+
+    assert shown("muted") == ({f"/{n}" for n in range(9)}, conditions)
+    assert shown("speaking")[0] == {"/other", "/worse"}
 
 
 @pytest.mark.django_db

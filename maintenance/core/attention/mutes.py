@@ -8,6 +8,7 @@ from typing import Any
 from uuid import UUID
 
 from django.db.models import Q
+from django.db.models.expressions import RawSQL
 
 from maintenance.core.attention.standings import Pair, Standing, runs_named
 from maintenance.core.errors import InvalidOptions
@@ -38,6 +39,14 @@ SELECT coalesce(jsonb_object_agg(fingerprint, {_BODY}), '{{}}'::jsonb)
 FROM maintenance_mutedfinding
 WHERE task = %s AND fingerprint = ANY (%s) AND (until IS NULL OR until > %s)
 """  # noqa: S608 - of constants
+
+
+_IDS_OF_MUTED = """
+SELECT finding.id
+FROM json_to_recordset(%s::json) AS quiet (task text, fingerprint text, severity text)
+JOIN maintenance_storedfinding AS finding USING (fingerprint, severity)
+JOIN maintenance_run AS run ON run.id = finding.run_id AND run.task = quiet.task
+"""
 
 
 def mute(
@@ -111,6 +120,17 @@ def muted_findings(
         for row in rows
         if is_silenced((row.run.task, row.fingerprint), Severity(row.severity), mutes, now)
     ]
+
+
+def ids_of_muted(mutes: Mapping[tuple[str, str], Mute], now: datetime) -> RawSQL:
+    """Return the findings of all runs that are muted as a subquery, for ``id__in``: one parameter, however many."""
+    quiet = [
+        {"task": task, "fingerprint": fingerprint, "severity": severity.value}
+        for (task, fingerprint), mute in mutes.items()
+        for severity in Severity
+        if mute.silences(severity, now)
+    ]
+    return RawSQL(_IDS_OF_MUTED, [json.dumps(quiet)])  # noqa: S611 - a constant
 
 
 def is_silenced(
