@@ -17,7 +17,7 @@ from django.utils.translation import gettext as _
 from django.utils.translation import gettext_lazy
 
 from maintenance.admin.base import AnyModelAdmin, MaintenanceAdmin
-from maintenance.admin.rights import MUTE_FINDING, require
+from maintenance.admin.rights import MUTE_FINDING, VIEW_FINDING, require
 from maintenance.admin.signs import badge, severity_badge
 from maintenance.admin.wording import above, moment, task_words
 from maintenance.core.attention.mutes import mute
@@ -59,6 +59,7 @@ class MuteForm(forms.Form):
 def mute_view(request: HttpRequest, model_admin: MaintenanceAdmin, key: int) -> HttpResponse:
     """Show what is about to be muted; once confirmed, mute it. Raises ``Http404`` and ``Refused``."""
     require(request.user, MUTE_FINDING)
+    require(request.user, VIEW_FINDING)
     finding = StoredFinding.objects.select_related("run").filter(pk=key).first()
     if finding is None or finding.severity == Severity.OK:
         raise Http404(_("There is no such finding."))

@@ -25,6 +25,7 @@ VIEW_SCHEDULE = "maintenance.view_schedulerow"
 CHANGE_SCHEDULE = "maintenance.change_schedulerow"
 CHANGE_PERIODIC_TASK = "django_celery_beat.change_periodictask"
 ACCEPT_TARGET = "maintenance.add_acceptedtarget"
+VIEW_FINDING = "maintenance.view_storedfinding"
 MUTE_FINDING = "maintenance.add_mutedfinding"
 SEND_TEST = "maintenance.add_notification"
 
@@ -46,6 +47,7 @@ _REFUSALS = {
         _("Can add performance target"),
     ),
     CHANGE_SCHEDULE: (_("You may not pause or resume schedules."), _("Can change schedule")),
+    VIEW_FINDING: (_("You may not look at findings."), _("Can view finding")),
     MUTE_FINDING: (_("You may not mute findings."), _("Can add muted finding")),
     SEND_TEST: (_("You may not send test messages."), _("Can add message")),
     VIEW_SCHEDULE: (_("You may not look at schedules."), _("Can view schedule")),

@@ -18,6 +18,7 @@ from maintenance.admin.plan_offer import plan_shown
 from maintenance.admin.rights import (
     RUN_READING,
     VIEW_RUN,
+    VIEW_SCHEDULE,
     Refused,
     permission_to_run,
     require,
@@ -70,7 +71,7 @@ def run_task_view(request: HttpRequest, model_admin: MaintenanceAdmin) -> HttpRe
         spec,
         configuration(),
         target=request.GET.get("target", ""),
-        options=_options_of_schedule(request.GET.get("schedule", ""))
+        options=_options_of_schedule(request.user, request.GET.get("schedule", ""), spec)
         or _options_of_run(request.user, request.GET.get("run", ""), spec),
     )
     return _form_page(request, model_admin, spec, form)
@@ -195,10 +196,11 @@ def _plan_to_confirm(spec: TaskSpec, form: TaskForm) -> dict[str, Any]:
     }
 
 
-def _options_of_schedule(key: str) -> dict[str, Any]:
-    """Return the options of a schedule row, empty where there is no such row."""
-    row = PeriodicTask.objects.filter(pk=key).first() if key.isdecimal() else None
-    return arguments_of(row)[1] if row is not None else {}
+def _options_of_schedule(user: User, key: str, spec: TaskSpec) -> dict[str, Any]:
+    """Return the options of a schedule of the task; empty for whoever may not look at schedules."""
+    rows = PeriodicTask.objects.filter(task=spec.name)
+    row = rows.filter(pk=key).first() if key.isdecimal() else None
+    return arguments_of(row)[1] if row is not None and holds(user, VIEW_SCHEDULE) else {}
 
 
 def _options_of_run(user: User, key: str, spec: TaskSpec) -> dict[str, Any]:

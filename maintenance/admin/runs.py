@@ -232,6 +232,7 @@ class RunAdmin(HistoryAdmin):
     def cancel_view(self, request: HttpRequest, run_id: uuid.UUID) -> HttpResponse:
         """Ask whether to cancel; on POST, do it."""
         require(request.user, CANCEL_RUN)
+        require(request.user, VIEW_RUN)
         run = self._run(run_id)
         if run.is_finished:
             messages.info(request, _("“%(run)s” has ended already.") % {"run": run})

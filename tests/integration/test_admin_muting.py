@@ -146,6 +146,17 @@ def test_muting_takes_its_own_permission(operator: Client) -> None:
     assert not MutedFinding.objects.exists()
 
 
+def test_whoever_may_not_look_at_findings_is_shown_none_to_mute(
+    client_with: ClientFactory,
+) -> None:
+    finished_run(findings=[warning()])
+    answer = client_with("add_mutedfinding").get(mute_page())
+
+    assert answer.status_code == 403
+    assert "Can view finding" in answer.content.decode()
+    assert "The disk is 85 % full." not in answer.content.decode()
+
+
 def test_a_muted_failure_is_not_known_to_be_well(keeper: Client) -> None:
     failure = Finding("run-failed", Severity.CRITICAL, "local", "The server is away.")
     finished_run(state=RunState.FAILED, findings=[failure], summary="Failed: away.")

@@ -501,6 +501,14 @@ def test_a_finished_run_stays_as_it_is(operator: Client) -> None:
     assert not LogEntry.objects.exists()
 
 
+def test_whoever_may_not_look_at_runs_is_shown_none_to_cancel(client_with: ClientFactory) -> None:
+    run = queued_run()
+    answer = client_with("cancel_run").get(f"/admin/maintenance/run/{run.id}/cancel/")
+
+    assert answer.status_code == 403
+    assert "Can view run" in answer.content.decode()
+
+
 def test_whoever_may_not_cancel_sees_no_button_and_is_refused(client_with: ClientFactory) -> None:
     run = queued_run()
     client = client_with("view_run")

@@ -412,6 +412,22 @@ def test_a_line_links_to_run_now_with_its_target_and_options(operator: Client) -
     assert form["option-dry_run"].value() is True
 
 
+@pytest.mark.parametrize(
+    ("rights", "task"),
+    [(["run_writing_task"], TRIM), (["run_writing_task", "view_schedulerow"], DISK)],
+)
+def test_options_of_a_schedule_are_shown_to_who_may_look_at_it_for_its_task(
+    client_with: ClientFactory, rights: list[str], task: str
+) -> None:
+    other = row(task)
+    other.kwargs = json.dumps({"target": "main", "options": {"families": ["home"]}})
+    other.save()
+
+    page = f"/admin/maintenance/run/run-now/?task=trim_streams&target=main&schedule={other.pk}"
+    form = client_with(*rights).get(page).context["form"]
+    assert not form["option-families"].value()
+
+
 def test_running_several_asks_first_and_proposes_a_dry_run(operator: Client) -> None:
     text = act(operator, "run_selected", DISK, TRIM).content.decode()
 
