@@ -20,6 +20,7 @@ pytest_plugins = [
     "tests.celery_nodes",
     "tests.embedding_project",
     "tests.made_tasks",
+    "tests.soft_limits",
     "tests.skips",
     "tests.alone",
     "tests.sql_files",

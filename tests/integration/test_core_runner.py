@@ -2,8 +2,6 @@
 
 import json
 import logging
-import os
-import signal
 import threading
 import uuid
 from contextlib import closing
@@ -14,7 +12,6 @@ from typing import Any
 
 import psycopg2
 import pytest
-from billiard.pool import soft_timeout_sighandler
 from celery import Celery
 from celery.exceptions import Ignore, Reject, SoftTimeLimitExceeded
 from django.core.files.storage import FileSystemStorage
@@ -346,29 +343,6 @@ def test_an_end_of_somebody_else_s_is_none_of_ours(
     with pytest.raises(Ignore):
         carried_out(queued("note_low", number=1))
     assert "ended by somebody else" in caplog.text
-
-
-def test_a_soft_limit_that_strikes_after_the_work_is_passed_by(
-    log_store: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
-) -> None:
-    caplog.set_level(logging.INFO)
-    before = signal.signal(signal.SIGUSR1, soft_timeout_sighandler)
-    finish = ledger.finish
-
-    def finish_late(*arguments: Any) -> Any:
-        os.kill(os.getpid(), signal.SIGUSR1)
-        return finish(*arguments)
-
-    monkeypatch.setattr(ledger, "finish", finish_late)
-    try:
-        run = carried_out(queued("note_low", number=1))
-        assert signal.getsignal(signal.SIGUSR1) is soft_timeout_sighandler
-    finally:
-        signal.signal(signal.SIGUSR1, before)
-
-    assert run.state == RunState.SUCCEEDED
-    assert "run finished" in caplog.text
-    assert "was passed by" in caplog.text
 
 
 class DiesInTheMiddle(FileSystemStorage):

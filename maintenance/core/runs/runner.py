@@ -43,7 +43,7 @@ from maintenance.core.runs.progress import Carrier, LedgerProgress, show
 from maintenance.core.runs.recording import complete_unrecorded, record, run_logger
 from maintenance.core.runs.registry import TaskSpec
 from maintenance.core.runs.sessions import Interruption, end_expired_sessions
-from maintenance.core.runs.soft_limit import soft_limit_passes_by
+from maintenance.core.runs.soft_limit import soft_limit_passes_by, soft_limit_strikes
 from maintenance.core.runs.steps import LedgerSteps
 from maintenance.core.runs.tracing import traced_run
 from maintenance.models import Run, RunState
@@ -150,6 +150,7 @@ def _without_work(run_id: uuid.UUID, answer: Exception) -> dict[str, Any]:
     raise Ignore from None
 
 
+@soft_limit_passes_by()
 def _attempt(
     task: Carrier, spec: TaskSpec, run: Run, options: Mapping[str, Any], lease: Lease
 ) -> dict[str, Any]:
@@ -230,7 +231,8 @@ def _work(
             require_good_time(run, windows, now)
     mark = RunMark(run.id.hex, run.attempt)
     needs = run.deaths > 0 or (spec.writes and not is_dry_run)
-    with kept(lease, Interruption(spec, target, mark)), _kept_steps(run) as steps:
+    interruption = Interruption(spec, target, mark)
+    with kept(lease, interruption), _kept_steps(run) as steps, soft_limit_strikes():
         ended = end_expired_sessions(spec, target, needs=needs)
         report = _report_of(
             spec,
