@@ -16,6 +16,7 @@ from django.utils.crypto import salted_hmac
 from maintenance.conf import MAIL, NotificationSettings
 from maintenance.core.errors import ConfigurationError, MaintenanceError
 from maintenance.core.redaction import redact
+from maintenance.core.runs.soft_limit import soft_limit_goes_through
 from maintenance.notifications.message import Message
 
 if TYPE_CHECKING:
@@ -185,11 +186,13 @@ def _notify(apprise: Any, url: str, message: Message, receipts: Receipts) -> Non
                 continue
             one = apprise.Apprise()
             one.add(plugin)
-            if one.notify(
-                title=" ".join(message.subject.split()),
-                body=message.text[:MOST_APPRISE_CHARACTERS],
-                body_format=apprise.NotifyFormat.TEXT,
-            ):
+            with soft_limit_goes_through():
+                taken = one.notify(
+                    title=" ".join(message.subject.split()),
+                    body=message.text[:MOST_APPRISE_CHARACTERS],
+                    body_format=apprise.NotifyFormat.TEXT,
+                )
+            if taken:
                 receipts.add(name)
             else:
                 faults.append(f"address {number} ({plugin.service_name})")

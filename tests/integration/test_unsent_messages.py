@@ -10,6 +10,8 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from apprise.decorators import notify
+from apprise.manager_plugins import NotificationManager
 from celery.exceptions import SoftTimeLimitExceeded
 from django.core.mail.backends.base import BaseEmailBackend
 
@@ -28,6 +30,7 @@ from maintenance.notifications.delivery import write_test
 from tests.integration.test_notifications import configure, critical, deliver
 from tests.ledger_rows import finished_run, warning
 from tests.mail_server import MailServer, mail_server
+from tests.soft_limits import Strike
 
 pytestmark = pytest.mark.django_db(transaction=True)
 
@@ -128,6 +131,31 @@ def test_a_time_limit_ends_the_run_and_is_no_fault_of_the_mail_server(settings: 
     configure(settings)
     finished_run(findings=[critical()])
     run = deliver()
+
+    assert (run.state, run.reason) == (
+        RunState.FAILED,
+        "Stopped at its time limit of 600 seconds.",
+    )
+    waiting = Notification.objects.get()
+    assert (waiting.state, waiting.reason) == (NotificationState.SENDING, "")
+
+
+def test_a_time_limit_in_the_midst_of_a_chat_is_no_fault_of_the_chat(
+    strike: Strike, settings: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("OPS_CHAT", "lasting://chat")
+    configure(settings, recipients=[], apprise={"chat": "env:OPS_CHAT"})
+
+    @notify(on="lasting")
+    def last(*_arguments: Any, **_named: Any) -> bool:
+        strike()
+        return True
+
+    try:
+        finished_run(findings=[critical()])
+        run = deliver()
+    finally:
+        NotificationManager().remove("lasting")
 
     assert (run.state, run.reason) == (
         RunState.FAILED,

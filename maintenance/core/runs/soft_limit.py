@@ -15,6 +15,10 @@ logger = logging.getLogger("maintenance.runner")
 _SIGNAL = getattr(signal, "SIGUSR1", None)
 
 
+class _Struck(BaseException):
+    """The soft time limit, for code that takes every ``Exception`` for a fault of its own."""
+
+
 class _PassedBy:
     """The handler that notes a limit while the one ``before`` it stands aside."""
 
@@ -57,6 +61,27 @@ def soft_limit_strikes() -> Iterator[None]:
             limit.came = False
             raise SoftTimeLimitExceeded
         yield
+
+
+@contextmanager
+def soft_limit_goes_through() -> Iterator[None]:
+    """Let the soft time limit out of a body that takes every ``Exception`` for a fault of its own.
+
+    Raises ``SoftTimeLimitExceeded`` in place of whatever became of the body.
+    """
+    came = False
+
+    def strike(_number: int, _frame: FrameType | None) -> None:
+        nonlocal came
+        came = True
+        raise _Struck
+
+    try:
+        with _handled_by(strike):
+            yield
+    finally:
+        if came:
+            raise SoftTimeLimitExceeded from None
 
 
 @contextmanager
