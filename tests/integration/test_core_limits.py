@@ -1,19 +1,30 @@
 """Rate limits over all workers, on a real PostgreSQL."""
 
+import heapq
+import math
+import random
 import threading
+from collections.abc import Callable, Sequence
 from datetime import UTC, datetime, timedelta
+from typing import Any
+from uuid import UUID
 
 import pytest
 from django.db import connection
 from django.utils import timezone
 
 from maintenance.core.rates import RateLimit
-from maintenance.core.runs.limits import reserve_start
-from maintenance.models import RateLimitState
+from maintenance.core.reports import Report
+from maintenance.core.runs.limits import LONGEST_STAND_SECONDS, reserve_start, wait_in_line
+from maintenance.core.runs.runner import LONGEST_HELD_SECONDS
+from maintenance.models import RateLimitState, Run, RunState, Trigger
+from tests.made_tasks import TaskFactory
 
 pytestmark = pytest.mark.django_db(transaction=True)
 
 NOON = datetime(2026, 11, 23, 12, tzinfo=UTC)
+#: From the answer that there is no place until it stands on the run's row.
+WRITING = timedelta(milliseconds=5)
 
 
 def test_over_all_workers_exactly_the_limit_is_granted() -> None:
@@ -106,3 +117,97 @@ def test_the_ledger_s_clock_counts(monkeypatch: pytest.MonkeyPatch) -> None:
         cursor.execute("SELECT next_start_at - now() FROM maintenance_ratelimitstate")
         [(ahead,)] = cursor.fetchall()
     assert ahead <= timedelta(seconds=60)
+
+
+# --- Runs that come again ---
+
+
+@pytest.fixture
+def ask(task_that: TaskFactory) -> Callable[..., list[Run]]:
+    """Ask for runs of one task, a moment after each other."""
+    spec = task_that(lambda _job: Report("T", "S."))
+
+    def ask(count: int, since: datetime = NOON, **fields: Any) -> list[Run]:
+        return Run.objects.bulk_create(
+            Run(
+                task=spec.name,
+                queue=spec.queue,
+                trigger=Trigger.BEAT,
+                queued_at=since + timedelta(microseconds=number),
+                **fields,
+            )
+            for number in range(count)
+        )
+
+    return ask
+
+
+def deliver(runs: Sequence[Run], limit: RateLimit) -> dict[UUID, list[datetime]]:
+    """Deliver runs in virtual time until each has started; return when each was delivered.
+
+    All at once in any order, and those refused when they were told to come, the longer waits by the looks of
+    ``mend`` every 15 s.
+    """
+    deliveries: dict[UUID, list[datetime]] = {run.id: [] for run in runs}
+    order = random.Random(7)
+    coming = [(run.queued_at, order.random(), run.id) for run in runs]
+    heapq.heapify(coming)
+    while coming:
+        now, _, run_id = heapq.heappop(coming)
+        deliveries[run_id].append(now)
+        wait = reserve_start("task", limit, now)
+        if not wait:
+            Run.objects.filter(id=run_id).update(state=RunState.SUCCEEDED)
+            continue
+        wait = wait_in_line(run_id, limit, wait, now)
+        noted = now + WRITING
+        Run.objects.filter(id=run_id).update(available_at=noted + timedelta(seconds=wait))
+        if wait > LONGEST_HELD_SECONDS:
+            wait = 15 * math.ceil(wait / 15)
+        heapq.heappush(coming, (noted + timedelta(seconds=wait), order.random(), run_id))
+    return deliveries
+
+
+def test_a_crowd_comes_again_about_once_a_run_and_starts_as_quickly_as_the_limit_lets_it(
+    ask: Callable[..., list[Run]],
+) -> None:
+    limit = RateLimit(30, 60)
+    runs = ask(200)
+
+    deliveries = deliver(runs, limit)
+
+    assert sum(map(len, deliveries.values())) < 600
+    starts = sorted(moments[-1] for moments in deliveries.values())
+    # 30 at once, and then one each 2 s: 170 of them.
+    assert starts[-1] - NOON < timedelta(seconds=340 + 15 + 1)
+    for count, start in enumerate(starts, start=1):
+        assert start - NOON >= timedelta(seconds=2 * (count - 30) - 0.001)
+
+
+def test_those_who_come_later_starve_nobody_who_waits(ask: Callable[..., list[Run]]) -> None:
+    limit = RateLimit(6, 60)
+    crowd = ask(40)
+    later = [ask(1, NOON + timedelta(seconds=7 * number))[0] for number in range(1, 60)]
+
+    deliveries = deliver([*crowd, *later], limit)
+
+    # Alone the crowd would have been 340 s; each of those who slip in costs it one place of 10 s.
+    assert max(deliveries[run.id][-1] for run in crowd) - NOON < timedelta(seconds=400)
+    assert max(map(len, deliveries.values())) <= 6
+
+
+def test_whoever_is_put_off_for_another_reason_keeps_no_place(
+    ask: Callable[..., list[Run]],
+) -> None:
+    limit = RateLimit(6, 60)
+    ask(5, NOON - timedelta(hours=1), available_at=NOON + timedelta(hours=9))
+    first, second, third = ask(3)
+
+    assert [wait_in_line(run.id, limit, 4.0, NOON) for run in (first, second, third)] == [4, 14, 24]
+
+
+def test_a_long_line_is_stood_in_for_ten_minutes_at_a_time(ask: Callable[..., list[Run]]) -> None:
+    last = ask(100)[-1]
+
+    assert wait_in_line(last.id, RateLimit(6, 60), 4.0, NOON) == LONGEST_STAND_SECONDS
+    assert wait_in_line(last.id, RateLimit(3, 3600), 900.0, NOON) == 900.0

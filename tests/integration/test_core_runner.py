@@ -20,6 +20,7 @@ from django.utils import timezone
 
 from maintenance.commands.crew.watching import progress_line
 from maintenance.core.findings import Finding, Severity
+from maintenance.core.rates import RateLimit
 from maintenance.core.reports import Report
 from maintenance.core.runs import claims, ledger, ledger_patience, runner
 from maintenance.core.runs.dispatch import record_run
@@ -520,6 +521,21 @@ def test_a_run_over_its_rate_limit_waits_and_an_interrupted_wait_cancels_it() ->
     run.refresh_from_db()
     assert (run.state, run.attempt) == (RunState.CANCELLED, 0)
     assert run.reason == "Interrupted at the terminal."
+
+
+def test_runs_over_their_rate_limit_are_told_to_come_one_after_the_other(
+    task_that: TaskFactory,
+) -> None:
+    spec = task_that(lambda _job: Report("T", "Done."), rate_limit=RateLimit(1, 100))
+    first, *refused = [queued(spec.name) for _ in range(3)]
+    assert carried_out(first).state == RunState.SUCCEEDED
+
+    for run in refused:
+        with pytest.raises(Ignore):
+            carried_out(run)
+
+    second, third = Run.objects.filter(state=RunState.QUEUED).order_by("queued_at")
+    assert (third.available_at - second.available_at).total_seconds() == pytest.approx(100, abs=20)
 
 
 def test_an_interrupted_run_is_cancelled_so_that_no_worker_takes_it_up(

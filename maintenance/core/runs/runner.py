@@ -37,7 +37,7 @@ from maintenance.core.runs.history import LedgerHistory
 from maintenance.core.runs.lease import Lease, kept, steady_seconds
 from maintenance.core.runs.ledger_database import ledger_connection
 from maintenance.core.runs.ledger_patience import finish_with_patience, with_patience
-from maintenance.core.runs.limits import reserve_start
+from maintenance.core.runs.limits import reserve_start, wait_in_line
 from maintenance.core.runs.messages import fault_of_message
 from maintenance.core.runs.progress import Carrier, LedgerProgress, show
 from maintenance.core.runs.recording import complete_unrecorded, record, run_logger
@@ -190,8 +190,9 @@ def _wait_for_rate_limit(
         return
     wait = reserve_start(spec.name, spec.rate_limit)
     if wait > 0:
-        held = wait <= LONGEST_HELD_SECONDS
         ledger.admit(run_id, spec, target, options)
+        wait = wait_in_line(run_id, spec.rate_limit, wait)
+        held = wait <= LONGEST_HELD_SECONDS
         ledger.postpone(run_id, wait, held=held)
         raise _again(task, run_id, wait, held=held)
 
