@@ -161,9 +161,12 @@ class LogStore:
         return found
 
     def delete(self, names: Iterable[str]) -> None:
-        """Remove files, the JSON first, so that no report looks complete that is not."""
-        for name in sorted(names, key=lambda name: not name.endswith(COMPLETE_SUFFIX)):
-            self._files.delete(name)
+        """Remove files, those of JSON first, so that no report looks complete that is not."""
+        known = list(names)
+        for is_complete in (True, False):
+            self._files.delete_all(
+                [name for name in known if name.endswith(COMPLETE_SUFFIX) is is_complete]
+            )
 
     def _below(self, *parts: str) -> str:
         return "/".join(part for part in (self._prefix, *parts) if part)

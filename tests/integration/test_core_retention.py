@@ -1,5 +1,6 @@
 """What the ledger forgets, and what it keeps however old."""
 
+from collections.abc import Mapping
 from datetime import UTC, timedelta
 from pathlib import Path
 from typing import Any
@@ -8,8 +9,9 @@ import pytest
 from django.utils import timezone
 
 from maintenance.core.evidence.proving import Wanted, prove_time
-from maintenance.core.job import Job
-from maintenance.core.runs import ledger
+from maintenance.core.job import Job, NoSteps
+from maintenance.core.plans import Action, Outcome, Verdict
+from maintenance.core.runs import ledger, retention
 from maintenance.core.runs.in_process import work_here
 from maintenance.core.runs.ledger_clock import ledger_now
 from maintenance.core.runs.registry import task_named
@@ -113,3 +115,42 @@ def test_what_a_shorter_retention_deleted_is_not_called_lost(settings: Any) -> N
     assert proof.missing == 0
     assert proof.report.facts["on_time"] == pytest.approx(14 * 24, abs=2)
     assert "slots-unproved" in {finding.code for finding in proof.report.findings}
+
+
+def test_what_takes_too_long_is_left_to_a_run_that_follows(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(retention, "DELETING_SECONDS", 0.0)
+    monkeypatch.setattr(retention, "ROWS_PER_BATCH", 2)
+    for days_ago in range(700, 705):
+        ended(days_ago)
+    ended(1)
+
+    first = trim()
+    (second,) = Run.objects.filter(state=RunState.QUEUED)
+
+    assert first.summary == (
+        "2 runs older than 400 days were deleted with their reports."
+        " 3 old runs are left after 0 minutes; another run goes on from there."
+    )
+    assert first.severity == "info"
+    assert trimmed_until() is not None
+    assert (second.task, second.trigger) == (first.task, Trigger.FOLLOW_UP)
+
+    assert "1 old run is left" in trim().summary
+    last = trim()
+    assert last.summary == "1 runs older than 400 days were deleted with their reports."
+    assert Run.objects.filter(task=ended(1).task).count() == 2
+
+
+def test_what_a_lost_attempt_deleted_is_not_called_lost() -> None:
+    ended(700)
+    ended(1)
+
+    class Done(NoSteps):
+        def done(self) -> Mapping[str, Outcome]:
+            return {"deleted": Outcome(Action("delete", "ledger", "", ""), Verdict.WORKED)}
+
+    trim_reports(Job("", None, RetentionOptions()))
+    report = trim_reports(Job("", None, RetentionOptions(), steps=Done()))
+
+    assert report.summary.startswith("Nothing to delete")
+    assert report.state["trimmed_until"]

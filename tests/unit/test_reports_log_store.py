@@ -8,7 +8,7 @@ from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
 from datetime import UTC, date, timedelta
 from pathlib import Path
-from threading import Event
+from threading import Barrier, Event
 from typing import Any
 from zoneinfo import ZoneInfo
 
@@ -237,6 +237,33 @@ def test_a_folder_that_is_removed_before_the_file_is_in_it_is_made_again(tmp_pat
     files = LogStore(Interrupted(tmp_path, remove), "reports", UTC).save(run_of("one"), "weekly")
 
     assert all((tmp_path / file.name).stat().st_size == file.size_bytes for file in files)
+
+
+def test_objects_are_deleted_several_at_once_and_none_before_the_json_of_all() -> None:
+    together, deleted = Barrier(2), []
+
+    class Slow(InMemoryStorage):
+        def delete(self, name: str) -> None:
+            together.wait(10)
+            deleted.append(name.rpartition(".")[2])
+
+    files = [f"reports/{name}.{suffix}" for name in "ab" for suffix in ("html", "json")]
+    LogStore(Slow(), "reports", UTC).delete(files)
+
+    assert deleted == ["json", "json", "html", "html"]
+
+
+def test_an_object_that_cannot_be_deleted_ends_the_deleting() -> None:
+    asked = []
+
+    class Down(InMemoryStorage):
+        def delete(self, name: str) -> None:
+            asked.append(name)
+            raise ConnectionError("gone")
+
+    with pytest.raises(LogStoreUnavailable, match="could not delete"):
+        LogStore(Down(), "reports", UTC).delete(["a.json", "a.html", "a.txt"])
+    assert asked == ["a.json"]
 
 
 def test_the_permissions_that_the_storage_was_given_are_kept(tmp_path: Path) -> None:

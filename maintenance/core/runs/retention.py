@@ -1,5 +1,6 @@
 """How long the ledger and the log store remember."""
 
+import time
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from datetime import datetime, timedelta
@@ -9,13 +10,15 @@ from uuid import UUID
 from django.db.models import QuerySet
 
 from maintenance.conf import configuration
+from maintenance.core.findings import Finding, Severity
 from maintenance.core.job import Job
 from maintenance.core.plans import Action, Outcome, Verdict
-from maintenance.core.reports import Report
+from maintenance.core.reports import FollowUp, Report
 from maintenance.core.runs.ledger import previous_state
 from maintenance.core.runs.ledger_clock import ledger_now
 from maintenance.core.runs.ledger_database import ledger_connection, ledger_transaction
 from maintenance.core.runs.registry import task_named
+from maintenance.core.wording import counted
 from maintenance.models import (
     TERMINAL_STATES,
     Alarm,
@@ -31,6 +34,11 @@ DAY = timedelta(days=1)
 _TRIMMED_UNTIL = "trimmed_until"
 #: Rows deleted in one transaction: short enough that no run waits for the lock.
 ROWS_PER_BATCH = 1000
+#: A run begins no batch after so long, well before its soft time limit: files of an object store cost a request
+#: each. Another run goes on.
+DELETING_SECONDS = 1200.0
+#: Until it does, so that other work has its turn.
+FOLLOW_UP_SECONDS = 60.0
 
 
 # The newest run and the last success of each task and target, by a probe of an index for each pair
@@ -87,13 +95,15 @@ def trim_reports(job: Job[None, RetentionOptions]) -> Report:
     """Delete finished runs older than ``reports.retention_days``, with their files.
 
     The newest report of each task and target and its last success stay, however old: the next run
-    compares with them. A run's samples go with it, so that no history reaches further back.
+    compares with them. A run's samples go with it, so that no history reaches further back. What takes longer
+    than :data:`DELETING_SECONDS` is left to a follow-up.
     Work grows with the number of rows deleted and of pairs of task and target, not with what stays.
     """
     oldest = ledger_now() - configuration().reports.retention_days * DAY
     report, deleted = _trim(job, oldest)
     before = _moment_of(job.previous_state)
-    furthest = oldest if deleted and (before is None or before < oldest) else before
+    has_deleted = deleted > 0 or bool(job.steps.done())  # an attempt that was lost may have
+    furthest = oldest if has_deleted and (before is None or before < oldest) else before
     state = {_TRIMMED_UNTIL: furthest.isoformat()} if furthest is not None else {}
     return replace(report, state=state)
 
@@ -130,6 +140,25 @@ def _trim(job: Job[None, RetentionOptions], oldest: datetime) -> tuple[Report, i
         return Report(title, f"{total} runs would be deleted.", outcomes=(outcome,)), 0
 
     _forget_messages(oldest)
+    deleted = _delete_runs(job, old_runs, action, total)
+    rest = max(total - deleted, 0)
+    findings = (_unfinished(rest),) if rest else ()
+    sentences = [f"{deleted} runs older than {days} days were deleted with their reports."]
+    report = Report(
+        title,
+        " ".join([*sentences, *(finding.sentence for finding in findings)]),
+        findings=findings,
+        outcomes=(_outcome(action, total, deleted),),
+        follow_up=FollowUp({}, FOLLOW_UP_SECONDS) if rest else None,
+    )
+    return report, deleted
+
+
+def _delete_runs(
+    job: Job[None, RetentionOptions], old_runs: QuerySet[Run], action: Action, total: int
+) -> int:
+    """Delete runs with their files until none or no time is left; return how many."""
+    give_up_at = time.monotonic() + DELETING_SECONDS
     deleted = 0
     for ids, files in _batches(old_runs):
         job.progress.update(deleted, total, phase="deleting", unit="runs")
@@ -137,9 +166,29 @@ def _trim(job: Job[None, RetentionOptions], oldest: datetime) -> tuple[Report, i
         job.progress.check()
         _delete(ids)
         deleted += len(ids)
-    outcome = Outcome(action, Verdict.WORKED, before={"runs": total}, after={"runs": 0})
-    summary = f"{deleted} runs older than {days} days were deleted with their reports."
-    return Report(title, summary, outcomes=(outcome,)), deleted
+        job.steps.record("deleted", _outcome(action, total, deleted))
+        if time.monotonic() > give_up_at:
+            break
+    return deleted
+
+
+def _outcome(action: Action, total: int, deleted: int) -> Outcome:
+    after = {"runs": max(total - deleted, 0)}
+    return Outcome(action, Verdict.WORKED, before={"runs": total}, after=after)
+
+
+def _unfinished(rest: int) -> Finding:
+    return Finding(
+        code="retention-unfinished",
+        severity=Severity.INFO,
+        subject="ledger and log store",
+        sentence=(
+            f"{counted(rest, 'old run')} {'is' if rest == 1 else 'are'} left after"
+            f" {DELETING_SECONDS / 60:.0f} minutes; another run goes on from there."
+        ),
+        evidence={"runs": rest},
+        advice="Nothing needs to be done.",
+    )
 
 
 def _forget_messages(oldest: datetime) -> None:
