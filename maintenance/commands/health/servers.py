@@ -2,14 +2,18 @@
 
 from collections.abc import Iterable, Iterator
 
-from django.core.cache import caches
-
+from maintenance.caching.backend import opened
 from maintenance.caching.ratios import review_cache_hit_ratios
 from maintenance.commands.earlier import job_after
 from maintenance.commands.health.scope import Scope
 from maintenance.commands.measuring import contained, not_measured
 from maintenance.conf import CacheTarget
-from maintenance.core.errors import NotConfigured, TargetUnavailable
+from maintenance.core.errors import (
+    ConfigurationError,
+    MissingRights,
+    NotConfigured,
+    TargetUnavailable,
+)
 from maintenance.core.options import NoOptions
 from maintenance.core.redaction import redact
 from maintenance.core.reports import Report
@@ -57,16 +61,15 @@ def redis_activity(scope: Scope) -> Iterator[Report]:
 
 
 def cache(scope: Scope) -> Iterator[Report]:
-    """Measure the hit ratio of each Redis that serves as a cache; ask each Django cache."""
+    """Measure the hit ratio of each Redis that a cache lives on; ask each configured cache."""
     configuration = scope.configuration
-    servers = {n: target for n, target in configuration.redis.items() if target.role == "cache"}
-    aliases = {n: target for n, target in configuration.caches.items() if target.alias}
-    if not servers and not aliases:
+    servers = {n: t for n, t in configuration.redis.items() if "cache" in configuration.roles_on(n)}
+    if not servers and not configuration.caches:
         yield _not_configured("cache", "redis (with the role cache) or caches")
     for name, server in servers.items():
         job = job_after(scope.earlier, "review_cache_hit_ratios", name, server, NoOptions())
         yield from contained(
-            f"Cache {name}",
+            f"Cache hit ratio of {name}",
             name,
             review_cache_hit_ratios,
             job,
@@ -75,23 +78,27 @@ def cache(scope: Scope) -> Iterator[Report]:
             {database: scope.earlier.history(database) for database in scope.databases},
             [scope.earlier.history(target) for target in configuration.redis],
         )
-    for name, target in aliases.items():
+    for name, target in configuration.caches.items():
         yield from contained(f"Cache {name}", name, _ask, name, target)
 
 
 def _ask(name: str, target: CacheTarget) -> Report:
-    """Read a key that is not there: a cache that answers says so."""
+    """Ask the cache's server for a sign of life; read a key that is not there through an alias."""
     try:
-        caches[target.alias].get(PROBE_KEY, version=target.version)
+        with opened(name, target) as cache:
+            if target.alias:
+                cache.cache.get(PROBE_KEY, version=target.version)
+    except (ConfigurationError, MissingRights, TargetUnavailable):
+        raise
     except Exception as error:  # any backend with any client may stand behind the alias
         raise TargetUnavailable(
-            f'The cache "{target.alias}" does not answer: {redact(str(error))}.'
-            " Check its server, and LOCATION in CACHES."
+            f'The cache "{target.alias or name}" does not answer: {redact(str(error))}.'
+            f" Check its server, and {'LOCATION in CACHES' if target.alias else 'its url'}."
         ) from error
     return Report(
         title=f"Cache {name}",
-        summary=f'The cache "{target.alias}" answers.',
-        facts={"alias": target.alias},
+        summary=f'The cache "{target.alias or name}" answers.',
+        facts={"alias": target.alias} if target.alias else {},
     )
 
 
