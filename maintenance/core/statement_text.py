@@ -13,6 +13,9 @@ MAXIMUM_LENGTH = 300
 #: Enough to find it in the code that sends it.
 MAXIMUM_TEXT = 1000
 
+#: So much of two statements that were cut off is enough to tell that they are one.
+_LONG_SHAPE = MAXIMUM_TEXT // 2
+
 #: Commands in which every value is a literal or a parameter.
 NORMALISED = frozenset({"SELECT", "INSERT", "UPDATE", "DELETE", "MERGE", "WITH", "VALUES"})
 
@@ -96,6 +99,16 @@ def shape_of(shown: str) -> str:
     """
     text = _LIST.sub("?", _PARAMETER.sub("?", shown))
     return _ROWS.sub("(?)", text)
+
+
+def have_one_shape(shown: str, other: str) -> bool:
+    """Tell whether two statements differ in their values alone; of long ones, as far as both are kept."""
+    shorter, longer = sorted((shape_of(shown), shape_of(other)), key=len)
+    if shorter == longer:
+        return True
+    # A value is shorter than the number of its parameter, so that two texts are cut off at two places.
+    head = shorter.removesuffix("...").rstrip()
+    return shorter.endswith("...") and len(head) >= _LONG_SHAPE and longer.startswith(head)
 
 
 def command_of(statement: str) -> str:

@@ -8,6 +8,7 @@ from hypothesis import strategies as st
 
 from maintenance.core.statement_text import (
     command_of,
+    have_one_shape,
     shape_of,
     shown_text,
     without_literals,
@@ -192,3 +193,16 @@ def test_any_text_comes_out_in_one_line_with_quotes_only_inside_names(text: str)
     shown = without_literals(text)
     assert "\n" not in shown
     assert "'" not in re.sub(r'"[^"]*"', "", shown)
+
+
+def test_long_statements_are_one_as_far_as_both_are_kept() -> None:
+    columns = ", ".join(f"book.column_{number}" for number in range(50))
+    counted = f"SELECT {columns} FROM book WHERE " + " AND ".join(f"c{n} > $10" for n in range(40))
+    logged = counted.replace("$10", "7")
+    assert have_one_shape(shown_text(counted), shown_text(logged))
+    assert not have_one_shape(shown_text(counted), shown_text(logged.replace("SELECT", "DELETE")))
+
+
+def test_short_statements_that_end_alike_are_not_one() -> None:
+    assert have_one_shape("SELECT $1", "SELECT ?")
+    assert not have_one_shape("SELECT ...", "SELECT name FROM book")

@@ -18,6 +18,8 @@ TITLE = "Slow queries"
 #: Enough to recognise it in a sentence: the table behind FROM is mostly among it.
 SENTENCE_TEXT = 120
 
+_SLOW_CODES = frozenset({"slow-query", "query-slower"})
+
 #: A fast statement is worth a look where it takes a quarter of all statement time, and where that
 #: keeps a tenth of a processor busy: in an idle database something always has the largest share.
 LOAD_RATIO = 0.25
@@ -67,6 +69,11 @@ def slow_query_report(
         bars=query_charts(costs),
         state=state,
     )
+
+
+def slow_texts(report: Report) -> tuple[str, ...]:
+    """Return the statements, without literals, that a report names as slow or slower."""
+    return tuple(f.evidence["query"] for f in report.findings if f.code in _SLOW_CODES)
 
 
 def _is_slower(cost: QueryCost) -> bool:

@@ -1,6 +1,6 @@
 """Which statements cost most since the last review, from pg_stat_statements."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from typing import Any
 
@@ -13,7 +13,7 @@ from maintenance.core.reports import Report
 from maintenance.postgres.connection import connect, query, server_major
 from maintenance.postgres.queries.changes import Periods
 from maintenance.postgres.queries.cost import costs_of
-from maintenance.postgres.queries.report import TITLE, slow_query_report
+from maintenance.postgres.queries.report import TITLE, slow_query_report, slow_texts
 from maintenance.postgres.queries.rules import SlowQueryOptions, SlowQueryRules
 from maintenance.postgres.queries.server_log import ServerLogReading, read_server_log
 from maintenance.postgres.queries.slow_log import (
@@ -103,8 +103,8 @@ def review_slow_queries(
     """Rank the statements since the previous review; name the slow and the slower ones.
 
     The first review, and one after a reset, counts since the statistics began. Nothing is reset.
-    What the server logged since the previous review stands beside it, and alone where the
-    extension cannot be read. Raises what :func:`connect` raises.
+    Slow calls that the server logged since the previous review are named beside it, of statements
+    that are not named as slow already; alone where the extension cannot be read. Raises what :func:`connect` raises.
     """
     rules = SlowQueryRules.of(job.options, thresholds)
     with connect(job.target, purpose="slow-queries") as conn:
@@ -126,12 +126,12 @@ def review_slow_queries(
         extra=(_hidden_finding(hidden, statistics.role),) if hidden else (),
         state={**snapshot.to_state(), "shapes": periods.to_state(used)},
     )
-    return _with_log(report, log, tuple(event_findings(log)), rules)
+    return _with_log(report, log, rules)
 
 
-def _with_log(
-    report: Report, log: ServerLogReading, found: Sequence[Finding], rules: SlowQueryRules
-) -> Report:
+def _with_log(report: Report, log: ServerLogReading, rules: SlowQueryRules) -> Report:
+    """Add what the log says: of a statement that is fast on average it alone knows the slow calls."""
+    found = (*statement_findings(log, rules, slow_texts(report)), *event_findings(log))
     summary = report.summary if log.reading is None else f"{report.summary} {log_in_words(log)}"
     return replace(
         report,
@@ -171,7 +171,7 @@ def _without_statistics(
         # Kept, so that the counters that come back are compared with what was there before.
         state=dict(previous_state),
     )
-    return _with_log(report, log, (*statement_findings(log, rules), *event_findings(log)), rules)
+    return _with_log(report, log, rules)
 
 
 def _hidden_finding(count: int, role: str) -> Finding:

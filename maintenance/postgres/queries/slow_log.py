@@ -1,14 +1,14 @@
 """The report on the server's slow log: slow statements, and statements that went wrong."""
 
 import hashlib
-from collections.abc import Iterator, Mapping
+from collections.abc import Collection, Iterator, Mapping
 from typing import Any
 
 from maintenance.conf import DatabaseTarget, Thresholds
 from maintenance.core.findings import Finding, Severity, by_seriousness, unavailable
 from maintenance.core.job import Job
 from maintenance.core.reports import Report, Sample, Table
-from maintenance.core.statement_text import NORMALISED, command_of, shape_of
+from maintenance.core.statement_text import NORMALISED, command_of, have_one_shape, shape_of
 from maintenance.core.wording import bytes_in_words, counted, seconds_in_words
 from maintenance.postgres.connection import connect
 from maintenance.postgres.queries.rules import SlowQueryOptions, SlowQueryRules
@@ -48,8 +48,13 @@ def review_slow_log(job: Job[DatabaseTarget, SlowQueryOptions], thresholds: Thre
     )
 
 
-def statement_findings(log: ServerLogReading, rules: SlowQueryRules) -> Iterator[Finding]:
-    """Name the statements that took longest in all, and say what hides others."""
+def statement_findings(
+    log: ServerLogReading, rules: SlowQueryRules, named: Collection[str] = ()
+) -> Iterator[Finding]:
+    """Name the statements that took longest in all, and say what hides others.
+
+    ``named`` are texts of statements, without literals, that somebody names already.
+    """
     tally = log.tally
     if log.reading is None:
         yield unavailable("slow-log", "server log", "what the server's slow log says", log.needs)
@@ -64,7 +69,9 @@ def statement_findings(log: ServerLogReading, rules: SlowQueryRules) -> Iterator
     slow = [
         statement
         for statement in _costliest(tally)
-        if statement.worst_ms >= rules.minimum_mean_ms and command_of(statement.text) in NORMALISED
+        if statement.worst_ms >= rules.minimum_mean_ms
+        and command_of(statement.text) in NORMALISED
+        and not any(have_one_shape(statement.text, text) for text in named)
     ]
     for statement in slow[: rules.limit]:
         yield _statement_finding(statement)
