@@ -1,6 +1,6 @@
 """The guide's key performance metrics: each with its target, the sample that measures it, and where."""
 
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from typing import Any
@@ -25,6 +25,8 @@ class Metric:
     measured.
 
     ``at_least`` says that more is better. Without a limit it is a course that is only shown.
+    ``of_moments`` says that a value is that of one moment, and the next one may be far from it: the target
+    is to hold all month, so that its highest is judged.
     """
 
     title: str
@@ -32,6 +34,7 @@ class Metric:
     kind: TargetKind
     limit: Callable[[Configuration, str], float] | None = None
     at_least: bool = False
+    of_moments: bool = False
 
     def is_met(self, value: float, limit: float) -> bool:
         """Tell whether a value is on the right side of its target."""
@@ -67,6 +70,7 @@ METRICS: Sequence[Metric] = (
         "active_connections_count",
         TargetKind.DATABASE,
         _threshold(lambda t: t.active_connections),
+        of_moments=True,
     ),
     Metric(
         "database cache hits",
@@ -87,6 +91,7 @@ METRICS: Sequence[Metric] = (
         "queue_depth_messages",
         TargetKind.BROKER,
         lambda c, broker: c.brokers[broker].max_pending,
+        of_moments=True,
     ),
     Metric(
         "Redis memory of its limit",
@@ -105,12 +110,16 @@ METRICS: Sequence[Metric] = (
 
 @dataclass(frozen=True, slots=True)
 class Course:
-    """One metric of one subject of one target over time, oldest first, at least one point."""
+    """One metric of one subject of one target over time, oldest first, at least one point.
+
+    ``highest`` is that of the last month, which a thinned course may have lost; of moments alone.
+    """
 
     metric: Metric
     target: str
     subject: str
     points: tuple[Point, ...]
+    highest: float | None = None
 
     @property
     def title(self) -> str:
@@ -122,6 +131,11 @@ class Course:
         """The value that was measured last."""
         return self.points[-1].value
 
+    @property
+    def judged(self) -> float:
+        """The value that the target is compared with."""
+        return self.newest if self.highest is None else self.highest
+
     def a_month_before(self) -> float | None:
         """The value that was the newest a month before the last one; ``None`` where none is so old."""
         moment = self.points[-1].at_epoch_seconds - MONTH_SECONDS
@@ -132,22 +146,30 @@ class Course:
 def read_courses(
     configuration: Configuration, history_of: Callable[[str], History]
 ) -> list[Course]:
-    """Return every course that has samples: two queries a metric and target at the most."""
+    """Return every course that has samples: two queries a metric and target, and one a subject of moments."""
     return [
-        Course(metric, name, subject, tuple(points))
+        course
         for metric in METRICS
         for name in metric.kind.targets(configuration)
-        for subject, points in _most_recent(
-            history_of(name).series_by_subject(metric.metric, since_seconds=SHOWN_SECONDS)
-        )
+        for course in _largest(_courses_of(metric, name, history_of(name)))
     ]
 
 
-def _most_recent(found: Mapping[str, Sequence[Point]]) -> Iterator[tuple[str, Sequence[Point]]]:
-    """Yield the subjects with the highest newest values, in the order of their names."""
-    largest = sorted(found, key=lambda subject: -found[subject][-1].value)[:SUBJECTS]
-    for subject in sorted(largest):
-        yield subject, found[subject]
+def _courses_of(metric: Metric, target: str, history: History) -> Iterator[Course]:
+    found = history.series_by_subject(metric.metric, since_seconds=SHOWN_SECONDS)
+    for subject, points in found.items():
+        peak = (
+            history.highest(metric.metric, subject, since_seconds=MONTH_SECONDS)
+            if metric.of_moments
+            else None
+        )
+        yield Course(metric, target, subject, tuple(points), peak.value if peak else None)
+
+
+def _largest(courses: Iterable[Course]) -> list[Course]:
+    """Return the courses with the highest values that are judged, in the order of their subjects."""
+    largest = sorted(courses, key=lambda course: -course.judged)[:SUBJECTS]
+    return sorted(largest, key=lambda course: course.subject)
 
 
 def limit_of(course: Course, configuration: Configuration) -> float | None:
@@ -169,7 +191,10 @@ def target_rows(
                 "metric": course.title,
                 "target": f"{sign} {_said(course, limit)}",
                 **_now_and_before(course),
-                "verdict": "met" if course.metric.is_met(course.newest, limit) else "missed",
+                "highest_of_30_days": None
+                if course.highest is None
+                else _said(course, course.highest),
+                "verdict": "met" if course.metric.is_met(course.judged, limit) else "missed",
             }
 
 

@@ -36,7 +36,14 @@ DATABASE_CPU = Runbook(
         ),
         Cause(
             "Too many sessions work at once",
-            frozenset({"connections-active", "connections-used", "connections-peak"}),
+            frozenset(
+                {
+                    "connections-active",
+                    "connections-active-peak",
+                    "connections-used",
+                    "connections-peak",
+                }
+            ),
             (Source.CONNECTIONS,),
             "Put PgBouncer between application and server, so that as many work at once as there"
             " are processors for; more connections make it worse.",

@@ -38,7 +38,14 @@ MEMORY = Runbook(
         ),
         Cause(
             "The database has many sessions, each with memory of its own",
-            frozenset({"connections-active", "connections-used", "connections-peak"}),
+            frozenset(
+                {
+                    "connections-active",
+                    "connections-active-peak",
+                    "connections-used",
+                    "connections-peak",
+                }
+            ),
             (Source.CONNECTIONS,),
             "Put PgBouncer in between, or lower work_mem and max_connections.",
         ),

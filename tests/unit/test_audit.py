@@ -1,6 +1,6 @@
 """The audit as a pure function of reports: targets, changes, what is missing."""
 
-from collections.abc import Sequence
+from collections.abc import Collection, Mapping, Sequence
 from datetime import UTC, datetime, timedelta
 from typing import Any
 
@@ -9,11 +9,11 @@ import pytest
 from maintenance.audit.report import TABLE_ROWS, audit_report
 from maintenance.audit.run import LIVE_CHECKS
 from maintenance.audit.subjects import LEFT_OUT, Subject, audited_tasks
-from maintenance.audit.targets import METRICS, Course
+from maintenance.audit.targets import METRICS, SUBJECTS, Course, read_courses
 from maintenance.commands.health.registry import CHECKS
 from maintenance.conf import parse_configuration
 from maintenance.core.findings import Finding, Severity
-from maintenance.core.job import Point
+from maintenance.core.job import YEAR_SECONDS, NoHistory, Point
 from maintenance.core.reports import Report, ReportDocument, RunFacts, Table
 from maintenance.postgres.analyses import ANALYSES
 from maintenance.schedules import CHECKLISTS
@@ -22,6 +22,7 @@ NOW = datetime(2026, 11, 1, 4, 30, tzinfo=UTC)
 CONFIGURATION = parse_configuration(
     {"brokers": {"b": {"url": "redis://x/0", "queues": ["q"], "max_pending": 50}}}
 )
+DEPTH = "queue_depth_messages"
 BLOAT = Finding("table-bloat", Severity.WARNING, "public.a", "a is bloated.", {"bloat_ratio": 0.4})
 UNUSED = Finding("unused-index", Severity.INFO, "public.i", "i is unused.")
 
@@ -129,6 +130,35 @@ def test_a_quarterly_report_is_not_old_after_two_months() -> None:
     one = subject(document(task="assess_scaling", days_ago=60), task="assess_scaling")
 
     assert audit([one]).findings == ()
+
+
+class _BusyDays(NoHistory):
+    """Queues that are deep by day and empty at night, when the audit is made."""
+
+    def series_by_subject(
+        self,
+        metric: str,
+        subjects: Collection[str] | None = None,
+        *,
+        since_seconds: float = YEAR_SECONDS,
+    ) -> Mapping[str, Sequence[Point]]:
+        queues = [f"q{number}" for number in range(SUBJECTS + 1)]
+        return {queue: [Point(NOW.timestamp(), 0)] for queue in queues} if metric == DEPTH else {}
+
+    def highest(
+        self, metric: str, subject: str = "", *, since_seconds: float = YEAR_SECONDS
+    ) -> Point | None:
+        return Point(NOW.timestamp() - 36_000, 7_800 if subject == f"q{SUBJECTS}" else 0)
+
+
+def test_what_is_measured_in_moments_is_judged_by_the_highest_of_the_month() -> None:
+    courses = read_courses(CONFIGURATION, lambda _target: _BusyDays())
+
+    *quiet, busy = rows(audit([], courses), "Key performance metrics and their targets")
+
+    assert (busy["now"], busy["highest_of_30_days"], busy["verdict"]) == ("0", "7,800", "missed")
+    assert busy["metric"] == f"pending tasks b q{SUBJECTS}"
+    assert {row["verdict"] for row in quiet} == {"met"}
 
 
 def test_targets_are_those_of_the_guide_and_of_the_configuration() -> None:

@@ -515,7 +515,7 @@ def test_a_peak_near_the_limit_is_named_with_its_time() -> None:
     counts = count_connections(snapshot(backend(1), max_connections=13))
     peaks = Peaks(used=Point(1_790_000_000, 9), active=None)
 
-    (finding,) = diagnose_peaks(peaks, counts)
+    (finding,) = diagnose_peaks(peaks, counts, Thresholds())
 
     assert finding.severity is Severity.WARNING
     assert finding.sentence.startswith(
@@ -532,9 +532,22 @@ def test_a_peak_is_not_named_where_it_is_low_or_unknown_or_the_present_is_as_bad
     busy = count_connections(snapshot(*(backend(pid) for pid in range(9)), max_connections=13))
     high = Peaks(used=Point(1_790_000_000, 9), active=None)
 
-    assert list(diagnose_peaks(Peaks(Point(1_790_000_000, 7), None), quiet)) == []
-    assert list(diagnose_peaks(Peaks(None, None), quiet)) == []
-    assert list(diagnose_peaks(high, busy)) == []
+    assert list(diagnose_peaks(Peaks(Point(1_790_000_000, 7), None), quiet, Thresholds())) == []
+    assert list(diagnose_peaks(Peaks(None, None), quiet, Thresholds())) == []
+    assert list(diagnose_peaks(high, busy, Thresholds())) == []
+
+
+def test_a_peak_of_active_connections_is_compared_with_the_target() -> None:
+    quiet = count_connections(snapshot(backend(1), max_connections=1_000))
+    peaks = Peaks(used=Point(1_790_000_000, 400), active=Point(1_790_000_000, 390))
+
+    (finding,) = diagnose_peaks(peaks, quiet, Thresholds())
+
+    assert (finding.code, finding.severity) == ("connections-active-peak", Severity.WARNING)
+    assert finding.sentence.startswith("390 connections ran a statement at 2026-09-21 14:13 UTC")
+    below = Peaks(used=None, active=Point(1_790_000_000, 99))
+    assert list(diagnose_peaks(below, quiet, Thresholds())) == []
+    assert list(diagnose_peaks(peaks, quiet, Thresholds(active_connections=1))) == []
 
 
 def test_a_state_that_may_not_be_seen_is_withheld_not_counted_as_nothing() -> None:

@@ -8,11 +8,12 @@ from typing import Any
 
 from psycopg2.extensions import connection as Connection  # noqa: N812 - it is a class
 
+from maintenance.conf import Thresholds
 from maintenance.core.findings import Finding, Severity
 from maintenance.core.job import History, Point
 from maintenance.core.reports import Table
 from maintenance.core.trend import DAY_SECONDS
-from maintenance.core.wording import percent
+from maintenance.core.wording import counted, percent
 from maintenance.postgres.activity.backends import Backend
 from maintenance.postgres.activity.connections import (
     USED_CRITICAL_RATIO,
@@ -133,8 +134,40 @@ def measure_peaks(history: History) -> Peaks:
     )
 
 
-def diagnose_peaks(peaks: Peaks, counts: ConnectionCounts) -> Iterator[Finding]:
-    """Name a peak that came near the limit, unless it is the one that is seen now."""
+def diagnose_peaks(
+    peaks: Peaks, counts: ConnectionCounts, thresholds: Thresholds
+) -> Iterator[Finding]:
+    """Name the peaks that came near the limit or missed the target, unless the present does so, too."""
+    yield from _used_peak(peaks, counts)
+    yield from _active_peak(peaks, counts, thresholds.active_connections)
+
+
+def _active_peak(peaks: Peaks, counts: ConnectionCounts, target: int) -> Iterator[Finding]:
+    peak = peaks.active
+    if peak is None or peak.value < target or counts.active >= target:
+        return
+    yield Finding(
+        code="connections-active-peak",
+        severity=Severity.WARNING,
+        subject="active connections",
+        sentence=(
+            f"{counted(int(peak.value), 'connection')} ran a statement at"
+            f" {_time(peak):%Y-%m-%d %H:%M} UTC, the most that was seen in the last 30 days; the"
+            f" target is fewer than {target:,}."
+        ),
+        evidence={
+            "highest_active_connections": int(peak.value),
+            "highest_active_connections_at": _time(peak).isoformat(),
+            "limit_connections": target,
+        },
+        advice=(
+            "Look at what ran at that time: more running at once than the machine has processors"
+            " only queue for them. A pooler such as PgBouncer lets in as many as it can serve."
+        ),
+    )
+
+
+def _used_peak(peaks: Peaks, counts: ConnectionCounts) -> Iterator[Finding]:
     peak = peaks.used
     if peak is None or counts.available <= 0 or counts.used_ratio >= USED_WARNING_RATIO:
         return

@@ -87,7 +87,7 @@ class _Part:
 def review_activity(job: Job[DatabaseTarget, NoOptions], thresholds: Thresholds) -> Report:
     """Look at connections, long-running statements, open transactions and blocking at once.
 
-    A moment is measured, not a period. Needs pg_read_all_stats to see what others do. Raises what
+    A moment is measured, and connections by the peaks that earlier runs saw as well. Needs pg_read_all_stats to see what others do. Raises what
     :func:`connect` raises.
     """
     moment = _measure(job)
@@ -154,7 +154,7 @@ def _connections(moment: _Moment, peaks: Peaks, thresholds: Thresholds) -> _Part
         findings=(
             *diagnose_connections(counts, thresholds),
             *diagnose_limits(moment.limits),
-            *diagnose_peaks(peaks, counts),
+            *diagnose_peaks(peaks, counts, thresholds),
         ),
         tables=(connections_table(moment.snapshot), limits_table(moment.limits)),
         samples=connection_samples(counts),
