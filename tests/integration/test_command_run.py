@@ -14,7 +14,7 @@ from django.urls import reverse
 from django.utils import timezone
 
 from maintenance.commands.crew.watching import StillGoing, watch
-from maintenance.core.errors import Postponed
+from maintenance.core.errors import Postponed, UnknownName
 from maintenance.core.options import DryRunOption
 from maintenance.core.plans import Action, Outcome, Verdict
 from maintenance.core.reports import Report
@@ -22,7 +22,7 @@ from maintenance.core.runs.dispatch import record_run
 from maintenance.core.runs.in_process import work_here
 from maintenance.core.runs.ledger import Origin
 from maintenance.core.runs.registry import TargetKind, TaskSpec
-from maintenance.models import Run, RunState, Trigger
+from maintenance.models import Alarm, Run, RunState, StoredFinding, Trigger
 from service.up.once import ChecklistRunner
 from service.up.output import Output
 from service.up.progress_view import LineView
@@ -230,3 +230,31 @@ def test_an_old_plan_of_a_rewrite_confirms_nothing(rewrite: TaskSpec) -> None:
     Run.objects.update(finished_at=timezone.now() - timedelta(minutes=61))
 
     assert is_refused_for_want_of_its_plan(rewrite, TABLES)
+
+
+def test_a_misspelt_table_is_one_sentence_and_nobodys_alarm(
+    settings: Any, caplog: pytest.LogCaptureFixture
+) -> None:
+    told = {"recipients": ["ops@example.org"], "alarm_severity": "warning"}
+    settings.MAINTENANCE = {**settings.MAINTENANCE, "notifications": told}
+
+    option = 'tables=["public.auth_usr"]'
+    words = ("--target", "default", "--option", option, "--dry-run", "--now")
+    code, out, err = run_command("run", "vacuum_full", *words)
+
+    sentence = 'Unknown table "public.auth_usr". Did you mean "public.auth_user"?'
+    run = Run.objects.get()
+    assert (code, run.state, run.reason) == (2, RunState.SKIPPED, sentence)
+    assert sentence in out + err
+    assert "Traceback" not in out + err + caplog.text
+    assert not StoredFinding.objects.exists()
+    assert not Alarm.objects.exists()
+
+
+def test_a_table_that_a_schedule_names_in_vain_is_a_failure(task_that: TaskFactory) -> None:
+    def know_no_such_table(_job: Any) -> Report:
+        raise UnknownName('Unknown table "gone".')
+
+    run = work_here(record_run(task_that(know_no_such_table), "", {}, Origin(Trigger.BEAT)))
+
+    assert (run.state, run.reason) == (RunState.FAILED, 'Unknown table "gone".')

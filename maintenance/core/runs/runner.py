@@ -15,7 +15,14 @@ from django.utils import timezone
 
 from maintenance.conf import configuration
 from maintenance.core.attention.delivering import start_delivery
-from maintenance.core.errors import Cancelled, LostLease, Postponed, Skipped
+from maintenance.core.errors import (
+    Cancelled,
+    InvalidOptions,
+    LostLease,
+    Postponed,
+    Skipped,
+    UnknownName,
+)
 from maintenance.core.job import Job
 from maintenance.core.loose_ends import LooseEnds
 from maintenance.core.options import parse_options
@@ -258,8 +265,13 @@ def _work(
 
 def _report_of(spec: TaskSpec, mark: RunMark, job: Job[Any, Any]) -> Report:
     job.progress.check()  # the process may have been stopped since the claim
-    with marked(mark):
-        return spec.function(job)
+    try:
+        with marked(mark):
+            return spec.function(job)
+    except (UnknownName, InvalidOptions) as error:
+        if job.by_hand:  # a slip of whoever reads the answer: nothing that others need to mend
+            raise Skipped(str(error)) from error
+        raise
 
 
 @contextmanager
