@@ -6,6 +6,7 @@ from pathlib import Path
 
 import pytest
 import pytest_celery
+from celery import Celery
 from django.utils import timezone
 from django_celery_beat.models import IntervalSchedule, PeriodicTask
 
@@ -185,6 +186,22 @@ def test_a_mistake_is_not_tried_again(celery_setup: pytest_celery.CeleryTestSetu
     result = celery_setup.app.AsyncResult(str(run.id))
     eventually(lambda: result.state == "FAILURE", 10, "a failure in Celery")
     assert "hunter2" not in str(result.result)
+
+
+def test_celery_counts_a_rate_limit_in_each_worker(
+    make_worker: WorkerFactory, celery_setup_app: Celery, tmp_path: Path
+) -> None:
+    folder = tmp_path / "touched"
+    folder.mkdir()
+    for name in ("one", "two"):
+        make_worker(name, name=name)
+        for _number in range(2):
+            celery_setup_app.send_task(
+                "tests.testapp.tasks.touch_rarely", [str(folder)], queue=name
+            )
+
+    # Once a minute is the limit: the second one has come long before.
+    eventually(lambda: len(list(folder.iterdir())) == 2, 30, "both workers have done one")
 
 
 def test_a_rate_limit_holds_over_two_workers(make_worker: WorkerFactory) -> None:

@@ -5,6 +5,7 @@ import signal
 from dataclasses import dataclass, replace
 from pathlib import Path
 from time import sleep
+from uuid import uuid4
 
 from celery import shared_task
 
@@ -157,6 +158,12 @@ def list_books() -> int:
     from tests.testapp.models import Book
 
     return sum(len(book.author.name) for book in Book.objects.order_by("id"))
+
+
+@shared_task(rate_limit="1/m")
+def touch_rarely(folder: str) -> None:
+    """Leave a file: by Celery's own limit once a minute."""
+    (Path(folder) / uuid4().hex).touch()
 
 
 class _Slowly:
