@@ -110,6 +110,9 @@ class BrokerTarget(Section):
     # The site's own setting; this is Celery's default on Redis.
     visibility_timeout_seconds: float = Field(default=3600, gt=0)
     timeout_seconds: float = Field(default=10, gt=0)
+    # On Redis: LLEN alone. Otherwise the message that is next in each queue is read whole, of which only
+    # what tells it from others is kept: a queue that nobody takes from is seen by it.
+    depths_only: bool = False
 
     def resolved_url(self) -> str:
         """Return the URL with its secret, as redis-py reads it. Raises ``ConfigurationError``."""

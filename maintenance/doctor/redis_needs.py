@@ -8,7 +8,7 @@ from maintenance.caching.stored_sample import NEEDS_ACL as SAMPLE_ACL
 from maintenance.caching.warming import NEEDS_ACL as WARMING_ACL
 from maintenance.conf import BrokerTarget, CacheTarget, Configuration
 from maintenance.conf.addresses import database_number, server_address
-from maintenance.queues.redis_broker import OPTIONAL_ACL as BROKER_ACL
+from maintenance.queues.redis_broker import acl_of as broker_acl
 from maintenance.redis.companions import companion_globs
 from maintenance.redis.memory.review import NEEDS_ACL as MEMORY_ACL
 from maintenance.redis.reclaim.encodings import NEEDS_ACL as ENCODINGS_ACL
@@ -141,7 +141,7 @@ def needs_of_cache(target: CacheTarget) -> RedisNeeds:
 def needs_of_broker(target: BrokerTarget) -> RedisNeeds:
     """Return what reading the queues of a broker takes: nothing is ever written there."""
     needs = RedisNeeds()
-    needs.read("check_queue_depths", (*_always(target.url), "+llen", *BROKER_ACL))
+    needs.read("check_queue_depths", (*_always(target.url), *broker_acl(target)))
     return needs
 
 

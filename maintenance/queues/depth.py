@@ -14,7 +14,7 @@ from maintenance.core.reports import Report, Sample, Table
 from maintenance.core.trend import WEEK_SECONDS, outlook_of
 from maintenance.queues.diagnosis import diagnose, state, waited_seconds
 from maintenance.queues.measurement import BrokerMeasurement, QueueDepth
-from maintenance.queues.redis_broker import OPTIONAL_ACL, measure_redis
+from maintenance.queues.redis_broker import acl_of, measure_redis
 
 DEPTH_METRIC = "queue_depth_messages"
 HELD_METRIC = "unacknowledged_messages"
@@ -42,7 +42,7 @@ def check_queue_depths(job: Job[BrokerTarget, NoOptions]) -> Report:
             "max_pending_messages": job.target.max_pending,
             "unacknowledged_messages": held.count if held else None,
             "oldest_unacknowledged_seconds": held.oldest_seconds if held else None,
-            "needs_acl": [] if is_amqp else sorted({*OPTIONAL_ACL, "+llen", "+ping"}),
+            "needs_acl": [] if is_amqp else sorted({*acl_of(job.target), "+ping"}),
         },
         samples=(
             *(

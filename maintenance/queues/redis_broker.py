@@ -22,17 +22,31 @@ PRIORITIES = tuple(range(10))
 UNACKNOWLEDGED = b"unacked_index"
 
 #: Beyond +llen and +ping, without which nothing can be said.
-OPTIONAL_ACL = ("+info", "+lindex", "+zcard", "+zrange")
+_OPTIONAL_ACL = ("+info", "+lindex", "+zcard", "+zrange")
+
+#: Codes of findings beyond depths, and what each is about.
+_WAITING = ("queue-not-consumed", "how long messages wait")
+_HELD = ("unacknowledged-for-long", "what workers hold")
+_EVICTION = ("broker-eviction", "the broker's eviction policy")
+_NOT_LOOKED_AT = tuple(
+    Withheld(code, what, "depths_only = false of this broker in the configuration")
+    for code, what in (_WAITING, _HELD, _EVICTION)
+)
 
 _LENGTH = Packer([b"LLEN"])
 #: Messages are pushed on the left and taken from the right.
 _NEXT = Packer([b"LINDEX"], [b"-1"])
 
 
+def acl_of(target: BrokerTarget) -> tuple[str, ...]:
+    """Return the rights beside +ping that the whole look takes."""
+    return ("+llen",) if target.depths_only else ("+llen", *_OPTIONAL_ACL)
+
+
 def measure_redis(target: BrokerTarget) -> BrokerMeasurement:
     """Read every queue with its priority lists in one batch, then what is next in each.
 
-    Of a message only its delivery tag is kept. Raises :class:`TargetUnavailable` and
+    Of a message only its delivery tag is kept; with ``depths_only`` none is read. Raises :class:`TargetUnavailable` and
     :class:`MissingRights` ("needs ACL +llen"); what other rights are missing for is withheld. Costs
     three batches, and as much traffic as one message a queue.
     """
@@ -46,6 +60,8 @@ def measure_redis(target: BrokerTarget) -> BrokerMeasurement:
                 _depth(queue, replies[number * size : (number + 1) * size])
                 for number, queue in enumerate(target.queues)
             ]
+            if target.depths_only:
+                return BrokerMeasurement(tuple(depths), time.time(), withheld=_NOT_LOOKED_AT)
             depths = _with_next_messages(wire, target, depths, withheld)
             unacknowledged = _unacknowledged(wire, target, withheld)
         facts = _facts_if_allowed(client, withheld)
@@ -76,7 +92,7 @@ def _with_next_messages(
     """Add to each queue what its consumers take next: of the list of the first priority."""
     waiting = {d.queue: min(d.by_priority) for d in depths if d.by_priority}
     replies = wire.run(_NEXT.for_keys([_key(target.key_prefix, q, p) for q, p in waiting.items()]))
-    answers = _allowed(replies, target, "queue-not-consumed", "how long messages wait", withheld)
+    answers = _allowed(replies, target, *_WAITING, withheld)
     tags = dict(zip(waiting, map(_tag, answers), strict=False))  # no answers without the right
     return [
         QueueDepth(d.queue, d.pending, d.by_priority, d.wrong_type, next_message=tags.get(d.queue))
@@ -99,7 +115,7 @@ def _unacknowledged(
 ) -> Unacknowledged | None:
     key = target.key_prefix.encode() + UNACKNOWLEDGED
     replies = wire.run([pack(b"ZCARD", key), pack(b"ZRANGE", key, b"0", b"0", b"WITHSCORES")])
-    answers = _allowed(replies, target, "unacknowledged-for-long", "what workers hold", withheld)
+    answers = _allowed(replies, target, *_HELD, withheld)
     if not answers:
         return None
     count, oldest = answers
@@ -129,7 +145,5 @@ def _facts_if_allowed(client: redis.Redis, withheld: list[Withheld]) -> ServerFa
     try:
         return server_facts(client)
     except redis.exceptions.NoPermissionError:
-        withheld.append(
-            Withheld("broker-eviction", "the broker's eviction policy", "the ACL right +info")
-        )
+        withheld.append(Withheld(*_EVICTION, "the ACL right +info"))
         return None

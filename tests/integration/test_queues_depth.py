@@ -115,6 +115,30 @@ def test_llen_alone_is_enough_and_what_other_rights_would_say_is_withheld(
     assert complete.findings == ()
 
 
+def test_with_depths_only_nothing_but_lengths_is_asked_for(
+    redis_url: str, client: redis.Redis
+) -> None:
+    publish(redis_url, "inbox", 3)
+    client.config_resetstat()
+
+    report = check(redis_url, depths_only=True)
+
+    asked = {name.removeprefix("cmdstat_") for name in client.info("commandstats")}
+    assert asked - {"client|setname", "client|setinfo", "config|resetstat", "hello"} <= {
+        "llen",
+        "ping",
+        "select",
+        "auth",
+    }
+    assert report.facts["pending_messages"] == 3
+    assert report.facts["needs_acl"] == ["+llen", "+ping"]
+    assert {(finding.code, finding.measured) for finding in report.findings} == {
+        ("queue-not-consumed", False),
+        ("unacknowledged-for-long", False),
+        ("broker-eviction", False),
+    }
+
+
 def row_of(report: Report, queue: str) -> dict[str, object]:
     table = report.tables[0]
     rows = [dict(zip(table.columns, row, strict=True)) for row in table.rows]
