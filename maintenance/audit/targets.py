@@ -5,7 +5,7 @@ from dataclasses import dataclass
 from datetime import UTC, datetime
 from typing import Any
 
-from maintenance.conf import Configuration, Thresholds
+from maintenance.conf import Configuration, Thresholds, is_above, is_below
 from maintenance.core.job import History, Point
 from maintenance.core.plots import Plot
 from maintenance.core.runs.registry import TargetKind
@@ -38,7 +38,7 @@ class Metric:
 
     def is_met(self, value: float, limit: float) -> bool:
         """Tell whether a value is on the right side of its target."""
-        return value > limit if self.at_least else value < limit
+        return is_above(value, limit) if self.at_least else is_below(value, limit)
 
 
 def _threshold(read: Callable[[Thresholds], float]) -> Callable[[Configuration, str], float]:

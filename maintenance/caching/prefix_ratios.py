@@ -7,7 +7,7 @@ from typing import Any
 
 from maintenance.caching.backend import opened
 from maintenance.caching.counters import PrefixCounts, StoredCounts, stored_counts
-from maintenance.conf import CacheTarget, Thresholds
+from maintenance.conf import CacheTarget, Thresholds, is_above
 from maintenance.core.errors import MaintenanceError
 from maintenance.core.findings import Finding, Severity, unavailable
 from maintenance.core.job import History, Point
@@ -164,7 +164,7 @@ def _judge(line: PrefixLine, thresholds: Thresholds, evicted_keys: int | None) -
     if ratio is None:
         return
     evidence = {**line.to_row(), "cache": line.cache, "days": WINDOW_DAYS}
-    if ratio < thresholds.cache_hit_ratio:
+    if not is_above(ratio, thresholds.cache_hit_ratio):
         yield Finding(
             code="cache-prefix-hit-ratio",
             severity=Severity.WARNING,
@@ -172,7 +172,7 @@ def _judge(line: PrefixLine, thresholds: Thresholds, evicted_keys: int | None) -
             sentence=(
                 f"Only {percent(ratio)} of {counts.reads:,} lookups of {counts.prefix} in cache"
                 f" {line.cache} found a value in {WINDOW_DAYS} days; the target is"
-                f" {percent(thresholds.cache_hit_ratio)}.{_price(counts)}"
+                f" more than {percent(thresholds.cache_hit_ratio)}.{_price(counts)}"
             ),
             evidence=evidence,
             advice=what_to_change(counts, evicted_keys),

@@ -7,7 +7,7 @@ from typing import Any
 
 from maintenance.caching import prefix_ratios
 from maintenance.caching.prefix_ratios import EARLIER_SECONDS, FALL_POINTS, earlier_ratio
-from maintenance.conf import CacheTarget, RedisTarget, Thresholds
+from maintenance.conf import CacheTarget, RedisTarget, Thresholds, is_above
 from maintenance.core.findings import Finding, Severity, unavailable
 from maintenance.core.job import History, Job, Point
 from maintenance.core.options import NoOptions
@@ -170,14 +170,14 @@ def diagnose(
             f"at least {thresholds.cache_hit_minimum_reads:,} lookups ({window.reads:,} so far)",
         )
         return
-    if ratio < thresholds.cache_hit_ratio:
+    if not is_above(ratio, thresholds.cache_hit_ratio):
         yield Finding(
             code="cache-hit-ratio",
             severity=Severity.WARNING,
             subject=name,
             sentence=(
                 f"Only {percent(ratio)} of {window.reads:,} lookups on {name} found their key; the"
-                f" target is {percent(thresholds.cache_hit_ratio)}."
+                f" target is more than {percent(thresholds.cache_hit_ratio)}."
             ),
             evidence=_evidence(window, thresholds, earlier),
             advice=_advice(window),
@@ -232,7 +232,7 @@ def _summary(name: str, role: str, window: HitWindow, thresholds: Thresholds) ->
         return f"{name} had {window.reads:,} lookups {since}: too few for a ratio."
     return (
         f"{percent(ratio)} of {window.reads:,} lookups on {name} were hits {since}; the target is"
-        f" {percent(thresholds.cache_hit_ratio)}."
+        f" more than {percent(thresholds.cache_hit_ratio)}."
     )
 
 

@@ -7,7 +7,7 @@ from typing import Any
 
 from maintenance.caching.counters import PrefixCounts
 from maintenance.caching.key_prefixes import OTHER
-from maintenance.conf import Thresholds
+from maintenance.conf import Thresholds, is_above
 from maintenance.core.wording import bytes_in_words, counted, percent, seconds_in_words
 
 #: Every day of the week has to be in the window: a site's Sundays are not its Mondays.
@@ -112,7 +112,7 @@ def judge(use: PrefixUse, thresholds: Thresholds) -> Verdict:
     ratio = counts.hit_ratio
     return (
         _not_worth_it(counts)
-        or (_below_target(use, ratio) if (ratio or 0) < thresholds.cache_hit_ratio else None)
+        or (None if is_above(ratio or 0, thresholds.cache_hit_ratio) else _below_target(use, ratio))
         or _too_much_memory(use)
         or Verdict(
             Advice.KEEP,

@@ -18,7 +18,7 @@ from maintenance.conf.redis import BrokerTarget, ReclaimRules, RedisTarget
 from maintenance.conf.references import resolve_secret
 from maintenance.conf.sites import SiteTarget
 from maintenance.conf.streams import StreamFamily, StreamOwners, overlaps_of
-from maintenance.conf.thresholds import Thresholds
+from maintenance.conf.thresholds import Thresholds, is_above, is_below
 from maintenance.conf.whole import (
     Configuration,
     HostTarget,
@@ -54,6 +54,8 @@ __all__ = [
     "StreamOwners",
     "Thresholds",
     "configuration",
+    "is_above",
+    "is_below",
     "overlaps_of",
     "parse_configuration",
     "resolve_secret",

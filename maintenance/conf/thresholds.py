@@ -7,6 +7,16 @@ from pydantic import (
 from maintenance.conf.values import Ratio, Section
 
 
+def is_below(value: float, limit: float) -> bool:
+    """Tell whether a value meets a target such as "< 1000": one at the limit does not. Nothing meets any."""
+    return value < limit or value == 0
+
+
+def is_above(ratio: float, target: float) -> bool:
+    """Tell whether a ratio meets a target such as "> 95%": one at it does not. The whole meets any."""
+    return ratio > target or ratio == 1
+
+
 class Thresholds(Section):
     """Where a measurement becomes a finding. Ratios are 0 to 1."""
 

@@ -14,7 +14,7 @@ from django.utils.functional import Promise
 from django.utils.translation import gettext as _
 from django.utils.translation import gettext_lazy
 
-from maintenance.conf import Configuration, Thresholds
+from maintenance.conf import Configuration, Thresholds, is_above, is_below
 from maintenance.core.runs.registry import TargetKind
 from maintenance.key_metrics.sparkline import Sparkline, sparkline
 from maintenance.reports.formatting import format_value
@@ -177,7 +177,7 @@ def reading(series: Series, stretches: Sequence[Stretch]) -> Reading:
     worst = [(s.place, s.highest if key_metric.is_ceiling else s.lowest) for s in stretches]
     worst[-1] = (stretches[-1].place, stretches[-1].last)
     now = stretches[-1].last
-    is_met = now < limit if key_metric.is_ceiling else now > limit
+    is_met = is_below(now, limit) if key_metric.is_ceiling else is_above(now, limit)
     trend_kind, trend = _trend([s.last for s in stretches])
     values = [value for _place, value in worst]
     return Reading(

@@ -7,7 +7,7 @@ the site's that is dead.
 from collections.abc import Mapping
 from typing import Any
 
-from maintenance.conf import BrokerTarget
+from maintenance.conf import BrokerTarget, is_below
 from maintenance.core.job import History, Job, Point
 from maintenance.core.options import NoOptions
 from maintenance.core.reports import Report, Sample, Table
@@ -65,12 +65,14 @@ def _measure_amqp(target: BrokerTarget) -> BrokerMeasurement:
 def _summary(target: BrokerTarget, measured: BrokerMeasurement, pending: int) -> str:
     if pending == 0:
         return f"Nothing waits in any of {len(measured.queues)} queues."
-    deep = [depth.queue for depth in measured.queues if depth.pending > target.max_pending]
+    deep = [
+        depth.queue for depth in measured.queues if not is_below(depth.pending, target.max_pending)
+    ]
     fullest = max(measured.queues, key=lambda depth: depth.pending)
     verdict = (
-        f"over the limit of {target.max_pending:,}: {', '.join(deep)}"
+        f"{target.max_pending:,} or more in {', '.join(deep)}"
         if deep
-        else f"none over the limit of {target.max_pending:,}"
+        else f"fewer than {target.max_pending:,} in each"
     )
     return (
         f"{pending:,} messages wait in {len(measured.queues)} queues, most in {fullest.queue}"

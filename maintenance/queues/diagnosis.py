@@ -3,7 +3,7 @@
 from collections.abc import Iterator, Mapping
 from typing import Any
 
-from maintenance.conf import BrokerTarget
+from maintenance.conf import BrokerTarget, is_below
 from maintenance.core.findings import Finding, Severity, unavailable
 from maintenance.core.wording import counted, seconds_in_words
 from maintenance.queues.measurement import BrokerMeasurement, QueueDepth, Unacknowledged
@@ -144,14 +144,14 @@ def _depth_findings(target: BrokerTarget, depth: QueueDepth) -> Iterator[Finding
             sentence=f'The key of queue "{depth.queue}" is no list, so it is no queue of Celery.',
             advice="Check the queue's name, key_prefix, and the database number in the URL.",
         )
-    if depth.pending > target.max_pending:
+    if not is_below(depth.pending, target.max_pending):
         yield Finding(
             code="queue-too-deep",
             severity=Severity.WARNING,
             subject=depth.queue,
             sentence=(
-                f"{depth.pending:,} messages wait in {depth.queue}; at most"
-                f" {target.max_pending:,} are expected."
+                f"{counted(depth.pending, 'message')} wait in {depth.queue}; the target is fewer than"
+                f" {target.max_pending:,}."
             ),
             evidence={
                 "pending_messages": depth.pending,

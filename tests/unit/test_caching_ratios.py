@@ -97,7 +97,7 @@ def test_a_ratio_below_the_target_is_a_warning() -> None:
     (found,) = judge(hits=700, misses=300)
     assert (found.code, found.severity) == ("cache-hit-ratio", Severity.WARNING)
     assert "Only 70 % of 1,000 lookups" in found.sentence
-    assert judge(hits=800, misses=200) == []
+    assert judge(hits=801, misses=199) == []
 
 
 def test_too_few_lookups_withhold_the_ratio() -> None:

@@ -88,8 +88,8 @@ def reads_of(hit: int, read: int) -> BufferReads:
     return BufferReads(hit, read, "the 1 hour since the last look", 3600.0)
 
 
-def test_a_ratio_at_the_target_is_nothing_to_report() -> None:
-    assert diagnose(reads_of(9500, 500), THRESHOLDS, 1) == ()
+def test_a_ratio_above_the_target_is_nothing_to_report() -> None:
+    assert diagnose(reads_of(9501, 499), THRESHOLDS, 1) == ()
 
 
 def test_a_ratio_below_the_target_is_a_warning_that_does_not_round_up_to_it() -> None:

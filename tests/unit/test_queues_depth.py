@@ -40,11 +40,11 @@ def judge(
 
 
 def test_a_queue_within_its_limit_is_no_finding() -> None:
-    assert judge(pending=100) == []
+    assert judge(pending=99) == []
 
 
-def test_a_queue_over_its_limit_is_a_warning() -> None:
-    (found,) = judge(pending=101)
+def test_a_queue_at_its_limit_is_a_warning() -> None:
+    (found,) = judge(pending=100)
     assert (found.code, found.severity, found.subject) == (
         "queue-too-deep",
         Severity.WARNING,

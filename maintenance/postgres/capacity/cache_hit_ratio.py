@@ -13,7 +13,7 @@ from typing import Any
 
 from psycopg2.extensions import connection as Connection  # noqa: N812 - it is a class
 
-from maintenance.conf import DatabaseTarget, Thresholds
+from maintenance.conf import DatabaseTarget, Thresholds, is_above
 from maintenance.core.findings import Finding, Severity, unavailable
 from maintenance.core.job import Job, Point
 from maintenance.core.options import NoOptions
@@ -177,7 +177,7 @@ def diagnose(
                 f" were {reads.total:,}{_because(reads)}",
             ),
         )
-    if reads.ratio >= target:
+    if is_above(reads.ratio, target):
         return ()
     return (
         Finding(
@@ -225,9 +225,9 @@ def _summary(reads: BufferReads, thresholds: Thresholds, *, enough: bool) -> str
     target = thresholds.database_cache_hit_ratio
     said = f"{_percent(reads.ratio)} of {counted(reads.total, 'block read')} were hits"
     over = f"over {reads.period_in_words}{_because(reads)}"
-    if reads.ratio >= target:
+    if is_above(reads.ratio, target):
         return f"Nothing to do: {said} (target {_percent(target)}), {over}."
-    return f"{said}, below the target of {_percent(target)}, {over}."
+    return f"{said}, and the target is more than {_percent(target)}, {over}."
 
 
 def _most_read(

@@ -4,7 +4,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from maintenance.conf import LoadTestTarget, Thresholds
+from maintenance.conf import LoadTestTarget, Thresholds, is_below
 from maintenance.core.findings import Finding, Severity, by_seriousness, unavailable
 from maintenance.core.job import Job
 from maintenance.core.plans import Action, Outcome, Verdict
@@ -205,7 +205,7 @@ def _times(
             yield unavailable(
                 f"load-test-{word}", name, f"the {word} under load", f"{needed} requests or more"
             )
-        elif value * 1000 > limit_ms:
+        elif not is_below(value * 1000, limit_ms):
             yield Finding(
                 code=f"load-test-{word}",
                 severity=Severity.WARNING,
@@ -223,7 +223,7 @@ def _times(
 
 
 def _slow_page(path: str, figures: Figures, thresholds: Thresholds) -> Iterator[Finding]:
-    if figures.p95 is None or figures.p95 * 1000 <= thresholds.response_p95_ms:
+    if figures.p95 is None or is_below(figures.p95 * 1000, thresholds.response_p95_ms):
         return
     yield Finding(
         code="load-test-slow-page",
