@@ -40,7 +40,8 @@ def new_server(machine: Machine, major: int = 17) -> Server:
     ("memory_gb", "expected"),
     [
         (1, ("256MB", "768MB", None, None)),  # work_mem and maintenance_work_mem are the defaults
-        (4, ("1GB", None, "16MB", "256MB")),
+        (4, ("1GB", "3GB", "16MB", "256MB")),
+        (5, ("1280MB", "3840MB", "20MB", "320MB")),
         (8, ("2GB", None, "32MB", "512MB")),  # half of it is PostgreSQL's own, and good enough
         (16, ("4GB", "12GB", "64MB", "1GB")),
     ],

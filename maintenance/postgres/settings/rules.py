@@ -96,18 +96,24 @@ def _shared_buffers(server: Server) -> Recommendation | None:
 
 
 def _effective_cache_size(server: Server) -> Recommendation | None:
-    memory = server.machine.usable_bytes
+    setting, memory = server.settings.get("effective_cache_size"), server.machine.usable_bytes
     now = server.number("effective_cache_size")
-    # The guide's range begins at half of the memory.
-    if memory is None or now is None or now >= rounded(memory / 2):
+    if setting is None or memory is None or now is None:
         return None
-    return Recommendation(
-        "effective_cache_size",
-        size_text(rounded(memory * 3 / 4)),
-        f"more of {_of_memory(server)} caches pages than the planner counts on, which makes index"
-        " scans look dearer than they are",
-        MEMORY,
-    )
+    wanted = rounded(memory * 3 / 4)
+    if now < rounded(memory / 2):  # the guide's range begins there
+        reason = (
+            f"more of {_of_memory(server)} caches pages than the planner counts on, which makes index"
+            " scans look dearer than they are"
+        )
+    elif now > wanted and setting.is_default:
+        reason = (
+            f"PostgreSQL's default is more than {_of_memory(server)} can cache, which makes index scans"
+            " look cheaper than they are"
+        )
+    else:
+        return None
+    return Recommendation("effective_cache_size", size_text(wanted), reason, MEMORY)
 
 
 def _work_mem(server: Server) -> Recommendation | None:
