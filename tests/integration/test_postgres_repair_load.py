@@ -1,9 +1,14 @@
 """The load that a repair is paced by, on servers that really have it: a standby behind, WAL that grows."""
 
+import secrets
 import time
 from collections.abc import Callable
+from contextlib import closing
 from pathlib import Path
 from typing import Any
+
+import psycopg2
+from psycopg2.extras import PhysicalReplicationConnection
 
 from maintenance.conf import DatabaseTarget, Pacing
 from maintenance.core.job import Job
@@ -12,6 +17,7 @@ from maintenance.postgres.connection import connect
 from maintenance.postgres.repair.load import LoadMeter
 from maintenance.postgres.repair.sessions import watching
 from maintenance.postgres.repair.watch import Watch
+from service.embedded.postgres import EmbeddedPostgres
 from tests.polling import eventually
 from tests.postgres_clients import ask
 from tests.postgres_standby import primary_and_standby
@@ -58,6 +64,25 @@ def test_a_standby_that_stays_behind_holds_a_repair_up_until_it_has_caught_up(
 
             ask(standby.url(), "SELECT pg_wal_replay_resume()")
             eventually(lambda: not held_up(), 30, "a standby that has caught up")
+
+
+def test_a_standby_that_was_away_holds_a_repair_up_while_it_catches_up(server_root: Path) -> None:
+    settings = {"fsync": "off", "wal_level": "replica"}
+    with EmbeddedPostgres(server_root / "away", secrets.token_hex(16), settings=settings) as server:
+        url = server.url()
+        with watching(job(url), 2) as watch:
+            [(there,)] = ask(url, "SELECT pg_current_wal_lsn()")
+            ask(url, WRITE, 50 * MEGABYTE)  # more than the buffers of a connection hold
+            assert sessions_now(watch) == 2
+            # It reads nothing of what is sent to it, and so stays behind.
+            with closing(
+                psycopg2.connect(url, connection_factory=PhysicalReplicationConnection)
+            ) as standby:
+                standby.cursor().start_replication(start_lsn=there)
+                eventually(lambda: sessions_now(watch) == 0, 30, "a standby that catches up")
+                assert watch.pace.reason.startswith("a standby was away and catches up with ")
+                assert watch.pace.reason.endswith(" MB of WAL")
+            eventually(lambda: sessions_now(watch) == 2, 30, "the end of its connection")
 
 
 def test_the_rate_of_wal_is_what_was_written_between_two_looks(

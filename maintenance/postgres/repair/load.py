@@ -18,7 +18,8 @@ class Load:
 
     ``active_sessions`` are client sessions with a statement at work, ``recent_sessions`` those that
     had one within the last second, ``lock_waiters`` those that wait for a lock, none of them ours.
-    ``replica_lag_seconds`` is that of the slowest streaming standby, ``wal_bytes_per_second`` the rate
+    ``replica_lag_seconds`` is that of the slowest streaming standby, ``catching_up_bytes`` the WAL that a
+    standby which was away has still before it, ``None`` without one. ``wal_bytes_per_second`` is the rate
     since the reading before, ours included, and ``max_wal_bytes`` what may be written between two
     checkpoints. ``added_latency_ms`` is how much longer a small statement takes than before the work
     began.
@@ -28,6 +29,7 @@ class Load:
     recent_sessions: int | None = None
     lock_waiters: int = 0
     replica_lag_seconds: float | None = None
+    catching_up_bytes: int | None = None
     wal_bytes_per_second: float | None = None
     max_wal_bytes: int = DEFAULT_MAX_WAL_BYTES
     added_latency_ms: float | None = None
@@ -54,6 +56,7 @@ class LoadMeter:
             recent_sessions=row["recent_sessions"],
             lock_waiters=row["lock_waiters"],
             replica_lag_seconds=row["replica_lag_seconds"],
+            catching_up_bytes=row["catching_up_bytes"],
             wal_bytes_per_second=rate,
             max_wal_bytes=row["max_wal_bytes"],
             added_latency_ms=added_latency_ms,

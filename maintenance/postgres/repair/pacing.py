@@ -4,11 +4,13 @@ A VACUUM cannot be slowed down once it is at work: its cost limits are those of 
 began. So what takes long begins gently, and only short work uses the full speed of a quiet server.
 """
 
+import math
 from collections.abc import Iterator
 from dataclasses import dataclass
 from enum import Enum
 
 from maintenance.conf import Pacing
+from maintenance.core.wording import bytes_in_words
 from maintenance.postgres.repair.load import Load
 
 #: Of a server whose processors nobody told us.
@@ -98,6 +100,10 @@ def _loads(load: Load, limits: Pacing, processors: int | None) -> Iterator[tuple
                 f" (limit {limits.replica_lag_seconds:g} s)"
             ),
         )
+    if load.catching_up_bytes is not None:
+        # Whatever is written now comes behind all that it was away from, and may cost it its slot.
+        behind = bytes_in_words(load.catching_up_bytes)
+        yield math.inf, f"a standby was away and catches up with {behind} of WAL"
     if load.wal_bytes_per_second is not None:
         most = limits.wal_bytes_per_second or load.max_wal_bytes / FORCED_CHECKPOINT_SECONDS
         yield (

@@ -15,6 +15,18 @@ SELECT
         FROM pg_stat_replication AS r
         WHERE r.state = 'streaming'
     ) AS replica_lag_seconds,
+    -- A time is only known of what has been answered: one that was away is told by what it has to read.
+    (
+        SELECT
+            max(
+                CASE
+                    WHEN NOT pg_is_in_recovery()
+                    THEN pg_wal_lsn_diff(pg_current_wal_lsn(), coalesce(r.replay_lsn, r.sent_lsn))
+                END
+            )::bigint
+        FROM pg_stat_replication AS r
+        WHERE r.state = 'catchup'
+    ) AS catching_up_bytes,
     CASE
         WHEN NOT pg_is_in_recovery() THEN pg_wal_lsn_diff(pg_current_wal_lsn(), '0/0')::bigint
     END AS wal_bytes,
