@@ -228,20 +228,20 @@ def test_a_server_restarted_in_mid_vacuum_fails_the_attempt_and_the_next_goes_on
     assert after["slow"] == before["slow"] + 1
 
 
-def test_a_backend_ended_in_mid_vacuum_costs_one_more_try(url: str) -> None:
-    with brake(url) as release:
+def test_a_backend_ended_in_mid_vacuum_is_not_begun_again_by_itself(url: str) -> None:
+    with brake(url):
+        outcomes = in_mid_vacuum(
+            url,
+            Noted(),
+            lambda: ask(url, f"SELECT pg_terminate_backend(pid) FROM ({AT_WORK}) AS a"),
+        )
 
-        def end() -> None:
-            [(pid,)] = ask(url, AT_WORK)
-            ask(url, "SELECT pg_terminate_backend(%s)", pid)
-            eventually(lambda: ask(url, AT_WORK) not in ([], [(pid,)]), 20, "the second try")
-            release()
-
-        outcomes = in_mid_vacuum(url, Noted(), end)
-
-    assert_all_is_done(outcomes)
-    assert vacuum_counts(url) == dict.fromkeys(TABLES, 1)
+    slow = outcomes.pop("public.slow")
+    assert slow.verdict is Verdict.FAILED
+    assert slow.sentence.startswith("somebody ended its session (terminating connection")
+    assert {o.verdict for o in outcomes.values()} == {Verdict.WORKED}
     eventually(lambda: ask(url, OURS) == [], 5, "the end of our sessions")
+    assert vacuum_counts(url) == {"first": 1, "second": 1, "slow": 0}
 
 
 def test_a_cut_connection_leaves_no_session_and_the_next_attempt_goes_on(

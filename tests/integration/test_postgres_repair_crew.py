@@ -1,5 +1,7 @@
 """Several sessions that repair under one watch: apart on each table, giving way, ending, going on."""
 
+import os
+import signal
 import threading
 import time
 from collections.abc import Callable
@@ -14,7 +16,9 @@ from maintenance.core.job import Job, OpenWindow, SilentProgress
 from maintenance.core.options import NoOptions
 from maintenance.core.plans import Outcome, Verdict
 from maintenance.postgres.connection import connect
-from maintenance.postgres.repair.crew import TRIES
+from maintenance.postgres.repair.crew import TRIES, Step
+from maintenance.postgres.repair.pacing import Speed
+from maintenance.postgres.repair.session import RepairSession
 from maintenance.postgres.repair.sessions import watching
 from maintenance.postgres.repair.table_lock import Occupant, leave, occupy
 from maintenance.postgres.repair.time_limits import TimeLimits
@@ -113,26 +117,104 @@ def test_nothing_is_at_work_any_more_when_a_run_is_cancelled(url: str) -> None:
     eventually(lambda: our_sessions(url) == [], seconds=10, what="the end of our sessions")
 
 
-def test_a_step_whose_session_is_ended_is_tried_again(url: str) -> None:
-    ask(url, "CREATE TABLE tries (n int)")
-    first_time = (
-        "DO $$ BEGIN IF (SELECT count(*) FROM public.tries) = 0 THEN"
-        " INSERT INTO public.tries VALUES (1); COMMIT;"
-        " PERFORM pg_catalog.pg_terminate_backend(pg_catalog.pg_backend_pid()); END IF; END $$"
-    )
+class CutOff(Statements):
+    """A trade whose connections are cut as its statement leaves, so many times."""
 
-    work = do(url, [step("ended", first_time)])
+    def __init__(self, times: int) -> None:
+        super().__init__()
+        self._times = times
+
+    def perform(self, session: RepairSession, step: Step, speed: Speed) -> str | Outcome:
+        if len(self.begun) < self._times:
+            session.abandon()
+        return super().perform(session, step, speed)
+
+
+def test_a_step_whose_connection_is_cut_is_tried_again(url: str) -> None:
+    trade = CutOff(1)
+
+    work = do(url, [step("cut", "SELECT 1")], trade=trade)
 
     assert [o.verdict for o in work.outcomes] == [Verdict.WORKED]
+    assert trade.begun == ["cut", "cut"]
 
 
-def test_a_step_that_ends_its_session_each_time_fails_alone(url: str) -> None:
+def test_a_step_whose_connection_is_cut_each_time_fails(url: str) -> None:
+    work = do(url, [step("cut", "SELECT 1")], trade=CutOff(TRIES))
+
+    [outcome] = work.outcomes
+    assert outcome.verdict is Verdict.FAILED
+    assert outcome.sentence.startswith(f"the session was ended each of {TRIES} times: ")
+
+
+def test_a_step_that_somebody_terminates_is_not_begun_again_and_the_others_are_done(
+    url: str,
+) -> None:
     die = "SELECT pg_catalog.pg_terminate_backend(pg_catalog.pg_backend_pid())"
+    trade = Statements()
 
-    work = do(url, [step("poison", die, table=1), step("fine", "SELECT 1", table=2)])
+    work = do(url, [step("ended", die, table=1), step("fine", "SELECT 1", table=2)], trade=trade)
 
-    verdicts = {o.action.subject: o.verdict for o in work.outcomes}
-    assert verdicts == {"poison": Verdict.FAILED, "fine": Verdict.WORKED}
+    outcomes = {o.action.subject: o for o in work.outcomes}
+    assert outcomes["ended"].verdict is Verdict.FAILED
+    assert outcomes["ended"].sentence.startswith(
+        "somebody ended its session (terminating connection due to administrator command)"
+    )
+    assert outcomes["fine"].verdict is Verdict.WORKED
+    assert sorted(trade.begun) == ["ended", "fine"]
+
+
+def test_what_somebody_terminates_with_all_sessions_of_ours_is_not_begun_again_either(
+    url: str,
+) -> None:
+    die = (
+        "SELECT pg_catalog.pg_terminate_backend(pid) FROM pg_catalog.pg_stat_activity"
+        " WHERE application_name LIKE 'maintenance:%' AND datname = pg_catalog.current_database()"
+    )
+    trade, noted = Statements(), Noted()
+
+    with pytest.raises(TargetUnavailable):
+        do(url, [step("ended", die)], trade=trade, steps=noted)
+    [outcome] = do(url, [step("ended", die)], trade=trade, steps=noted).outcomes
+
+    assert outcome.verdict is Verdict.FAILED
+    assert "it is not begun again by itself" in outcome.sentence
+    assert trade.begun == ["ended"]
+
+
+def test_a_session_that_answers_no_request_to_cancel_is_left_behind(
+    url: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("maintenance.postgres.repair.crew.PATIENCE_SECONDS", 0.2)
+    sleeping = (
+        "SELECT pid FROM pg_stat_activity"
+        " WHERE query LIKE '%%pg_sleep(600)%%' AND pid <> pg_backend_pid()"
+    )
+    stopped: list[int] = []
+    ended: list[BaseException] = []
+
+    class Impatient(SilentProgress):
+        def update(self, done: int, total: int | None = None, **_: Any) -> None:
+            stopped.extend(pid for (pid,) in ask(url, sleeping) if pid not in stopped)
+            if stopped:
+                os.kill(stopped[0], signal.SIGSTOP)
+                raise Cancelled("Cancelled on request.")
+
+    def work() -> None:
+        try:
+            do(url, [step("hangs", "SELECT pg_catalog.pg_sleep(600)")], progress=Impatient())
+        except Cancelled as cancelled:
+            ended.append(cancelled)
+
+    run = threading.Thread(target=work)
+    run.start()
+    try:
+        eventually(lambda: ended != [], 60, "the end of the run beside a server that hangs")
+    finally:
+        for pid in stopped:
+            os.kill(pid, signal.SIGCONT)
+        run.join()
+    eventually(lambda: our_sessions(url) == [], seconds=10, what="the end of our sessions")
 
 
 def test_what_an_earlier_attempt_has_done_is_not_done_again(url: str) -> None:

@@ -2,14 +2,15 @@
 
 import threading
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
 from itertools import pairwise
 from typing import Any
 
 import pytest
 
 from maintenance.conf import DatabaseTarget, Pacing, Thresholds
-from maintenance.core.errors import Skipped, UnknownName
+from maintenance.core.errors import Skipped, TargetUnavailable, UnknownName
 from maintenance.core.job import History, Job, NoHistory, NoSteps, OpenWindow, Point, Steps
 from maintenance.core.plans import Outcome, Verdict
 from maintenance.core.reports import Report
@@ -19,6 +20,7 @@ from service.embedded.postgres import EmbeddedPostgres
 from tests.earlier_attempts import OfEarlierAttempt
 from tests.polling import eventually
 from tests.postgres_clients import ODD_NAME, Client, alone, ask, narrow_role
+from tests.repair_crews import Noted
 from tests.statement_log import log_every_statement, logged_changes
 
 ROWS = 40_000
@@ -413,3 +415,99 @@ def test_a_dry_run_without_a_table_looks_at_every_large_one(url: str) -> None:
     target, options = DatabaseTarget(url=url), VacuumFullOptions(dry_run=True)
     report = vacuum_full(Job("site", target, options), Thresholds(minimum_bloat_bytes=1024**2))
     assert [outcome.action.subject for outcome in report.outcomes] == ["public.big"]
+
+
+def slow_function(url: str) -> None:
+    """A function of a number that takes its time, which VACUUM FULL calls for an index on it."""
+    body = "$$ BEGIN PERFORM pg_sleep(0.002); RETURN $1; END $$"
+    ask(url, f"CREATE FUNCTION slow(int) RETURNS int LANGUAGE plpgsql IMMUTABLE AS {body}")
+
+
+@contextmanager
+def once_at_work(url: str, view: str, what: Callable[[], object]) -> Iterator[None]:
+    """Do ``what`` beside the body as soon as ``view`` shows a statement on the table."""
+    at_work = f"SELECT 1 FROM {view} WHERE relid = 'big'::regclass"
+
+    def wait_and_do() -> None:
+        eventually(lambda: ask(url, at_work) != [], 30, f"a row in {view}")
+        what()
+
+    beside = threading.Thread(target=wait_and_do)
+    beside.start()
+    try:
+        yield
+    finally:
+        beside.join()
+
+
+REWRITING = "pg_stat_progress_cluster"
+
+
+def test_what_somebody_terminates_is_not_begun_again(
+    url: str, postgres_server: EmbeddedPostgres
+) -> None:
+    slow_function(url)
+    ask(url, "CREATE INDEX takes_long ON big (slow(id))")
+    before = size(url, "big")
+    log_every_statement(url)
+    terminate = f"SELECT pg_terminate_backend(pid) FROM {REWRITING}"
+    with once_at_work(url, REWRITING, lambda: ask(url, terminate)):
+        outcome = only(rewrite(url, lock_limit_seconds=60))
+    assert outcome.verdict is Verdict.FAILED
+    assert "terminating connection due to administrator command" in outcome.sentence
+    assert "it is not begun again by itself" in outcome.sentence
+    assert size(url, "big") == before
+    assert logged_changes(postgres_server, url) == [outcome.action.statement]
+
+
+def test_another_attempt_leaves_what_the_one_before_had_begun(
+    url: str, postgres_server: EmbeddedPostgres
+) -> None:
+    bloated_table(url, "other")
+    slow_function(url)
+    ask(url, "CREATE INDEX takes_long ON big (slow(id))")
+    log_every_statement(url)
+    noted = Noted()
+    terminate = (
+        "SELECT pg_terminate_backend(pid) FROM pg_stat_activity"
+        " WHERE application_name LIKE 'maintenance:%%' AND datname = current_database()"
+    )
+    with (
+        once_at_work(url, REWRITING, lambda: ask(url, terminate)),
+        pytest.raises(TargetUnavailable),
+    ):
+        rewrite(url, "big", lock_limit_seconds=60, steps=noted)
+    report = rewrite(url, "big", "other", lock_limit_seconds=60, steps=noted)
+    found = {outcome.action.subject: outcome for outcome in report.outcomes}
+    assert found["public.big"].verdict is Verdict.FAILED
+    assert "not begun again by itself" in found["public.big"].sentence
+    assert found["public.other"].verdict is Verdict.WORKED
+    assert logged_changes(postgres_server, url) == [
+        found[name].action.statement for name in ("public.big", "public.other")
+    ]
+
+
+def test_what_somebody_cancels_is_said_to_be_that(url: str) -> None:
+    slow_function(url)
+    ask(url, "CREATE INDEX takes_long ON big (slow(id))")
+    cancel = f"SELECT pg_cancel_backend(pid) FROM {REWRITING}"
+    with once_at_work(url, REWRITING, lambda: ask(url, cancel)):
+        outcome = only(rewrite(url, lock_limit_seconds=60))
+    assert outcome.verdict is Verdict.FAILED
+    assert outcome.sentence.startswith("somebody cancelled it (pg_cancel_backend)")
+    assert "option" not in outcome.sentence
+
+
+@pytest.mark.parametrize("end", ["cancel", "terminate"])
+def test_a_table_is_rewritten_though_its_analyze_was_ended(url: str, end: str) -> None:
+    slow_function(url)
+    ask(url, "CREATE STATISTICS slow_to_gather ON (slow(id)) FROM big")
+    before = size(url, "big")
+    analyzing = "pg_stat_progress_analyze"
+    stop = f"SELECT pg_{end}_backend(pid) FROM {analyzing}"
+    with once_at_work(url, analyzing, lambda: ask(url, stop)):
+        outcome = only(report := rewrite(url, lock_limit_seconds=60))
+    assert outcome.verdict is Verdict.WORKED
+    assert "given back; its statistics are not new: " in outcome.sentence
+    assert report.facts["gained_bytes"] == before - size(url, "big") > 0
+    assert report.samples == ()

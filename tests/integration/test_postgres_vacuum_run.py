@@ -291,6 +291,47 @@ def test_a_vacuum_ends_at_the_limit_of_one_statement_and_the_next_run_does_the_w
     assert counts(url)["large"] == 1
 
 
+@contextmanager
+def once_analyzing(url: str, stop: str) -> Iterator[None]:
+    """Run ``stop``, which may name a ``pid``, beside the body as soon as an ANALYZE is at work."""
+    analyzing = "pg_stat_progress_analyze WHERE datname = current_database()"
+
+    def wait_and_stop() -> None:
+        eventually(lambda: ask(url, f"SELECT 1 FROM {analyzing}") != [], 30, "an ANALYZE at work")
+        ask(url, stop.format(of=f"FROM {analyzing}"))
+
+    beside = threading.Thread(target=wait_and_stop)
+    beside.start()
+    try:
+        yield
+    finally:
+        beside.join()
+
+
+@pytest.mark.parametrize(
+    ("stop", "why"),
+    [
+        ("SELECT pg_cancel_backend(pid) {of}", "somebody cancelled it (pg_cancel_backend)"),
+        ("ALTER TABLE plain ADD COLUMN more int", "gave way to process"),
+    ],
+)
+def test_a_table_is_vacuumed_though_its_analyze_was_ended(url: str, stop: str, why: str) -> None:
+    dirty(url, "plain")
+    body = "$$ BEGIN PERFORM pg_sleep(0.01); RETURN $1; END $$"
+    ask(url, f"CREATE FUNCTION slow(int) RETURNS int LANGUAGE plpgsql IMMUTABLE AS {body}")
+    ask(url, "CREATE STATISTICS slow_to_gather ON (slow(id)) FROM plain")
+
+    with once_analyzing(url, stop):
+        [outcome] = of_tables(vacuum(url, pacing=Pacing(blocked_limit_seconds=1)))
+
+    assert outcome.verdict is Verdict.WORKED
+    assert "1,000 dead rows removed; its statistics are not new: " in outcome.sentence
+    assert why in outcome.sentence
+    assert "statistics are fresh" not in outcome.sentence
+    assert outcome.after["dead_rows"] == 0
+    assert counts(url)["plain"] == 1
+
+
 def test_a_window_that_closed_puts_the_rest_off_but_not_for_a_person(url: str) -> None:
     dirty(url, "plain")
     now = time.time()

@@ -59,7 +59,7 @@ class ColumnTrade:
                     step.action,
                     step.table_oid,
                     error,
-                    limit_option="analyze_limit_seconds",
+                    limit="option analyze_limit_seconds",
                 )
                 return replace(outcome, duration_seconds=time.monotonic() - started)
             return time.monotonic() - started

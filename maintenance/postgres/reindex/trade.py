@@ -84,7 +84,7 @@ class ReindexTrade:
                 result = self._perform(session, step, speed)
         except psycopg2.Error as error:
             if connection_was_lost(session.conn, error):
-                raise SessionLost(reason_of(error)) from error
+                raise SessionLost.of(session.conn, error) from error
             result = _outcome(session.conn, step, error)
         if isinstance(result, Outcome) and not result.duration_seconds:
             return replace(result, duration_seconds=time.monotonic() - begun_at)
@@ -326,5 +326,5 @@ def _outcome(conn: Connection, step: ReindexStep, error: psycopg2.Error) -> Outc
     if isinstance(error, psycopg2.errors.InsufficientPrivilege):
         return Outcome(step.action, Verdict.REFUSED, reason_of(error))
     return outcome_of_error(
-        conn, step.action, step.table_oid, error, limit_option="index_time_limit_seconds"
+        conn, step.action, step.table_oid, error, limit="option index_time_limit_seconds"
     )

@@ -22,7 +22,8 @@ from maintenance.core.errors import TargetUnavailable
 from maintenance.core.job import Job
 from maintenance.core.plans import Action, Outcome, Verdict
 from maintenance.core.wording import seconds_in_words
-from maintenance.postgres.connection import connection_was_lost, reason_of
+from maintenance.postgres.connection import connection_was_lost
+from maintenance.postgres.repair.ended_by_hand import server_started_at, was_ended_by_hand
 from maintenance.postgres.repair.harm import Harm
 from maintenance.postgres.repair.pacing import Speed, speed_for
 from maintenance.postgres.repair.session import End, Interrupted, RepairSession, SessionLost
@@ -30,7 +31,7 @@ from maintenance.postgres.repair.sessions import repair_session
 from maintenance.postgres.repair.time_limits import TimeLimits
 from maintenance.postgres.repair.watch import Watch
 
-#: A step that gave way, or whose session was ended, is begun so often in one run.
+#: A step that gave way, or whose connection was cut, is begun so often in one attempt.
 TRIES = 3
 #: What is done is verified and noted this often, and not sooner after its end: on 14 counters arrive
 #: through a collector, half a second late. A kill in between costs no more than twice this.
@@ -157,6 +158,7 @@ class Crew(Generic[StepT, ResultT]):
         self._left: list[tuple[StepT, str]] = []
         self._harm = Harm()
         self._standing_since: float | None = None
+        self._server_started_at = server_started_at(watch.conn)
         self._total = 0
 
     def work(self, steps: Sequence[StepT]) -> Work[StepT]:
@@ -184,8 +186,8 @@ class Crew(Generic[StepT, ResultT]):
                 self._begin(pool)
                 self._wait()
             self._settle_all()
-        except BaseException:
-            self._end_all()
+        except BaseException as error:
+            self._end_all(is_stopped=not isinstance(error, (psycopg2.Error, TargetUnavailable)))
             raise
         finally:
             pool.shutdown(wait=False, cancel_futures=True)
@@ -295,7 +297,7 @@ class Crew(Generic[StepT, ResultT]):
         except psycopg2.Error as error:
             if not connection_was_lost(begun.session.conn, error):
                 raise
-            self._lost(begun.step, SessionLost(reason_of(error)))
+            self._lost(begun.step, SessionLost.of(begun.session.conn, error))
         else:
             self._keep(begun.step, result)
 
@@ -317,12 +319,22 @@ class Crew(Generic[StepT, ResultT]):
             self._note(step, Outcome(step.action, Verdict.REFUSED, interrupted.reason))
 
     def _lost(self, step: StepT, lost: SessionLost) -> None:
-        """Try a step again whose session was ended; it is the table's fault if that goes on."""
+        """Try a step again whose connection was cut, but nothing that somebody has ended by hand."""
+        if self._noted_as_ended(step, lost):
+            return
         if self._tries[step.key] < TRIES:
             self._put_back(step)
             return
         sentence = f"the session was ended each of {TRIES} times: {lost}"
         self._note(step, Outcome(step.action, Verdict.FAILED, sentence))
+
+    def _noted_as_ended(self, step: StepT, lost: SessionLost) -> bool:
+        """Note a step that somebody has ended by hand; tell whether it was that."""
+        by_hand = was_ended_by_hand(lost, self._job.target, self._server_started_at)
+        if by_hand:
+            sentence = f"somebody ended its session ({lost}), and it is not begun again by itself"
+            self._note(step, Outcome(step.action, Verdict.FAILED, sentence))
+        return by_hand
 
     def _put_back(self, step: StepT) -> None:
         """Let a step come again after the others of its stage."""
@@ -383,16 +395,22 @@ class Crew(Generic[StepT, ResultT]):
         self._left += [(step, reason) for step in self._pending]
         self._pending.clear()
 
-    def _end_all(self) -> None:
-        """End every statement of ours, for a run that is being stopped, and note what was done."""
+    def _end_all(self, *, is_stopped: bool) -> None:
+        """End every statement of ours and note what was done.
+
+        Sessions of a run that ``is_stopped`` are ended by the engine, too: that is nobody's hand.
+        """
         self._pending.clear()
         for begun in self._begun.values():
             begun.session.interrupt(Interrupted(End.STOPPED, "the run was stopped"))
         finished, _ = wait(self._begun, timeout=PATIENCE_SECONDS)
         for future in finished:
             begun = self._begun.pop(future)
-            if future.exception() is None:
+            failure = future.exception()
+            if failure is None:
                 self._keep(begun.step, future.result())
+            elif isinstance(failure, SessionLost) and not is_stopped:
+                self._noted_as_ended(begun.step, failure)
         for begun in self._begun.values():
-            begun.session.conn.close()
+            begun.session.abandon()
         self._settle_all()

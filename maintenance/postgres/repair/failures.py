@@ -15,13 +15,13 @@ def outcome_of_error(
     table_oid: int,
     error: psycopg2.Error,
     *,
-    limit_option: str,
+    limit: str,
     exclusive: bool = False,
 ) -> Outcome:
     """Return the outcome of a statement that failed, with the holder of a lock by name.
 
-    ``limit_option`` is the option of the task that sets the limit of one statement, ``exclusive``
-    whether the statement needs the table for itself.
+    ``limit`` names the limit of one statement, by its option where it has one; ``exclusive`` is whether
+    the statement needs the table for itself.
     """
     if isinstance(error, psycopg2.errors.LockNotAvailable):
         holders = query(conn, "lock_holders", {"oid": table_oid, "any_mode": exclusive})
@@ -32,5 +32,14 @@ def outcome_of_error(
         sentence = "it was dropped or renamed since it was measured"
         return Outcome(action, Verdict.REFUSED, sentence)
     if isinstance(error, psycopg2.errors.QueryCanceled):
-        return Outcome(action, Verdict.FAILED, f"{reason_of(error)} (option {limit_option})")
+        return Outcome(action, Verdict.FAILED, _cancelled(reason_of(error), limit))
     return Outcome(action, Verdict.FAILED, reason_of(error))
+
+
+def _cancelled(reason: str, limit: str) -> str:
+    """Say what ended a statement: its limit or a person, both of whom have one SQLSTATE."""
+    if "user request" in reason:
+        return "somebody cancelled it (pg_cancel_backend), and it is not begun again by itself"
+    if "statement timeout" in reason:
+        return f"{reason} ({limit})"
+    return f"{reason} ({limit}, unless somebody cancelled it)"  # the server speaks another language

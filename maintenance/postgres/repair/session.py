@@ -1,6 +1,9 @@
 """One session that repairs, and why its statement was ended if it was."""
 
+import os
+import socket
 from enum import Enum
+from typing import Self
 
 import psycopg2
 import psycopg2.errors
@@ -30,7 +33,21 @@ class Interrupted(Exception):
 
 
 class SessionLost(Exception):
-    """The session was ended under its statement: by an administrator, a restart, the network."""
+    """The session was ended under its statement: by an administrator, a restart, the network.
+
+    ``farewell`` is what the server said as it ended the session; empty where the connection was cut.
+    """
+
+    def __init__(self, reason: str, farewell: str = "") -> None:
+        super().__init__(farewell or reason)
+        self.farewell = farewell
+
+    @classmethod
+    def of(cls, conn: Connection, error: psycopg2.Error) -> Self:
+        """Read the farewell off the connection: psycopg2 passes on the last error alone, which is libpq's."""
+        said = (conn.info.error_message or "").removesuffix(str(error))
+        _severity, _, farewell = said.partition(":")
+        return cls(reason_of(error), " ".join(farewell.split()))
 
 
 class RepairSession:
@@ -71,7 +88,7 @@ class RepairSession:
             raise
         except psycopg2.Error as error:
             if connection_was_lost(self.conn, error):
-                raise SessionLost(reason_of(error)) from error
+                raise SessionLost.of(self.conn, error) from error
             raise
         finally:
             self._statement.end()
@@ -83,3 +100,14 @@ class RepairSession:
         With a ``number`` of :attr:`statement_at_work`, only while it is still that one.
         """
         self._statement.cancel(self.conn, interruption, number)
+
+    def abandon(self) -> None:
+        """Cut the connection under a statement that nothing ends; its thread takes that for a loss.
+
+        To close it would wait for the statement: psycopg2 keeps others from the connection until then.
+        """
+        try:
+            with socket.socket(fileno=os.dup(self.conn.fileno())) as connection:
+                connection.shutdown(socket.SHUT_RDWR)
+        except (psycopg2.InterfaceError, OSError):
+            return  # it has just ended by itself

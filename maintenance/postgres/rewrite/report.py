@@ -174,8 +174,12 @@ def _row(candidate: Candidate) -> dict[str, Any]:
 
 
 def _samples(outcomes: Sequence[Outcome]) -> tuple[Sample, ...]:
-    """Return how fast this server rewrites, from which the next plan tells the time of a lock."""
-    done = [o for o in outcomes if o.verdict is Verdict.WORKED and o.duration_seconds > 0]
+    """Return how fast this server rewrites, from which the next plan tells the time of a lock.
+
+    An ANALYZE that had to be ended has lasted too long to be counted as part of it.
+    """
+    worked = [o for o in outcomes if o.verdict is Verdict.WORKED and o.duration_seconds > 0]
+    done = [o for o in worked if o.after.get("analyzed", True)]
     if not done:
         return ()
     moved = sum(int(o.before["total_bytes"]) + int(o.after["total_bytes"]) for o in done)

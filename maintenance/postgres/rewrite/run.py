@@ -11,7 +11,7 @@ from psycopg2.extensions import connection as Connection  # noqa: N812 - it is a
 
 from maintenance.conf import DatabaseTarget, Thresholds
 from maintenance.core.errors import Skipped
-from maintenance.core.job import Job
+from maintenance.core.job import Job, Steps
 from maintenance.core.plans import Outcome, Verdict, planned
 from maintenance.core.reports import Report
 from maintenance.core.wording import bytes_in_words, listed
@@ -20,7 +20,12 @@ from maintenance.postgres.bloat.indexes import measure_index_bloat
 from maintenance.postgres.bloat.options import PLAN_SEED, IndexBloatOptions
 from maintenance.postgres.bloat.table_report import TableBloat
 from maintenance.postgres.bloat.tables import measure_tables
-from maintenance.postgres.connection import connect, query, server_major
+from maintenance.postgres.connection import (
+    connect,
+    connection_was_lost,
+    query,
+    server_major,
+)
 from maintenance.postgres.inheritance import only
 from maintenance.postgres.repair.crew import TRIED_AGAIN, Crew, Step
 from maintenance.postgres.repair.disk import disk_of, refusal_for_disk
@@ -28,7 +33,7 @@ from maintenance.postgres.repair.ending import outcomes_of_run
 from maintenance.postgres.repair.failures import outcome_of_error
 from maintenance.postgres.repair.harm import Harm
 from maintenance.postgres.repair.pacing import Speed
-from maintenance.postgres.repair.session import RepairSession
+from maintenance.postgres.repair.session import Interrupted, RepairSession, SessionLost
 from maintenance.postgres.repair.sessions import watching
 from maintenance.postgres.repair.table_lock import occupied
 from maintenance.postgres.repair.time_limits import TimeLimits
@@ -42,6 +47,8 @@ _NO_WINDOW = (
     "VACUUM FULL locks a table for all, and so runs in a maintenance window only, also by hand."
     " Add windows to this target, or wait for the next one. A dry run is possible at any time."
 )
+_NOT_AGAIN = "it is not begun again by itself: the lock was agreed to once"
+_BEGUN = f"an earlier attempt of this run began it and was lost before its end, and {_NOT_AGAIN}"
 
 
 def vacuum_full(job: Job[DatabaseTarget, VacuumFullOptions], thresholds: Thresholds) -> Report:
@@ -161,27 +168,40 @@ def _rewrite(
         statement_timeout_seconds=job.options.lock_limit_seconds,
     )
     with watching(job, 1) as watch:
-        trade = _Rewriting(watch.conn, job.target.size_limit_bytes)
+        trade = _Rewriting(watch.conn, job.steps, job.target.size_limit_bytes)
         crew: Crew[Step, _Done] = Crew(
             job, watch, trade, limits, kind="rewrite", jobs=1, gives_way=False
         )
         work = crew.work(steps)
-    return outcomes_of_run(job, steps, work, limits), work.harm
+    outcomes = outcomes_of_run(job, steps, work, limits)
+    return tuple(_ended(outcome) for outcome in outcomes), work.harm
+
+
+def _ended(outcome: Outcome) -> Outcome:
+    """Count as failed what an earlier attempt has begun, and nobody has seen the end of."""
+    is_open = outcome.verdict is Verdict.PLANNED
+    return replace(outcome, verdict=Verdict.FAILED) if is_open else outcome
 
 
 @dataclass(frozen=True, slots=True)
 class _Done:
-    """A table that was rewritten: its size before, and how long it was locked."""
+    """A statement that has ended: the table before it, and how long it lasted.
+
+    ``early`` says why it ended before its ANALYZE had, or the rewrite itself; ``None`` where all is done.
+    """
 
     before_bytes: int
+    before_file: int | None
     seconds: float
+    early: Outcome | None = None
 
 
 class _Rewriting:
     """The trade of rewriting one table after another."""
 
-    def __init__(self, conn: Connection, size_limit_bytes: int | None) -> None:
+    def __init__(self, conn: Connection, steps: Steps, size_limit_bytes: int | None) -> None:
         self._conn = conn
+        self._steps = steps
         self._size_limit_bytes = size_limit_bytes
 
     def perform(self, session: RepairSession, step: Step, speed: Speed) -> _Done | Outcome:  # noqa: ARG002 - the shorter its lock the better
@@ -193,19 +213,32 @@ class _Rewriting:
                 reason = self._refusal_for_disk(session.conn, step)
                 if reason:
                     return Outcome(step.action, Verdict.REFUSED, reason)
-                before = _total_bytes(session.conn, step.table_oid) or 0
-                begin = time.monotonic()
-                session.execute(sql.SQL(step.action.statement))
-                return _Done(before, time.monotonic() - begin)
+                return self._rewritten(session, step)
         except psycopg2.Error as error:
-            return outcome_of_error(
-                session.conn,
-                step.action,
-                step.table_oid,
-                error,
-                limit_option="lock_limit_seconds",
-                exclusive=True,
-            )
+            if connection_was_lost(session.conn, error):
+                raise
+            return _failed(session.conn, step, error)
+
+    def _rewritten(self, session: RepairSession, step: Step) -> _Done:
+        conn, oid = session.conn, step.table_oid
+        before = _total_bytes(conn, oid) or 0, _file_of(conn, oid)
+        # Whatever becomes of this process: another attempt must not take the lock once more.
+        self._steps.record(step.key, Outcome(step.action, Verdict.PLANNED, _BEGUN))
+        begin = time.monotonic()
+        early: Outcome | None = None
+        try:
+            session.execute(sql.SQL(step.action.statement))
+        except SessionLost as lost:
+            sentence = f"its session was ended ({lost}), and {_NOT_AGAIN}"
+            early = Outcome(step.action, Verdict.FAILED, sentence)
+        except Interrupted as interrupted:
+            early = Outcome(step.action, Verdict.REFUSED, interrupted.reason)
+            if _file_of(conn, oid) == before[1]:
+                self._steps.record(step.key, early)  # our own limit, which the run may go on behind
+                raise
+        except psycopg2.Error as error:
+            early = _failed(conn, step, error)
+        return _Done(*before, time.monotonic() - begin, early)
 
     def _refusal_for_disk(self, conn: Connection, step: Step) -> str:
         """Look once more: the disk was measured before the tables that came first."""
@@ -219,19 +252,44 @@ class _Rewriting:
         return [self._outcome(step, result) for step, result in done]
 
     def _outcome(self, step: Step, done: _Done) -> Outcome:
+        if done.early is not None and _file_of(self._conn, step.table_oid) == done.before_file:
+            return done.early
         after = _total_bytes(self._conn, step.table_oid)
         if after is None:
             return Outcome(step.action, Verdict.REFUSED, "the table was dropped meanwhile")
         gained = done.before_bytes - after
         worked = gained > 0
+        sentence = f"{bytes_in_words(gained)} given back" if worked else "it did not get smaller"
+        seen = {"total_bytes": after}
+        if done.early is not None:
+            # The rewrite is committed, and its lock given back, before the ANALYZE begins.
+            sentence += f"; its statistics are not new: {done.early.sentence}"
+            seen["analyzed"] = False
         return Outcome(
             step.action,
             Verdict.WORKED if worked else Verdict.NO_GAIN,
-            f"{bytes_in_words(gained)} given back" if worked else "it did not get smaller",
+            sentence,
             before={"total_bytes": done.before_bytes},
-            after={"total_bytes": after},
+            after=seen,
             duration_seconds=done.seconds,
         )
+
+
+def _failed(conn: Connection, step: Step, error: psycopg2.Error) -> Outcome:
+    return outcome_of_error(
+        conn,
+        step.action,
+        step.table_oid,
+        error,
+        limit="option lock_limit_seconds",
+        exclusive=True,
+    )
+
+
+def _file_of(conn: Connection, oid: int) -> int | None:
+    """Return the number of a table's file, another one after a rewrite; ``None`` where it was dropped."""
+    number: int | None = query(conn, "relation_file", {"oid": oid})[0]["file_number"]
+    return number
 
 
 def _total_bytes(conn: Connection, oid: int) -> int | None:

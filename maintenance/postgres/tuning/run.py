@@ -304,7 +304,11 @@ class _Altering:
             session.execute(sql.SQL(step.action.statement))
         except psycopg2.Error as error:
             return outcome_of_error(
-                session.conn, step.action, step.table_oid, error, limit_option="none"
+                session.conn,
+                step.action,
+                step.table_oid,
+                error,
+                limit=f"limit of {seconds_in_words(STATEMENT_SECONDS)}",
             )
         if step.action.kind == _SET:
             self.begun[step.action.subject] = self._tuning.begun[step.action.subject]

@@ -15,7 +15,7 @@ from maintenance.postgres.connection import server_major
 from maintenance.postgres.repair.crew import Step
 from maintenance.postgres.repair.failures import outcome_of_error
 from maintenance.postgres.repair.pacing import LONG_SECONDS, Speed
-from maintenance.postgres.repair.session import RepairSession
+from maintenance.postgres.repair.session import Interrupted, RepairSession
 from maintenance.postgres.repair.table_lock import occupied
 from maintenance.postgres.vacuum.duration import ASSUMED_BYTES_PER_SECOND
 from maintenance.postgres.vacuum.output import VacuumOutput, parse_vacuum_output
@@ -45,11 +45,21 @@ class VacuumStep(Step):
 
 @dataclass(frozen=True, slots=True)
 class Performed:
-    """What the server said, how long it took, and when it ended by the monotonic clock."""
+    """What the server said, how long it took, and when it ended by the monotonic clock.
+
+    ``without_analyze`` says why only its VACUUM was done; empty where all of it was.
+    """
 
     output: VacuumOutput
     seconds: float
     ended_at: float
+    without_analyze: str = ""
+
+    def done_of(self, task: TableTask) -> TableTask:
+        """Return the part of a task that was done."""
+        if not self.without_analyze:
+            return task
+        return replace(task, needs=replace(task.needs, analyze=()))
 
 
 class VacuumTrade:
@@ -76,16 +86,24 @@ class VacuumTrade:
 
     def _run(self, session: RepairSession, step: VacuumStep) -> Performed | Outcome:
         started = time.monotonic()
+        early = ""
         try:
-            messages = session.execute(sql.SQL(step.action.statement))
+            session.execute(sql.SQL(step.action.statement))
+        except Interrupted as interrupted:
+            if not _is_vacuumed(session.conn, step.task):
+                raise
+            early = interrupted.reason
         except psycopg2.Error as error:
             oid = step.task.measured.oid if step.task else 0
             outcome = outcome_of_error(
-                session.conn, step.action, oid, error, limit_option="table_time_limit_seconds"
+                session.conn, step.action, oid, error, limit="option table_time_limit_seconds"
             )
-            return replace(outcome, duration_seconds=time.monotonic() - started)
+            if not _is_vacuumed(session.conn, step.task):
+                return replace(outcome, duration_seconds=time.monotonic() - started)
+            early = outcome.sentence
         now = time.monotonic()
-        return Performed(parse_vacuum_output(messages), now - started, now)
+        output = parse_vacuum_output(str(notice) for notice in session.conn.notices)
+        return Performed(output, now - started, now, early)
 
     def settle(self, done: Sequence[tuple[VacuumStep, Performed]]) -> list[Outcome | None]:
         """Read the counters of all tables at once, and judge each whose counters have arrived."""
@@ -97,21 +115,22 @@ class VacuumTrade:
             if step.task is None:
                 outcomes.append(_database_done(step.action, performed))
                 continue
-            counters = after.get(step.task.measured.oid)
-            if self._may_still_arrive(step.task, counters, performed):
+            task = performed.done_of(step.task)
+            counters = after.get(task.measured.oid)
+            if self._may_still_arrive(task, counters, performed):
                 outcomes.append(None)
                 continue
             observed = Observed(
-                before=step.task.measured,
+                before=task.measured,
                 after=counters,
                 output=performed.output,
             )
-            if needs_holders(step.task, observed):
+            if needs_holders(task, observed):
                 if holders is None:
                     found = xmin_holders(self._conn, with_catalogs=True, with_shared=True)
                     holders = tuple(found)
-                observed = observed.with_holders(_of_table(step.task.measured, holders))
-            outcomes.append(_judged(step.task, step.action, observed, performed.seconds))
+                observed = observed.with_holders(_of_table(task.measured, holders))
+            outcomes.append(_judged(task, step.action, observed, performed))
         return outcomes
 
     def _counters_after(self, tasks: Sequence[TableTask]) -> dict[int, TableState]:
@@ -144,6 +163,15 @@ def _of_table(table: TableState, holders: Sequence[XminHolder]) -> tuple[XminHol
     return tuple(h for h in holders if h.keeps_rows_of(catalog=catalog, shared=shared))
 
 
+def _is_vacuumed(conn: Connection, task: TableTask | None) -> bool:
+    """Tell whether the VACUUM of a statement that was ended is done: it is committed before the ANALYZE."""
+    if task is None or not (task.needs.vacuum and task.needs.analyze):
+        return False
+    vacuumed = [task.table] if task.toast is None or task.skips_toast else [task.table, task.toast]
+    counts = {t.oid: t.vacuum_count for t in table_states(conn, [t.oid for t in vacuumed])}
+    return all(counts.get(table.oid, 0) > table.vacuum_count for table in vacuumed)
+
+
 def _counted(task: TableTask, after: TableState | None) -> bool:
     if after is None:
         return True  # dropped: there is nothing to wait for
@@ -158,8 +186,10 @@ def _database_done(action: Action, performed: Performed) -> Outcome:
     return Outcome(action, Verdict.WORKED, sentence, duration_seconds=performed.seconds)
 
 
-def _judged(task: TableTask, action: Action, observed: Observed, seconds: float) -> Outcome:
+def _judged(task: TableTask, action: Action, observed: Observed, performed: Performed) -> Outcome:
     verdict, sentence = verdict_of(task, observed)
+    if performed.without_analyze:
+        sentence += f"; its statistics are not new: {performed.without_analyze}"
     output = observed.output
     after = dict(_counters(observed.after)) if observed.after else {}
     if task.needs.vacuum:
@@ -175,7 +205,7 @@ def _judged(task: TableTask, action: Action, observed: Observed, seconds: float)
         sentence,
         before=_counters(task.measured),
         after=after,
-        duration_seconds=seconds,
+        duration_seconds=performed.seconds,
     )
 
 

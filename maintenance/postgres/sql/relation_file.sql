@@ -1,0 +1,1 @@
+SELECT pg_relation_filenode(%(oid)s::bigint::oid)::bigint AS file_number
