@@ -265,6 +265,27 @@ def test_a_copy_that_the_disk_or_the_plan_has_no_room_for_is_refused(
     assert "more than half of the 977 kB that are free" in outcome.sentence
 
 
+def test_wal_on_another_disk_that_is_full_keeps_a_table_from_being_rewritten(
+    url: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    elsewhere = "maintenance.postgres.repair.disk._lies_elsewhere"
+    monkeypatch.setattr(elsewhere, lambda one, _: one.endswith("/pg_wal"))
+    free = "maintenance.postgres.repair.disk._free_bytes"
+    monkeypatch.setattr(free, lambda path: 1_000_000 if path.endswith("/pg_wal") else 10**12)
+    outcome = only(rewrite(url, lock_limit_seconds=60))
+    assert outcome.verdict is Verdict.REFUSED
+    assert "of WAL to another disk, more than half of the 977 kB" in outcome.sentence
+
+
+def test_a_plan_says_that_nobody_knows_the_disk(url: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    assert not {"rewrite-disk"} & {f.code for f in rewrite(url, lock_limit_seconds=60).findings}
+    bloated_table(url, "other")
+    monkeypatch.setattr("maintenance.postgres.repair.disk.runs_here", lambda *_: False)
+    report = rewrite(url, "other", dry_run=True, lock_limit_seconds=60)
+    [finding] = [f for f in report.findings if f.code == "rewrite-disk"]
+    assert "size_limit_bytes of this target" in finding.sentence
+
+
 def test_the_disk_is_looked_at_again_before_each_table(
     url: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:

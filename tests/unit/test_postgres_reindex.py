@@ -32,7 +32,7 @@ from maintenance.postgres.reindex.preflight import (
 )
 from maintenance.postgres.reindex.report import reindex_report
 from maintenance.postgres.reindex.verdict import IndexSnapshot, judge
-from maintenance.postgres.repair.disk import Disk, refusal_for_disk
+from maintenance.postgres.repair.disk import Disk, refusal_for_disk, unknown_disk
 from maintenance.postgres.repair.harm import Harm
 
 MB = 1024**2
@@ -402,6 +402,21 @@ def test_a_rebuild_takes_half_of_the_free_disk_at_the_most() -> None:
     assert refusal_for_disk(Disk(None, 90 * MB), 10 * MB, 100 * MB) == ""
     assert "would pass its limit" in refusal_for_disk(Disk(None, 91 * MB), 10 * MB, 100 * MB)
     assert refusal_for_disk(Disk(None, 10**15), 10 * MB, None) == ""
+
+
+def test_wal_on_another_disk_has_to_find_room_there() -> None:
+    assert refusal_for_disk(Disk(10 * MB, 0, wal_free_bytes=10 * MB), 10 * MB, None) == ""
+    full = refusal_for_disk(Disk(100 * MB, 0, wal_free_bytes=9 * MB), 10 * MB, None)
+    assert full.startswith("it writes 5.0 MB of WAL to another disk, more than half of the 9")
+    full = refusal_for_disk(Disk(9 * MB, 0, wal_free_bytes=100 * MB), 10 * MB, None)
+    assert full.startswith("it needs 5.0 MB for a copy, more than half of the 9")
+
+
+def test_a_disk_that_nobody_can_look_at_is_said_where_no_limit_stands_in_for_it() -> None:
+    [finding] = unknown_disk("reindex-disk", Disk(None, 0), None)
+    assert finding.sentence.startswith("unavailable: how much disk is free for a copy needs size_")
+    assert unknown_disk("reindex-disk", Disk(None, 0), 100 * MB) == ()
+    assert unknown_disk("reindex-disk", Disk(1, 0), None) == ()
 
 
 # After

@@ -1,17 +1,18 @@
 """Whether a rebuild may begin now: who works on the table, whom it would wait for, and the disk."""
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 
 from psycopg2.extensions import connection as Connection  # noqa: N812 - it is a class
 
 from maintenance.conf import DatabaseTarget
+from maintenance.core.findings import Finding, unavailable
 from maintenance.core.wording import listed, seconds_in_words
 from maintenance.postgres.activity.sessions import XminHolder, lock_holder_in_words
 from maintenance.postgres.connection import query
 from maintenance.postgres.reindex.options import ReindexOptions
 from maintenance.postgres.reindex.plan import ReindexStep
-from maintenance.postgres.repair.disk import disk_of, refusal_for_disk
+from maintenance.postgres.repair.disk import disk_of, refusal_for_disk, unknown_disk
 
 
 @dataclass(frozen=True, slots=True)
@@ -84,6 +85,23 @@ def obstacles(conn: Connection, table_oid: int) -> list[Obstacle]:
 def sees_others(conn: Connection) -> bool:
     """Tell whether the role sees the snapshots and ages of others' transactions."""
     return bool(query(conn, "replication_role")[0]["shows_everything"])
+
+
+def unseen_before(
+    conn: Connection, rebuilds: Sequence[ReindexStep], target: DatabaseTarget
+) -> Iterator[Finding]:
+    """Yield what could not be looked at before these rebuilds."""
+    if rebuilds and not sees_others(conn):
+        yield unavailable(
+            "reindex-preflight",
+            "transactions",
+            "whom a rebuild would wait for",
+            "GRANT pg_monitor to the maintenance role; until then a rebuild is begun, and ended when it"
+            " has waited too long",
+        )
+    if rebuilds and rebuilds[0].index is not None:
+        disk = disk_of(conn, rebuilds[0].index.oid)
+        yield from unknown_disk("reindex-disk", disk, target.size_limit_bytes)
 
 
 def refusal_for_transactions(found: Sequence[Obstacle], oldest_seconds: float) -> str:

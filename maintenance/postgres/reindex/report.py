@@ -36,19 +36,19 @@ def reindex_report(
     too_small: int,
     in_the_way: Mapping[str, str],
     state: Mapping[str, Any],
-    is_blind: bool = False,
+    unseen: Sequence[Finding] = (),
 ) -> Report:
     """Say what was done to each index and what stood in the way.
 
     ``in_the_way`` is why steps of a dry run would not be done at this moment, by index;
-    ``is_blind`` is whether the role could not see others' transactions.
+    ``unseen`` is what nobody could look at before the rebuilds.
     """
     findings = [
         *_outcome_findings(outcomes),
         *left.findings,
         *_rights_findings(plan),
         *_waiting_findings(in_the_way),
-        *([_blind()] if is_blind else []),
+        *unseen,
         *unmeasured(bloat),
         *harm_findings(harm, pacing),
     ]
@@ -134,16 +134,6 @@ def _waiting_findings(in_the_way: Mapping[str, str]) -> Iterator[Finding]:
             sentence=f"{subject} would be left alone at this moment: {reason}.",
             advice="Take that out of its way before the run, or run it at another time.",
         )
-
-
-def _blind() -> Finding:
-    return unavailable(
-        "reindex-preflight",
-        "transactions",
-        "whom a rebuild would wait for",
-        "GRANT pg_monitor to the maintenance role; until then a rebuild is begun, and ended when it"
-        " has waited too long",
-    )
 
 
 def _gained(outcome: Outcome) -> int:

@@ -32,7 +32,7 @@ from maintenance.postgres.reindex.plan import (
     Rules,
     plan_reindex,
 )
-from maintenance.postgres.reindex.preflight import refusal_now, sees_others
+from maintenance.postgres.reindex.preflight import refusal_now, unseen_before
 from maintenance.postgres.reindex.report import reindex_report
 from maintenance.postgres.reindex.trade import Done, ReindexTrade
 from maintenance.postgres.repair.crew import Crew
@@ -73,7 +73,7 @@ def _reindex(job: Job[DatabaseTarget, ReindexOptions], thresholds: Thresholds) -
         refuse_server(conn)
         measurement = measure(conn, job, thresholds)
         plan = _plan(conn, job, thresholds, measurement)
-        is_blind = bool(plan.rebuilds) and not sees_others(conn)
+        unseen = tuple(unseen_before(conn, plan.rebuilds, job.target))
         in_the_way = _in_the_way(conn, job, plan) if job.options.dry_run else {}
     if job.options.dry_run:
         outcomes = planned(tuple(step.action for step in plan.steps))
@@ -89,7 +89,7 @@ def _reindex(job: Job[DatabaseTarget, ReindexOptions], thresholds: Thresholds) -
         pacing=job.target.pacing,
         too_small=measurement.too_small,
         in_the_way=in_the_way,
-        is_blind=is_blind,
+        unseen=unseen,
         state=measurement.state,
     )
 

@@ -11,6 +11,7 @@ from psycopg2.extensions import connection as Connection  # noqa: N812 - it is a
 
 from maintenance.conf import DatabaseTarget, Thresholds
 from maintenance.core.errors import Skipped
+from maintenance.core.findings import Finding
 from maintenance.core.job import Job, Steps
 from maintenance.core.plans import Outcome, Verdict, planned
 from maintenance.core.reports import Report
@@ -28,7 +29,7 @@ from maintenance.postgres.connection import (
 )
 from maintenance.postgres.inheritance import only
 from maintenance.postgres.repair.crew import TRIED_AGAIN, Crew, Step
-from maintenance.postgres.repair.disk import disk_of, refusal_for_disk
+from maintenance.postgres.repair.disk import disk_of, refusal_for_disk, unknown_disk
 from maintenance.postgres.repair.ending import outcomes_of_run
 from maintenance.postgres.repair.failures import outcome_of_error
 from maintenance.postgres.repair.harm import Harm
@@ -54,9 +55,9 @@ _BEGUN = f"an earlier attempt of this run began it and was lost before its end, 
 def vacuum_full(job: Job[DatabaseTarget, VacuumFullOptions], thresholds: Thresholds) -> Report:
     """Rewrite tables; what is refused says why, and better ways are named first.
 
-    A dry run without tables plans for every large one. Raises :class:`Skipped` on a standby,
-    without tables, and outside of a window;
-    :class:`UnknownName` for a table that does not exist; :class:`Postponed` where the window closed
+    A dry run without tables plans for every large one. A rewrite that was begun is not begun again by
+    any attempt of the run, unless its window or time budget ended it. Raises :class:`Skipped` on a
+    standby, without tables, and outside of a window; :class:`UnknownName` for a table that does not exist; :class:`Postponed` where the window closed
     over it; and what :func:`connect` raises.
     """
     options = job.options
@@ -72,6 +73,7 @@ def vacuum_full(job: Job[DatabaseTarget, VacuumFullOptions], thresholds: Thresho
         steps, refused = plan_rewrite(candidates, _conditions(conn, job))
         tools = [row["name"] for row in query(conn, "rewrite_tools")]
         notes = list(better_ways(candidates, tools, server_major(conn), thresholds))
+        notes += _unknown_disks(candidates, steps, job.target.size_limit_bytes)
         if options.dry_run:
             notes += would_wait_findings(_lock_holders(conn, steps))
     # What an earlier attempt of this run has rewritten is not worth it any more.
@@ -147,6 +149,16 @@ def _conditions(conn: Connection, job: Job[DatabaseTarget, VacuumFullOptions]) -
         size_limit_bytes=job.target.size_limit_bytes,
         holders=tuple(xmin_holders(conn)),
     )
+
+
+def _unknown_disks(
+    candidates: Sequence[Candidate], steps: Sequence[Step], size_limit_bytes: int | None
+) -> tuple[Finding, ...]:
+    """Say once that the disk of a table to rewrite could not be looked at."""
+    oids = {step.table_oid for step in steps}
+    disks = [c.disk for c in candidates if c.oid in oids and c.disk is not None]
+    unknown = (unknown_disk("rewrite-disk", disk, size_limit_bytes) for disk in disks)
+    return next(filter(None, unknown), ())
 
 
 def _lock_holders(conn: Connection, steps: Sequence[Step]) -> dict[str, str]:
