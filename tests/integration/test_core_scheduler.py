@@ -28,6 +28,7 @@ from maintenance.core.findings import Severity
 from maintenance.core.reports import Report
 from maintenance.core.runs import claims, ledger
 from maintenance.core.runs.registry import task_named
+from maintenance.core.runs.waiting_runs import release_waiting
 from maintenance.core.scheduling import slot_rows
 from maintenance.core.scheduling.leadership import Leadership, hold_leader
 from maintenance.core.scheduling.pausing import resume
@@ -661,6 +662,51 @@ def test_one_run_is_queued_behind_another_and_sent_when_that_has_ended(
     assert (second.reason, second.published_at is not None) == ("", True)
     assert third.is_postponed
     assert broker.llen("maintenance:high") == 2
+
+
+def slots_in_a_row(count: int, since: datetime, **fields: Any) -> None:
+    """Write the rows of so many minutes."""
+    first = Run.objects.create(
+        task="maintenance.note_low", queue="low", schedule="minutely", trigger=Trigger.BEAT,
+        scheduled_for=since, queued_at=since, **fields,
+    )  # fmt: skip
+    with connection.cursor() as cursor:
+        cursor.execute(
+            "INSERT INTO maintenance_run SELECT (jsonb_populate_record(run, jsonb_build_object("
+            " 'id', gen_random_uuid(), 'scheduled_for', scheduled_for + n * interval '1 minute'))).*"
+            " FROM maintenance_run AS run, generate_series(1, %s) AS n WHERE id = %s",
+            [count - 1, first.id],
+        )
+
+
+def rows_read() -> int:
+    """Return how many rows of runs this transaction has read so far."""
+    with connection.cursor() as cursor:
+        cursor.execute(
+            "SELECT seq_tup_read + idx_tup_fetch FROM pg_stat_xact_user_tables"
+            " WHERE relname = 'maintenance_run'"
+        )
+        [count] = cursor.fetchone()
+    return int(count)
+
+
+def test_the_history_is_not_read_for_each_run_that_waits(broker: redis.Redis) -> None:
+    slots_in_a_row(40_000, hours_ago(2000), state=RunState.SUCCEEDED, finished_at=hours_ago(1))
+    slots_in_a_row(1, hours_ago(72), state=RunState.RUNNING)
+    slots_in_a_row(2_500, hours_ago(70), state=RunState.QUEUED, reason="waits for the slot before")
+    with connection.cursor() as cursor:
+        cursor.execute("ANALYZE maintenance_run")
+
+    with transaction.atomic():
+        before = rows_read()
+        assert release_waiting(timezone.now()) == []
+        assert rows_read() - before < 5 * 42_501
+        Run.objects.filter(state=RunState.RUNNING).update(state=RunState.SUCCEEDED)
+        [freed] = release_waiting(timezone.now())
+
+    assert freed == Run.objects.filter(state=RunState.QUEUED).earliest("scheduled_for")
+    held = Run.objects.filter(state=RunState.QUEUED, available_at__gt=timezone.now())
+    assert held.count() == 2_499
 
 
 def test_a_paused_schedule_skips_its_slots_and_goes_on_with_the_next(

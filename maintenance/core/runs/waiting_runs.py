@@ -2,7 +2,7 @@
 
 from datetime import datetime
 
-from django.db.models import Exists, OuterRef, QuerySet
+from django.db.models import Q, QuerySet
 
 from maintenance.core.errors import LostLease
 from maintenance.core.reports import ReportDocument
@@ -19,21 +19,25 @@ _OVERDUE_PER_LOOK = 200
 def release_waiting(now: datetime) -> list[Run]:
     """Let those run whose runs before have ended, the earliest of each schedule; return them.
 
-    Takes place within the leader's transaction. Costs a query over the queued runs, and one more for
-    those that change.
+    Takes place within the leader's transaction. Costs a query over the queued runs, and four more where any
+    waits: the work grows with the number of runs that have not ended, and not with the history.
     """
-    before = Run.objects.filter(
-        schedule=OuterRef("schedule"),
-        scheduled_for__lt=OuterRef("scheduled_for"),
+    schedules = list(_waiting().order_by().values_list("schedule", flat=True).distinct())
+    if not schedules:
+        return []
+    unended = Run.objects.filter(
+        schedule__in=schedules,
+        scheduled_for__isnull=False,
         state__in=[RunState.QUEUED, RunState.RUNNING],
     )
-    waiting = list(_waiting().annotate(is_blocked=Exists(before)).order_by("scheduled_for"))
-    free: list[Run] = [run for run in waiting if not run.is_blocked]
-    ending = [run.id for run in waiting if run.is_blocked and _is_held_for_short(run, now)]
+    # Asked for by itself: beside the rows that wait the planner takes to it once for each of them.
+    earliest = unended.order_by("schedule", "scheduled_for").distinct("schedule")
+    ids = list(earliest.values_list("id", flat=True))
+    free = list(_waiting().filter(id__in=ids).order_by("scheduled_for"))
     if free:
-        _waiting().filter(id__in=[run.id for run in free]).update(reason="", available_at=None)
-    if ending:
-        _waiting().filter(id__in=ending).update(available_at=now + HOLD)
+        _waiting().filter(id__in=ids).update(reason="", available_at=None)
+    held_for_short = Q(available_at__isnull=True) | Q(available_at__lt=now + HOLD / 2)
+    _waiting().filter(held_for_short).update(available_at=now + HOLD)
     return free
 
 
@@ -41,10 +45,6 @@ def _waiting() -> QuerySet[Run]:
     return Run.objects.filter(
         state=RunState.QUEUED, attempt=0, published_at=None, reason__startswith=WAITS_FOR
     )
-
-
-def _is_held_for_short(run: Run, now: datetime) -> bool:
-    return run.available_at is None or run.available_at < now + HOLD / 2
 
 
 def skip_overdue(now: datetime) -> list[tuple[Run, ReportDocument]]:
