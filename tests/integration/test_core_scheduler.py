@@ -2,11 +2,12 @@
 
 import gc
 import json
+import logging
 import weakref
 from collections.abc import Callable, Iterator
 from contextlib import closing
 from datetime import datetime, timedelta
-from threading import Thread
+from threading import Event, Thread
 from typing import Any
 
 import psycopg2
@@ -25,8 +26,10 @@ from django_celery_beat.models import (
 )
 
 from maintenance.core.findings import Severity
-from maintenance.core.reports import Report
-from maintenance.core.runs import claims, ledger
+from maintenance.core.reports import Report, ReportDocument
+from maintenance.core.runs import claims, ledger, recorder
+from maintenance.core.runs.end_reports import failure_report
+from maintenance.core.runs.recording import complete_unrecorded
 from maintenance.core.runs.registry import task_named
 from maintenance.core.runs.waiting_runs import release_waiting
 from maintenance.core.scheduling import slot_rows
@@ -48,6 +51,7 @@ from maintenance.models import (
     StoredReport,
     Trigger,
 )
+from maintenance.reports.log_store import LogStore
 from tests.local_containers import LocalRedis
 
 pytestmark = pytest.mark.django_db(transaction=True)
@@ -74,6 +78,7 @@ def new_beat(broker: redis.Redis, celery_setup_app: Celery) -> Iterator[BeatFact
     yield make
     for beat in made:
         beat.close()
+        assert beat._recorder.flush(60)
 
 
 @pytest.fixture
@@ -797,6 +802,93 @@ def test_jitter_delays_the_message_and_a_deadline_ends_what_nobody_took(
     run.refresh_from_db()
     assert run.state == RunState.SKIPPED
     assert "no worker took it" in run.reason
+
+
+# --- The log store ---
+
+
+def test_a_log_store_that_hangs_holds_up_neither_due_runs_nor_the_next_look(
+    beat: LedgerScheduler, broker: redis.Redis, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    row_of(name="well")
+    row_of("maintenance.trim_streams", name="odd", kwargs='{"target": "gone"}')
+    look(beat)
+    assert beat._recorder.flush(60)
+    may_write, written = Event(), []
+    save = LogStore.save
+
+    def hangs(*arguments: Any) -> Any:
+        may_write.wait(30)
+        written.append(arguments)
+        return save(*arguments)
+
+    monkeypatch.setattr(LogStore, "save", hangs)
+    Run.objects.all().delete()
+    gone = Run.objects.create(
+        task="maintenance.of_before", schedule="of before", scheduled_for=hours_ago(3),
+        trigger=Trigger.BEAT, queue="high", queued_at=hours_ago(2),
+    )  # fmt: skip
+    moment = hours_ago(1)
+    ScheduleVersion.objects.update(since=moment)
+    PeriodicTask.objects.update(last_run_at=moment)
+    broker.flushall()
+    beat._book, beat._mended_at = None, 0.0
+
+    beat.tick()
+
+    assert states("odd") == [RunState.FAILED]
+    gone.refresh_from_db()
+    assert gone.state == RunState.FAILED
+    assert broker.llen("maintenance:high") == 1
+    assert not written
+    may_write.set()
+    assert beat._recorder.flush(60)
+    assert len(written) == 2
+    assert [len(stored.files) for stored in StoredReport.objects.filter(run__state="failed")] == [
+        3,
+        3,
+    ]
+
+
+def test_ends_of_runs_that_are_too_many_or_late_for_a_log_store_are_left_to_a_worker(
+    monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    caplog.set_level(logging.INFO)
+    monkeypatch.setattr(recorder, "MOST_WAITING", 1)
+    may_write, is_writing = Event(), Event()
+
+    def hangs(*_arguments: Any) -> None:
+        is_writing.set()
+        may_write.wait(30)
+
+    monkeypatch.setattr(LogStore, "save", hangs)
+    ended = [ended_run() for _number in range(4)]
+    full = recorder.Recorder()
+    full.record(*ended[0])
+    assert is_writing.wait(30)
+    full.record(*ended[1])
+    full.record(*ended[2])
+
+    assert not full.flush(0)
+    monkeypatch.setattr(recorder, "MOST_SECONDS", 0.0)
+    may_write.set()
+    assert full.flush(60)
+    full.record(*ended[3])
+    assert full.flush(60)
+    assert caplog.text.count("run finished") == 2
+    for number, why in ((2, "too many wait"), (3, "it is late")):
+        run, _document = ended[number]
+        assert f"What is kept of run {run.id} is left to a worker: {why}" in caplog.text
+    StoredReport.objects.filter(record_due_at__isnull=False).update(record_due_at=hours_ago(1))
+    assert complete_unrecorded() == 2
+    assert caplog.text.count("run finished") == 4
+
+
+def ended_run() -> tuple[Run, ReportDocument]:
+    run = Run.objects.create(
+        task="maintenance.note_high", queue="high", trigger=Trigger.BEAT, queued_at=hours_ago(1)
+    )
+    return run, ledger.finish(run, RunState.FAILED, failure_report(run, "why"), "why")
 
 
 # --- Leading ---

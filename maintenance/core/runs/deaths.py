@@ -13,6 +13,7 @@ from maintenance.core.runs import ledger
 from maintenance.core.runs.end_reports import stop_report
 from maintenance.core.runs.foreign_tasks import is_foreign
 from maintenance.core.runs.ledger_database import ledger_transaction
+from maintenance.core.runs.recorder import RecordEnd
 from maintenance.core.runs.recording import record
 from maintenance.core.runs.registry import is_registered, task_named
 from maintenance.models import Run, RunState
@@ -23,12 +24,12 @@ logger = logging.getLogger("maintenance.deaths")
 TIDY_AFTER_SECONDS = 600.0
 
 
-def take_from_lost_worker(run: Run) -> bool:
+def take_from_lost_worker(run: Run, record_end: RecordEnd = record) -> bool:
     """Requeue or end a run whose lease has run out; return whether it was ours to change.
 
     ``run`` is what a look saw before. Nothing changes where its worker wrote a heartbeat since, or
     somebody else was faster: looking again and changing are one transaction. The caller sends the
-    message of a run that is queued afterwards.
+    message of a run that is queued afterwards; one that ends is given to ``record_end``.
     """
     with ledger_transaction():
         if not ledger.lock_if_silent(run):
@@ -40,7 +41,7 @@ def take_from_lost_worker(run: Run) -> bool:
             ledger.requeue(run, 0.0)
             run.state = RunState.QUEUED
     if document is not None:
-        record(run, document)
+        record_end(run, document)
     return True
 
 

@@ -23,6 +23,7 @@ from maintenance.core.runs.ledger_clock import ledger_now
 from maintenance.core.runs.ledger_database import ledger_alias
 from maintenance.core.runs.lost_messages import runs_with_lost_messages
 from maintenance.core.runs.messages import fault_of_options
+from maintenance.core.runs.recorder import RecordEnd
 from maintenance.core.runs.recording import record
 from maintenance.core.runs.registry import TaskSpec
 from maintenance.core.runs.sending import Sent, send
@@ -85,23 +86,27 @@ def publish(run: Run) -> bool:
 
 
 def mend(
-    *, judge_leases: bool = True, may_send: Callable[[], bool] = lambda: True
+    *,
+    judge_leases: bool = True,
+    may_send: Callable[[], bool] = lambda: True,
+    record_end: RecordEnd = record,
 ) -> dict[str, int]:
     """Bring back runs whose worker died and runs whose message was lost; count both.
 
     Safe to call from several processes at once: each row is changed under its fence. Without
     ``judge_leases`` no worker is held to be dead: no heartbeat could be written while the ledger
     was away, so old ones say nothing until the workers had time to write again. Nothing is sent any
-    more once ``may_send`` says no.
+    more once ``may_send`` says no. Runs that end here are given to ``record_end``, which takes as long as the
+    log store where it writes their files at once.
     """
     silent = ledger.runs_without_a_worker() if judge_leases else []
-    lost = [run for run in silent if take_from_lost_worker(run)]
+    lost = [run for run in silent if take_from_lost_worker(run, record_end)]
     # Together, and nothing more once the broker is away: it takes seconds to say so, and would for each.
-    sent = _send_again([run for run in lost if run.state == RunState.QUEUED], may_send)
+    sent = _send_again([run for run in lost if run.state == RunState.QUEUED], may_send, record_end)
     count = 0
     for wanting in (_runs_without_a_message, _runs_with_lost_messages):
         if not sent.is_broker_away:
-            sent = _send_again(wanting(), may_send)
+            sent = _send_again(wanting(), may_send, record_end)
             count += sent.count
     return {"lost": len(lost), "republished": count}
 
@@ -114,20 +119,20 @@ def _runs_with_lost_messages() -> Sequence[Run]:
     return runs_with_lost_messages(ledger_now())
 
 
-def _send_again(runs: Sequence[Run], may_send: Callable[[], bool]) -> Sent:
+def _send_again(runs: Sequence[Run], may_send: Callable[[], bool], record_end: RecordEnd) -> Sent:
     """Send runs, and end those that no later try can send."""
-    sent = send([run for run in runs if not _give_up_unknown(run)], may_send)
+    sent = send([run for run in runs if not _give_up_unknown(run, record_end)], may_send)
     for run, reason in sent.unsendable:
-        _end_without_worker(
-            run, RunState.SKIPPED, stop_report(run, RunState.SKIPPED, reason), reason
-        )
+        report = stop_report(run, RunState.SKIPPED, reason)
+        _end_without_worker(run, RunState.SKIPPED, report, reason, record_end)
     for run, reason in sent.refused:
         if _has_had_its_time(run):
-            _end_without_worker(run, RunState.FAILED, failure_report(run, reason), reason)
+            report = failure_report(run, reason)
+            _end_without_worker(run, RunState.FAILED, report, reason, record_end)
     return sent
 
 
-def _give_up_unknown(run: Run) -> bool:
+def _give_up_unknown(run: Run, record_end: RecordEnd) -> bool:
     """Fail a run whose task was renamed or removed; return whether it was one.
 
     It gets time first: another process may have been updated before this one.
@@ -136,7 +141,8 @@ def _give_up_unknown(run: Run) -> bool:
         return False
     if _has_had_its_time(run):
         reason = f"The task {run.task} does not exist any more."
-        _end_without_worker(run, RunState.FAILED, failure_report(run, reason), reason)
+        report = failure_report(run, reason)
+        _end_without_worker(run, RunState.FAILED, report, reason, record_end)
     return True
 
 
@@ -155,10 +161,12 @@ def revive(run: Run) -> bool:
     return True
 
 
-def _end_without_worker(run: Run, state: RunState, report: Report, reason: str) -> bool:
+def _end_without_worker(
+    run: Run, state: RunState, report: Report, reason: str, record_end: RecordEnd
+) -> bool:
     try:
         document = ledger.finish(run, state, report, reason)
     except LostLease:
         return False
-    record(run, document)
+    record_end(run, document)
     return True

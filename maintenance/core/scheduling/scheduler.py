@@ -29,7 +29,8 @@ from maintenance.core.runs.failures import LEDGER_AWAY
 from maintenance.core.runs.lease import steady_seconds
 from maintenance.core.runs.ledger_database import ledger_connection
 from maintenance.core.runs.lost_channels import close_lost_channels
-from maintenance.core.runs.recording import log, record
+from maintenance.core.runs.recorder import Recorder
+from maintenance.core.runs.recording import log
 from maintenance.core.runs.sending import send
 from maintenance.core.runs.waiting_runs import release_waiting, skip_overdue
 from maintenance.core.scheduling.beat_entries import write_entries
@@ -69,6 +70,7 @@ class LedgerScheduler(DatabaseScheduler):  # type: ignore[misc]  # the library h
         self._later: list[tuple[datetime, str]] = []
         self._looked_thoroughly_at = self._mended_at = self._broker_away_until = 0.0
         self._reached_the_ledger = False
+        self._recorder = Recorder()
         close_lost_channels()
         super().__init__(*args, **kwargs)
         freeze_heap()
@@ -136,8 +138,8 @@ class LedgerScheduler(DatabaseScheduler):  # type: ignore[misc]  # the library h
     def _look(self, book: Book) -> None:
         with self._leadership.fenced() as now:
             freed, overdue = release_waiting(now), skip_overdue(now)
-        _record(overdue)
         self._send(freed)
+        self._record(overdue)
         thoroughly = steady_seconds() - self._looked_thoroughly_at > THOROUGH_LOOK_SECONDS
         if thoroughly:
             self._looked_thoroughly_at = steady_seconds()
@@ -157,13 +159,13 @@ class LedgerScheduler(DatabaseScheduler):  # type: ignore[misc]  # the library h
         if self._book is not None and through is None:
             for held in helds:
                 self._book.queue(held)
-        _record(
-            (run, ReportDocument(ledger.run_facts(run), report)) for run, report in recorded.ended
-        )
         self._send([run for run in recorded.queued if run.available_at is None])
         for run in recorded.queued:
             if run.available_at is not None:
                 heappush(self._later, (run.available_at, str(run.id)))
+        self._record(
+            (run, ReportDocument(ledger.run_facts(run), report)) for run, report in recorded.ended
+        )
 
     def _recorded(self, helds: Sequence[Held], through: datetime | None) -> Recorded:
         """Write the rows of due slots. A schedule whose rows cannot be written holds up none beside it."""
@@ -208,6 +210,14 @@ class LedgerScheduler(DatabaseScheduler):  # type: ignore[misc]  # the library h
             self._broker_away_until = steady_seconds() + BROKER_AWAY_SECONDS
             self._mended_at = steady_seconds() + BROKER_AWAY_SECONDS - MEND_SECONDS
 
+    def _record(self, ended: Iterable[tuple[Run, ReportDocument]]) -> None:
+        """Write alarms to the log store as any run; of a skipped slot the ledger and the log line tell."""
+        for run, document in ended:
+            if document.report.findings:
+                self._recorder.record(run, document)
+            else:
+                log(document)
+
     def _may_send(self) -> bool:
         """Renew the lease now and then while messages go out. Raises ``NotLeading``."""
         if self._leadership.age_seconds > LOOK_SECONDS:
@@ -220,7 +230,9 @@ class LedgerScheduler(DatabaseScheduler):  # type: ignore[misc]  # the library h
         judge_leases, self._reached_the_ledger = self._reached_the_ledger, False
         self._mended_at = steady_seconds()
         self._leadership.renew()
-        counts = mend(judge_leases=judge_leases, may_send=self._may_send)
+        counts = mend(
+            judge_leases=judge_leases, may_send=self._may_send, record_end=self._recorder.record
+        )
         self._reached_the_ledger = True
         start_delivery()
         if counts["republished"] >= ledger.MESSAGES_PER_LOOK:
@@ -263,12 +275,3 @@ def _due(helds: Iterable[Held], through: datetime) -> list[Due]:
         if count >= SLOTS_PER_TRANSACTION:
             break
     return dues
-
-
-def _record(ended: Iterable[tuple[Run, ReportDocument]]) -> None:
-    """Write alarms to the log store as any run; of a skipped slot the ledger and the log line tell."""
-    for run, document in ended:
-        if document.report.findings:
-            record(run, document)
-        else:
-            log(document)
