@@ -31,6 +31,7 @@ from maintenance.core.runs import claims, ledger, recorder
 from maintenance.core.runs.end_reports import failure_report
 from maintenance.core.runs.recording import complete_unrecorded
 from maintenance.core.runs.registry import task_named
+from maintenance.core.runs.report_rows import store_short_reports
 from maintenance.core.runs.waiting_runs import release_waiting
 from maintenance.core.scheduling import slot_rows
 from maintenance.core.scheduling.leadership import Leadership, hold_leader
@@ -590,6 +591,130 @@ def test_alarms_whose_rows_somebody_holds_hold_up_no_slot(
     miss_slots(beat, 1, "odd")
 
     assert Alarm.objects.get().code == "run-failed"
+
+
+def failing(beat: LedgerScheduler, count: int) -> None:
+    """Let slots of so many schedules be due whose targets are not configured any more."""
+    crontab = hourly()
+    for number in range(count):
+        row_of(
+            "maintenance.trim_streams", name=f"odd {number}", crontab=crontab,
+            kwargs=json.dumps({"target": f"gone{number}"}), last_run_at=None,
+        )  # fmt: skip
+    look(beat)
+    fail_again(beat)
+
+
+def fail_again(beat: LedgerScheduler) -> None:
+    moment = hours_ago(1)
+    ScheduleVersion.objects.update(since=moment)
+    Run.objects.all().delete()
+    PeriodicTask.objects.update(last_run_at=moment)
+    beat._book = None
+
+
+def lock_timeouts(queries: CaptureQueriesContext) -> int:
+    return sum("'lock_timeout', '0.2s'" in each["sql"] for each in queries.captured_queries)
+
+
+def test_slots_that_fail_together_cost_no_queries_each(
+    beat: LedgerScheduler, settings: Any
+) -> None:
+    told(settings)
+    failing(beat, 60)
+    counts = []
+    for _hour in range(2):
+        with CaptureQueriesContext(connection) as queries:
+            beat.tick()
+        counts.append(len(queries))
+        assert Run.objects.filter(state=RunState.FAILED).count() == 60
+        fail_again(beat)
+
+    assert max(counts) < 100
+    assert Alarm.objects.filter(code="run-failed", resolved_at=None).count() == 60
+    assert Notification.objects.count() == 60
+
+
+def test_alarms_that_somebody_holds_cost_a_bounded_number_of_waits(
+    beat: LedgerScheduler, settings: Any, caplog: pytest.LogCaptureFixture
+) -> None:
+    told(settings)
+    failing(beat, 14)
+    with closing(psycopg2.connect(**connection.get_connection_params())) as other:
+        other.cursor().execute("LOCK TABLE maintenance_alarm IN EXCLUSIVE MODE")
+        with CaptureQueriesContext(connection) as queries:
+            beat.tick()
+
+    assert Run.objects.filter(state=RunState.FAILED).count() == 14
+    assert caplog.text.count("are left to its next slot") == 14
+    assert 0 < lock_timeouts(queries) <= 11
+    assert not Alarm.objects.exists()
+
+
+def test_one_alarm_that_somebody_holds_keeps_no_other_from_being_raised(
+    beat: LedgerScheduler, settings: Any, caplog: pytest.LogCaptureFixture
+) -> None:
+    told(settings)
+    failing(beat, 8)
+    beat.tick()
+    held = Alarm.objects.get(target="gone5")
+    Alarm.objects.all().delete()
+    fail_again(beat)
+    with closing(psycopg2.connect(**connection.get_connection_params())) as other:
+        other.cursor().execute(
+            "INSERT INTO maintenance_alarm (task, target, code, subject, fingerprint, severity,"
+            " sentence, advice, raised_at, resolution)"
+            " VALUES (%s, %s, '', '', %s, 'critical', '', '', now(), '')",
+            [held.task, held.target, held.fingerprint],
+        )
+        beat.tick()
+
+    assert "Alarms of odd 5 are left to its next slot" in caplog.text
+    assert set(Alarm.objects.values_list("target", flat=True)) == {
+        f"gone{number}" for number in range(8) if number != 5
+    }
+
+
+def test_an_alarm_is_waited_for_briefly_and_the_rows_of_schedules_as_ever(settings: Any) -> None:
+    told(settings)
+    [before] = lock_timeout_of_the_session()
+    with transaction.atomic():
+        run = Run.objects.create(
+            task="maintenance.trim_streams", queue="high", state=RunState.FAILED,
+            trigger=Trigger.BEAT, queued_at=hours_ago(1),
+        )  # fmt: skip
+        store_short_reports([(run, failure_report(run, "why"))], timezone.now())
+        assert lock_timeout_of_the_session() == [before]
+    assert Alarm.objects.get().run_id == run.id
+
+
+def lock_timeout_of_the_session() -> list[str]:
+    with connection.cursor() as cursor:
+        cursor.execute("SHOW lock_timeout")
+        return list(cursor.fetchone())
+
+
+def test_rows_that_somebody_holds_are_no_ledger_that_is_away(
+    beat: LedgerScheduler, caplog: pytest.LogCaptureFixture
+) -> None:
+    row = row_of()
+    look(beat)
+    fail_again(beat)
+    with closing(psycopg2.connect(**connection.get_connection_params())) as other:
+        other.cursor().execute(
+            "SELECT 1 FROM django_celery_beat_periodictask WHERE id = %s FOR UPDATE", [row.pk]
+        )
+        with connection.cursor() as cursor:
+            cursor.execute("SET lock_timeout = '10ms'")
+            beat.tick()
+            assert lock_timeout_of_the_session() == ["10ms"], "its session is kept"
+            cursor.execute("RESET lock_timeout")
+
+    assert "Rows of schedules are locked, tried again soon" in caplog.text
+    assert "away" not in caplog.text
+    assert states() == []
+    beat.tick()
+    assert states() == [RunState.QUEUED]
 
 
 def test_a_week_without_beat_leaves_one_run_and_rows_that_say_so(beat: LedgerScheduler) -> None:

@@ -5,7 +5,7 @@ that is down holds up no run, and a worker that dies loses none.
 """
 
 from collections import Counter
-from collections.abc import Collection, Iterable, Mapping, Sequence
+from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from datetime import datetime, timedelta
 from typing import Any
 from uuid import UUID
@@ -14,7 +14,7 @@ from django.db.models import Max
 
 from maintenance.conf import NotificationSettings, configuration
 from maintenance.core.attention.finding_rows import Comparison, look_of
-from maintenance.core.attention.standings import RUNS_THAT_LOOKED
+from maintenance.core.attention.standings import Pair
 from maintenance.core.finding_life import Look, Mute, Settled, Sight
 from maintenance.core.findings import Finding, Severity
 from maintenance.core.reports import Report
@@ -43,47 +43,78 @@ GONE = (NotificationState.DROPPED, NotificationState.FAILED)
 _TITLE_LENGTH = 300
 
 
-def note_alarms(
-    run: Run, rows: Sequence[StoredFinding], comparison: Comparison, now: datetime
-) -> None:
+#: A run that has ended, the rows of its findings, and what they are beside those of the runs before.
+Ended = tuple[Run, Sequence[StoredFinding], Comparison]
+
+
+def note_alarms(ended: Iterable[Ended], now: datetime) -> None:
     """Raise an alarm for each finding that is bad enough and has none, and resolve those that are gone.
 
-    Call it in the transaction that ends ``run``. One query where nothing is bad and nothing open.
+    Call it in the transaction that ends the runs. One query where nothing is bad and nothing open. Raising
+    alarms takes as many for many runs as for one; what changes in an open one, and its end, a few each.
     """
     settings = configuration().notifications
-    if not settings.channels or run.task in OWN_TASKS:
+    told = [each for each in ended if each[0].task not in OWN_TASKS]
+    if not settings.channels or not told:
         return
-    worrying = _worrying(rows, comparison.mutes, settings, now)
-    open_alarms = {
-        alarm.fingerprint: alarm
-        for alarm in Alarm.objects.filter(
-            task=run.task, target=run.target, resolved_at__isnull=True
-        )
-    }
-    fresh = [
-        Alarm(
-            task=run.task,
-            target=run.target,
-            code=row.code,
-            subject=row.subject,
-            fingerprint=row.fingerprint,
-            severity=row.severity,
-            sentence=row.sentence,
-            advice=row.advice,
-            run_id=run.id,
-            raised_at=now,
-        )
-        for fingerprint, row in worrying.items()
-        if fingerprint not in open_alarms
-    ]
-    _raise(fresh, settings, now)
+    open_alarms = _open_alarms([run for run, _rows, _comparison in told])
+    fresh: dict[tuple[str, str], Alarm] = {}
+    known: list[Alarm] = []
+    for run, rows, comparison in told:
+        worrying = _worrying(rows, comparison.mutes, settings, now)
+        its = open_alarms[run.task, run.target]
+        for fingerprint, row in worrying.items():
+            if fingerprint not in its:
+                fresh.setdefault((run.task, fingerprint), _alarm(run, row, now))
+        _note_changes((run, rows, comparison), worrying, its, settings, now)
+        known += [its[name] for name in worrying if name in its]
+    _raise(list(fresh.values()), settings, now)
+    tell_again(known, settings.channels, now)
+
+
+def _open_alarms(runs: Iterable[Run]) -> Mapping[Pair, Mapping[str, Alarm]]:
+    """Return the open alarms of the tasks and targets of ``runs``, by fingerprint."""
+    pairs = {(run.task, run.target) for run in runs}
+    found: dict[Pair, dict[str, Alarm]] = {pair: {} for pair in pairs}
+    of_both = Alarm.objects.filter(
+        task__in={task for task, _target in pairs}, target__in={target for _task, target in pairs}
+    )
+    for alarm in of_both.filter(resolved_at__isnull=True):
+        if (alarm.task, alarm.target) in found:
+            found[alarm.task, alarm.target][alarm.fingerprint] = alarm
+    return found
+
+
+def _alarm(run: Run, row: StoredFinding, now: datetime) -> Alarm:
+    return Alarm(
+        task=run.task,
+        target=run.target,
+        code=row.code,
+        subject=row.subject,
+        fingerprint=row.fingerprint,
+        severity=row.severity,
+        sentence=row.sentence,
+        advice=row.advice,
+        run_id=run.id,
+        raised_at=now,
+    )
+
+
+def _note_changes(
+    ended: Ended,
+    worrying: Mapping[str, StoredFinding],
+    open_alarms: Mapping[str, Alarm],
+    settings: NotificationSettings,
+    now: datetime,
+) -> None:
+    """Note in the open alarms of a run's task and target what it says of them. No query where that is nothing new."""
+    run, rows, comparison = ended
     known = [(open_alarms[name], row) for name, row in worrying.items() if name in open_alarms]
     worse = [(alarm, row) for alarm, row in known if _rank(row) > _rank(alarm)]
     _note_eased([(alarm, row) for alarm, row in known if _rank(row) < _rank(alarm)])
     _note_worse(run, worse, settings, now)
     new = [(alarm, row) for alarm, row in known if comparison.settled.since[row.fingerprint] == now]
     _tell_of_others(run, new, settings, now)
-    tell_again([alarm for alarm, _row in known], settings.channels, now)
     for fingerprint, alarm in open_alarms.items():
         if fingerprint not in worrying:
             _settle(alarm, run, rows, comparison.settled, now)
@@ -116,49 +147,61 @@ def _raise(fresh: Sequence[Alarm], settings: NotificationSettings, now: datetime
     if not fresh:
         return
     Alarm.objects.bulk_create(fresh, ignore_conflicts=True)
-    names = [alarm.fingerprint for alarm in fresh]
-    task = fresh[0].task
+    due = _due_times(fresh, settings, now)
     written = Alarm.objects.filter(
-        task=task, fingerprint__in=names, resolved_at__isnull=True, raised_at=now
+        task__in={alarm.task for alarm in fresh},
+        fingerprint__in=[alarm.fingerprint for alarm in fresh],
+        resolved_at__isnull=True,
+        raised_at=now,
     )
-    due = _due_times(task, names, settings, now)
-    for alarm in written:
-        _write(alarm, NotificationKind.ALARM, settings.channels, now, due[alarm.fingerprint])
+    _store(
+        message
+        for alarm in written
+        if _subject_of(alarm) in due
+        for message in _messages(
+            alarm, NotificationKind.ALARM, settings.channels, now, due[_subject_of(alarm)]
+        )
+    )
+
+
+def _subject_of(alarm: Alarm) -> tuple[str, str]:
+    """Return by what an alarm is known while it is open."""
+    return alarm.task, alarm.fingerprint
 
 
 def _due_times(
-    task: str,
-    fingerprints: Collection[str],
+    alarms: Collection[Alarm],
     settings: NotificationSettings,
     now: datetime,
     severity: Severity | None = None,
-) -> dict[str, datetime]:
-    """Return when people may be told of these findings: not again (as ``severity``) before the period has passed."""
-    if not fingerprints:
+) -> dict[tuple[str, str], datetime]:
+    """Return when people may be told of these alarms: not again (as ``severity``) before the period has passed."""
+    if not alarms:
         return {}
-    told = _told_last(task, fingerprints, severity)
+    names = {_subject_of(alarm) for alarm in alarms}
+    told = _told_last(names, severity)
     period = timedelta(minutes=settings.alarm_period_minutes)
-    return {name: max(now, told[name] + period) if name in told else now for name in fingerprints}
+    return {name: max(now, told[name] + period) if name in told else now for name in names}
 
 
 def _told_last(
-    task: str, fingerprints: Collection[str], severity: Severity | None
-) -> Mapping[str, datetime]:
-    """Return when people were last told of these findings, for those of which they were."""
+    names: Collection[tuple[str, str]], severity: Severity | None
+) -> Mapping[tuple[str, str], datetime]:
+    """Return when people were last told of these tasks' findings, for those of which they were."""
     as_bad = {} if severity is None else {"key__contains": f":{severity.value}"}
     told = (
         Notification.objects.filter(
             kind=NotificationKind.ALARM,
-            alarm__task=task,
-            alarm__fingerprint__in=list(fingerprints),
+            alarm__task__in={task for task, _fingerprint in names},
+            alarm__fingerprint__in={fingerprint for _task, fingerprint in names},
             sent_at__isnull=False,
             **as_bad,
         )
         .order_by()
-        .values("alarm__fingerprint")
+        .values("alarm__task", "alarm__fingerprint")
         .annotate(last=Max("sent_at"))
     )
-    return {row["alarm__fingerprint"]: row["last"] for row in told}
+    return {(row["alarm__task"], row["alarm__fingerprint"]): row["last"] for row in told}
 
 
 def _tell_of_others(
@@ -183,9 +226,9 @@ def _tell_of_others(
         for alarm, row in known
         if alarm.run_id in given and meant_options(run.task, given[alarm.run_id]) != meant
     ]
-    due = _due_times(run.task, [alarm.fingerprint for alarm, _row in others], settings, now)
+    due = _due_times([alarm for alarm, _row in others], settings, now)
     for alarm, row in others:
-        _tell_anew(alarm, run, row, now, due[alarm.fingerprint])
+        _tell_anew(alarm, run, row, now, due[_subject_of(alarm)])
 
 
 def _note_worse(
@@ -195,10 +238,9 @@ def _note_worse(
     now: datetime,
 ) -> None:
     """Tell of open alarms that got worse: at once, unless people were told lately that they are as bad."""
-    names = [alarm.fingerprint for alarm, _row in worse]
-    due = _due_times(run.task, names, settings, now, Severity.CRITICAL)
+    due = _due_times([alarm for alarm, _row in worse], settings, now, Severity.CRITICAL)
     for alarm, row in worse:
-        _tell_anew(alarm, run, row, now, due[alarm.fingerprint])
+        _tell_anew(alarm, run, row, now, due[_subject_of(alarm)])
 
 
 def _tell_anew(alarm: Alarm, run: Run, row: StoredFinding, now: datetime, due_at: datetime) -> None:
@@ -245,11 +287,15 @@ def tell_again(found: Collection[Alarm], channels: Collection[str], now: datetim
             or _severity_of(written).rank > ranks[alarm_id]
         ):
             told.add((key, channel))
-    for alarm in found:
-        key = keys[alarm.pk]
-        for channel in channels:
-            if (key, channel) not in told:
-                _write(alarm, NotificationKind.ALARM, (channel,), now, now, lost=lost[key, channel])
+    _store(
+        message
+        for alarm in found
+        for channel in channels
+        if (key := keys[alarm.pk], channel) not in told
+        for message in _messages(
+            alarm, NotificationKind.ALARM, (channel,), now, now, lost=lost[key, channel]
+        )
+    )
 
 
 def _settle(
@@ -280,10 +326,10 @@ def _is_ruled_out(alarm: Alarm, run: Run, rows: Iterable[StoredFinding]) -> bool
 
     A run says that of findings of runs with the same options; that runs fail, of all.
     """
-    if run.state not in RUNS_THAT_LOOKED:
+    if run.state != RunState.SUCCEEDED:
         return False
     if alarm.code in CODES_OF_ENDS and not is_dry_run(run.task, run.options):
-        return run.state == RunState.SUCCEEDED
+        return True
     origin = (
         Run.objects.filter(id=alarm.run_id).values_list("options", flat=True).first()
         if alarm.run_id
@@ -326,28 +372,39 @@ def _write(
     channels: Iterable[str],
     now: datetime,
     due_at: datetime,
-    *,
-    lost: int = 0,
 ) -> None:
     """Write a message to each channel, once for each run that raises the alarm, and once of its end."""
+    _store(_messages(alarm, kind, channels, now, due_at))
+
+
+def _store(messages: Iterable[Notification]) -> None:
+    if rows := list(messages):
+        Notification.objects.bulk_create(rows, ignore_conflicts=True)
+
+
+def _messages(
+    alarm: Alarm,
+    kind: NotificationKind,
+    channels: Iterable[str],
+    now: datetime,
+    due_at: datetime,
+    *,
+    lost: int = 0,
+) -> Iterator[Notification]:
+    """Yield a message to each channel. It is another one than the ``lost`` ones before it."""
     where = f" on {alarm.target}" if alarm.target else ""
     subject = f" ({alarm.subject})" if alarm.subject and alarm.subject != alarm.target else ""
     word = "Resolved" if kind is NotificationKind.RESOLVED else alarm.severity.capitalize()
-    Notification.objects.bulk_create(
-        (
-            Notification(
-                kind=kind,
-                key=_key(alarm, kind) + (f":{lost}" if lost else ""),
-                channel=channel,
-                alarm=alarm,
-                title=f"{word}: {alarm.code}{where}{subject}"[:_TITLE_LENGTH],
-                created_at=now,
-                due_at=due_at,
-            )
-            for channel in channels
-        ),
-        ignore_conflicts=True,
-    )
+    for channel in channels:
+        yield Notification(
+            kind=kind,
+            key=_key(alarm, kind) + (f":{lost}" if lost else ""),
+            channel=channel,
+            alarm=alarm,
+            title=f"{word}: {alarm.code}{where}{subject}"[:_TITLE_LENGTH],
+            created_at=now,
+            due_at=due_at,
+        )
 
 
 def _key(alarm: Alarm, kind: NotificationKind) -> str:

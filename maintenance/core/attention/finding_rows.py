@@ -1,18 +1,20 @@
 """The lives of findings, from the ledger's rows: see :mod:`.finding_life`.
 
 What a run finds is compared with the run before it when its report is stored, so that no page has to go
-through a history: one query a run, and one more where the run before it could not tell.
+through a history: one query a run, and one more where the run before it could not tell; two for many runs.
 """
 
 import json
+from collections import defaultdict
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime
 from typing import Any
+from uuid import UUID
 
 from django.utils import timezone
 
-from maintenance.core.attention.mutes import MUTES_OF, mutes_of
+from maintenance.core.attention.mutes import MUTES_OF, mutes_in_force, mutes_of
 from maintenance.core.attention.standings import RUNS_THAT_LOOKED
 from maintenance.core.finding_life import (
     LOOKS_BACK,
@@ -29,8 +31,17 @@ from maintenance.core.runs.ledger_database import ledger_connection
 from maintenance.core.runs.meant_options import meant_options
 from maintenance.models import Run, RunState, StoredFinding, StoredReport
 
+_SIGHTS = """
+    SELECT jsonb_agg(jsonb_build_object(
+        'fingerprint', fingerprint, 'code', code, 'severity', severity, 'subject', subject,
+        'sentence', sentence, 'found_at', found_at, 'measured', measured, 'since', since
+    )) AS sights
+    FROM maintenance_storedfinding
+    WHERE run_id = run.id
+"""
+
 # A range and no equation, as in standings.py: the index holds the runs of a pair side by side, by time.
-_EARLIER = """
+_EARLIER = f"""
 SELECT run.state, run.options, coalesce(seen.sights, '[]'::jsonb) AS sights
 FROM (
     SELECT id, state, options
@@ -39,15 +50,23 @@ FROM (
     ORDER BY task, target, queued_at DESC
     LIMIT %s OFFSET %s
 ) AS run
+CROSS JOIN LATERAL ({_SIGHTS}) AS seen
+"""  # noqa: S608 - of constants
+
+_EARLIER_OF_MANY = f"""
+SELECT wanted.id, run.state, run.options, coalesce(seen.sights, '[]'::jsonb) AS sights
+FROM jsonb_to_recordset(%s::jsonb) AS wanted (id uuid, task text, target text)
 CROSS JOIN LATERAL (
-    SELECT jsonb_agg(jsonb_build_object(
-        'fingerprint', fingerprint, 'code', code, 'severity', severity, 'subject', subject,
-        'sentence', sentence, 'found_at', found_at, 'measured', measured, 'since', since
-    )) AS sights
-    FROM maintenance_storedfinding
-    WHERE run_id = run.id
-) AS seen
-"""
+    SELECT id, state, options, queued_at
+    FROM maintenance_run
+    WHERE (task, target) >= (wanted.task, wanted.target)
+        AND (task, target) <= (wanted.task, wanted.target) AND state = ANY (%s) AND id <> wanted.id
+    ORDER BY task, target, queued_at DESC
+    LIMIT {LOOKS_BACK}
+) AS run
+CROSS JOIN LATERAL ({_SIGHTS}) AS seen
+ORDER BY wanted.id, run.queued_at DESC
+"""  # noqa: S608 - of constants
 
 # A row always, with the mutes; the run before in its other columns, where there is one.
 _MUTES_AND_LAST = f"""
@@ -55,6 +74,8 @@ SELECT ({MUTES_OF}), earlier.state, earlier.options, earlier.sights
 FROM (SELECT) AS always
 LEFT JOIN ({_EARLIER}) AS earlier ON true
 """  # noqa: S608 - of constants
+
+_LOOKED = [state.value for state in RUNS_THAT_LOOKED]
 
 
 @dataclass(frozen=True, slots=True)
@@ -82,6 +103,39 @@ def compared(run: Run, rows: Sequence[StoredFinding], now: datetime) -> Comparis
     return Comparison(settle(look, _earlier(run, last)), mutes)
 
 
+def compared_together(
+    found: Sequence[tuple[Run, Sequence[StoredFinding]]], now: datetime
+) -> list[Comparison]:
+    """Compare what many runs found, as :func:`compared` does for one, in two queries for all of them."""
+    if not found:
+        return []
+    mutes = mutes_in_force(now)
+    earlier = _earlier_of_many([run for run, _rows in found if run.state in RUNS_THAT_LOOKED])
+    return [
+        Comparison(
+            settle(look_of(run, rows), earlier.get(run.id, ())),
+            {
+                row.fingerprint: mutes[run.task, row.fingerprint]
+                for row in rows
+                if (run.task, row.fingerprint) in mutes
+            },
+        )
+        for run, rows in found
+    ]
+
+
+def _earlier_of_many(runs: Sequence[Run]) -> Mapping[UUID, Sequence[Look]]:
+    """Return the looks before each of ``runs``, newest first."""
+    tasks = {run.id: run.task for run in runs}
+    wanted = [{"id": str(run.id), "task": run.task, "target": run.target} for run in runs]
+    found: defaultdict[UUID, list[Look]] = defaultdict(list)
+    with ledger_connection().cursor() as cursor:
+        cursor.execute(_EARLIER_OF_MANY, [json.dumps(wanted), _LOOKED])
+        for run_id, *look in cursor.fetchall():
+            found[run_id].append(_look(tasks[run_id], *look))
+    return found
+
+
 def look_of(run: Run, rows: Iterable[StoredFinding]) -> Look:
     """Return what a run found as a look: with the options that it meant."""
     sights = tuple(_sight(row) for row in rows)
@@ -90,8 +144,7 @@ def look_of(run: Run, rows: Iterable[StoredFinding]) -> Look:
 
 def _earlier_than(run: Run, limit: int, offset: int) -> list[Any]:
     pair = [run.task, run.target]
-    looked = [state.value for state in RUNS_THAT_LOOKED]
-    return [*pair, *pair, looked, run.id, limit, offset]
+    return [*pair, *pair, _LOOKED, run.id, limit, offset]
 
 
 def _earlier(run: Run, last: Sequence[Any]) -> Iterator[Look]:

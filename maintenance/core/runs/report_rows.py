@@ -2,6 +2,7 @@
 
 import json
 import logging
+import time
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import replace
 from datetime import datetime, timedelta
@@ -9,8 +10,8 @@ from typing import Any
 
 from django.db import OperationalError
 
-from maintenance.core.attention.alarms import note_alarms
-from maintenance.core.attention.finding_rows import Comparison, compared, life_of
+from maintenance.core.attention.alarms import Ended, note_alarms
+from maintenance.core.attention.finding_rows import compared, compared_together, life_of
 from maintenance.core.finding_life import FixedFinding
 from maintenance.core.findings import Finding
 from maintenance.core.reports import SCHEMA_VERSION, Report, ReportDocument
@@ -27,8 +28,11 @@ logger = logging.getLogger("maintenance.scheduler")
 #: Whoever ends a run writes its files within this time, or was killed before.
 RECORDED_WITHIN = timedelta(minutes=2)
 
-# Far below the lease of a leader (10 s), whose transaction waits here.
-_WAITS_BRIEFLY = "SELECT pg_catalog.set_config('lock_timeout', '1000', true)"
+# Far below the lease of a leader (10 s), whose transaction waits here: for one lock, and for all of them. A
+# held one among 200 is found in eight halvings.
+_LOCK_SECONDS = 0.2
+_ALARMS_SECONDS = 2.0
+_WAIT_FOR_LOCKS = "SELECT pg_catalog.set_config('lock_timeout', %s, true)"
 
 # One statement, because each is a round trip, and most runs write a few rows only.
 _STORE = """
@@ -100,15 +104,15 @@ def store_report(run: Run, document: ReportDocument, now: datetime) -> ReportDoc
                 "values": [sample.value for sample in report.samples],
             },
         )
-    note_alarms(run, rows, comparison, now)
+    note_alarms([(run, rows, comparison)], now)
     return replace(document, life=life_of(run, rows, fixed, comparison.mutes, now))
 
 
 def store_short_reports(ended: Iterable[tuple[Run, Report]], now: datetime) -> None:
     """Write the rows of many reports that have no samples, in a few statements, and raise their alarms.
 
-    Call it in the transaction that writes their runs. A schedule whose slots ended with findings costs a
-    few queries more, as any run does; the newest of its slots says how things are.
+    Call it in the transaction that writes their runs. Of a schedule whose slots ended with findings the
+    newest says how things are.
     """
     pairs = list(ended)
     found = [
@@ -117,8 +121,12 @@ def store_short_reports(ended: Iterable[tuple[Run, Report]], now: datetime) -> N
         if report.findings
     ]
     newest = {run.schedule: (run, rows) for run, rows in sorted(found, key=_slot_of)}
-    comparisons = [(run, rows, compared(run, rows, now)) for run, rows in newest.values()]
-    for _run, rows, comparison in comparisons:
+    compared_ones = compared_together(list(newest.values()), now)
+    noted = [
+        (run, rows, comparison)
+        for (run, rows), comparison in zip(newest.values(), compared_ones, strict=True)
+    ]
+    for _run, rows, comparison in noted:
         for row in rows:
             row.since = comparison.settled.since[row.fingerprint]
     StoredReport.objects.bulk_create(
@@ -136,26 +144,45 @@ def store_short_reports(ended: Iterable[tuple[Run, Report]], now: datetime) -> N
         batch_size=500,
     )
     StoredFinding.objects.bulk_create((row for _run, rows in found for row in rows), batch_size=500)
-    for run, rows, comparison in comparisons:
-        _note_alarms_unless_held_up(run, rows, comparison, now)
+    if noted:
+        _note_alarms_unless_held_up(noted, now, time.monotonic() + _ALARMS_SECONDS)
 
 
-def _note_alarms_unless_held_up(
-    run: Run, rows: Sequence[StoredFinding], comparison: Comparison, now: datetime
-) -> None:
-    """Raise the alarms of a run, unless somebody holds their rows: the next slot that ends so raises them.
+def _note_alarms_unless_held_up(ended: Sequence[Ended], now: datetime, give_up_at: float) -> None:
+    """Raise the alarms of runs, unless somebody holds their rows: the next slot that ends so raises them.
 
-    The transaction is a leader's, and a worker that hangs in its own must not hold up the schedules.
+    The transaction is a leader's, and a worker that hangs in its own must not hold up the schedules. Where
+    one of many is held, those of each half are tried by themselves while there is time.
     """
+    is_in_time = time.monotonic() < give_up_at
+    if is_in_time and _could_note_alarms(ended, now):
+        return
+    if len(ended) == 1 or not is_in_time:
+        for run, _rows, _comparison in ended:
+            logger.warning(
+                "Alarms of %s are left to its next slot: somebody holds them", run.schedule
+            )
+        return
+    middle = len(ended) // 2
+    for half in (ended[:middle], ended[middle:]):
+        _note_alarms_unless_held_up(half, now, give_up_at)
+
+
+def _could_note_alarms(ended: Sequence[Ended], now: datetime) -> bool:
+    """Raise the alarms of runs, all or none; return whether nobody held their rows."""
     try:
-        with ledger_transaction():
-            with ledger_connection().cursor() as cursor:
-                cursor.execute(_WAITS_BRIEFLY)
-            note_alarms(run, rows, comparison, now)
+        with ledger_transaction(), ledger_connection().cursor() as cursor:
+            cursor.execute("SELECT pg_catalog.current_setting('lock_timeout')")
+            [before] = cursor.fetchone()
+            cursor.execute(_WAIT_FOR_LOCKS, [f"{_LOCK_SECONDS:g}s"])
+            note_alarms(ended, now)
+            # A savepoint that is released keeps it, and what follows may wait for longer.
+            cursor.execute(_WAIT_FOR_LOCKS, [before])
     except OperationalError as error:
         if sqlstate_of(error) != LOCK_NOT_AVAILABLE:
             raise
-        logger.warning("Alarms of %s are left to its next slot: somebody holds them", run.schedule)
+        return False
+    return True
 
 
 def _slot_of(found: tuple[Run, list[StoredFinding]]) -> datetime:

@@ -27,7 +27,11 @@ from maintenance.core.runs.alive_file import touch_alive_file
 from maintenance.core.runs.dispatch import mend
 from maintenance.core.runs.failures import LEDGER_AWAY
 from maintenance.core.runs.lease import steady_seconds
-from maintenance.core.runs.ledger_database import ledger_connection
+from maintenance.core.runs.ledger_database import (
+    LOCK_NOT_AVAILABLE,
+    ledger_connection,
+    sqlstate_of,
+)
 from maintenance.core.runs.lost_channels import close_lost_channels
 from maintenance.core.runs.recorder import Recorder
 from maintenance.core.runs.recording import log
@@ -100,15 +104,22 @@ class LedgerScheduler(DatabaseScheduler):  # type: ignore[misc]  # the library h
         except NotLeading as lost:
             logger.warning("%s", lost)
         except LEDGER_AWAY as error:
-            logger.error("The ledger is away: %s", redact(str(error)))
-            self._reached_the_ledger = False
-            ledger_connection().close()
+            self._note_failure(error)
         except (
             Exception
         ):  # one schedule, or one answer of a broker, must not end beat for all others
             logger.exception("The scheduler starts anew")
         self._book = None
         return AWAY_SECONDS
+
+    def _note_failure(self, error: Exception) -> None:
+        """Note that the ledger could not be written: it is away, or somebody holds what a role waits for briefly."""
+        if sqlstate_of(error) == LOCK_NOT_AVAILABLE:
+            logger.warning("Rows of schedules are locked, tried again soon: %s", redact(str(error)))
+            return
+        logger.error("The ledger is away: %s", redact(str(error)))
+        self._reached_the_ledger = False
+        ledger_connection().close()
 
     def _tick(self) -> float:
         if not self._leadership.is_held:

@@ -96,7 +96,7 @@ def record_slots(dues: Sequence[Due], now: datetime) -> Recorded:
 
     Takes place within the leader's transaction: nobody else writes rows of slots. A slot that has a row
     keeps it. The work grows with the number of slots. The number of queries does not, but for one for each
-    schedule that is paused after failures, and a few for the alarms of each whose slots end with findings.
+    schedule that is paused after failures, and a few for each open alarm that gets worse or is over.
     """
     paused = _pause_failing(dues, now)
     earlier = _unended_runs(
