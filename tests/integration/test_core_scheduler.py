@@ -747,6 +747,29 @@ def test_more_slots_than_are_decided_at_once_end_in_one_run(beat: LedgerSchedule
     assert run == Run.objects.latest("scheduled_for")
 
 
+def test_slots_of_which_all_later_ones_lie_in_a_blackout_end_in_a_run_of_their_own(
+    beat: LedgerScheduler,
+) -> None:
+    now = timezone.now()
+    this_hour = now.replace(minute=0, second=0, microsecond=0)
+    hours = set(range(24)) - {now.hour, (now.hour + 1) % 24}
+    row_of(crontab=hourly(minute="*", hour=",".join(map(str, hours))), last_run_at=None)
+    look(beat)
+    closed = this_hour - timedelta(hours=5)
+    Blackout.objects.create(reason="release day", starts_at=closed, ends_at=this_hour)
+
+    miss_slots(beat, hours=8)
+    assert beat._book is not None
+    while (slot := beat._book.held[NAME].next_slot) is not None and slot < now:
+        beat.tick()
+
+    run = Run.objects.exclude(state=RunState.SKIPPED).get()
+    open_slots = Run.objects.filter(scheduled_for__lt=closed)
+    assert run == open_slots.latest("scheduled_for")
+    assert run.stands_for == open_slots.count()
+    assert Run.objects.count() > 400
+
+
 def test_a_slot_is_skipped_while_the_run_before_lasts(beat: LedgerScheduler) -> None:
     row_of(crontab=hourly(minute="*"), last_run_at=None)
     look(beat)

@@ -4,7 +4,7 @@ from datetime import UTC, datetime, timedelta
 from typing import Any
 
 import pytest
-from hypothesis import given
+from hypothesis import example, given
 from hypothesis import strategies as st
 
 from maintenance.core.scheduling.policies import (
@@ -64,7 +64,7 @@ def test_the_latest_of_missed_slots_runs_and_stands_for_all_of_them() -> None:
 
 
 def test_slots_that_are_decided_in_several_parts_end_in_one_run() -> None:
-    first = decided(HOURLY[:2], more_follow=True)
+    first = decided(HOURLY[:2], later=HOURLY[2:])
     then = decided(HOURLY[2:], carried=2)
 
     assert outcomes(first + then) == [SKIP, SKIP, SKIP, RUN]
@@ -295,18 +295,37 @@ def test_no_two_runs_of_a_schedule_start_together_unless_they_may(
         assert WAIT not in found
 
 
-@given(slots=SLOTS, policy=POLICIES, cut=st.integers(0, 12))
+CLOSURES = st.lists(
+    st.builds(
+        lambda age, seconds: Closure(ago(seconds=age), ago(seconds=age - seconds), "release day"),
+        st.integers(0, 200_000),
+        st.integers(1, 100_000),
+    ),
+    max_size=3,
+)
+
+
+@given(slots=SLOTS, policy=POLICIES, closures=CLOSURES, cut=st.integers(0, 12))
+@example(
+    slots=HOURLY[:3],
+    policy=Policy(),
+    closures=[Closure(ago(minutes=90), ago(minutes=30), "release day")],
+    cut=2,
+)
 def test_slots_decided_in_two_parts_start_the_same_runs(
-    slots: list[datetime], policy: Policy, cut: int
+    slots: list[datetime], policy: Policy, closures: list[Closure], cut: int
 ) -> None:
-    whole = decided(slots, policy)
+    whole = decided(slots, policy, closures=closures)
     if policy.misfire is Misfire.EACH or not 0 < cut < len(slots):
         return
-    first = decided(slots[:cut], policy, more_follow=True)
-    rest = decided(slots[cut:], policy)
+    first = decided(slots[:cut], policy, closures=closures, later=slots[cut:])
+    left = sum(d.is_left for d in first)
+    rest = decided(slots[cut:], policy, closures=closures, carried=left)
 
-    started = [d.slot for d in first + rest if d.outcome is not SKIP]
-    assert started in ([d.slot for d in whole if d.outcome is not SKIP], [])
+    def started(found: list[Decision]) -> list[tuple[datetime, int]]:
+        return [(d.slot, d.stands_for) for d in found if d.outcome is not SKIP]
+
+    assert started(first + rest) == started(whole)
 
 
 @given(policy=POLICIES)

@@ -7,7 +7,7 @@ The first reason that applies to a slot counts, in this order: the schedule cann
 blackout, its deadline, its catch-up window, its misfire policy, the run before.
 """
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 from enum import StrEnum
@@ -114,6 +114,7 @@ class Decision:
 
     A run starts at ``begins_at`` (its jitter later than its time) and not after ``deadline_at``. It
     ``stands_for`` so many slots, itself among them: those that were missed before it are its work, too.
+    One that ``is_left`` is among those of a slot that is decided later.
     """
 
     slot: datetime
@@ -122,21 +123,23 @@ class Decision:
     begins_at: datetime | None = None
     deadline_at: datetime | None = None
     stands_for: int = 1
+    is_left: bool = False
 
 
 @dataclass(frozen=True, slots=True)
 class Circumstances:
     """What the slots of one schedule are decided by, besides its policy.
 
-    ``earlier`` are its runs that have not ended. ``more_follow`` says that later slots of the schedule
-    are due, too, and are decided after these; ``carried`` counts those that were left to these.
+    ``earlier`` are its runs that have not ended. ``later`` are slots of the schedule that are due, too, and
+    are decided after these; they are read up to the first one that may run, to which these are left.
+    ``carried`` counts those that were left to these.
     """
 
     schedule: str
     target: str = ""
     earlier: Sequence[UnendedRun] = ()
     closures: Sequence[Closure] = ()
-    more_follow: bool = False
+    later: Iterable[datetime] = ()
     carried: int = 0
 
 
@@ -145,13 +148,14 @@ def decide(
 ) -> list[Decision]:
     """Return what becomes of the due ``slots`` of one schedule, given in their order, one for each.
 
-    Cost grows with the number of slots and of closures.
+    Cost grows with the number of slots and of closures, and with that of later slots which may not run.
     """
     refused = {slot: _refusal(slot, policy, now, circumstances) for slot in slots}
     open_slots = [slot for slot in slots if not refused[slot]]
     is_each = policy.misfire is Misfire.EACH
     chosen = open_slots if is_each else open_slots[-1:]
-    if circumstances.more_follow and not is_each:
+    is_left = bool(chosen) and not is_each and _any_may_run(policy, now, circumstances)
+    if is_left:
         chosen = []
     left = len(open_slots) - len(chosen)
     stands_for = 1 if is_each else 1 + left + circumstances.carried
@@ -164,9 +168,15 @@ def decide(
     return [
         Decision(slot, Outcome.SKIP, refused[slot])
         if refused[slot]
-        else started.get(slot) or Decision(slot, Outcome.SKIP, _left_to(heir, slot, now))
+        else started.get(slot)
+        or Decision(slot, Outcome.SKIP, _left_to(heir, slot, now), is_left=is_left)
         for slot in slots
     ]
+
+
+def _any_may_run(policy: Policy, now: datetime, circumstances: Circumstances) -> bool:
+    """Tell whether one of the slots that are decided later may run."""
+    return any(not _refusal(slot, policy, now, circumstances) for slot in circumstances.later)
 
 
 def jitter(schedule: str, slot: datetime, policy: Policy) -> timedelta:

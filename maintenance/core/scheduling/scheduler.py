@@ -279,9 +279,9 @@ def _due(helds: Iterable[Held], through: datetime) -> list[Due]:
     for held in helds:
         is_once = held.definition.once
         slots, is_cut = held.due(through, 1 if is_once else SLOTS_PER_SCHEDULE)
-        more_follow = is_cut and not is_once
         if slots:
-            dues.append(Due(held, slots, slots[-1] if more_follow else through, more_follow))
+            more_follow = is_cut and not is_once
+            dues.append(Due(held, slots, slots[-1] if more_follow else through, through))
         count += len(slots)
         if count >= SLOTS_PER_TRANSACTION:
             break

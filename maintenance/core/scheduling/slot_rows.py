@@ -58,12 +58,15 @@ _LONGEST_CHECKLIST = 20
 
 @dataclass(frozen=True, slots=True)
 class Due:
-    """Slots of one schedule to be decided; all up to ``through`` are, then."""
+    """Slots of one schedule to be decided; all up to ``through`` are, then.
+
+    Those after it, and up to ``until``, are due, too, and are left to another transaction.
+    """
 
     held: Held
     slots: Sequence[datetime]
     through: datetime
-    more_follow: bool = False
+    until: datetime
 
 
 @dataclass(frozen=True, slots=True)
@@ -107,7 +110,9 @@ def record_slots(dues: Sequence[Due], now: datetime) -> Recorded:
     runs: list[Run] = []
     started: dict[str, int] = {}
     for due in dues:
-        rows = _rows(due, now, earlier[due.held.name], closures)
+        decisions = _decisions(due, now, earlier[due.held.name], closures)
+        due.held.carried = _carried(due, decisions)
+        rows = _rows(due.held, decisions, now)
         rows = [run for run in rows if (run.schedule, run.target, run.scheduled_for) not in known]
         started[due.held.name] = sum(run.state != RunState.SKIPPED for run in rows)
         runs += rows
@@ -118,23 +123,33 @@ def record_slots(dues: Sequence[Due], now: datetime) -> Recorded:
     return Recorded([run for run in runs if not run.is_finished], ended)
 
 
-def _rows(
+def _decisions(
     due: Due, now: datetime, earlier: Sequence[UnendedRun], closures: Sequence[Closure]
-) -> list[Run]:
+) -> list[Decision]:
     held, definition = due.held, due.held.definition
+    if held.row is None:
+        reason = "its schedule was deleted before it was decided"
+        return [Decision(slot, Outcome.SKIP, reason) for slot in due.slots]
     circumstances = Circumstances(
         schedule=held.name,
         target=definition.target,
         earlier=earlier,
         closures=closures,
-        more_follow=due.more_follow,
+        later=definition.between(due.through, due.until),
         carried=held.carried,
     )
-    if held.row is None:
-        reason = "its schedule was deleted before it was decided"
-        decisions = [Decision(slot, Outcome.SKIP, reason) for slot in due.slots]
-    else:
-        decisions = decide(due.slots, definition.policy, now, circumstances)
+    return decide(due.slots, definition.policy, now, circumstances)
+
+
+def _carried(due: Due, decisions: Sequence[Decision]) -> int:
+    """Count the slots that are left to those which are decided later: none once a run stands for them."""
+    has_run = any(decision.outcome is not Outcome.SKIP for decision in decisions)
+    if has_run or due.through == due.until:
+        return 0
+    return due.held.carried + sum(decision.is_left for decision in decisions)
+
+
+def _rows(held: Held, decisions: Sequence[Decision], now: datetime) -> list[Run]:
     origin = origin_of(held)
     return [_row(held, origin, decision, now) for decision in decisions]
 
@@ -324,7 +339,6 @@ def _move(dues: Sequence[Due], started: Mapping[str, int], now: datetime) -> Non
     over: list[Held] = []
     for due in dues:
         held, count = due.held, started[due.held.name]
-        held.carried = held.carried + len(due.slots) if due.more_follow else 0
         if held.definition.once and count:
             over.append(held)
         else:
