@@ -57,8 +57,8 @@ def vacuum_full(job: Job[DatabaseTarget, VacuumFullOptions], thresholds: Thresho
 
     A dry run without tables plans for every large one. A rewrite that was begun is not begun again by
     any attempt of the run, unless its window or time budget ended it. Raises :class:`Skipped` on a
-    standby, without tables, and outside of a window; :class:`UnknownName` for a table that does not exist; :class:`Postponed` where the window closed
-    over it; and what :func:`connect` raises.
+    standby, without tables, and outside of a window; :class:`UnknownName` for a table that does not
+    exist; :class:`Postponed` where the window closed over it; and what :func:`connect` raises.
     """
     options = job.options
     if not options.tables and not options.dry_run:
