@@ -50,7 +50,7 @@ class MediaTarget(Section):
     # A row is committed after its file was stored; a deploy or an import may take days.
     orphan_minimum_age_seconds: float = Field(default=7 * 86_400, ge=0)
     # More is rather a query that forgets something than so many files that nobody needs.
-    orphan_share_limit_ratio: Ratio = 0.4
+    orphan_share_limit_ratio: Ratio = 0.25
     windows: tuple[MaintenanceWindow, ...] = ()
     allow: tuple[Dangerous, ...] = ()
 

@@ -2,7 +2,7 @@
 
 from collections.abc import Callable, Iterator
 from dataclasses import replace
-from typing import TypeVar
+from typing import TYPE_CHECKING, TypeVar
 
 from maintenance.conf import MediaTarget, SiteTarget, configuration
 from maintenance.core.errors import Skipped
@@ -12,6 +12,9 @@ from maintenance.core.reports import Report
 from maintenance.core.runs.registry import TargetKind
 from maintenance.core.runs.task import maintenance_task
 from maintenance.web.images.options import OptimizeOptions
+
+if TYPE_CHECKING:
+    from maintenance.web.images.references import NameSource
 
 TargetT = TypeVar("TargetT", MediaTarget, SiteTarget)
 OptionsT = TypeVar("OptionsT")
@@ -38,7 +41,7 @@ def report_orphaned_media(job: Job[MediaTarget, NoOptions]) -> Report:
     from maintenance.web.images import orphans
 
     job = _resolved(job)
-    return orphans.report_orphaned_media(job, _names_of(job.target))
+    return orphans.report_orphaned_media(job, _sources_of(job.target))
 
 
 @maintenance_task(
@@ -54,7 +57,7 @@ def remove_orphaned_media(job: Job[MediaTarget, DryRunOption]) -> Report:
     from maintenance.web.images import orphans
 
     job = _resolved(job)
-    return orphans.remove_orphaned_media(job, _names_of(job.target))
+    return orphans.remove_orphaned_media(job, _sources_of(job.target))
 
 
 def _resolved(job: Job[TargetT, OptionsT]) -> Job[TargetT, OptionsT]:
@@ -62,21 +65,22 @@ def _resolved(job: Job[TargetT, OptionsT]) -> Job[TargetT, OptionsT]:
     return replace(job, target=job.target.resolved())
 
 
-def _names_of(target: MediaTarget) -> Callable[[], Iterator[str]]:
-    """Return what asks models and databases for every name of a file; each call asks anew."""
+def _sources_of(target: MediaTarget) -> "Callable[[], Iterator[NameSource]]":
+    """Return what asks models and databases for the names of files; each call asks anew."""
     if not target.models and not target.references:
         raise Skipped(
             "not configured: nothing says which files are in use; set models = true, or references"
         )
 
-    def ask() -> Iterator[str]:
+    def ask() -> "Iterator[NameSource]":
         from maintenance.postgres.answers import first_column
-        from maintenance.web.images.references import names_in_models
+        from maintenance.web.images.references import NameSource, names_in_models
 
         if target.models:
-            yield from names_in_models(target)
+            yield NameSource("models = true", names_in_models(target))
         for reference in target.references:
-            yield from first_column(configuration().database(reference.database), reference.sql)
+            names = first_column(configuration().database(reference.database), reference.sql)
+            yield NameSource(" ".join(reference.sql.split()), names)
 
     return ask
 

@@ -10,6 +10,7 @@ from maintenance.core.job import Job
 from maintenance.core.options import NoOptions
 from maintenance.web.images import orphans, run
 from maintenance.web.images.options import OptimizeOptions
+from maintenance.web.images.references import NameSource
 from maintenance.web.n_plus_one import review_n_plus_one
 from service.sample_site import media, performance_log
 from service.sample_site.truth import FaultKind
@@ -56,7 +57,7 @@ def test_images_are_named_that_are_too_large_or_do_harm_and_no_decoy(folder: Pat
 def test_the_forgotten_file_is_an_orphan_also_after_its_images_were_optimized(folder: Path) -> None:
     run.optimize_images(Job("site", target(folder), OptimizeOptions()))
     report = orphans.report_orphaned_media(
-        Job("site", target(folder), NoOptions()), lambda: iter(NAMES)
+        Job("site", target(folder), NoOptions()), lambda: [NameSource("covers", NAMES)]
     )
     said = str(report.to_json()["findings"])
     assert media.FORGOTTEN in said

@@ -1,6 +1,6 @@
 """Media that no row names, and rows whose file is not there.
 
-Nothing is removed because a query returned nothing. Which files are in use is asked twice: before
+Nothing is removed where any of what is asked returned nothing. Which files are in use is asked twice: before
 the walk, and again before anything is called an orphan, so that an upload in between is in the
 second answer.
 """
@@ -28,7 +28,7 @@ from maintenance.web.images.places import (
     printable,
 )
 from maintenance.web.images.recode import LeftAlone
-from maintenance.web.images.references import name_number
+from maintenance.web.images.references import NameSource, name_number
 from maintenance.web.images.seen import Fingerprints
 
 #: Orphans that one run holds and removes; the next one has the rest.
@@ -37,15 +37,19 @@ MOST_ORPHANS = 100_000
 MOST_MISSING = 10_000
 NAMES_SHOWN = 50
 
-AskNames = Callable[[], Iterable[str]]
+AskNames = Callable[[], Iterable[NameSource]]
 
 
 @dataclass(slots=True)
 class Look:
-    """What a walk found. ``names`` are those of rows, and ``met`` which of them the walk met."""
+    """What a walk found. ``names`` are those of rows, and ``met`` which of them the walk met.
+
+    ``silent`` are the sources of names that named no file, in one of the answers at least.
+    """
 
     names: Fingerprints
     met: bytearray
+    silent: dict[str, None] = field(default_factory=dict)
     files: int = 0
     files_bytes: int = 0
     young: int = 0
@@ -65,7 +69,7 @@ class Look:
 def report_orphaned_media(job: Job[MediaTarget, NoOptions], ask: AskNames) -> Report:
     """Name files that no row names, and names that lead to no file. Writes nothing.
 
-    ``ask`` returns every name that rows have; it is called twice. Costs a look at each file, 8
+    ``ask`` returns what names files, and is called twice. Costs a look at each file, 8
     bytes of memory for each name, and the orphans themselves. Raises :class:`Skipped` where nothing
     says which files are in use, or the answer is empty.
     """
@@ -76,14 +80,15 @@ def report_orphaned_media(job: Job[MediaTarget, NoOptions], ask: AskNames) -> Re
 def remove_orphaned_media(job: Job[MediaTarget, DryRunOption], ask: AskNames) -> Report:
     """Delete files that no row names. This cannot be undone.
 
-    Refused where more than ``orphan_share_limit_ratio`` of the files would go. Raises
-    :class:`Skipped` as :func:`report_orphaned_media`.
+    Refused where more than ``orphan_share_limit_ratio`` of the files would go, and where one of what
+    is asked names no file. Raises :class:`Skipped` as :func:`report_orphaned_media`.
     """
     target = job.target
     place = place_of(target, writes=not job.options.dry_run)
     look = _look(target, place, ask, job.progress.update)
-    if look.share_ratio > target.orphan_share_limit_ratio:
-        return _report(job.target_name, target, look, (_refused(target, look),))
+    if refusal := _refusal(target, look):
+        refused = Outcome(_removal(job.target_name, look), Verdict.REFUSED, refusal)
+        return _report(job.target_name, target, look, (refused,))
     if job.options.dry_run:
         planned = Outcome(_removal(job.target_name, look), Verdict.PLANNED)
         return _report(job.target_name, target, look, (planned,))
@@ -91,12 +96,13 @@ def remove_orphaned_media(job: Job[MediaTarget, DryRunOption], ask: AskNames) ->
 
 
 def _look(target: MediaTarget, place: Place, ask: AskNames, progress: Callable[..., None]) -> Look:
-    named = Fingerprints(map(name_number, ask()))
+    silent: dict[str, None] = {}
+    named = Fingerprints(map(name_number, _names(ask, silent)))
     if not named:
         raise Skipped(
             "no row names any file: all media would be orphans, which is rather a wrong query."
         )
-    look = Look(named, bytearray(len(named)))
+    look = Look(named, bytearray(len(named)), silent)
     for entry in place.walk():
         progress(look.files, phase="comparing files with rows", unit="files")
         at = named.index(name_number(entry.name))
@@ -111,6 +117,18 @@ def _look(target: MediaTarget, place: Place, ask: AskNames, progress: Callable[.
     progress(look.files, phase="asking rows again", unit="files")
     _ask_again(look, target, place, ask)
     return look
+
+
+def _names(ask: AskNames, silent: dict[str, None]) -> Iterator[str]:
+    """Yield every name that is asked for; who has none is put into ``silent``."""
+    for source in ask():
+        is_silent = True
+        for name in source.names:
+            if name:  # a column without NULL has '' where there is no file
+                is_silent = False
+                yield name
+        if is_silent:
+            silent[source.label] = None
 
 
 def _is_excepted(name: str, target: MediaTarget) -> bool:
@@ -138,7 +156,7 @@ def _judge(look: Look, file: MediaFile, target: MediaTarget) -> None:
 def _ask_again(look: Look, target: MediaTarget, place: Place, ask: AskNames) -> None:
     """Take back orphans that a row names by now, and look for files that the walk did not meet."""
     orphans = {name_number(file.name): file for file in look.orphans}
-    for name in ask():
+    for name in _names(ask, look.silent):
         number = name_number(name)
         orphans.pop(number, None)
         at = look.names.index(number)
@@ -165,14 +183,20 @@ def _removal(name: str, look: Look) -> Action:
     )
 
 
-def _refused(target: MediaTarget, look: Look) -> Outcome:
-    return Outcome(
-        _removal("", look),
-        Verdict.REFUSED,
-        f"{percent(look.share_ratio)} of the files would go, more than"
-        f" {percent(target.orphan_share_limit_ratio)}: rather a query forgets something. Raise"
-        " orphan_share_limit_ratio if it is true.",
-    )
+def _refusal(target: MediaTarget, look: Look) -> str:
+    """Return why nothing is removed; empty where something may be."""
+    if look.silent:
+        return (
+            f"{listed(list(look.silent), 3)} named no file, and what it should name would go: rather a"
+            " column was moved. Correct it, or take it out of the target."
+        )
+    if look.share_ratio > target.orphan_share_limit_ratio:
+        return (
+            f"{percent(look.share_ratio)} of the files would go, more than"
+            f" {percent(target.orphan_share_limit_ratio)}: rather a query forgets something. Raise"
+            " orphan_share_limit_ratio if it is true."
+        )
+    return ""
 
 
 def _remove(job: Job[MediaTarget, DryRunOption], place: Place, look: Look) -> Outcome:
@@ -232,6 +256,21 @@ def _report(name: str, target: MediaTarget, look: Look, outcomes: tuple[Outcome,
 
 
 def _findings(name: str, target: MediaTarget, look: Look) -> Iterator[Finding]:
+    if look.silent:
+        silent = list(look.silent)
+        yield Finding(
+            code="media-source-empty",
+            severity=Severity.WARNING,
+            subject=name,
+            sentence=(
+                f"{listed(silent, 3)} named no file, so files that are in use may be called orphans."
+            ),
+            evidence={"sources": silent},
+            advice=(
+                "Ask whether an upgrade of the site moved the column. What names no file for good"
+                " has to leave the target: remove_orphaned_media deletes nothing until then."
+            ),
+        )
     if look.orphan_count:
         names = [printable(file.name) for file in _largest(look)]
         doubtful = look.share_ratio > target.orphan_share_limit_ratio

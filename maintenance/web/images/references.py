@@ -1,11 +1,13 @@
 """Which media files are in use: by the file fields of the installed models."""
 
 import unicodedata
-from collections.abc import Iterator
-from pathlib import Path
+from collections.abc import Iterable, Iterator
+from dataclasses import dataclass
+from pathlib import Path, PurePath, PurePosixPath
 from typing import TYPE_CHECKING, Any
 
 from maintenance.conf import MediaTarget
+from maintenance.core.errors import Skipped
 from maintenance.web.images.seen import fingerprint
 
 if TYPE_CHECKING:
@@ -13,6 +15,30 @@ if TYPE_CHECKING:
 
 #: Rows that are fetched at once.
 ROWS_AT_ONCE = 2000
+
+#: What storages call that in which keys are unique (django-storages): S3 and Google, Azure.
+_CONTAINERS = ("bucket_name", "azure_container")
+
+
+@dataclass(frozen=True, slots=True)
+class NameSource:
+    """Something that says which files are in use. ``label`` is what reports call it."""
+
+    label: str
+    names: Iterable[str]
+
+
+@dataclass(frozen=True, slots=True)
+class Lead:
+    """How a storage's names become names of a place: without ``cut``, behind ``put``."""
+
+    cut: str = ""
+    put: str = ""
+
+    def applied(self, name: str) -> str | None:
+        """Return the name in the place; ``None`` for one that lies outside of it."""
+        plain = name.removeprefix("./").lstrip("/")
+        return self.put + plain.removeprefix(self.cut) if plain.startswith(self.cut) else None
 
 
 def name_number(name: str) -> int:
@@ -27,18 +53,26 @@ def name_number(name: str) -> int:
 def names_in_models(target: MediaTarget) -> Iterator[str]:
     """Yield the names in every file field whose files lie in this place, empty ones left out.
 
-    Rows are read through the base manager, so that none is hidden, a few thousand at a time. Where
-    no field keeps files there, nothing is yielded.
+    No manager is asked, which could hide rows; rows are read a few thousand at a time. Where no field
+    keeps files there, nothing is yielded. Raises as :func:`file_fields`.
     """
-    for model, field, prefix in file_fields(target):
-        rows = model._base_manager.exclude(**{field.name: ""}).values_list(field.name, flat=True)
+    from django.db.models import QuerySet  # noqa: PLC0415 - other sites need no Django
+
+    for model, field, lead in list(file_fields(target)):
+        rows = (
+            QuerySet[Any, Any](model).exclude(**{field.name: ""}).values_list(field.name, flat=True)
+        )
         for name in rows.iterator(chunk_size=ROWS_AT_ONCE):
-            if name:
-                yield f"{prefix}{name}"
+            found = lead.applied(name) if name else None
+            if found:
+                yield found
 
 
-def file_fields(target: MediaTarget) -> Iterator[tuple[type["Model"], "FileField", str]]:
-    """Yield models with their file fields in this place, and what stands before names there."""
+def file_fields(target: MediaTarget) -> Iterator[tuple[type["Model"], "FileField", Lead]]:
+    """Yield models with their file fields in this place, and how their names are written there.
+
+    Raises :class:`Skipped` where a field's storage does not say whether its files lie there.
+    """
     from django.apps import apps  # noqa: PLC0415 - other sites need no Django
     from django.db.models import FileField  # noqa: PLC0415
 
@@ -47,22 +81,77 @@ def file_fields(target: MediaTarget) -> Iterator[tuple[type["Model"], "FileField
             continue
         for field in model._meta.local_fields:
             if isinstance(field, FileField):
-                prefix = _prefix(field.storage, target)
-                if prefix is not None:
-                    yield model, field, prefix
+                try:
+                    lead = _lead(field.storage, target)
+                except _Untold:
+                    raise Skipped(
+                        _untold(f"{model._meta.label}.{field.name}", field.storage)
+                    ) from None
+                if lead is not None:
+                    yield model, field, lead
 
 
-def _prefix(storage: Any, target: MediaTarget) -> str | None:
-    """Return what a storage's names lack in this place; ``None`` where it is another place."""
+class _Untold(Exception):
+    """Two storages do not say enough of themselves to be told apart."""
+
+
+def _untold(field: str, storage: Any) -> str:
+    return (
+        f"it cannot be told whether the files of {field} lie in this place: its storage"
+        f" ({type(storage).__name__}) or that of the place has no bucket_name and location."
+        " Set models = false, and name the columns in references."
+    )
+
+
+def _lead(storage: Any, target: MediaTarget) -> Lead | None:
+    """Return how a storage's names are written in this place; ``None`` where it is another place."""
     from django.core.files.storage import storages  # noqa: PLC0415
 
     other = storages[target.storage] if target.storage else None
-    own_path = getattr(storage, "location", None)
-    other_path = target.path or getattr(other, "location", None)
-    if own_path and other_path:
-        own, place = Path(own_path).resolve(), Path(other_path).resolve()
-        if not own.is_relative_to(place):
-            return None
-        inner = own.relative_to(place).as_posix()
-        return "" if inner == "." else f"{inner}/"
-    return "" if other is not None and storage == other else None
+    if other is not None and storage == other:
+        return Lead()
+    own_folder = _folder(storage)
+    place_folder = Path(target.path).resolve() if target.path else _folder(other)
+    if own_folder is not None and place_folder is not None:
+        return _between(own_folder, place_folder)
+    if own_folder is not None or place_folder is not None:
+        return None
+    own_container, container = _container(storage), _container(other)
+    if own_container != container:
+        return None
+    return _between(_keys_below(storage), _keys_below(other))
+
+
+def _folder(storage: Any) -> Path | None:
+    """Return the folder of a storage; ``None`` where it is none of this machine."""
+    try:
+        return Path(storage.path("")).resolve()
+    except NotImplementedError:  # what Django's Storage says of all that is no local file
+        return None
+
+
+def _container(storage: Any) -> str:
+    for name in _CONTAINERS:
+        if value := getattr(storage, name, None):
+            return str(value)
+    raise _Untold
+
+
+def _keys_below(storage: Any) -> PurePosixPath:
+    location = getattr(storage, "location", None)
+    if location is None:
+        raise _Untold
+    return PurePosixPath(str(location).strip("/"))
+
+
+def _between(own: PurePath, place: PurePath) -> Lead | None:
+    if own.is_relative_to(place):
+        return Lead(put=_with_slash(own.relative_to(place)))
+    if place.is_relative_to(own):
+        return Lead(cut=_with_slash(place.relative_to(own)))
+    return None
+
+
+def _with_slash(path: PurePath) -> str:
+    inner = path.as_posix()
+    return "" if inner == "." else f"{inner}/"
