@@ -256,3 +256,31 @@ def test_the_number_of_queries_does_not_follow_that_of_schedules(
     with django_assert_num_queries(4):
         found = verdicts(slot_histories(midnight, midnight + HOUR, midnight + 2 * HOUR))
     assert found == {Verdict.ON_TIME: 60}
+
+
+def test_a_time_that_cannot_be_read_hides_no_other_and_is_a_finding(midnight: datetime) -> None:
+    unreadable = Definition(HOURLY.task, target="main", crontab="0 3 31 4 *", timezone="UTC")
+    version("broken", midnight)
+    version("broken", midnight + 4 * HOUR, unreadable)
+    version("broken", midnight + 8 * HOUR)
+    version("sound", midnight)
+    for hour in (0, 1, *range(3, 12)):  # 4 to 7 by another machine, which could read it
+        run("broken", midnight + hour * HOUR)
+    for hour in range(12):
+        run("sound", midnight + hour * HOUR)
+    until = midnight + 12 * HOUR
+    counts, unread = {}, {}
+    for each in slot_histories(midnight, until, ledger_now()):
+        counts[each.schedule] = Counter(slot.verdict for slot in each.slots)
+        unread[each.schedule] = [(one.since, one.until) for one in each.unread]
+    assert counts == {
+        "broken": {Verdict.ON_TIME: 7, Verdict.LOST: 1},
+        "sound": {Verdict.ON_TIME: 12},
+    }
+    assert unread == {"broken": [(midnight + 4 * HOUR, midnight + 8 * HOUR)], "sound": []}
+
+    span = ("--since", (midnight + 3 * HOUR).isoformat(), "--until", until.isoformat())
+    code, text = proof(*span, "--schedule", "broken")
+    assert code == 1, "though no slot is missing"
+    assert "When broken is due cannot be computed" in " ".join(text.split())
+    assert "0 lost" in text

@@ -149,9 +149,9 @@ def test_a_sun_that_nobody_can_compute_stops_neither_beat_nor_proof(
     since = rewind(3)
     new_beat().tick()
     now = ledger_now()
-    faults = {each.schedule: each.fault for each in slot_histories(since, now, now) if each.fault}
-    assert set(faults) == {"at sunset"}
-    assert "ephem" in faults["at sunset"]
+    unread = {each.schedule: each.unread for each in slot_histories(since, now, now) if each.unread}
+    assert set(unread) == {"at sunset"}
+    assert "ephem" in unread["at sunset"][0].reason
     assert verdicts(since)[OURS] == {Verdict.SKIPPED: 2, Verdict.WAITING: 1}
 
 

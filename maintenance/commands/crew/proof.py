@@ -37,7 +37,8 @@ def prove_slots(command: MaintenanceCommand, options: dict[str, Any]) -> ExitCod
     command.publish(of_report(proof.report), choice)
     if options["slots"]:
         command.note(f"Every slot is written to {options['slots']}.")
-    return ExitCode.FINDINGS if proof.missing or proof.failed_to_start else ExitCode.HEALTHY
+    is_amiss = proof.missing or proof.failed_to_start or proof.unread
+    return ExitCode.FINDINGS if is_amiss else ExitCode.HEALTHY
 
 
 @contextmanager

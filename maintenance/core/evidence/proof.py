@@ -77,6 +77,19 @@ class Proved:
     late_seconds: float | None = None
 
 
+@dataclass(frozen=True, slots=True)
+class Unread:
+    """A time, up to ``until``, exclusive, in which nobody can compute when a schedule was due, and why."""
+
+    since: datetime
+    until: datetime
+    reason: str
+
+    def covers(self, moment: datetime) -> bool:
+        """Tell whether a moment lies in this time."""
+        return self.since <= moment < self.until
+
+
 def prove(
     due: Iterable[Due],
     rows: Iterable[SlotRow],

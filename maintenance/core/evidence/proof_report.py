@@ -1,11 +1,11 @@
 """The proof as a report: the sums first, then what was not on time, then each schedule. Pure."""
 
 from collections import Counter, defaultdict, deque
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from datetime import datetime, tzinfo
 from typing import Any
 
-from maintenance.core.evidence.proof import MISSING, Proved, Verdict
+from maintenance.core.evidence.proof import MISSING, Proved, Unread, Verdict
 from maintenance.core.findings import Finding, Severity
 from maintenance.core.reports import Report, Table
 from maintenance.core.wording import counted, listed
@@ -52,7 +52,7 @@ class Tally:
         self._zone = zone
         self.totals: Counter[Verdict] = Counter()
         self.schedules = 0
-        self._faults: dict[str, str] = {}
+        self._unread: dict[str, Sequence[Unread]] = {}
         self._by_schedule: dict[str, Counter[Verdict]] = {}
         self._latest_seconds: dict[str, float] = defaultdict(float)
         self._failed = 0
@@ -61,11 +61,11 @@ class Tally:
             verdict: deque(maxlen=MOST_SHOWN) for verdict in _ORDER if verdict != Verdict.ON_TIME
         }
 
-    def begin(self, schedule: str, fault: str = "") -> None:
-        """Count a schedule, which may have no slot at all, or due times that cannot be read."""
+    def begin(self, schedule: str, unread: Sequence[Unread] = ()) -> None:
+        """Count a schedule, which may have no slot at all, or times that cannot be computed."""
         self.schedules += 1
-        if fault:
-            self._faults[schedule] = fault
+        if unread:
+            self._unread[schedule] = unread
 
     def add(self, schedule: str, slot: Proved) -> None:
         """Count one slot."""
@@ -89,6 +89,11 @@ class Tally:
     def failed_to_start(self) -> int:
         """How many due slots have a row that says why nothing could be started."""
         return self.totals[Verdict.FAILED_TO_START]
+
+    @property
+    def unread(self) -> int:
+        """How many schedules have a time in which nobody can compute when they were due."""
+        return len(self._unread)
 
     def report(self, since: datetime, until: datetime, notes: tuple[Finding, ...] = ()) -> Report:
         """Return the report of what was counted; ``notes`` say what it cannot speak of."""
@@ -136,14 +141,8 @@ class Tally:
             yield self._failed_finding()
         if self.totals[Verdict.UNEXPECTED]:
             yield self._unexpected_finding()
-        for schedule, fault in sorted(self._faults.items())[:MOST_SHOWN]:
-            yield Finding(
-                code="schedule-unreadable",
-                severity=Severity.WARNING,
-                subject=schedule,
-                sentence=f"When {schedule} is due cannot be computed: {fault}",
-                advice="Correct its crontab, time zone or days; until then it has no slots.",
-            )
+        for schedule in sorted(self._unread)[:MOST_SHOWN]:
+            yield self._unread_finding(schedule)
 
     def _missing_of(self, schedule: str) -> int:
         return sum(self._by_schedule[schedule][verdict] for verdict in MISSING)
@@ -188,6 +187,24 @@ class Tally:
                 "Read their reasons. A target or a task that was renamed or removed is corrected in"
                 " the configuration, or by sync_schedules."
             ),
+        )
+
+    def _unread_finding(self, schedule: str) -> Finding:
+        unread = self._unread[schedule]
+        times = [
+            f"from {each.since.astimezone(self._zone):%Y-%m-%d %H:%M} to"
+            f" {each.until.astimezone(self._zone):%Y-%m-%d %H:%M %Z}"
+            for each in unread
+        ]
+        return Finding(
+            code="schedule-unreadable",
+            severity=Severity.WARNING,
+            subject=schedule,
+            sentence=(
+                f"When {schedule} is due cannot be computed: {unread[-1].reason.rstrip('.')}."
+                f" Nothing is said of it {listed(times, 3)}."
+            ),
+            advice="Correct its crontab, time zone or days, if that is not done yet.",
         )
 
     def _unexpected_finding(self) -> Finding:

@@ -50,13 +50,15 @@ class Wanted:
 class Proof:
     """The report on a time that ended with ``until``, and how many due slots came to nothing.
 
-    Those that are ``missing`` have no row; those that ``failed_to_start`` have one that says why.
+    Those that are ``missing`` have no row; those that ``failed_to_start`` have one that says why. Of
+    ``unread`` schedules it is not known when they were due, in a part of the time at least.
     """
 
     report: Report
     until: datetime
     missing: int
     failed_to_start: int
+    unread: int
 
 
 def prove_time(wanted: Wanted, write: Write = lambda _row: None) -> Proof:
@@ -70,14 +72,14 @@ def prove_time(wanted: Wanted, write: Write = lambda _row: None) -> Proof:
     tally = Tally(zone)
     for history in slot_histories(since, until, now, fits=wanted.fits):
         name = history.schedule.removeprefix(NAME_PREFIX)
-        tally.begin(name, history.fault)
+        tally.begin(name, history.unread)
         for slot in history.slots:
             tally.add(name, slot)
             write(slot_fields(name, slot, zone))
     if wanted.pattern == "*":
         notes += tuple(_unversioned(since, until))
     report = tally.report(since, until, notes)
-    return Proof(report, until, tally.missing, tally.failed_to_start)
+    return Proof(report, until, tally.missing, tally.failed_to_start, tally.unread)
 
 
 def prove_slots(job: Job[None, NoOptions]) -> Report:

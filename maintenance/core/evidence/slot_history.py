@@ -1,7 +1,7 @@
 """What became of every slot that was due, read from the ledger a few schedules at a time."""
 
 from collections.abc import Callable, Iterable, Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import datetime, timedelta
 from itertools import groupby, islice
 from operator import itemgetter
@@ -10,7 +10,7 @@ from typing import Any, TypeVar
 from django.db.models import Max
 from django_celery_beat.models import PeriodicTask
 
-from maintenance.core.evidence.proof import Due, Proved, SlotRow, prove
+from maintenance.core.evidence.proof import Due, Proved, SlotRow, Unread, prove
 from maintenance.core.scheduling.definitions import UNREADABLE
 from maintenance.core.scheduling.policies import MISSED_SECONDS, jitter
 from maintenance.core.scheduling.schedule_versions import Version, due_slots, stored_versions
@@ -32,14 +32,14 @@ T = TypeVar("T")
 class ScheduleHistory:
     """The slots of one schedule, to be read before the next schedule is asked for.
 
-    ``known_since`` is when its first version begins: nothing is said of the time before. ``fault`` says
-    why its due times cannot be computed; it has no slots then.
+    ``known_since`` is when its first version begins: nothing is said of the time before, nor of the times
+    that are ``unread``.
     """
 
     schedule: str
     known_since: datetime
     slots: Iterator[Proved]
-    fault: str = ""
+    unread: tuple[Unread, ...] = ()
 
 
 def unversioned_runs(since: datetime, until: datetime) -> int:
@@ -131,17 +131,35 @@ def _history(  # noqa: PLR0917 - one schedule and the time that is looked at
     overdue_before: datetime,
 ) -> ScheduleHistory:
     schedule, known_since = versions[0].schedule, versions[0].since
-    try:
-        next(_due(versions, since, until), None)
-    except UNREADABLE as error:
-        return ScheduleHistory(schedule, known_since, iter(()), str(error))
+    readable, unread = _readable(versions, since, until)
     slots = prove(
-        _due(versions, since, until),
-        (row for row in rows if row.scheduled_for >= known_since),
+        _due(readable, since, until),
+        (
+            row
+            for row in rows
+            if row.scheduled_for >= known_since
+            and not any(each.covers(row.scheduled_for) for each in unread)
+        ),
         settled_until=settled_until,
         overdue_before=overdue_before,
     )
-    return ScheduleHistory(schedule, known_since, slots)
+    return ScheduleHistory(schedule, known_since, slots, unread)
+
+
+def _readable(
+    versions: Sequence[Version], since: datetime, until: datetime
+) -> tuple[Sequence[Version], tuple[Unread, ...]]:
+    """Return the versions, without a definition where it cannot be computed, and when that was."""
+    readable, unread = [], []
+    ends = [*(version.since for version in versions[1:]), until]
+    for version, end in zip(versions, ends, strict=True):
+        try:
+            next(version.slots(since, end), None)
+            readable.append(version)
+        except UNREADABLE as error:
+            readable.append(replace(version, definition=None))
+            unread.append(Unread(max(since, version.since), end, str(error)))
+    return readable, tuple(unread)
 
 
 def _due(versions: Sequence[Version], since: datetime, until: datetime) -> Iterator[Due]:
