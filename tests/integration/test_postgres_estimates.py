@@ -453,7 +453,7 @@ def test_an_analyze_that_takes_too_long_ends_the_trial(url: str) -> None:
     state = tune(url).state
     state["trials"][0]["after"] = None
 
-    cut = tune(url, state, judge_only=True, analyze_limit_seconds=0.05)
+    cut = tune(url, state, judge_only=True, analyze_limit_seconds=0.002)
 
     [outcome] = cut.outcomes
     assert (outcome.action.kind, outcome.verdict) == ("analyze again", Verdict.FAILED)
