@@ -18,6 +18,7 @@ from urllib.parse import parse_qsl, urlencode, urlsplit, urlunsplit
 from celery.signals import worker_process_shutdown
 
 from maintenance.conf import PingTarget, configuration
+from maintenance.core.draining import drained
 from maintenance.core.errors import ConfigurationError
 from maintenance.core.redaction import redact
 from maintenance.core.reports import RunFacts
@@ -89,14 +90,7 @@ class Sender:
 
     def flush(self, timeout_seconds: float = FLUSH_SECONDS) -> bool:
         """Wait until all have been sent or given up; return whether they were in time."""
-        give_up_at = time.monotonic() + timeout_seconds
-        with self._waiting.all_tasks_done:
-            while self._waiting.unfinished_tasks:
-                left = give_up_at - time.monotonic()
-                if left <= 0:
-                    return False
-                self._waiting.all_tasks_done.wait(left)
-        return True
+        return drained(self._waiting, timeout_seconds)
 
     def _work(self) -> None:
         while True:

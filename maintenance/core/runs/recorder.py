@@ -13,6 +13,7 @@ from collections.abc import Callable
 
 from django.db import connections
 
+from maintenance.core.draining import drained
 from maintenance.core.reports import ReportDocument
 from maintenance.core.runs.recording import record
 from maintenance.core.runs.report_rows import RECORDED_WITHIN
@@ -52,14 +53,7 @@ class Recorder:
 
     def flush(self, timeout_seconds: float = FLUSH_SECONDS) -> bool:
         """Wait until all have been recorded or left; return whether they were in time."""
-        give_up_at = time.monotonic() + timeout_seconds
-        with self._waiting.all_tasks_done:
-            while self._waiting.unfinished_tasks:
-                left = give_up_at - time.monotonic()
-                if left <= 0:
-                    return False
-                self._waiting.all_tasks_done.wait(left)
-        return True
+        return drained(self._waiting, timeout_seconds)
 
     def _work(self) -> None:
         while True:
