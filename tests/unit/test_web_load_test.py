@@ -127,6 +127,12 @@ def test_without_pages_those_of_the_log_are_taken_that_stand_for_themselves_and_
         "/book/{id}": 900.0,
         "/logout": 10.0,
         "/user/Delete": 9.0,
+        "/user/delete-account": 9.0,
+        "/logout.html": 9.0,
+        "/log_out": 9.0,
+        "/cart/empty": 9.0,
+        "/cron/run": 9.0,
+        "/catalog/outline": 8.0,
         "(other routes)": 5.0,
         "//evil.example/": 5.0,
         "/a b": 5.0,
@@ -134,7 +140,7 @@ def test_without_pages_those_of_the_log_are_taken_that_stand_for_themselves_and_
         "/x\r\nHost: evil.example": 5.0,
     }
     pages = pages_of(target(log="x", pages={}), requests)
-    assert [p.path for p in pages] == ["/", "/search"]
+    assert [p.path for p in pages] == ["/", "/search", "/catalog/outline"]
 
 
 def test_routes_are_those_of_the_access_log() -> None:

@@ -1,7 +1,9 @@
 """What a load test does: which pages how often, and where it ends. Pure."""
 
+import re
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass
+from itertools import pairwise
 from typing import Any
 from urllib.parse import urlsplit
 
@@ -12,19 +14,26 @@ from maintenance.web.routes import words_of
 
 #: Of the routes of a log: more pages say nothing more about a site.
 MAXIMUM_PAGES = 30
-#: A GET should change nothing, and on some sites does: these words of a path are left to people.
+#: A GET should change nothing, and on some sites does: these words of a path are left to people, also
+#: where a path has them in two ("log-out").
 LEFT_ALONE = frozenset(
     {
         "logout",
+        "logoff",
         "signout",
-        "log-out",
-        "sign-out",
+        "deactivate",
         "delete",
         "remove",
         "destroy",
         "unsubscribe",
         "unfollow",
         "cancel",
+        "clear",
+        "empty",
+        "purge",
+        "reset",
+        "cron",
+        "run",
         "export",
         "download",
         "import",
@@ -33,6 +42,8 @@ LEFT_ALONE = frozenset(
         "media",
     }
 )
+
+_BETWEEN_WORDS = re.compile(r"[/._-]+")
 
 
 @dataclass(frozen=True, slots=True)
@@ -128,6 +139,6 @@ def route_of(path: str) -> str:
 
 def _may_be_asked_for(route: str) -> bool:
     """Tell whether a route is a page as it stands: no variable part, and nothing that acts."""
-    return (
-        is_page_path(route) and "{" not in route and not LEFT_ALONE & set(route.lower().split("/"))
-    )
+    words = _BETWEEN_WORDS.split(route.lower())
+    said = {*words, *(first + second for first, second in pairwise(words))}
+    return is_page_path(route) and "{" not in route and not LEFT_ALONE & said
