@@ -12,6 +12,7 @@ from PIL.PngImagePlugin import PngInfo
 from maintenance.conf import MediaTarget
 from maintenance.web.images.header import BadHeader, Format, read_header
 from maintenance.web.images.recode import LeftAlone, Reason, Recoded, Rules, recode
+from maintenance.web.images.trailer import has_trailer
 from tests.images import SIZE, encoded, exif, opened, picture, png_bomb
 
 ROOMY = Rules.of(MediaTarget(path="/media", maximum_width=4000, maximum_height=4000))
@@ -271,3 +272,36 @@ def test_the_shape_stays_and_fits(form: Format, wide: int, high: int, limit: int
     scale = min(1, limit / wide, limit / high)
     assert abs(made.width - wide * scale) <= 1
     assert abs(made.height - high * scale) <= 1
+
+
+BEHIND = [
+    (Format.JPEG, {"quality": 98}),
+    (Format.JPEG, {"quality": 98, "progressive": True}),
+    (Format.PNG, {"compress_level": 0}),
+    (Format.WEBP, {"quality": 99}),
+]
+
+
+@pytest.mark.parametrize(("form", "how"), BEHIND)
+def test_a_picture_with_something_else_behind_it_is_left_alone(
+    form: Format, how: dict[str, int]
+) -> None:
+    original = encoded(picture("RGB"), form, **how)
+    video = b"\x00\x00\x00\x18ftypmp42" + bytes(100_000)
+
+    assert left_alone(original + video, form, EAGER).reason is Reason.TRAILER
+    assert recode(original + bytes(16) + b"\xff\r\n", form, EAGER).data, "padding is nothing"
+
+
+def test_a_picture_within_a_segment_is_not_the_end() -> None:
+    thumbnail = encoded(picture("RGB"), Format.JPEG, quality=20)
+    original = encoded(picture("RGB"), Format.JPEG, quality=98)
+    length = (len(thumbnail) + 2).to_bytes(2, "big")
+    with_thumbnail = original[:2] + b"\xff\xe5" + length + thumbnail + original[2:]
+    assert not has_trailer(with_thumbnail, Format.JPEG)
+
+
+@given(st.binary(max_size=200), st.sampled_from(list(Format)))
+def test_whatever_the_bytes_are_the_end_is_found_or_not(data: bytes, form: Format) -> None:
+    for beginning in (b"", b"\xff\xd8\xff\xda\x00\x02", b"\x89PNG\r\n\x1a\n"):
+        assert has_trailer(beginning + data, form) in {True, False}

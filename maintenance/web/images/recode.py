@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Any
 from maintenance.conf import MediaTarget
 from maintenance.core.wording import percent
 from maintenance.web.images.header import BadHeader, Format, ImageHeader, read_header
+from maintenance.web.images.trailer import has_trailer
 
 if TYPE_CHECKING:
     from PIL.Image import Image
@@ -55,6 +56,7 @@ class Reason(StrEnum):
     NO_GAIN = "saves too little"
     COARSE = "encoded at this quality or a lower one already"
     SEVERAL_PICTURES = "animated, or several pictures in one file"
+    TRAILER = "holds something else behind the picture, such as a video"
     COLORS = "colours other than grey, RGB or a palette"
     DEEP = "more than 8 bits a channel"
     ORIENTATION = "EXIF data that cannot be read"
@@ -143,6 +145,8 @@ def _checked_header(data: bytes, promised: Format, rules: Rules) -> ImageHeader:
         )
     if header.frames:
         raise LeftAlone(Reason.SEVERAL_PICTURES)
+    if has_trailer(data, header.format):
+        raise LeftAlone(Reason.TRAILER)
     if header.bits > 8:
         raise LeftAlone(Reason.DEEP, f"{header.bits} bits")
     if header.format is Format.JPEG and header.channels not in {1, 3}:
