@@ -5,7 +5,6 @@ import logging
 import os
 import signal as signals
 import sys
-from importlib import import_module
 from typing import Any
 
 from celery import Celery
@@ -33,7 +32,7 @@ _worker_pid: int | None = None
 
 def configure_anew() -> None:
     """Read ``celeryconfig`` again: the environment has other servers than when this process began."""
-    importlib.reload(import_module("celeryconfig"))
+    importlib.reload(importlib.import_module("celeryconfig"))
     app.config_from_object("celeryconfig", force=True)
     sign_messages(app)
 

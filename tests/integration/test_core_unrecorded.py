@@ -150,12 +150,12 @@ def test_two_processes_complete_no_report_both(
         counts.append(complete_unrecorded())
         connection.close()
 
-    def while_another_looks(run: Run, document: Any) -> bool:
+    def while_another_looks(run: Run, document: Any, **how: Any) -> bool:
         monkeypatch.undo()
         other = threading.Thread(target=complete_in_a_thread)
         other.start()
         other.join()
-        return record(run, document)
+        return record(run, document, **how)
 
     monkeypatch.setattr(recording, "record", while_another_looks)
 

@@ -39,14 +39,16 @@ def _once(question: Callable[[], Any]) -> Any:
     return question()
 
 
-def record(run: Run, document: ReportDocument, ask: Ask = _once) -> bool:
+def record(run: Run, document: ReportDocument, ask: Ask = _once, *, is_told: bool = False) -> bool:
     """Write the run's files and its JSON line, and ping; return whether the log store took the files.
 
     What is full, down or faulty fails no work: the ledger notes that it is missing. ``ask`` asks the ledger
-    what the files need of it: a worker has the patience to wait for a restart.
+    what the files need of it: a worker has the patience to wait for a restart. Of what ``is_told`` already
+    the files alone are written.
     """
     has_files = _has_written_files(run, document, ask)
-    log(document)
+    if not is_told:
+        log(document)
     _note(run, ask, has_files=has_files)
     return has_files
 
@@ -60,8 +62,11 @@ def complete_unrecorded() -> int:
     count = 0
     try:
         for stored in _claimed():
-            if time.monotonic() > deadline or not _complete(stored):
+            if time.monotonic() > deadline:
                 break  # the others come with a later run
+            document = ledger.stored_document(stored.run)
+            if not record(stored.run, document, is_told=stored.told_at is not None):
+                break
             count += 1
     except LEDGER_AWAY as error:
         ledger_connection().close()
@@ -132,13 +137,3 @@ def _claimed() -> list[StoredReport]:
         ids = [stored.pk for stored in claimed]
         StoredReport.objects.filter(pk__in=ids).update(record_due_at=Now() + TRY_AGAIN_AFTER)
     return claimed
-
-
-def _complete(stored: StoredReport) -> bool:
-    run = stored.run
-    document = ledger.stored_document(run)
-    if stored.told_at is None:
-        return record(run, document)
-    has_files = _has_written_files(run, document, _once)
-    _note(run, _once, has_files=has_files)
-    return has_files
