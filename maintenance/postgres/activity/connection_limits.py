@@ -8,7 +8,7 @@ from typing import Any
 
 from psycopg2.extensions import connection as Connection  # noqa: N812 - it is a class
 
-from maintenance.conf import Thresholds
+from maintenance.conf import Thresholds, is_below
 from maintenance.core.findings import Finding, Severity
 from maintenance.core.job import History, Point
 from maintenance.core.reports import Table
@@ -144,7 +144,7 @@ def diagnose_peaks(
 
 def _active_peak(peaks: Peaks, counts: ConnectionCounts, target: int) -> Iterator[Finding]:
     peak = peaks.active
-    if peak is None or peak.value < target or counts.active >= target:
+    if peak is None or is_below(peak.value, target) or not is_below(counts.active, target):
         return
     yield Finding(
         code="connections-active-peak",
