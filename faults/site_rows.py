@@ -247,6 +247,5 @@ def due_slots(since: datetime, until: datetime) -> Iterator[SlotKey]:
     """
     first, end = since + INSTANT, until + INSTANT
     for versions in stored_versions(first, end):
-        if versions[0].schedule in OURS:
-            for at, definition in version_slots(versions, first, end):
-                yield versions[0].schedule, definition.target, at
+        for at, definition in version_slots(versions, first, end):
+            yield versions[0].schedule, definition.target, at

@@ -53,6 +53,8 @@ FOLLOW_UP_SECONDS = 60.0
 NEEDS_ACL = (
     *("+ping", "+info", "+get", "+mget", "+set", "+del", "+strlen", "+pttl"),
     *("+hgetall", "+zrem", "+zrange"),
+    # The version of a group in use is kept from expiring: by Django's backend, and by django-redis.
+    *("+expire", "+pexpire"),
 )
 
 #: Waits until one more value may be computed; see ``maintenance.core.runs.limits.wait_for_start``.

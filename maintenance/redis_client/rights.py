@@ -40,6 +40,7 @@ _PROBES: Mapping[str, tuple[str, ...]] = {
     "+object|encoding": ("OBJECT", "ENCODING", _KEY),
     "+object|freq": ("OBJECT", "FREQ", _KEY),
     "+object|idletime": ("OBJECT", "IDLETIME", _KEY),
+    "+pexpire": ("PEXPIRE", _KEY, "1"),
     "+pexpiretime": ("PEXPIRETIME", _KEY),
     "+ping": ("PING",),
     "+pttl": ("PTTL", _KEY),

@@ -76,6 +76,10 @@ def warm(**options: Any) -> Report:
     return warm_caches(Job(TARGET, CacheTarget(alias=ALIAS), WarmOptions(**options)))
 
 
+def backend_of(cache: BaseCache) -> str:
+    return "Django" if type(cache).__module__.startswith("django.") else "django-redis"
+
+
 class Counter:
     """A function that returns how often it was called, under one key or several."""
 
@@ -190,16 +194,26 @@ def test_a_full_server_that_takes_no_version_fails_one_warmer_alone(
 
 
 def test_the_rights_that_the_report_names_are_enough_for_groups(
-    cache: BaseCache, each_server: str, each_client: redis.Redis
+    cache: BaseCache, each_server: str, each_client: redis.Redis, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     register("front", lambda: 1, tags=["books"])
     register("rows", lambda: {"a": 1}, many=True, tags=["books"], namespace="sidebar")
     rights = warm(dry_run=True).facts["needs_acl"]
     each_client.execute_command("ACL", "SETUSER", "warmer", "on", ">pass", "~:1:*", *rights)
-    target = CacheTarget(url=f"redis://warmer:pass@{each_server.rpartition('@')[2]}")
+    with_login = f"redis://warmer:pass@{each_server.rpartition('@')[2]}"
+    as_warmer = {ALIAS: {"BACKEND": BACKENDS[backend_of(cache)], "LOCATION": with_login}}
+    monkeypatch.setattr("maintenance.caching.tags.RENEWED_ONE_IN", 1)  # each look renews them
     try:
-        for options in (WarmOptions(), WarmOptions(expiring_within_seconds=60, cold_only=True)):
-            report = warm_caches(Job(TARGET, target, options))
+        for target in (CacheTarget(url=with_login), CacheTarget(alias=ALIAS)):
+            with override_settings(CACHES=as_warmer):
+                for options in (
+                    WarmOptions(),
+                    WarmOptions(expiring_within_seconds=60, cold_only=True),
+                ):
+                    report = warm_caches(Job(TARGET, target, options))
+                client = client_of(caches[ALIAS])
+                assert client is not None
+                client.connection_pool.disconnect()
     finally:
         each_client.execute_command("ACL", "DELUSER", "warmer")
     assert report.summary == "Nothing to do: every value of 2 warmers is there."

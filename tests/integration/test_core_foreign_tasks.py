@@ -160,6 +160,19 @@ def test_a_watched_task_that_retries_itself_runs_as_often_as_it_asks_for(
     assert Run.objects.get(schedule=NAME).attempt == 3
 
 
+def test_the_task_that_celery_schedules_daily_is_noted_as_the_sites_own_are(
+    start: Start, broker: redis.Redis, tmp_path: Path
+) -> None:
+    row = schedule(tmp_path / "words")
+    row.task, row.args = "celery.backend_cleanup", "[]"
+    row.save()
+
+    start("beat", watched=True)
+    start("worker", watched=True)
+
+    eventually(run_is(RunState.SUCCEEDED), 40, "its end is noted")
+
+
 def test_a_schedule_that_is_deleted_before_its_slot_was_sent_ends_as_skipped(
     start: Start, broker: redis.Redis, tmp_path: Path
 ) -> None:

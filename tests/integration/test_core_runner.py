@@ -4,7 +4,7 @@ import json
 import logging
 import threading
 import uuid
-from contextlib import closing
+from contextlib import closing, nullcontext
 from datetime import timedelta
 from decimal import Decimal
 from pathlib import Path
@@ -15,7 +15,8 @@ import pytest
 from celery import Celery
 from celery.exceptions import Ignore, Reject, SoftTimeLimitExceeded
 from django.core.files.storage import FileSystemStorage
-from django.db import connection
+from django.db import IntegrityError, connection
+from django.db.models.functions import Now
 from django.utils import timezone
 
 from maintenance.commands.crew.watching import progress_line
@@ -398,6 +399,39 @@ def test_a_second_run_of_the_same_work_is_skipped_and_names_the_first(tmp_path: 
     assert f"Another run of wait_at_gate on the site ({first.id}) has been at work" in second.reason
     gate.touch()
     assert working.join().state == RunState.SUCCEEDED
+
+
+@pytest.mark.parametrize(("times", "is_taken"), [(1, True), (claims.CLAIM_LOOKS, False)])
+def test_a_run_is_taken_though_the_one_in_its_way_ends_while_a_worker_looks(
+    monkeypatch: pytest.MonkeyPatch, times: int, is_taken: bool
+) -> None:
+    run, spec = queued("note_low", number=1), task_named("note_low")
+    Run.objects.filter(id=run.id).update(published_at=Now())
+    others = [queued("note_low", number=2) for _ in range(times)]
+    claim_looking = claims._claim_looking
+
+    def claim_beside_others(*_given: Any) -> None:
+        """Find another run at work, while there are others."""
+        if others:
+            other = others.pop()
+            Run.objects.filter(id=other.id).update(
+                state=RunState.RUNNING, resource=spec.resource_of({}), heartbeat_at=Now()
+            )
+
+    def ends_meanwhile(*given: Any) -> Run:
+        try:
+            return claim_looking(*given)
+        except IntegrityError:
+            Run.objects.filter(state=RunState.RUNNING).update(state=RunState.SUCCEEDED)
+            raise
+
+    monkeypatch.setattr(claims, "_claim_at_once", claim_beside_others)
+    monkeypatch.setattr(claims, "_claim_looking", ends_meanwhile)
+    with nullcontext() if is_taken else pytest.raises(claims.NotClaimed):
+        claims.claim(run.id, spec, "", run.options, "worker@host")
+    run.refresh_from_db()
+    assert run.state == (RunState.RUNNING if is_taken else RunState.QUEUED)
+    assert (run.published_at is not None) == is_taken  # the scheduler sends it again
 
 
 def test_a_run_that_is_asked_to_stop_ends_as_cancelled(tmp_path: Path) -> None:

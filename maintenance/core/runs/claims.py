@@ -25,6 +25,9 @@ from maintenance.core.runs.ledger_database import ledger_transaction
 from maintenance.core.runs.registry import TaskSpec
 from maintenance.models import Misfire, OverlapPolicy, Run, RunState, SchedulePolicy
 
+#: A run that ends just as another one looks who is in its way leaves the way free: it looks again so often.
+CLAIM_LOOKS = 3
+
 
 class NotClaimed(Exception):
     """The message needs no work: its run is finished, held by another worker, or not due yet."""
@@ -96,23 +99,31 @@ def claim(
     needs or as many runs are at work as may be, and :class:`HolderLost` where the run ends because its
     worker was lost.
     """
-    try:
-        run = _claim_at_once(run_id, spec, target, options, worker)
-        if run is not None:
-            return run
+    for _look in range(CLAIM_LOOKS):
         try:
-            return _claim_looking(run_id, spec, options, worker)
-        except Run.DoesNotExist:
-            admit(run_id, spec, target, options)
-            return _claim_looking(run_id, spec, options, worker)
-    except IntegrityError:  # of the index that lets one run of a resource and target be running
-        run = Run.objects.get(id=run_id)
-        at_work = Run.objects.filter(target=run.target, state=RunState.RUNNING)
-        other = at_work.filter(resource=spec.resource_of(options)).first()
-        if other is not None:
-            raise _in_the_way(run, other) from None
+            return _claim_or_explain(run_id, spec, target, options, worker)
+        except IntegrityError:  # of the index that lets one run of a resource and target be running
+            run = Run.objects.get(id=run_id)
+            at_work = Run.objects.filter(target=run.target, state=RunState.RUNNING)
+            other = at_work.filter(resource=spec.resource_of(options)).first()
+            if other is not None:
+                raise _in_the_way(run, other) from None
     forget_message(run_id)
-    raise NotClaimed("the other run has just ended")
+    raise NotClaimed("one run after another was in its way, and has just ended")
+
+
+def _claim_or_explain(
+    run_id: uuid.UUID, spec: TaskSpec, target: str, options: Mapping[str, Any], worker: str
+) -> Run:
+    """Claim a run, or raise as :func:`claim`; ``IntegrityError`` where another run is in the way."""
+    run = _claim_at_once(run_id, spec, target, options, worker)
+    if run is not None:
+        return run
+    try:
+        return _claim_looking(run_id, spec, options, worker)
+    except Run.DoesNotExist:
+        admit(run_id, spec, target, options)
+        return _claim_looking(run_id, spec, options, worker)
 
 
 def _claim_at_once(

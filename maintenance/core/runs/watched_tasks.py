@@ -33,7 +33,7 @@ def watch_tasks(app: Celery) -> None:
 
     def wrap_all(**_details: Any) -> None:
         for name, task in app.tasks.items():
-            if not name.startswith((_OURS, "celery.")):
+            if not name.startswith(_OURS):
                 task.run = _watched(task)  # type: ignore[method-assign]  # as Celery's autoretry
 
     celeryd_after_setup.connect(wrap_all, weak=False)
