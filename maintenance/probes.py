@@ -16,8 +16,8 @@ from django.http import HttpRequest, HttpResponse
 from django.views.decorators.cache import never_cache
 from django.views.decorators.http import require_safe
 
-from maintenance.core.attention.alarms import note_liveness
 from maintenance.core.attention.delivering import start_delivery
+from maintenance.core.attention.liveness_alarms import note_liveness
 from maintenance.core.evidence.liveness import liveness_reports, unjudged_report
 from maintenance.core.evidence.liveness_look import look
 from maintenance.core.findings import Severity

@@ -5,7 +5,7 @@ from datetime import datetime, timedelta
 
 from django.db.models import Exists, OuterRef, Q, QuerySet
 
-from maintenance.core.attention.alarms import GONE, tell_again
+from maintenance.core.attention.alarm_messages import GONE, tell_again
 from maintenance.core.findings import Finding, Severity
 from maintenance.core.runs.ledger_clock import ledger_now
 from maintenance.core.runs.ledger_database import ledger_transaction

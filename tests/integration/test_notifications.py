@@ -9,7 +9,7 @@ from typing import Any
 
 import pytest
 
-from maintenance.core.attention.alarms import note_liveness
+from maintenance.core.attention.liveness_alarms import note_liveness
 from maintenance.core.attention.mutes import mute
 from maintenance.core.finding_life import Mute
 from maintenance.core.findings import Finding, Severity, unavailable

@@ -15,8 +15,8 @@ from apprise.manager_plugins import NotificationManager
 from celery.exceptions import SoftTimeLimitExceeded
 from django.core.mail.backends.base import BaseEmailBackend
 
-from maintenance.core.attention.alarms import note_liveness
 from maintenance.core.attention.delivering import is_due
+from maintenance.core.attention.liveness_alarms import note_liveness
 from maintenance.core.findings import Finding, Severity
 from maintenance.core.reports import Report
 from maintenance.core.runs import ledger
