@@ -23,9 +23,8 @@ from maintenance.postgres.vacuum.wraparound import (
     Obstacle,
     WraparoundState,
     diagnose_wraparound,
-    wraparound_facts,
-    wraparound_table,
 )
+from maintenance.postgres.vacuum.wraparound_report import wraparound_facts, wraparound_table
 from tests.unit.test_postgres_vacuum_health import TABLE
 
 DAY = 86_400.0

@@ -10,7 +10,6 @@ from collections import Counter, defaultdict
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
-from itertools import pairwise
 from statistics import fmean
 from typing import Any, NamedTuple
 
@@ -30,6 +29,12 @@ from maintenance.postgres.bloat.page_sample import (
     read_blocks,
     rows_of_block,
     some_rows_of_block,
+)
+from maintenance.postgres.bloat.sampling_error import (
+    error_by_page,
+    error_of_mean,
+    error_of_strata,
+    evenly,
 )
 from maintenance.postgres.bloat.tuple_size import Column, values_size
 from maintenance.postgres.connection import MARKER, query
@@ -143,7 +148,7 @@ class KeyReader:
             return IndexSample(0.0, (), 0.0, len(counts))
         rows_of_page = max(1.0, total / len(counts))
         wanted = max(KEY_PAGES, math.ceil(WANTED_KEYS / rows_of_page))
-        blocks = _evenly(sorted(counts), wanted)
+        blocks = evenly(sorted(counts), wanted)
         one_in = int(len(blocks) * rows_of_page / WANTED_KEYS)
         keys, compressed = self._read_keys(blocks, one_in)
         if not keys:
@@ -151,7 +156,9 @@ class KeyReader:
         entries, probe_error = [Entry(key.tuple_bytes) for key in keys], 0.0
         if self.row["deduplicates"]:
             entries, probe_error = self._with_rows_of_keys(keys, rows)
-        size_error = _error_by_page(keys, [bytes_per_row(entry) for entry in entries])
+        size_error = error_by_page(
+            [key.block for key in keys], [bytes_per_row(entry) for entry in entries]
+        )
         error = math.hypot(row_error, size_error, probe_error)
         self.rng.shuffle(entries)
         return IndexSample(rows, entries, error, len(counts), compressed / len(keys))
@@ -180,7 +187,7 @@ class KeyReader:
         while wanted > 0:
             blocks = random_blocks(table_pages, wanted, set(counts), self.rng)
             counts.update(read_blocks(self.conn, inner, blocks))
-            error = _error_of_mean(list(counts.values()), table_pages)
+            error = error_of_mean(list(counts.values()), table_pages)
             if error <= WANTED_ERROR_RATIO * max(counts.values()):
                 break
             left = min(MOST_COUNTED_PAGES, table_pages) - len(counts)
@@ -384,53 +391,12 @@ def _any_of(template: str, columns: Sequence[Column]) -> sql.Composable:
     return sql.SQL(" OR ").join(sql.SQL(template).format(column.value) for column in columns)
 
 
-def _evenly(blocks: Sequence[int], wanted: int) -> Sequence[int]:
-    """Return so many of the blocks, or all, from all parts of the table alike."""
-    if wanted >= len(blocks):
-        return blocks
-    return [blocks[number * len(blocks) // wanted] for number in range(wanted)]
-
-
-def _error_by_page(keys: Sequence[Key], sizes: Sequence[float]) -> float:
-    """Return the standard error of the mean size, as a share of it; rows of one page are alike.
-
-    The pages come from all parts of the table, so that only what neighbouring ones differ by is left
-    to chance (successive differences: Cochran, *Sampling Techniques*, 1977, chapter 8).
-    """
-    mean = fmean(sizes)
-    by_page: defaultdict[int, float] = defaultdict(float)
-    for key, size in zip(keys, sizes, strict=True):
-        by_page[key.block] += size - mean
-    surplus = [by_page[block] for block in sorted(by_page)]
-    if len(surplus) < 2:
-        return _error_of_mean(sizes, math.inf) / mean
-    differences = sum((a - b) ** 2 for a, b in pairwise(surplus))
-    variance = differences / 2 * len(surplus) / (len(surplus) - 1)
-    return math.sqrt(variance) / len(sizes) / mean
-
-
 def _error_of_groups(
     keys: Mapping[int, Sequence[Key]], found: Mapping[int, Sequence[int]]
 ) -> float:
-    """Return the standard error of the mean size a row, as a share of it, over groups of keys.
-
-    Each group counts by its number of keys, however many of them were looked up.
-    """
-    count = sum(map(len, keys.values()))
-    mean = variance = 0.0
+    """Return the standard error of the mean size a row, as a share of it, over groups of keys."""
+    sizes = {}
     for nulls, group in keys.items():
         size = round(fmean(key.tuple_bytes for key in group))
-        sizes = [bytes_per_row(Entry(size, rows)) for rows in found[nulls]]
-        mean += len(group) / count * fmean(sizes)
-        variance += (len(group) / count * _error_of_mean(sizes, math.inf)) ** 2
-    return math.sqrt(variance) / mean
-
-
-def _error_of_mean(values: Sequence[float], population: float) -> float:
-    """Return the standard error of the mean, with the finite population correction."""
-    count = len(values)
-    if count < 2:
-        return 0.0 if count >= population else 1.0
-    mean = fmean(values)
-    variance = sum((value - mean) ** 2 for value in values) / (count - 1)
-    return math.sqrt(variance / count * max(0.0, 1 - count / population))
+        sizes[nulls] = [bytes_per_row(Entry(size, rows)) for rows in found[nulls]]
+    return error_of_strata({nulls: len(group) for nulls, group in keys.items()}, sizes)

@@ -48,6 +48,8 @@ from maintenance.postgres.vacuum.wraparound import (
     diagnose_wraparound,
     measure_looks,
     measure_wraparound,
+)
+from maintenance.postgres.vacuum.wraparound_report import (
     wraparound_clause,
     wraparound_facts,
     wraparound_samples,
