@@ -6,11 +6,11 @@ from typing import Any
 
 import pytest
 
-from maintenance.postgres import connection
+from maintenance.postgres import driver, sql_files
 from service.embedded.binaries import locate_postgres
 
 EVERY_SQL_FILE_OPTION = "--every-sql-file"
-FOLDER = Path(connection.__file__).parent / "sql"
+FOLDER = Path(sql_files.__file__).parent / "sql"
 
 _ran: pytest.StashKey[set[str]] = pytest.StashKey()
 #: Under this name a process of several sends it to the one that started them.
@@ -31,25 +31,25 @@ def recorded_sql_files(pytestconfig: pytest.Config) -> Iterator[None]:
     """Note the name of each SQL file that is read to be run."""
     ran: set[str] = set()
     pytestconfig.stash[_ran] = ran
-    load = connection.load_sql
+    load = sql_files.load_sql
 
     def load_and_note(name: str, version: int) -> str:
         ran.add(name)
         return load(name, version)
 
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(connection, "load_sql", load_and_note)
+        patch.setattr(sql_files, "load_sql", load_and_note)
         yield
 
 
 def files_not_run(ran: set[str], major: int) -> list[str]:
     """Name the SQL files that have something to say to this major and were not run."""
     names = (path.stem for path in FOLDER.glob("*.sql"))
-    statements = {name: connection.load_sql(name, major) for name in names}
+    statements = {name: sql_files.load_sql(name, major) for name in names}
     return sorted(
         name
         for name, text in statements.items()
-        if name not in ran and text.strip() != connection.MARKER
+        if name not in ran and text.strip() != driver.MARKER
     )
 
 

@@ -13,9 +13,10 @@ from maintenance.conf import DatabaseTarget, RedisTarget
 from maintenance.core.errors import TargetUnavailable
 from maintenance.core.redaction import address_of, redact
 from maintenance.postgres.connection import address_of as address_of_session
-from maintenance.postgres.connection import address_of_parameters, connect, query, reason_of
+from maintenance.postgres.connection import address_of_parameters, connect, reason_of
 from maintenance.postgres.exclusive_use import NEEDS
 from maintenance.postgres.readiness.look import look_through
+from maintenance.postgres.sql_files import query
 from maintenance.redis.key_sample import KeySample, take_sample
 from maintenance.redis_client.connection import session
 from maintenance.redis_client.packed import Exchange, exchange, pack

@@ -13,10 +13,11 @@ from maintenance.core.errors import MissingRights, Skipped
 from maintenance.core.findings import Finding
 from maintenance.core.job import Job
 from maintenance.core.reports import Report, Table
-from maintenance.postgres.connection import connect, query
+from maintenance.postgres.connection import connect
 from maintenance.postgres.queries.generic_plans import GenericPlan, generic_plans
 from maintenance.postgres.queries.review import review_slow_queries
 from maintenance.postgres.queries.rules import SlowQueryOptions
+from maintenance.postgres.sql_files import query
 from maintenance.web.logger_names import REQUEST_LOGGER, TASK_LOGGER
 from maintenance.web.performance_log import LogReading, PerformanceLog, path_of_log
 from maintenance.web.profile_tally import LoggedGroup, ProfileTally

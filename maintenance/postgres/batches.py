@@ -7,7 +7,8 @@ import psycopg2
 from psycopg2 import sql
 from psycopg2.extensions import connection as Connection  # noqa: N812 - it is a class
 
-from maintenance.postgres.connection import MARKER, connection_was_lost, reason_of
+from maintenance.postgres.connection import connection_was_lost, reason_of
+from maintenance.postgres.driver import MARKER
 from maintenance.postgres.time_budget import TimeBudget
 
 #: Items in one statement: few round trips, and a plan that is still made in milliseconds.

@@ -6,7 +6,7 @@ from datetime import UTC, datetime
 from psycopg2.extensions import connection as Connection  # noqa: N812 - it is a class
 
 from maintenance.core.wording import seconds_in_words
-from maintenance.postgres.connection import query
+from maintenance.postgres.sql_files import query
 
 #: Two looks at the same start are equal to the microsecond; JSON keeps as much.
 SAME_MOMENT_SECONDS = 0.001

@@ -13,7 +13,7 @@ from django.db.models import Field, Index, Model
 from psycopg2.extensions import connection as Connection  # noqa: N812 - it is a class
 
 from maintenance.conf import DatabaseTarget
-from maintenance.postgres.connection import query
+from maintenance.postgres.sql_files import query
 
 #: Names that Django makes end in eight hexadecimal digits (BaseDatabaseSchemaEditor).
 _MADE_BY_DJANGO = re.compile(r"_[0-9a-f]{8}(?P<like>_like)?$")

@@ -2,7 +2,7 @@
 
 from psycopg2.extensions import connection as Connection  # noqa: N812 - it is a class
 
-from maintenance.postgres.connection import query
+from maintenance.postgres.sql_files import query
 
 #: What a number of such a table is unavailable for.
 NEEDS = "a lock on its tables, which somebody else holds or awaits"

@@ -7,7 +7,8 @@ from psycopg2.extensions import connection as Connection  # noqa: N812 - it is a
 
 from maintenance.conf import DatabaseTarget
 from maintenance.core.run_marks import Choose, Ended, RunMark
-from maintenance.postgres.connection import connect, query, reason_of
+from maintenance.postgres.connection import connect, reason_of
+from maintenance.postgres.sql_files import query
 
 
 def sessions_of_runs(conn: Connection) -> dict[int, str]:

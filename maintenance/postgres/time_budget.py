@@ -39,7 +39,7 @@ _of_queries: ContextVar[TimeBudget | None] = ContextVar("time budget of queries"
 
 @contextmanager
 def queries_within(budget: TimeBudget) -> Iterator[None]:
-    """In the body, :func:`~maintenance.postgres.connection.query` keeps to ``budget``."""
+    """In the body, :func:`~maintenance.postgres.sql_files.query` keeps to ``budget``."""
     token = _of_queries.set(budget)
     try:
         yield

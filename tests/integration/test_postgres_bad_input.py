@@ -18,7 +18,7 @@ from maintenance.core.job import Job
 from maintenance.core.reports import Report
 from maintenance.core.runs import accepted_targets
 from maintenance.core.runs.registry import TargetKind, TaskSpec, all_tasks
-from maintenance.postgres import connection
+from maintenance.postgres import connection, sql_files
 from maintenance.postgres.analyses import ANALYSES
 from maintenance.postgres.checks import run_analyses
 from maintenance.postgres.driver import WatchedSession
@@ -308,7 +308,7 @@ def test_a_version_that_nobody_knows_yet_is_taken_for_the_newest_known(
 def test_a_session_that_is_ended_in_the_middle(
     zoo: str, work: Callable[[DatabaseTarget], Report], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    load = connection.load_sql
+    load = sql_files.load_sql
     asked: list[str] = []
 
     def load_and_end(name: str, version: int) -> str:
@@ -317,7 +317,7 @@ def test_a_session_that_is_ended_in_the_middle(
             end_sessions_of_ours(zoo)
         return load(name, version)
 
-    monkeypatch.setattr(connection, "load_sql", load_and_end)
+    monkeypatch.setattr(sql_files, "load_sql", load_and_end)
     report = refused(work, DatabaseTarget(url=zoo), TargetUnavailable, "was lost")
     if report is None:
         return

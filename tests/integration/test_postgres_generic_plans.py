@@ -12,9 +12,10 @@ from maintenance.commands.query_origins import profile_statements
 from maintenance.conf import DatabaseTarget, Thresholds
 from maintenance.core.job import Job
 from maintenance.core.reports import Report
-from maintenance.postgres.connection import connect, query, server_major
+from maintenance.postgres.connection import connect
 from maintenance.postgres.queries.generic_plans import OLDEST_MAJOR, generic_plans
 from maintenance.postgres.queries.rules import SlowQueryOptions
+from maintenance.postgres.sql_files import query, server_major
 from tests.integration.test_query_profiler import line, log, shelf
 from tests.postgres_clients import ask, narrow_role
 from tests.testapp import views

@@ -23,11 +23,12 @@ from maintenance.core.reports import Report
 from maintenance.core.runs import accepted_targets
 from maintenance.core.runs.registry import TargetKind, TaskSpec, task_named
 from maintenance.postgres import connection
-from maintenance.postgres.connection import connect, query
+from maintenance.postgres.connection import connect
 from maintenance.postgres.driver import WatchedSession
 from maintenance.postgres.readiness.findings import examine, quoted
 from maintenance.postgres.readiness.look import look
 from maintenance.postgres.readiness.roles import READER, VACUUMER, role_statements
+from maintenance.postgres.sql_files import query
 from maintenance.schedules import CHECKLISTS
 from service.embedded.binaries import locate_postgres
 from service.embedded.postgres import EmbeddedPostgres

@@ -12,7 +12,7 @@ from maintenance.conf import DatabaseTarget, Thresholds
 from maintenance.core.errors import ConfigurationError, TargetUnavailable
 from maintenance.core.job import History, NoHistory
 from maintenance.core.reports import Report
-from maintenance.postgres import analyses, checks, connection
+from maintenance.postgres import analyses, checks, connection, sql_files
 from maintenance.postgres.analyses import ANALYSES
 from maintenance.postgres.checks import run_analyses
 from maintenance.postgres.connection import connect
@@ -207,7 +207,7 @@ def test_a_database_that_is_dropped_under_an_analysis(
     doomed: tuple[str, Callable[[], object]], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     url, drop = doomed
-    load = connection.load_sql
+    load = sql_files.load_sql
     asked: list[str] = []
 
     def load_and_drop(name: str, version: int) -> str:
@@ -216,7 +216,7 @@ def test_a_database_that_is_dropped_under_an_analysis(
             drop()
         return load(name, version)
 
-    monkeypatch.setattr(connection, "load_sql", load_and_drop)
+    monkeypatch.setattr(sql_files, "load_sql", load_and_drop)
     with pytest.raises(TargetUnavailable, match="cannot be reached"):
         run(url, IN_TURN)
 

@@ -14,7 +14,7 @@ from maintenance.conf import DatabaseTarget, Thresholds
 from maintenance.core.findings import Finding
 from maintenance.core.job import Job
 from maintenance.core.reports import Report
-from maintenance.postgres.connection import connect, query
+from maintenance.postgres.connection import connect
 from maintenance.postgres.queries.review import review_slow_queries
 from maintenance.postgres.queries.rules import SlowQueryOptions
 from maintenance.postgres.queries.server_log import LogSettings
@@ -23,6 +23,7 @@ from maintenance.postgres.queries.server_log_files import FolderLog, LogSource, 
 from maintenance.postgres.queries.server_log_formats import LogFormat, parser_of
 from maintenance.postgres.queries.server_log_position import Reading, read_log
 from maintenance.postgres.queries.slow_log import TITLE, review_slow_log
+from maintenance.postgres.sql_files import query
 from service.embedded.binaries import locate_postgres
 from service.embedded.postgres import EmbeddedPostgres
 from tests.polling import eventually

@@ -21,8 +21,8 @@ def test_a_run_that_passed_otherwise_fails_with_the_names(
     monkeypatch.setenv("PYTHONPATH", str(ROOT))
     monkeypatch.setenv("PYTEST_DISABLE_PLUGIN_AUTOLOAD", "1")
     pytester.makepyfile(
-        "from maintenance.postgres import connection\n\n"
-        "def test_one():\n    connection.load_sql('in_recovery', 18)\n"
+        "from maintenance.postgres import sql_files\n\n"
+        "def test_one():\n    sql_files.load_sql('in_recovery', 18)\n"
     )
     assert pytester.runpytest_subprocess("-p", "tests.sql_files").ret == 0
 

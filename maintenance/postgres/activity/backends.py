@@ -11,7 +11,7 @@ from maintenance.core.statement_text import command_of, without_literals
 from maintenance.core.wording import counted
 from maintenance.postgres.activity.locks import Lock
 from maintenance.postgres.activity.sessions import session_in_words
-from maintenance.postgres.connection import query
+from maintenance.postgres.sql_files import query
 
 #: Stands for every prepared transaction among those that ``pg_blocking_pids`` names.
 PREPARED_TRANSACTION = 0

@@ -20,7 +20,7 @@ from maintenance.postgres.activity.connections import (
     USED_WARNING_RATIO,
     ConnectionCounts,
 )
-from maintenance.postgres.connection import query
+from maintenance.postgres.sql_files import query
 
 #: A month holds every job that a site has.
 PEAK_SECONDS = 30 * DAY_SECONDS

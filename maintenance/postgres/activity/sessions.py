@@ -7,7 +7,7 @@ from typing import Any
 from psycopg2.extensions import connection as Connection  # noqa: N812 - it is a class
 
 from maintenance.core.wording import counted, seconds_in_words
-from maintenance.postgres.connection import query
+from maintenance.postgres.sql_files import query
 
 
 @dataclass(frozen=True, slots=True)

@@ -10,8 +10,8 @@ from psycopg2.extensions import connection as Connection  # noqa: N812 - it is a
 
 from maintenance.core.errors import UnknownName
 from maintenance.core.suggestions import did_you_mean
-from maintenance.postgres.connection import query
 from maintenance.postgres.giving_way import GaveWay
+from maintenance.postgres.sql_files import query
 from maintenance.postgres.time_budget import TimeBudget
 
 #: Where none is named, so many of the largest are read whole; the others are estimated.

@@ -37,7 +37,8 @@ from maintenance.postgres.bloat.sampling_error import (
     evenly,
 )
 from maintenance.postgres.bloat.tuple_size import Column, values_size
-from maintenance.postgres.connection import MARKER, query
+from maintenance.postgres.driver import MARKER
+from maintenance.postgres.sql_files import query
 
 #: Rows whose keys are read: their sizes and nulls are then known to a per cent or so.
 WANTED_KEYS = 2500

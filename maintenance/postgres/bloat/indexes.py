@@ -39,8 +39,9 @@ from maintenance.postgres.bloat.index_statistics import (
 from maintenance.postgres.bloat.interval import Z
 from maintenance.postgres.bloat.options import IndexBloatOptions
 from maintenance.postgres.bloat.page_sample import random_of
-from maintenance.postgres.connection import connect, query
+from maintenance.postgres.connection import connect
 from maintenance.postgres.giving_way import GaveWay
+from maintenance.postgres.sql_files import query
 
 #: The share of keys with values that an index compresses, above which their size is not known.
 MOST_COMPRESSED_RATIO = 0.05

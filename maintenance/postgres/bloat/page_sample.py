@@ -11,7 +11,7 @@ from psycopg2.extensions import connection as Connection  # noqa: N812 - it is a
 
 from maintenance.postgres.bloat.packing import MOST_TUPLES_PER_PAGE, PageSample
 from maintenance.postgres.bloat.tuple_size import Column, padded_rows
-from maintenance.postgres.connection import MARKER
+from maintenance.postgres.driver import MARKER
 
 #: How often a page that was drawn before is drawn again before its neighbours are listed.
 _TRIES = 8

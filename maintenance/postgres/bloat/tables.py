@@ -30,9 +30,10 @@ from maintenance.postgres.bloat.page_sample import (
 )
 from maintenance.postgres.bloat.table_report import TableBloat, diagnose
 from maintenance.postgres.bloat.tuple_size import TOAST_TUPLE_BYTES, table_columns
-from maintenance.postgres.connection import connect, query, server_major
+from maintenance.postgres.connection import connect
 from maintenance.postgres.giving_way import GaveWay
 from maintenance.postgres.inheritance import only
+from maintenance.postgres.sql_files import query, server_major
 from maintenance.postgres.time_budget import TimeBudget
 
 #: More are read while half the interval is wider than this.

@@ -10,7 +10,7 @@ from dataclasses import dataclass
 from psycopg2 import sql
 from psycopg2.extensions import connection as Connection  # noqa: N812 - it is a class
 
-from maintenance.postgres.connection import query
+from maintenance.postgres.sql_files import query
 
 #: A longer tuple has its longest values compressed and moved out, until it is no longer than this
 #: (TOAST_TUPLE_THRESHOLD and TOAST_TUPLE_TARGET), and leaves a pointer of 18 bytes for each.

@@ -20,8 +20,9 @@ from maintenance.core.options import NoOptions
 from maintenance.core.plots import over_time
 from maintenance.core.reports import Report, Sample, Table
 from maintenance.core.wording import bytes_in_words, counted, seconds_in_words
-from maintenance.postgres.connection import connect, query
+from maintenance.postgres.connection import connect
 from maintenance.postgres.counters import CounterWindow, measure_common_window
+from maintenance.postgres.sql_files import query
 
 METRIC = "database_cache_hit_ratio"
 

@@ -28,7 +28,8 @@ from maintenance.core.wording import (
     listed,
     percent,
 )
-from maintenance.postgres.connection import connect, query
+from maintenance.postgres.connection import connect
+from maintenance.postgres.sql_files import query
 
 #: So many tables and so many indexes are measured: what is smaller than the fiftieth cannot fill a
 #: disk. With the database itself a run stores at most 101 samples, some 5,300 a year.

@@ -12,7 +12,8 @@ from maintenance.postgres.activity.connections import (
     count_connections,
 )
 from maintenance.postgres.capacity.growth import DATABASE_METRIC
-from maintenance.postgres.connection import connect, query
+from maintenance.postgres.connection import connect
+from maintenance.postgres.sql_files import query
 
 
 def sample_database_load(job: Job[DatabaseTarget, NoOptions]) -> Report:

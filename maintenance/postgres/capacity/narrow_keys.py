@@ -31,8 +31,8 @@ from maintenance.postgres.capacity.exhaustion import (
     severity_of,
 )
 from maintenance.postgres.capacity.sequences import SequenceState
-from maintenance.postgres.connection import query
 from maintenance.postgres.exclusive_use import NEEDS, tables_in_exclusive_use
+from maintenance.postgres.sql_files import query
 from maintenance.postgres.time_budget import TimeBudget
 
 #: Primary keys whose largest value is looked up, the tables with most rows first; each look reads

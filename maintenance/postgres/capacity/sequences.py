@@ -27,7 +27,7 @@ from maintenance.postgres.capacity.exhaustion import (
     outlooks_of,
     severity_of,
 )
-from maintenance.postgres.connection import query
+from maintenance.postgres.sql_files import query
 
 #: Samples a run, and rows of the report's table at most: the fullest ones.
 SEQUENCES_STORED = 50

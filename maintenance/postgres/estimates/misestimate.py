@@ -14,8 +14,9 @@ from typing import Any
 from psycopg2 import sql
 from psycopg2.extensions import connection as Connection  # noqa: N812 - it is a class
 
-from maintenance.postgres.connection import MARKER, query
+from maintenance.postgres.driver import MARKER
 from maintenance.postgres.estimates.columns import ColumnStatistics, Rest, larger_targets
+from maintenance.postgres.sql_files import query
 
 #: Ten times what ANALYZE reads by default, so that the sample knows what its statistics do not.
 SAMPLED_ROWS = 300_000

@@ -14,7 +14,7 @@ from maintenance.core.errors import UnknownName
 from maintenance.core.job import Job
 from maintenance.core.plans import Action, Outcome, Verdict
 from maintenance.core.suggestions import did_you_mean
-from maintenance.postgres.connection import query, reason_of, server_major
+from maintenance.postgres.connection import reason_of
 from maintenance.postgres.estimates.columns import (
     LEAST_ROWS,
     ColumnStatistics,
@@ -28,6 +28,7 @@ from maintenance.postgres.estimates.trial import LEAST_ERROR_FACTOR, Trial, judg
 from maintenance.postgres.exclusive_use import NEEDS, tables_in_exclusive_use
 from maintenance.postgres.inheritance import only
 from maintenance.postgres.repair.crew import Step
+from maintenance.postgres.sql_files import query, server_major
 from maintenance.postgres.time_budget import TimeBudget
 from maintenance.postgres.tuning.trial import Judgement
 

@@ -5,7 +5,7 @@ from dataclasses import dataclass, field
 
 from maintenance.core.plans import Outcome, Verdict, planned
 from maintenance.core.reports import FollowUp, Report
-from maintenance.postgres.connection import connect, query
+from maintenance.postgres.connection import connect
 from maintenance.postgres.estimates.plan import (
     RENEW,
     SET,
@@ -24,6 +24,7 @@ from maintenance.postgres.repair.ending import outcomes_of_run
 from maintenance.postgres.repair.harm import Harm
 from maintenance.postgres.repair.sessions import watching
 from maintenance.postgres.repair.time_limits import TimeLimits, binding_window
+from maintenance.postgres.sql_files import query
 from maintenance.postgres.tuning.trial import Judgement
 from maintenance.postgres.vacuum.run import refuse_standby
 

@@ -13,8 +13,8 @@ from typing import Any
 
 from psycopg2.extensions import connection as Connection  # noqa: N812 - it is a class
 
-from maintenance.postgres.connection import query
 from maintenance.postgres.indexes.catalog import IndexState
+from maintenance.postgres.sql_files import query
 
 #: Where a report's state keeps when an index was first seen without a scan, by its oid.
 STATE_KEY = "first_seen_at"

@@ -9,9 +9,9 @@ from psycopg2 import sql
 from psycopg2.extensions import connection as Connection  # noqa: N812 - it is a class
 
 from maintenance.conf import DatabaseTarget
-from maintenance.postgres.connection import query, query_records
 from maintenance.postgres.counters import CounterWindow, measure_window
 from maintenance.postgres.one_look import seen_once
+from maintenance.postgres.sql_files import query, query_records
 
 
 @dataclass(frozen=True, slots=True)

@@ -13,13 +13,13 @@ from psycopg2.extensions import connection as Connection  # noqa: N812 - it is a
 
 from maintenance.core.findings import Finding, Severity
 from maintenance.core.wording import bytes_in_words
-from maintenance.postgres.connection import server_version
 from maintenance.postgres.indexes.catalog import (
     Definition,
     IndexState,
     children_of,
     definitions_of,
 )
+from maintenance.postgres.sql_files import server_version
 
 #: REINDEX CONCURRENTLY of these versions can lose rows from the index (release notes of 14.4).
 CORRUPTING_VERSIONS = range(140_000, 140_004)

@@ -11,9 +11,10 @@ from maintenance.conf import DatabaseTarget, resolve_secret
 from maintenance.conf.references import is_reference, shown
 from maintenance.core.errors import ConfigurationError, MissingRights, TargetUnavailable
 from maintenance.core.wording import seconds_in_words
-from maintenance.postgres.connection import address_of_parameters, connect, query, reason_of
+from maintenance.postgres.connection import address_of_parameters, connect, reason_of
 from maintenance.postgres.counters import CounterWindow, measure_window
 from maintenance.postgres.indexes.catalog import IndexState
+from maintenance.postgres.sql_files import query
 
 
 @dataclass(frozen=True, slots=True)

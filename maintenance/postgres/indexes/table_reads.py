@@ -6,7 +6,7 @@ from dataclasses import dataclass, replace
 from psycopg2.extensions import connection as Connection  # noqa: N812 - it is a class
 
 from maintenance.conf import DatabaseTarget
-from maintenance.postgres.connection import query_records
+from maintenance.postgres.sql_files import query_records
 
 
 @dataclass(frozen=True, slots=True)

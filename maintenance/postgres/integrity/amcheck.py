@@ -16,8 +16,10 @@ from maintenance.conf import DatabaseTarget
 from maintenance.core.findings import Finding, Severity, unavailable
 from maintenance.core.job import Progress
 from maintenance.core.wording import counted
-from maintenance.postgres.connection import MARKER, connection_was_lost, query, reason_of
+from maintenance.postgres.connection import connection_was_lost, reason_of
+from maintenance.postgres.driver import MARKER
 from maintenance.postgres.integrity.options import Scope
+from maintenance.postgres.sql_files import query
 from maintenance.postgres.time_budget import TimeBudget
 
 #: Of a corrupted table verify_heapam names every tuple; so many say enough.

@@ -14,9 +14,11 @@ from maintenance.conf import DatabaseTarget
 from maintenance.core.findings import Finding, Severity, unavailable
 from maintenance.core.reports import Table
 from maintenance.core.wording import counted
-from maintenance.postgres.connection import MARKER, connection_was_lost, query
+from maintenance.postgres.connection import connection_was_lost
+from maintenance.postgres.driver import MARKER
 from maintenance.postgres.exclusive_use import NEEDS, tables_in_exclusive_use
 from maintenance.postgres.integrity.failed_looks import needs_of
+from maintenance.postgres.sql_files import query
 from maintenance.postgres.time_budget import TimeBudget
 
 #: Counting stops here: whether ten thousand or a million rows are wrong changes nothing in what

@@ -12,7 +12,9 @@ from psycopg2.extensions import connection as Connection  # noqa: N812 - it is a
 from maintenance.conf import DatabaseTarget
 from maintenance.core.findings import Finding, Severity, unavailable
 from maintenance.core.wording import counted
-from maintenance.postgres.connection import MARKER, connection_was_lost, query, reason_of
+from maintenance.postgres.connection import connection_was_lost, reason_of
+from maintenance.postgres.driver import MARKER
+from maintenance.postgres.sql_files import query
 from maintenance.postgres.time_budget import TimeBudget
 
 #: Counting stops here: whoever has so many keys to sort out looks for the cause first.

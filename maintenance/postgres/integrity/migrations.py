@@ -12,7 +12,7 @@ from psycopg2.extensions import connection as Connection  # noqa: N812 - it is a
 from maintenance.conf import DatabaseTarget
 from maintenance.core.findings import Finding, Severity
 from maintenance.core.wording import counted, listed
-from maintenance.postgres.connection import query
+from maintenance.postgres.sql_files import query
 
 Name = tuple[str, str]
 

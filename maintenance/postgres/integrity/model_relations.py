@@ -14,7 +14,7 @@ from django.db.models import CompositePrimaryKey, ForeignKey, Model
 from psycopg2.extensions import connection as Connection  # noqa: N812 - it is a class
 
 from maintenance.conf import DatabaseTarget
-from maintenance.postgres.connection import query
+from maintenance.postgres.sql_files import query
 
 
 @dataclass(frozen=True, slots=True)

@@ -12,7 +12,8 @@ from psycopg2.extensions import connection as Connection  # noqa: N812 - it is a
 from maintenance.core.findings import Finding, Severity, unavailable
 from maintenance.core.job import Progress
 from maintenance.core.wording import counted
-from maintenance.postgres.connection import MARKER, connection_was_lost
+from maintenance.postgres.connection import connection_was_lost
+from maintenance.postgres.driver import MARKER
 from maintenance.postgres.exclusive_use import NEEDS, tables_in_exclusive_use
 from maintenance.postgres.indexes.creation import MAXIMUM_NAME_BYTES, cut_name
 from maintenance.postgres.integrity.failed_looks import needs_of

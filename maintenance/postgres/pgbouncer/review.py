@@ -8,7 +8,7 @@ from maintenance.core.errors import MissingRights
 from maintenance.core.findings import by_seriousness
 from maintenance.core.reports import Report, Table
 from maintenance.core.wording import counted
-from maintenance.postgres.connection import connect, query
+from maintenance.postgres.connection import connect
 from maintenance.postgres.pgbouncer.configuration_file import PoolFacts, guide_rows
 from maintenance.postgres.pgbouncer.console import Console, Pool, look_at_console
 from maintenance.postgres.pgbouncer.diagnosis import (
@@ -21,6 +21,7 @@ from maintenance.postgres.pgbouncer.diagnosis import (
 from maintenance.postgres.pgbouncer.session_features import SessionFeature, features_used
 from maintenance.postgres.queries.review import StatementStatistics, take_snapshot
 from maintenance.postgres.settings.model import Server
+from maintenance.postgres.sql_files import query
 
 
 def room_of(server: Server) -> ServerRoom | None:

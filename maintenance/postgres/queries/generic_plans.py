@@ -16,8 +16,10 @@ import psycopg2
 from psycopg2.extensions import connection as Connection  # noqa: N812 - it is a class
 
 from maintenance.core.statement_text import NORMALISED, command_of
-from maintenance.postgres.connection import MARKER, connection_was_lost, query, server_major
+from maintenance.postgres.connection import connection_was_lost
+from maintenance.postgres.driver import MARKER
 from maintenance.postgres.indexes.advice.proof import is_surely_one_statement
+from maintenance.postgres.sql_files import query, server_major
 
 #: PostgreSQL 16 release notes: "Allow EXPLAIN to explain a generic plan".
 OLDEST_MAJOR = 16

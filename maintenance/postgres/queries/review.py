@@ -10,7 +10,7 @@ from maintenance.conf import DatabaseTarget, Thresholds
 from maintenance.core.findings import Finding, unavailable
 from maintenance.core.job import Job
 from maintenance.core.reports import Report
-from maintenance.postgres.connection import connect, query, server_major
+from maintenance.postgres.connection import connect
 from maintenance.postgres.queries.changes import Periods
 from maintenance.postgres.queries.cost import costs_of
 from maintenance.postgres.queries.report import TITLE, slow_query_report, slow_texts
@@ -25,6 +25,7 @@ from maintenance.postgres.queries.slow_log import (
     statement_findings,
 )
 from maintenance.postgres.queries.statement_counters import Snapshot, StatementCounters, use_between
+from maintenance.postgres.sql_files import query, server_major
 
 #: pg_stat_statements 1.9 came with 14: "toplevel" and the time of the last reset.
 OLDEST_EXTENSION = (1, 9)

@@ -9,7 +9,7 @@ from psycopg2.extensions import connection as Connection  # noqa: N812 - it is a
 
 from maintenance.conf import DatabaseTarget
 from maintenance.core.errors import MissingRights
-from maintenance.postgres.connection import connection_was_lost, query, reason_of
+from maintenance.postgres.connection import connection_was_lost, reason_of
 from maintenance.postgres.one_look import seen_once
 from maintenance.postgres.queries.server_log_events import LogTally
 from maintenance.postgres.queries.server_log_files import (
@@ -20,6 +20,7 @@ from maintenance.postgres.queries.server_log_files import (
 )
 from maintenance.postgres.queries.server_log_formats import LogFormat, parser_of
 from maintenance.postgres.queries.server_log_position import Reading, read_log
+from maintenance.postgres.sql_files import query
 
 #: The formats that name database and time by themselves come first.
 _PREFERRED = (LogFormat.JSON, LogFormat.CSV, LogFormat.STDERR)

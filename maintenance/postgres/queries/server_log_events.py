@@ -8,7 +8,7 @@ import re
 from dataclasses import dataclass, field
 
 from maintenance.core.statement_text import MAXIMUM_TEXT, shape_of, shown_text
-from maintenance.postgres.connection import MARKER
+from maintenance.postgres.driver import MARKER
 from maintenance.postgres.queries.server_log_formats import LogEntry
 
 #: Different statements whose costs are kept apart: more than any report shows.

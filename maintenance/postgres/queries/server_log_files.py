@@ -9,8 +9,8 @@ from typing import Protocol
 from psycopg2.extensions import connection as Connection  # noqa: N812 - it is a class
 
 from maintenance.core.errors import MissingRights
-from maintenance.postgres.connection import query
 from maintenance.postgres.queries.server_log_formats import LogFormat
+from maintenance.postgres.sql_files import query
 
 _ENDINGS = {LogFormat.CSV: ".csv", LogFormat.JSON: ".json"}
 #: What is in a log folder and is no log that could be read.

@@ -7,7 +7,8 @@ from dataclasses import dataclass
 from psycopg2.extensions import connection as Connection  # noqa: N812 - it is a class
 
 from maintenance.conf import DatabaseTarget
-from maintenance.postgres.connection import connect, query, server_major
+from maintenance.postgres.connection import connect
+from maintenance.postgres.sql_files import query, server_major
 
 
 @dataclass(frozen=True, slots=True)

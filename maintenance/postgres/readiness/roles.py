@@ -11,7 +11,7 @@ from collections.abc import Iterator, Sequence
 from psycopg2 import sql
 from psycopg2.extensions import connection as Connection  # noqa: N812 - it is a class
 
-from maintenance.postgres.connection import query, server_major
+from maintenance.postgres.sql_files import query, server_major
 
 READER = "maintenance_reader"
 VACUUMER = "maintenance_vacuumer"

@@ -20,13 +20,15 @@ from maintenance.core.findings import Finding, Severity
 from maintenance.core.job import Job
 from maintenance.core.reports import FollowUp
 from maintenance.core.wording import bytes_in_words, listed
-from maintenance.postgres.connection import MARKER, connection_was_lost, query, reason_of
+from maintenance.postgres.connection import connection_was_lost, reason_of
+from maintenance.postgres.driver import MARKER
 from maintenance.postgres.indexes.catalog import IndexState, indexes_of_table
 from maintenance.postgres.reindex.leftovers import leftovers_among
 from maintenance.postgres.reindex.measure import drop_statement
 from maintenance.postgres.reindex.options import ReindexOptions
 from maintenance.postgres.reindex.preflight import in_use_by
 from maintenance.postgres.repair.sessions import repair_session
+from maintenance.postgres.sql_files import query
 
 #: A DROP INDEX CONCURRENTLY waits for locks up to three times, and others behind it. What nobody
 #: watches may take so much of their limit each time.

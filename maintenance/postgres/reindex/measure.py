@@ -15,7 +15,6 @@ from maintenance.core.suggestions import did_you_mean
 from maintenance.postgres.bloat.index_report import IndexBloat
 from maintenance.postgres.bloat.indexes import measure_index_bloat
 from maintenance.postgres.bloat.options import IndexBloatOptions
-from maintenance.postgres.connection import is_standby, query, server_version
 from maintenance.postgres.indexes.catalog import IndexState, indexes_of_table, measure_indexes
 from maintenance.postgres.indexes.invalid import CORRUPTING_VERSIONS
 from maintenance.postgres.reindex.leftovers import is_still_leftover, leftovers_among
@@ -28,6 +27,7 @@ from maintenance.postgres.reindex.plan import (
     with_speeds,
 )
 from maintenance.postgres.reindex.verdict import IndexSnapshot
+from maintenance.postgres.sql_files import is_standby, query, server_version
 
 SECONDS_METRIC = "reindex_seconds"
 SPEED_METRIC = "reindex_bytes_per_second"

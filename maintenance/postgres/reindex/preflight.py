@@ -9,10 +9,10 @@ from maintenance.conf import DatabaseTarget
 from maintenance.core.findings import Finding, unavailable
 from maintenance.core.wording import listed, seconds_in_words
 from maintenance.postgres.activity.sessions import XminHolder, lock_holder_in_words
-from maintenance.postgres.connection import query
 from maintenance.postgres.reindex.options import ReindexOptions
 from maintenance.postgres.reindex.plan import ReindexStep
 from maintenance.postgres.repair.disk import disk_of, refusal_for_disk, unknown_disk
+from maintenance.postgres.sql_files import query
 
 
 @dataclass(frozen=True, slots=True)

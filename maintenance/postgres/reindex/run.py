@@ -10,7 +10,7 @@ from maintenance.core.errors import TargetUnavailable
 from maintenance.core.job import Job
 from maintenance.core.plans import Outcome, Verdict, planned
 from maintenance.core.reports import Report
-from maintenance.postgres.connection import connect, server_major
+from maintenance.postgres.connection import connect
 from maintenance.postgres.reindex.left_behind import (
     AWAY_SECONDS,
     LeftBehind,
@@ -40,6 +40,7 @@ from maintenance.postgres.repair.ending import outcomes_of_run
 from maintenance.postgres.repair.harm import Harm
 from maintenance.postgres.repair.sessions import watching
 from maintenance.postgres.repair.time_limits import TimeLimits, binding_window
+from maintenance.postgres.sql_files import server_major
 
 
 @dataclass(frozen=True, slots=True)

@@ -14,7 +14,7 @@ from maintenance.conf import DatabaseTarget
 from maintenance.core.plans import Outcome, Verdict
 from maintenance.core.wording import bytes_in_words, seconds_in_words
 from maintenance.postgres.activity.sessions import session_in_words
-from maintenance.postgres.connection import connection_was_lost, query, reason_of
+from maintenance.postgres.connection import connection_was_lost, reason_of
 from maintenance.postgres.indexes.catalog import IndexState, indexes_of_table
 from maintenance.postgres.reindex.leftovers import is_still_leftover, leftovers_among
 from maintenance.postgres.reindex.measure import drop_statement, snapshot_of
@@ -26,6 +26,7 @@ from maintenance.postgres.repair.failures import outcome_of_error
 from maintenance.postgres.repair.pacing import Speed
 from maintenance.postgres.repair.session import End, Interrupted, RepairSession, SessionLost
 from maintenance.postgres.repair.table_lock import occupied
+from maintenance.postgres.sql_files import query
 
 #: What the server answers where somebody else has the lock, or both wait for one another.
 _BLOCKED = (psycopg2.errors.LockNotAvailable, psycopg2.errors.DeadlockDetected)

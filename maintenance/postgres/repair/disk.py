@@ -8,8 +8,8 @@ from psycopg2.extensions import connection as Connection  # noqa: N812 - it is a
 
 from maintenance.core.findings import Finding, unavailable
 from maintenance.core.wording import bytes_in_words
-from maintenance.postgres.connection import query
 from maintenance.postgres.settings.machine import runs_here
+from maintenance.postgres.sql_files import query
 
 #: A copy takes at most this part of what is free: the site goes on writing meanwhile.
 DISK_SHARE_RATIO = 0.5

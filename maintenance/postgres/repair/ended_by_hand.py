@@ -8,8 +8,9 @@ from psycopg2.extensions import connection as Connection  # noqa: N812 - it is a
 
 from maintenance.conf import DatabaseTarget
 from maintenance.core.errors import MissingRights, TargetUnavailable
-from maintenance.postgres.connection import connect, query
+from maintenance.postgres.connection import connect
 from maintenance.postgres.repair.session import SessionLost
+from maintenance.postgres.sql_files import query
 
 
 def server_started_at(conn: Connection) -> float:

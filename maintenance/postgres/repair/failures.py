@@ -6,7 +6,8 @@ from psycopg2.extensions import connection as Connection  # noqa: N812 - it is a
 
 from maintenance.core.plans import Action, Outcome, Verdict
 from maintenance.postgres.activity.sessions import lock_holder_in_words
-from maintenance.postgres.connection import query, reason_of
+from maintenance.postgres.connection import reason_of
+from maintenance.postgres.sql_files import query
 
 
 def outcome_of_error(

@@ -6,7 +6,7 @@ from dataclasses import dataclass
 
 from psycopg2.extensions import connection as Connection  # noqa: N812 - it is a class
 
-from maintenance.postgres.connection import query
+from maintenance.postgres.sql_files import query
 
 #: What max_wal_size is unless somebody sets it (PostgreSQL documentation, "Write Ahead Log").
 DEFAULT_MAX_WAL_BYTES = 1024**3

@@ -14,7 +14,7 @@ from psycopg2 import sql
 from psycopg2.extensions import connection as Connection  # noqa: N812 - it is a class
 
 from maintenance.core.latency import LatencyChange
-from maintenance.postgres.connection import MARKER
+from maintenance.postgres.driver import MARKER
 
 #: Probes before the work begins: their median is what the site feels without us.
 BASELINE_PROBES = 15

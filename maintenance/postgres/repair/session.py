@@ -11,8 +11,10 @@ from psycopg2 import sql
 from psycopg2.extensions import connection as Connection  # noqa: N812 - it is a class
 
 from maintenance.postgres.at_work import StatementAtWork
-from maintenance.postgres.connection import MARKER, connection_was_lost, query, reason_of
+from maintenance.postgres.connection import connection_was_lost, reason_of
+from maintenance.postgres.driver import MARKER
 from maintenance.postgres.repair.pacing import Speed
+from maintenance.postgres.sql_files import query
 
 
 class End(Enum):

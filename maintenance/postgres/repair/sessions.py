@@ -10,7 +10,8 @@ from psycopg2.extensions import connection as Connection  # noqa: N812 - it is a
 
 from maintenance.conf import DatabaseTarget
 from maintenance.core.job import Job
-from maintenance.postgres.connection import MARKER, connect
+from maintenance.postgres.connection import connect
+from maintenance.postgres.driver import MARKER
 from maintenance.postgres.repair.lookout import Lookout
 from maintenance.postgres.repair.watch import Watch
 

@@ -11,7 +11,7 @@ from dataclasses import dataclass
 
 from psycopg2.extensions import connection as Connection  # noqa: N812 - it is a class
 
-from maintenance.postgres.connection import query
+from maintenance.postgres.sql_files import query
 
 #: The first half of the lock's key, chosen once at random: advisory locks have no owner's name.
 LOCK_CLASS = 1_835_101_812

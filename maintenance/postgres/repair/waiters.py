@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from psycopg2.extensions import connection as Connection  # noqa: N812 - it is a class
 
 from maintenance.postgres.activity.sessions import session_in_words
-from maintenance.postgres.connection import query
+from maintenance.postgres.sql_files import query
 
 
 @dataclass(frozen=True, slots=True)

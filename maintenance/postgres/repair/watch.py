@@ -13,12 +13,12 @@ from typing import Any
 from psycopg2.extensions import connection as Connection  # noqa: N812 - it is a class
 
 from maintenance.conf import DatabaseTarget
-from maintenance.postgres.connection import query
 from maintenance.postgres.repair.harm import Harm
 from maintenance.postgres.repair.load import Load, LoadMeter
 from maintenance.postgres.repair.lookout import Lookout
 from maintenance.postgres.repair.pacing import Pace, pace_of
 from maintenance.postgres.repair.probe import Probe
+from maintenance.postgres.sql_files import query
 
 #: What a small transaction takes is felt this often.
 LOOK_SECONDS = 0.25

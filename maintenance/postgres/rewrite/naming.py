@@ -10,9 +10,9 @@ from maintenance.core.plans import Action, Outcome, Verdict
 from maintenance.core.wording import listed
 from maintenance.postgres.activity.sessions import lock_holder_in_words
 from maintenance.postgres.bloat.exact import named
-from maintenance.postgres.connection import query, server_major
 from maintenance.postgres.inheritance import only
 from maintenance.postgres.rewrite.plan import KIND
+from maintenance.postgres.sql_files import query, server_major
 
 
 @dataclass(frozen=True, slots=True)

@@ -21,12 +21,7 @@ from maintenance.postgres.bloat.indexes import measure_index_bloat
 from maintenance.postgres.bloat.options import PLAN_SEED, IndexBloatOptions
 from maintenance.postgres.bloat.table_report import TableBloat
 from maintenance.postgres.bloat.tables import measure_tables
-from maintenance.postgres.connection import (
-    connect,
-    connection_was_lost,
-    query,
-    server_major,
-)
+from maintenance.postgres.connection import connect, connection_was_lost
 from maintenance.postgres.inheritance import only
 from maintenance.postgres.repair.crew import TRIED_AGAIN, Crew, Step
 from maintenance.postgres.repair.disk import disk_of, refusal_for_disk, unknown_disk
@@ -42,6 +37,7 @@ from maintenance.postgres.rewrite.naming import NamedTable, not_measured, tables
 from maintenance.postgres.rewrite.options import VacuumFullOptions
 from maintenance.postgres.rewrite.plan import Candidate, Conditions, plan_rewrite
 from maintenance.postgres.rewrite.report import better_ways, rewrite_report, would_wait_findings
+from maintenance.postgres.sql_files import query, server_major
 from maintenance.postgres.vacuum.run import refuse_standby
 
 _NO_WINDOW = (

@@ -12,8 +12,8 @@ from psycopg2.extensions import connection as Connection  # noqa: N812 - it is a
 from maintenance.conf import Thresholds
 from maintenance.core.findings import Finding, Severity
 from maintenance.core.wording import bytes_in_words, counted, seconds_in_words
-from maintenance.postgres.connection import query
 from maintenance.postgres.server.aspect import Aspect
+from maintenance.postgres.sql_files import query
 
 #: A file is archived within seconds of its end: what waits for an hour waits for a command that
 #: hangs, which the server never ends, or for one that is slower than the site writes.

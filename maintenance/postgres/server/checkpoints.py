@@ -16,10 +16,10 @@ from maintenance.conf import Thresholds
 from maintenance.core.findings import Finding, Severity, unavailable
 from maintenance.core.reports import Sample
 from maintenance.core.wording import bytes_in_words, counted, percent
-from maintenance.postgres.connection import query
 from maintenance.postgres.counters import CounterWindow
 from maintenance.postgres.server.aspect import Aspect
 from maintenance.postgres.server.counted_period import Counted, Period, period_between
+from maintenance.postgres.sql_files import query
 
 #: Fewer say nothing about a habit: one load by night makes three.
 MINIMUM_REQUESTED = 5

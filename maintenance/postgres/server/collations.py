@@ -13,8 +13,8 @@ from psycopg2.extensions import connection as Connection  # noqa: N812 - it is a
 from maintenance.conf import Thresholds
 from maintenance.core.findings import Finding, Severity, unavailable
 from maintenance.core.wording import counted, listed
-from maintenance.postgres.connection import query, server_major
 from maintenance.postgres.server.aspect import Aspect
+from maintenance.postgres.sql_files import query, server_major
 
 #: Commands in one finding; a database with more affected indexes is rebuilt as a whole.
 INDEXES_PRINTED = 50

@@ -8,10 +8,10 @@ from psycopg2.extensions import connection as Connection  # noqa: N812 - it is a
 from maintenance.conf import Thresholds
 from maintenance.core.findings import Finding, Severity
 from maintenance.core.wording import counted
-from maintenance.postgres.connection import query
 from maintenance.postgres.counters import measure_common_window
 from maintenance.postgres.server.aspect import Aspect
 from maintenance.postgres.server.counted_period import Counted, Period, period_between
+from maintenance.postgres.sql_files import query
 
 #: A deadlock costs one transaction that is tried again; one a day on average is a habit of the code.
 DEADLOCKS_PER_DAY = 1.0

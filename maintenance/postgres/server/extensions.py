@@ -14,8 +14,8 @@ from psycopg2.extensions import connection as Connection  # noqa: N812 - it is a
 from maintenance.conf import Thresholds
 from maintenance.core.findings import Finding, Severity
 from maintenance.core.wording import counted
-from maintenance.postgres.connection import query
 from maintenance.postgres.server.aspect import Aspect
+from maintenance.postgres.sql_files import query
 
 
 @dataclass(frozen=True, slots=True)

@@ -14,8 +14,8 @@ from maintenance.conf import Thresholds
 from maintenance.core.findings import Finding, Severity
 from maintenance.core.reports import Sample, Table
 from maintenance.core.wording import bytes_in_words, counted, seconds_in_words
-from maintenance.postgres.connection import query
 from maintenance.postgres.server.aspect import Aspect
+from maintenance.postgres.sql_files import query
 
 
 @dataclass(frozen=True, slots=True)

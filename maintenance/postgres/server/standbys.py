@@ -13,8 +13,8 @@ from maintenance.conf import Thresholds
 from maintenance.core.findings import Finding, Severity, unavailable
 from maintenance.core.reports import Sample, Table
 from maintenance.core.wording import bytes_in_words, counted, seconds_in_words
-from maintenance.postgres.connection import query
 from maintenance.postgres.server.aspect import Aspect
+from maintenance.postgres.sql_files import query
 
 #: Copying a base backup is no replication: it has no place to be behind.
 _BACKUP = "backup"

@@ -9,10 +9,10 @@ from maintenance.conf import Thresholds
 from maintenance.core.findings import Finding, Severity
 from maintenance.core.reports import Sample
 from maintenance.core.wording import bytes_in_words, counted
-from maintenance.postgres.connection import query
 from maintenance.postgres.counters import measure_common_window
 from maintenance.postgres.server.aspect import Aspect
 from maintenance.postgres.server.counted_period import Counted, Period, period_between
+from maintenance.postgres.sql_files import query
 
 DAY_SECONDS = 86_400.0
 

@@ -10,7 +10,7 @@ from maintenance.core.job import Job
 from maintenance.core.options import NoOptions
 from maintenance.core.reports import Report, Sample, Table
 from maintenance.core.wording import counted, listed
-from maintenance.postgres.connection import connect, query, server_major
+from maintenance.postgres.connection import connect
 from maintenance.postgres.server.checkpoints import (
     CheckpointReading,
     advised_max_wal_size_bytes,
@@ -29,6 +29,7 @@ from maintenance.postgres.settings.model import (
 )
 from maintenance.postgres.settings.rules import recommended
 from maintenance.postgres.settings.statements import alter_system, fragment, undo_of
+from maintenance.postgres.sql_files import query, server_major
 
 CODE = "setting"
 

@@ -1,1 +1,1 @@
-"""The queries, one per file; read by :func:`maintenance.postgres.connection.load_sql`."""
+"""The queries, one per file; read by :func:`maintenance.postgres.sql_files.load_sql`."""

@@ -17,7 +17,7 @@ from maintenance.core.plans import Action, Outcome, Verdict, planned
 from maintenance.core.reports import FollowUp, Report
 from maintenance.core.suggestions import did_you_mean
 from maintenance.core.wording import seconds_in_words
-from maintenance.postgres.connection import connect, query
+from maintenance.postgres.connection import connect
 from maintenance.postgres.counters import CounterWindow
 from maintenance.postgres.repair.crew import Crew, Step
 from maintenance.postgres.repair.ending import outcomes_of_run
@@ -27,6 +27,7 @@ from maintenance.postgres.repair.pacing import Speed
 from maintenance.postgres.repair.session import RepairSession
 from maintenance.postgres.repair.sessions import watching
 from maintenance.postgres.repair.time_limits import TimeLimits, binding_window
+from maintenance.postgres.sql_files import query
 from maintenance.postgres.tuning.options import TuneOptions
 from maintenance.postgres.tuning.report import left_on_trial, tuning_report
 from maintenance.postgres.tuning.trial import (

@@ -13,7 +13,8 @@ from maintenance.core.options import NoOptions
 from maintenance.core.reports import Report, Sample, Table
 from maintenance.core.wording import counted, percent, seconds_in_words
 from maintenance.postgres.activity.sessions import XminHolder, xmin_holders
-from maintenance.postgres.connection import connect, query
+from maintenance.postgres.connection import connect
+from maintenance.postgres.sql_files import query
 from maintenance.postgres.vacuum.autovacuum_rules import analyze_trigger_rows
 from maintenance.postgres.vacuum.column_statistics import (
     MissingStatistics,

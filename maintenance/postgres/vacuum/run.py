@@ -12,7 +12,7 @@ from maintenance.core.errors import Skipped
 from maintenance.core.job import Job
 from maintenance.core.plans import Outcome, planned
 from maintenance.core.reports import Report
-from maintenance.postgres.connection import connect, is_standby, query, server_major
+from maintenance.postgres.connection import connect
 from maintenance.postgres.counters import CounterWindow, measure_window
 from maintenance.postgres.one_look import seen_once
 from maintenance.postgres.repair.crew import Crew
@@ -20,6 +20,7 @@ from maintenance.postgres.repair.ending import outcomes_of_run
 from maintenance.postgres.repair.sessions import watching
 from maintenance.postgres.repair.time_limits import TimeLimits, binding_window
 from maintenance.postgres.repair.watch import Watch
+from maintenance.postgres.sql_files import is_standby, query, server_major
 from maintenance.postgres.vacuum.autovacuum_rules import AutovacuumRules
 from maintenance.postgres.vacuum.duration import Durations
 from maintenance.postgres.vacuum.lost_counters import hidden_dead_rows

@@ -6,7 +6,7 @@ from enum import StrEnum
 
 from psycopg2.extensions import connection as Connection  # noqa: N812 - it is a class
 
-from maintenance.postgres.connection import query_records
+from maintenance.postgres.sql_files import query_records
 
 
 class TableKind(StrEnum):

@@ -11,12 +11,12 @@ from psycopg2.extensions import connection as Connection  # noqa: N812 - it is a
 
 from maintenance.core.plans import Action, Outcome, Verdict
 from maintenance.postgres.activity.sessions import XminHolder, xmin_holders
-from maintenance.postgres.connection import server_major
 from maintenance.postgres.repair.crew import Step
 from maintenance.postgres.repair.failures import outcome_of_error
 from maintenance.postgres.repair.pacing import LONG_SECONDS, Speed
 from maintenance.postgres.repair.session import Interrupted, RepairSession
 from maintenance.postgres.repair.table_lock import occupied
+from maintenance.postgres.sql_files import server_major
 from maintenance.postgres.vacuum.duration import ASSUMED_BYTES_PER_SECOND
 from maintenance.postgres.vacuum.output import VacuumOutput, parse_vacuum_output
 from maintenance.postgres.vacuum.plan import TableTask

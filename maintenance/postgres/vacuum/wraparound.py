@@ -14,7 +14,7 @@ from psycopg2.extensions import connection as Connection  # noqa: N812 - it is a
 from maintenance.core.findings import Finding, Severity, unavailable
 from maintenance.core.wording import counted, listed, percent
 from maintenance.postgres.activity.sessions import XminHolder
-from maintenance.postgres.connection import query
+from maintenance.postgres.sql_files import query
 from maintenance.postgres.vacuum.id_forecast import (
     IdRate,
     Look,

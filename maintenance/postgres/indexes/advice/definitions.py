@@ -5,10 +5,10 @@ from collections.abc import Sequence
 from psycopg2 import sql
 from psycopg2.extensions import connection as Connection  # noqa: N812 - it is a class
 
-from maintenance.postgres.connection import query
 from maintenance.postgres.indexes.advice.proposals import Proposal
 from maintenance.postgres.indexes.catalog import Definition
 from maintenance.postgres.indexes.creation import free_name
+from maintenance.postgres.sql_files import query
 
 #: Letters of a table's name that any index name keeps: of four bytes each at the most.
 BEGINNING_LETTERS = 10

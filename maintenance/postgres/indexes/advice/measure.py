@@ -8,11 +8,11 @@ from psycopg2.extensions import connection as Connection  # noqa: N812 - it is a
 
 from maintenance.conf import DatabaseTarget
 from maintenance.core.statement_text import command_of
-from maintenance.postgres.connection import query
 from maintenance.postgres.indexes.advice.catalog import Catalog, Column, IndexKey, IndexShape, Table
 from maintenance.postgres.indexes.advice.reads import Cost
 from maintenance.postgres.queries.review import StatementStatistics, take_snapshot
 from maintenance.postgres.queries.statement_counters import StatementUse, by_query, use_between
+from maintenance.postgres.sql_files import query
 
 #: The costliest statements that are parsed: together they are nearly all of a site's time.
 MAXIMUM_STATEMENTS = 200

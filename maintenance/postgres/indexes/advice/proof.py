@@ -17,7 +17,8 @@ from psycopg2 import sql
 from psycopg2.extensions import connection as Connection  # noqa: N812 - it is a class
 
 from maintenance.core.job import Progress
-from maintenance.postgres.connection import MARKER, connection_was_lost
+from maintenance.postgres.connection import connection_was_lost
+from maintenance.postgres.driver import MARKER
 from maintenance.postgres.indexes.advice.catalog import IndexShape
 from maintenance.postgres.indexes.advice.proposals import Proposal
 
