@@ -32,9 +32,11 @@ def _fence() -> None:
     def heartbeat(run: Run, **progress: Any) -> None:
         Run.objects.filter(id=run.id).update(**progress)
 
-    def finish(run: Run, state: RunState, report: Report, reason: str = "") -> ReportDocument:
+    def finish(
+        run: Run, state: RunState, report: Report, reason: str = "", *, keeps_files: bool = True
+    ) -> ReportDocument:
         run.attempt = Run.objects.values_list("attempt", flat=True).get(id=run.id)
-        return fenced_finish(run, state, report, reason)
+        return fenced_finish(run, state, report, reason, keeps_files=keeps_files)
 
     ledger.heartbeat = heartbeat
     ledger.who_asked_to_stop = lambda run: None  # noqa: ARG005 - the name it has there

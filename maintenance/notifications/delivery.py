@@ -5,8 +5,8 @@ worker that dies between the answer of a mail server and the note of it sends th
 nothing else does. Twice costs a glance, not at all may cost a night; and both copies have one Message-ID.
 """
 
-from collections import Counter, defaultdict
-from collections.abc import Iterable, Mapping, Sequence
+from collections import Counter
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime, timedelta
 from uuid import UUID, uuid4
@@ -18,9 +18,8 @@ from django.db.models.functions import Coalesce
 from django.utils import timezone
 
 from maintenance.conf import NotificationSettings, configuration
-from maintenance.core.attention.mutes import mutes_of
+from maintenance.core.attention.mutes import silenced_alarms
 from maintenance.core.errors import Skipped
-from maintenance.core.finding_life import Mute
 from maintenance.core.findings import Finding, Severity
 from maintenance.core.job import Job
 from maintenance.core.options import NoOptions
@@ -140,28 +139,20 @@ def _waiting(each: Notification) -> Waiting:
 
 def _without_muted(due: Iterable[Notification], now: datetime, tally: _Tally) -> list[Notification]:
     """Drop the messages of alarms whose findings were muted before they were told; return the rest."""
-    rest: list[Notification] = []
-    names: defaultdict[str, set[str]] = defaultdict(set)
-    for each in due:
-        rest.append(each)
-        if each.alarm is not None:
-            names[each.alarm.task].add(each.alarm.fingerprint)
-    mutes = {task: mutes_of(task, sorted(found), now) for task, found in names.items()}
-    muted = {each.id for each in rest if _is_muted(each, mutes, now)}
+    rest = list(due)
+    alarms = {each.alarm for each in rest if each.alarm and each.kind == NotificationKind.ALARM}
+    silenced = silenced_alarms(alarms, now)
+    muted = {
+        each.id
+        for each in rest
+        if each.kind == NotificationKind.ALARM and each.alarm_id in silenced
+    }
     if not muted:
         return rest
     tally.dropped += Notification.objects.filter(id__in=muted).update(
         state=NotificationState.DROPPED, reason="It was muted before it was told."
     )
     return [each for each in rest if each.id not in muted]
-
-
-def _is_muted(each: Notification, mutes: Mapping[str, Mapping[str, Mute]], now: datetime) -> bool:
-    alarm = each.alarm
-    if alarm is None or each.kind != NotificationKind.ALARM:
-        return False
-    mute = mutes[alarm.task].get(alarm.fingerprint)
-    return mute is not None and mute.silences(Severity(alarm.severity), now)
 
 
 @ledger_transaction()

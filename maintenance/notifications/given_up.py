@@ -3,9 +3,10 @@
 from collections.abc import Collection, Iterator
 from datetime import datetime, timedelta
 
-from django.db.models import Exists, OuterRef, Q, QuerySet
+from django.db.models import Exists, OuterRef, Q
 
 from maintenance.core.attention.alarm_messages import GONE, tell_again
+from maintenance.core.attention.mutes import silenced_alarms
 from maintenance.core.findings import Finding, Severity
 from maintenance.core.runs.ledger_clock import ledger_now
 from maintenance.core.runs.ledger_database import ledger_transaction
@@ -22,21 +23,20 @@ _KINDS = (NotificationKind.ALARM, NotificationKind.RESOLVED, NotificationKind.DI
 @ledger_transaction()
 def tell_what_was_given_up(channel: str) -> None:
     """Write the open alarms anew of which a channel, which works again, was not told."""
-    missed = _missed(channel, ledger_now()).filter(alarm__resolved_at__isnull=True)
+    now = ledger_now()
+    missed = [each.alarm_id for each in _missed(channel, now) if each.alarm_id]
     # The lock keeps the end of an alarm from being told before it.
     alarms = Alarm.objects.select_for_update().filter(resolved_at__isnull=True)
-    found = list(alarms.filter(id__in=missed.values("alarm")))
-    tell_again(found, (channel,), ledger_now())
+    tell_again(list(alarms.filter(id__in=missed)), (channel,), now)
 
 
 def given_up_findings(channels: Collection[str]) -> Iterator[Finding]:
     """Yield a finding for each channel with messages that were given up and not told since."""
     now = ledger_now()
     for channel in channels:
-        missed = _missed(channel, now).order_by("-created_at")
-        last = missed.first()
-        if last is not None:
-            count = missed.count()
+        missed = _missed(channel, now)
+        if missed:
+            last, count = missed[0], len(missed)
             verb = "was" if count == 1 else "were"
             yield Finding(
                 code="notification-given-up",
@@ -55,7 +55,8 @@ def given_up_findings(channels: Collection[str]) -> Iterator[Finding]:
             )
 
 
-def _missed(channel: str, now: datetime) -> QuerySet[Notification]:
+def _missed(channel: str, now: datetime) -> list[Notification]:
+    """Return what was given up and not told since, the newest first, but for alarms that are muted by now."""
     told = Notification.objects.filter(
         alarm=OuterRef("alarm"), channel=channel, kind=OuterRef("kind")
     )
@@ -66,4 +67,6 @@ def _missed(channel: str, now: datetime) -> QuerySet[Notification]:
     failed = Notification.objects.filter(
         is_of_interest, channel=channel, kind__in=_KINDS, state=NotificationState.FAILED
     )
-    return failed.exclude(is_told)
+    missed = list(failed.exclude(is_told).select_related("alarm").order_by("-created_at"))
+    silenced = silenced_alarms({each.alarm for each in missed if each.alarm}, now)
+    return [each for each in missed if each.alarm_id not in silenced]

@@ -1,6 +1,7 @@
 """What surrounds a site's own task in its worker, carried out in this process on a real ledger."""
 
 import json
+import logging
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from datetime import datetime, timedelta
@@ -15,8 +16,9 @@ from django.utils import timezone
 
 from maintenance.core.runs import dispatch, ledger
 from maintenance.core.runs.foreign_runs import execute_once
+from maintenance.core.runs.recording import complete_unrecorded
 from maintenance.core.runs.watched_tasks import SLOT_HEADER
-from maintenance.models import Run, RunState, StoredFinding
+from maintenance.models import Run, RunState, StoredFinding, StoredReport
 from service.embedded.postgres import EmbeddedPostgres
 from tests.integration.test_core_runner import cut_the_ledger
 from tests.integration.test_core_steps import ledger_away
@@ -251,6 +253,19 @@ def test_a_ledger_that_blinks_as_a_task_ends_costs_neither_its_result_nor_the_no
     assert run.state == RunState.SUCCEEDED
 
 
+def test_an_end_is_told_once_and_left_to_nobody(
+    task: SiteTask, run: Run, caplog: pytest.LogCaptureFixture
+) -> None:
+    caplog.set_level(logging.INFO)
+    carried_out(task, run, lambda: "done")
+    reports = StoredReport.objects.filter(run=run)
+    reports.exclude(record_due_at=None).update(record_due_at=timezone.now())
+
+    assert complete_unrecorded() == 0
+    assert sum(each.getMessage() == "run finished" for each in caplog.records) == 1
+    assert reports.get().files == []
+
+
 @pytest.mark.parametrize(
     "refusal",
     [
@@ -264,7 +279,7 @@ def test_an_end_that_the_ledger_cannot_store_leaves_the_result_as_it_is(
 ) -> None:  # fmt: skip
     error, said = refusal
 
-    def finish(*_arguments: Any) -> None:
+    def finish(*_arguments: Any, **_options: Any) -> None:
         raise error
 
     monkeypatch.setattr(ledger, "finish", finish)

@@ -3,6 +3,7 @@
 import logging
 import threading
 from collections.abc import Iterator
+from datetime import timedelta
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from typing import Any
 from urllib.parse import parse_qs, urlsplit
@@ -12,10 +13,11 @@ from django.db import connection
 
 from maintenance.core.errors import Skipped
 from maintenance.core.reports import Report
-from maintenance.core.runs import ledger, pings
+from maintenance.core.runs import claims, ledger, pings, recording
 from maintenance.core.runs.in_process import work_here
 from maintenance.core.runs.ledger import Origin
-from maintenance.models import Run, RunState, Trigger
+from maintenance.core.runs.ledger_clock import ledger_now
+from maintenance.models import Run, RunState, StoredReport, Trigger
 from service.embedded.postgres import EmbeddedPostgres
 from tests.made_tasks import TaskFactory
 from tests.postgres_clients import ask
@@ -145,6 +147,32 @@ def test_a_run_by_hand_and_one_of_another_schedule_say_nothing(
     reconfigure(settings, {**pinged, "schedules": ["daily trim_streams *"]})
     run_of(spec)
     assert len(watcher.pings) == 2
+
+
+def test_an_end_that_is_told_late_says_nothing_against_a_later_run(
+    pinged: dict[str, Any], watcher: Watcher, task_that: TaskFactory
+) -> None:
+    spec, now = task_that(breaks), ledger_now()
+    for schedule, hours in ((NIGHTLY, 2), ("maintenance: hourly look", 1), (NIGHTLY, 1)):
+        due_at = now - timedelta(hours=hours)
+        origin = Origin(trigger=Trigger.BEAT, schedule=schedule, scheduled_for=due_at)
+        run = ledger.create_run(spec, "", {}, origin)
+        if (schedule, hours) == (NIGHTLY, 1):
+            work_here(run)
+        else:  # its worker was killed behind its end
+            run = claims.claim(run.id, spec, "", {}, "worker@crew")
+            ledger.finish(run, RunState.SUCCEEDED, Report("Made", "All is well."))
+    StoredReport.objects.exclude(record_due_at=None).update(record_due_at=now)
+
+    assert recording.complete_unrecorded() == 2
+    assert pings.flush(30)
+    told = [(signal, body.partition(":")[0]) for signal, _run, body in watcher.pings]
+    assert told == [
+        ("/start", "daily trim_streams on main"),
+        ("/fail", "daily trim_streams on main"),
+        ("/log", "daily trim_streams on main"),
+        ("", "hourly look"),
+    ]
 
 
 def test_a_slot_that_never_began_says_nothing(

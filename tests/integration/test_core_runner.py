@@ -313,8 +313,8 @@ def test_an_end_whose_answer_was_lost_is_told_all_the_same(
     caplog.set_level(logging.INFO)
     finish, cuts = ledger.finish, iter([cut_the_ledger])
 
-    def finish_and_lose_the_answer(*arguments: Any) -> Any:
-        document = finish(*arguments)
+    def finish_and_lose_the_answer(*arguments: Any, **options: Any) -> Any:
+        document = finish(*arguments, **options)
         if cut := next(cuts, None):
             cut()
             Run.objects.count()  # raises, as the answer to COMMIT would have
@@ -335,11 +335,11 @@ def test_an_end_of_somebody_else_s_is_none_of_ours(
 ) -> None:
     finish, cuts = ledger.finish, iter([cut_the_ledger])
 
-    def finish_after_another(*arguments: Any) -> Any:
+    def finish_after_another(*arguments: Any, **options: Any) -> Any:
         if cut := next(cuts, None):
             Run.objects.update(state=RunState.CANCELLED)
             cut()
-        return finish(*arguments)
+        return finish(*arguments, **options)
 
     monkeypatch.setattr(ledger, "finish", finish_after_another)
     with pytest.raises(Ignore):

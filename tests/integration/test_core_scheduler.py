@@ -34,7 +34,7 @@ from maintenance.core.runs.registry import task_named
 from maintenance.core.runs.report_rows import store_short_reports
 from maintenance.core.runs.waiting_runs import release_waiting
 from maintenance.core.scheduling import slot_rows
-from maintenance.core.scheduling.leadership import Leadership, hold_leader
+from maintenance.core.scheduling.leadership import Leadership, NotLeading, hold_leader
 from maintenance.core.scheduling.pausing import resume
 from maintenance.core.scheduling.schedule_book import Held
 from maintenance.core.scheduling.scheduler import LedgerScheduler
@@ -1076,6 +1076,22 @@ def test_a_leader_that_was_replaced_writes_and_sends_nothing(
     assert states() == [RunState.SKIPPED, RunState.QUEUED]
     assert broker.llen("maintenance:high") == 1
     assert Leader.objects.get().token == 2
+
+
+def test_what_was_skipped_has_its_line_though_the_lead_is_lost_before_the_rest_is_sent(
+    beat: LedgerScheduler, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    def lead_is_lost(_runs: object) -> None:
+        raise NotLeading("another one leads")
+
+    row_of(last_run_at=None)
+    look(beat)
+    monkeypatch.setattr(beat, "_send", lead_is_lost)
+    caplog.set_level(logging.INFO)
+    miss_slots(beat, hours=2)
+
+    assert states() == [RunState.SKIPPED, RunState.QUEUED]
+    assert sum(each.getMessage() == "run finished" for each in caplog.records) == 1
 
 
 def test_a_leader_whose_lease_is_old_sends_nothing_until_it_has_renewed_it(

@@ -8,16 +8,18 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from django.db import connection
+from django.db import connection, transaction
 from django.db.models.functions import Now
 
 from maintenance.core.reports import Report
 from maintenance.core.runs import ledger, recording
 from maintenance.core.runs.in_process import work_here
 from maintenance.core.runs.ledger import Origin
+from maintenance.core.runs.ledger_clock import ledger_now
 from maintenance.core.runs.recording import complete_unrecorded, record
+from maintenance.core.runs.waiting_runs import skip_overdue
 from maintenance.models import Run, RunState, StoredReport, Trigger
-from tests.ledger_rows import running_run
+from tests.ledger_rows import queued_run, running_run
 from tests.made_tasks import TaskFactory
 
 pytestmark = pytest.mark.django_db(transaction=True)
@@ -150,19 +152,64 @@ def test_two_processes_complete_no_report_both(
         counts.append(complete_unrecorded())
         connection.close()
 
-    def while_another_looks(run: Run, document: Any, **how: Any) -> bool:
+    complete = recording._complete
+
+    def while_another_looks(stored: StoredReport, document: Any) -> bool:
         monkeypatch.undo()
         other = threading.Thread(target=complete_in_a_thread)
         other.start()
         other.join()
-        return record(run, document, **how)
+        return complete(stored, document)
 
-    monkeypatch.setattr(recording, "record", while_another_looks)
+    monkeypatch.setattr(recording, "_complete", while_another_looks)
 
     assert complete_unrecorded() == 1
     assert counts == [0]
     assert lines(caplog) == 1
     assert len(files_in(log_store)) == 3
+
+
+def test_what_has_a_line_alone_is_not_completed(
+    log_store: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    caplog.set_level(logging.INFO)
+    overdue = queued_run()
+    Run.objects.filter(id=overdue.id).update(deadline_at=Now() - timedelta(seconds=5))
+    with transaction.atomic():
+        [(run, document)] = skip_overdue(ledger_now())
+    recording.log(document)
+    make_due()
+
+    assert complete_unrecorded() == 0
+    assert (run.id, run.state) == (overdue.id, RunState.SKIPPED)
+    assert lines(caplog) == 1
+    assert files_in(log_store) == []
+
+
+@pytest.mark.parametrize("what", ["of another release", "deleted"])
+def test_a_report_that_cannot_be_read_is_no_matter_of_others(
+    what: str, task_that: TaskFactory, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    left, readable = ended_run(), ended_run()
+    stored = StoredReport.objects.filter(run=left)
+    if what == "of another release":
+        stored.update(schema_version=99)
+    make_due()
+    claimed = recording._claimed
+
+    def while_it_is_deleted() -> list[StoredReport]:
+        found = claimed()
+        if what == "deleted":
+            stored.delete()
+        return found
+
+    monkeypatch.setattr(recording, "_claimed", while_it_is_deleted)
+    run = work_here(
+        ledger.create_run(task_that(lambda _job: Report("T", "S.")), "", {}, Origin(Trigger.CLI))
+    )
+
+    assert run.state == RunState.SUCCEEDED
+    assert len(StoredReport.objects.get(run=readable).files) == 3
 
 
 def test_the_json_line_of_a_late_one_is_that_of_the_run(caplog: pytest.LogCaptureFixture) -> None:

@@ -252,6 +252,21 @@ def test_an_alarm_that_goes_to_and_fro_waits_for_its_period(
     assert mails.subjects == told, "what was held back is over, and no news"
 
 
+def test_what_eases_before_it_is_told_again_waits_for_the_period_too(
+    mails: MailServer, settings: Any
+) -> None:
+    configure(settings, alarm_severity="warning")
+    for findings in ([critical()], [], [critical()], [warning()], [], [critical()], [warning()]):
+        finished_run(findings=findings)
+        deliver()
+
+    told = ["Critical: disk-space on local (/var)", "Resolved: disk-space on local (/var)"]
+    assert mails.subjects == told
+    Notification.objects.filter(state=NotificationState.PENDING).update(due_at=ledger_now())
+    deliver()
+    assert mails.subjects == [*told, "Warning: disk-space on local (/var)"]
+
+
 def test_what_eased_before_anybody_was_told_is_told_as_it_is(
     mails: MailServer, settings: Any
 ) -> None:

@@ -17,6 +17,7 @@ from django.core.mail.backends.base import BaseEmailBackend
 
 from maintenance.core.attention.delivering import is_due
 from maintenance.core.attention.liveness_alarms import note_liveness
+from maintenance.core.attention.mutes import mute
 from maintenance.core.findings import Finding, Severity
 from maintenance.core.reports import Report
 from maintenance.core.runs import ledger
@@ -24,7 +25,14 @@ from maintenance.core.runs.in_process import work_here
 from maintenance.core.runs.ledger import Origin
 from maintenance.core.runs.ledger_clock import ledger_now
 from maintenance.core.runs.registry import task_named
-from maintenance.models import Notification, NotificationState, RunState, Trigger
+from maintenance.models import (
+    Notification,
+    NotificationKind,
+    NotificationState,
+    RunState,
+    StoredFinding,
+    Trigger,
+)
 from maintenance.notifications import delivery
 from maintenance.notifications.delivery import write_test
 from tests.integration.test_notifications import configure, critical, deliver
@@ -244,6 +252,25 @@ def test_what_was_given_up_is_named_until_the_channel_has_taken_it(mails: MailSe
 
     assert mails.subjects == ["Test: messages arrive", "Critical: disk-space on local (/var)"]
     assert not delivered().findings
+
+
+def test_what_was_given_up_and_is_muted_since_is_neither_named_nor_told(mails: MailServer) -> None:
+    finished_run(findings=[critical()])
+    give_up(mails)
+    mute(
+        StoredFinding.objects.get(code="disk-space"),
+        reason="known",
+        by="ann",
+        until=None,
+        endless=True,
+    )
+
+    for _ in range(2):
+        write_test("ann")
+        assert not delivered().findings
+
+    assert mails.subjects == ["Test: messages arrive"] * 2
+    assert Notification.objects.filter(kind=NotificationKind.ALARM).count() == 1
 
 
 def test_the_end_of_an_alarm_that_was_given_up_is_named_for_a_week(mails: MailServer) -> None:

@@ -119,21 +119,25 @@ def note_eased(eased: Iterable[tuple[Alarm, StoredFinding]]) -> None:
 def tell_again(found: Collection[Alarm], channels: Collection[str], now: datetime) -> None:
     """Write open alarms anew for the channels that were told of none, or whose message did not get there.
 
-    Who was told of something worse is told: alarms that have eased are no news.
+    Who was told of something worse is told: alarms that have eased are no news. What replaces a message that
+    waited for its time, and was never tried, waits for that time too.
     """
     if not found:
         return
     lost: Counter[tuple[str, str]] = Counter()
     told = set()
+    waited: dict[tuple[str, str], datetime] = {}
     messages = Notification.objects.filter(kind=NotificationKind.ALARM, alarm__in=found)
     keys = {alarm.pk: _key(alarm, NotificationKind.ALARM) for alarm in found}
     ranks = {alarm.pk: rank_of(alarm) for alarm in found}
-    for alarm_id, written, channel, state in messages.values_list(
-        "alarm", "key", "channel", "state"
+    for alarm_id, written, channel, state, attempts, due_at in messages.values_list(
+        "alarm", "key", "channel", "state", "attempts", "due_at"
     ):
         key = keys[alarm_id]
         if state in GONE:
             lost[key, channel] += 1
+            if not attempts:
+                waited[key, channel] = max(due_at, waited.get((key, channel), now))
         elif (
             written.startswith(key)
             or key.startswith(f"{written}:")  # of before keys named the run
@@ -146,7 +150,12 @@ def tell_again(found: Collection[Alarm], channels: Collection[str], now: datetim
         for channel in channels
         if (key := keys[alarm.pk], channel) not in told
         for message in _messages(
-            alarm, NotificationKind.ALARM, (channel,), now, now, lost=lost[key, channel]
+            alarm,
+            NotificationKind.ALARM,
+            (channel,),
+            now,
+            waited.get((key, channel), now),
+            lost=lost[key, channel],
         )
     )
 

@@ -1,7 +1,7 @@
 """Findings that somebody muted: written, read, and taken out of what counts."""
 
 import json
-from collections import Counter
+from collections import Counter, defaultdict
 from collections.abc import Collection, Iterable, Mapping
 from datetime import datetime
 from typing import Any
@@ -16,7 +16,7 @@ from maintenance.core.finding_life import Mute
 from maintenance.core.findings import Severity
 from maintenance.core.runs.ledger_clock import ledger_now
 from maintenance.core.runs.ledger_database import ledger_connection
-from maintenance.models import MutedFinding, RunState, StoredFinding
+from maintenance.models import Alarm, MutedFinding, RunState, StoredFinding
 
 #: Severities that count for something, and which a mute can silence.
 _COUNTING = (Severity.WARNING.value, Severity.CRITICAL.value)
@@ -104,6 +104,23 @@ def mutes_of(task: str, fingerprints: Collection[str], now: datetime) -> dict[st
         return {}
     lasting = MutedFinding.objects.filter(Q(until=None) | Q(until__gt=now), task=task)
     return {row.fingerprint: row.mute for row in lasting.filter(fingerprint__in=list(fingerprints))}
+
+
+def silenced_alarms(alarms: Iterable[Alarm], now: datetime) -> set[Any]:
+    """Return the ids of alarms of which nobody wants to be told now. A query for each task."""
+    by_task: dict[str, list[Alarm]] = defaultdict(list)
+    for alarm in alarms:
+        by_task[alarm.task].append(alarm)
+    silenced = set()
+    for task, found in by_task.items():
+        mutes = mutes_of(task, sorted({alarm.fingerprint for alarm in found}), now)
+        silenced |= {
+            alarm.pk
+            for alarm in found
+            if (known := mutes.get(alarm.fingerprint))
+            and known.silences(Severity(alarm.severity), now)
+        }
+    return silenced
 
 
 def muted_findings(

@@ -187,7 +187,8 @@ def _end(run: Run, state: RunState, failure: str = "", advice: str = "") -> None
     else:
         reason = ""
         report = Report(title, "Done.")
-    document = _noted(run, lambda: ledger.finish(run, state, report, reason))
+    # As many as a site's own tasks are: of these the ledger and the log tell.
+    document = _noted(run, lambda: ledger.finish(run, state, report, reason, keeps_files=False))
     if document is not None:
         log(document)
 

@@ -191,8 +191,13 @@ def run_facts(run: Run) -> RunFacts:
     )
 
 
-def finish(run: Run, state: RunState, report: Report, reason: str = "") -> ReportDocument:
+def finish(
+    run: Run, state: RunState, report: Report, reason: str = "", *, keeps_files: bool = True
+) -> ReportDocument:
     """End a run with its report, findings and samples, in one transaction.
+
+    Whoever ends it records it outside of the ledger as well (:mod:`maintenance.core.runs.recording`), and
+    others do where that did not come to its end; unless the run ``keeps_files`` not, and has a line alone.
 
     A run that did not succeed reports the steps that it has done, unless its report tells of them.
     However it ended it may ask for another: see :class:`~maintenance.core.reports.FollowUp`. Raises
@@ -206,7 +211,7 @@ def finish(run: Run, state: RunState, report: Report, reason: str = "") -> Repor
             report = replace(report, outcomes=tuple(stored_steps(run).values()))
         document = ReportDocument(run_facts(run), report)
         now = run.finished_at or ledger_now()
-        document = store_report(run, document, now)
+        document = store_report(run, document, now, keeps_files=keeps_files)
         if report.follow_up is not None:
             _queue_follow_up(run, report.follow_up, now)
     return document

@@ -152,13 +152,14 @@ def run_started(run: RunFacts) -> None:
     _tell(run, "")
 
 
-def run_ended(run: RunFacts, summary: str) -> None:
+def run_ended(run: RunFacts, summary: str, *, is_newest: bool = True) -> None:
     """Tell how a scheduled run ended. Runs by hand say nothing of a schedule's health.
 
-    Nor do slots that a scheduler skips: after a week of outage they would hold up what matters.
+    Nor do slots that a scheduler skips: after a week of outage they would hold up what matters. To the
+    watcher the last success or failure counts: one that is not the newest of its schedule is a note.
     """
     if run.attempt or run.state != "skipped":
-        _tell(run, summary)
+        _tell(run, summary, "" if is_newest else "log")
 
 
 def flush(timeout_seconds: float = FLUSH_SECONDS) -> bool:
@@ -166,8 +167,8 @@ def flush(timeout_seconds: float = FLUSH_SECONDS) -> bool:
     return _sender.flush(timeout_seconds)
 
 
-def _tell(run: RunFacts, summary: str) -> None:
-    signal = _SIGNALS.get(run.state)
+def _tell(run: RunFacts, summary: str, instead: str = "") -> None:
+    signal = instead or _SIGNALS.get(run.state)
     if not run.schedule or signal is None:
         return
     schedule = run.schedule.removeprefix(NAME_PREFIX)

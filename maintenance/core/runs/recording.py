@@ -39,16 +39,14 @@ def _once(question: Callable[[], Any]) -> Any:
     return question()
 
 
-def record(run: Run, document: ReportDocument, ask: Ask = _once, *, is_told: bool = False) -> bool:
+def record(run: Run, document: ReportDocument, ask: Ask = _once) -> bool:
     """Write the run's files and its JSON line, and ping; return whether the log store took the files.
 
     What is full, down or faulty fails no work: the ledger notes that it is missing. ``ask`` asks the ledger
-    what the files need of it: a worker has the patience to wait for a restart. Of what ``is_told`` already
-    the files alone are written.
+    what the files need of it: a worker has the patience to wait for a restart.
     """
     has_files = _has_written_files(run, document, ask)
-    if not is_told:
-        log(document)
+    log(document)
     _note(run, ask, has_files=has_files)
     return has_files
 
@@ -56,7 +54,8 @@ def record(run: Run, document: ReportDocument, ask: Ask = _once, *, is_told: boo
 def complete_unrecorded() -> int:
     """Complete what other processes left, the oldest first, for some seconds; return how many are complete.
 
-    Never raises for a ledger that is away. Costs one query where nothing is missing.
+    Never raises for a ledger that is away, or for a report that cannot be read: that is the matter of no
+    run that has just ended. Costs one query where nothing is missing.
     """
     deadline = time.monotonic() + COMPLETE_SECONDS
     count = 0
@@ -64,8 +63,10 @@ def complete_unrecorded() -> int:
         for stored in _claimed():
             if time.monotonic() > deadline:
                 break  # the others come with a later run
-            document = ledger.stored_document(stored.run)
-            if not record(stored.run, document, is_told=stored.told_at is not None):
+            document = _readable_document(stored.run)
+            if document is None:
+                continue
+            if not _complete(stored, document):
                 break
             count += 1
     except LEDGER_AWAY as error:
@@ -74,10 +75,37 @@ def complete_unrecorded() -> int:
     return count
 
 
-def log(document: ReportDocument) -> None:
+def _readable_document(run: Run) -> ReportDocument | None:
+    """Return a report; ``None`` where another release wrote it, or the retention has just deleted it."""
+    try:
+        return ledger.stored_document(run)
+    except (ValueError, StoredReport.DoesNotExist) as error:
+        logger.warning("The report of run %s has no files: %s", run.id, redact(str(error)))
+        return None
+
+
+def _complete(stored: StoredReport, document: ReportDocument) -> bool:
+    """Write the files of a run, and its line and ping unless they are there; return as :func:`record`."""
+    run = stored.run
+    has_files = _has_written_files(run, document, _once)
+    if stored.told_at is None:
+        log(document, is_newest=not _is_overtaken(run))
+    _note(run, _once, has_files=has_files)
+    return has_files
+
+
+def _is_overtaken(run: Run) -> bool:
+    """Tell whether a later run of the same schedule has begun: of that somebody may have been told."""
+    if run.scheduled_for is None:
+        return False
+    same = Run.objects.filter(schedule=run.schedule, target=run.target, attempt__gt=0)
+    return same.filter(scheduled_for__gt=run.scheduled_for).exists()
+
+
+def log(document: ReportDocument, *, is_newest: bool = True) -> None:
     """Write the JSON line of a run that has ended, and ping."""
     run_logger.info("run finished", extra={"document": log_line(document)})
-    pings.run_ended(document.run, document.report.summary)
+    pings.run_ended(document.run, document.report.summary, is_newest=is_newest)
 
 
 def _has_written_files(run: Run, document: ReportDocument, ask: Ask) -> bool:

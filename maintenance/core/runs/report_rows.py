@@ -66,7 +66,9 @@ FROM ROWS FROM (
 """
 
 
-def store_report(run: Run, document: ReportDocument, now: datetime) -> ReportDocument:
+def store_report(
+    run: Run, document: ReportDocument, now: datetime, *, keeps_files: bool = True
+) -> ReportDocument:
     """Write the rows of one report: itself, its findings, its samples; delete the run's steps.
 
     A report holds what came of the steps. One round trip, whatever the report holds, one before it that
@@ -88,7 +90,7 @@ def store_report(run: Run, document: ReportDocument, now: datetime) -> ReportDoc
                 "run": run.id,
                 "target": run.target,
                 "now": now,
-                "record_due_at": now + RECORDED_WITHIN,
+                "record_due_at": now + RECORDED_WITHIN if keeps_files else None,
                 "schema_version": SCHEMA_VERSION,
                 "body": json.dumps(report.to_json()),
                 "state": json.dumps(dict(report.state)),

@@ -60,7 +60,8 @@ def skip_overdue(now: datetime) -> list[tuple[Run, ReportDocument]]:
         reason = claims.overdue(run)
         report = stop_report(run, RunState.SKIPPED, reason)
         try:
-            ended.append((run, ledger.finish(run, RunState.SKIPPED, report, reason)))
+            document = ledger.finish(run, RunState.SKIPPED, report, reason, keeps_files=False)
         except LostLease:  # a worker has just taken it
             continue
+        ended.append((run, document))
     return ended

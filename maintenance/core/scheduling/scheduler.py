@@ -149,8 +149,8 @@ class LedgerScheduler(DatabaseScheduler):  # type: ignore[misc]  # the library h
     def _look(self, book: Book) -> None:
         with self._leadership.fenced() as now:
             freed, overdue = release_waiting(now), skip_overdue(now)
-        self._send(freed)
         self._record(overdue)
+        self._send(freed)
         thoroughly = steady_seconds() - self._looked_thoroughly_at > THOROUGH_LOOK_SECONDS
         if thoroughly:
             self._looked_thoroughly_at = steady_seconds()
@@ -170,13 +170,14 @@ class LedgerScheduler(DatabaseScheduler):  # type: ignore[misc]  # the library h
         if self._book is not None and through is None:
             for held in helds:
                 self._book.queue(held)
+        # First, and at once: where sending fails nobody else has the lines of what was skipped.
+        self._record(
+            (run, ReportDocument(ledger.run_facts(run), report)) for run, report in recorded.ended
+        )
         self._send([run for run in recorded.queued if run.available_at is None])
         for run in recorded.queued:
             if run.available_at is not None:
                 heappush(self._later, (run.available_at, str(run.id)))
-        self._record(
-            (run, ReportDocument(ledger.run_facts(run), report)) for run, report in recorded.ended
-        )
 
     def _recorded(self, helds: Sequence[Held], through: datetime | None) -> Recorded:
         """Write the rows of due slots. A schedule whose rows cannot be written holds up none beside it."""
