@@ -21,6 +21,14 @@ class MachineFacts:
     origin: str = "the configuration"
 
 
+@dataclass(frozen=True, slots=True)
+class MemoryRoom:
+    """Memory that may be used, and what is left of it: cached files that can be dropped count as left."""
+
+    total_bytes: int
+    left_bytes: int
+
+
 def this_machine() -> MachineFacts:
     """Return what our own process may use; without a /proc its memory is not known."""
     pid = os.getpid()
@@ -47,6 +55,41 @@ def memory_bytes(pid: int, root: Path = ROOT) -> int:
     return min([total, *limits])
 
 
+def group_rooms(pid: int, root: Path = ROOT) -> Iterator[MemoryRoom]:
+    """Yield what the process's control group, and each above it, leaves of its limit on memory.
+
+    The kernel ends a process where any of them is full. What takes memory but could be dropped at once is
+    the group's idle file cache (Linux documentation, "Memory Interface Files", inactive_file).
+    """
+    for folder in _group_folders(pid, root, "memory"):
+        limit = _number(folder, "memory.max", "memory.limit_in_bytes")
+        used = _number(folder, "memory.current", "memory.usage_in_bytes")
+        if limit and used is not None:
+            left = limit - used + _idle_cache_bytes(folder)
+            yield MemoryRoom(limit, min(max(left, 0), limit))
+
+
+def _number(folder: Path, *names: str) -> int | None:
+    """Return what the first of these files says that is there; ``None`` where that is no number ("max")."""
+    for name in names:
+        try:
+            text = (folder / name).read_text().strip()
+        except OSError:
+            continue
+        return int(text) if text.isdigit() else None
+    return None
+
+
+def _idle_cache_bytes(folder: Path) -> int:
+    try:
+        pairs = [line.split() for line in (folder / "memory.stat").read_text().splitlines()]
+    except OSError:
+        return 0
+    numbers = {pair[0]: int(pair[1]) for pair in pairs if len(pair) == 2}
+    # In the first version a name without "total" leaves out the groups below.
+    return numbers.get("total_inactive_file", numbers.get("inactive_file", 0))
+
+
 def cpu_count(pid: int, root: Path = ROOT) -> int:
     """Return the processors of the machine, or the share of them that the control group may use.
 
@@ -69,6 +112,13 @@ def _whole(fields: list[str]) -> int | None:
 
 def _group_files(pid: int, root: Path, controller: str, name: str) -> Iterator[str]:
     """Yield what a file says in the process's group and in all above it."""
+    for folder in _group_folders(pid, root, controller):
+        if (folder / name).is_file():
+            yield (folder / name).read_text().strip()
+
+
+def _group_folders(pid: int, root: Path, controller: str) -> Iterator[Path]:
+    """Yield where the files of the process's group are, and of all above it; some may not exist."""
     try:
         entries = (root / f"proc/{pid}/cgroup").read_text().splitlines()
     except OSError:
@@ -80,6 +130,4 @@ def _group_files(pid: int, root: Path, controller: str, name: str) -> Iterator[s
         place = Path("sys/fs/cgroup") / (controller if controllers else "")
         group = Path(path.lstrip("/"))
         for folder in (group, *group.parents):
-            file = root / place / folder / name
-            if file.is_file():
-                yield file.read_text().strip()
+            yield root / place / folder

@@ -7,7 +7,7 @@ import shutil
 import subprocess
 import sys
 import threading
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import ExitStack, closing, contextmanager
 from http.client import HTTPConnection
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
@@ -246,33 +246,13 @@ def test_gunicorn_accepts_the_file(tmp_path: Path) -> None:
 
 
 def test_a_gunicorn_that_runs_is_read_by_its_command_line_and_its_file(tmp_path: Path) -> None:
-    port, file = free_port(), tmp_path / "gunicorn.conf.py"
+    file = tmp_path / "gunicorn.conf.py"
     file.write_text(
         "import os\nworkers = int(os.environ['WORKERS'])\nthreads = 2\nmax_requests = 500\n"
-        # A worker that is told to end while it starts misses that, and is killed after this time.
-        "control_socket_disable = True\ngraceful_timeout = 2\n"
     )
-    name = f"test-{secrets.token_hex(4)}"
-    command = [sys.executable, "-m", "gunicorn", "-c", file, "-w2", "--max-requests", "700"]
-    process = subprocess.Popen(
-        [
-            *command,
-            "--bind",
-            f"{LOOPBACK}:{port}",
-            "--name",
-            name,
-            "wsgiref.simple_server:demo_app",
-        ],
-        stderr=subprocess.DEVNULL,
-        env={**os.environ, "WORKERS": "2"},
-    )
-    try:
-        eventually(lambda: is_listening(port), 20, "gunicorn listens")
-        eventually(lambda: read_gunicorn("", name, 2).worker_bytes is not None, 20, "a worker runs")
+    words = ("-w2", "--max-requests", "700")
+    with running_gunicorn(file, *words, environment={"WORKERS": "2"}) as name:
         settings = read_gunicorn("", name, 2)
-    finally:
-        process.terminate()
-        process.wait(20)
     known = settings.known
     assert (known["workers"], known["threads"], known["max_requests"]) == (2, 2, 700)
     assert settings.connections == 4
@@ -281,6 +261,41 @@ def test_a_gunicorn_that_runs_is_read_by_its_command_line_and_its_file(tmp_path:
     with pytest.raises(ConfigurationError, match="none does"):
         read_gunicorn("", name, 2)
     assert "workers" in read_gunicorn(str(file), "", 2).unknown
+
+
+@pytest.mark.parametrize(
+    "workers", ["", "import os\nworkers = int(os.environ['WEB_CONCURRENCY'])\n"]
+)
+def test_workers_that_the_environment_names_are_counted(tmp_path: Path, workers: str) -> None:
+    file = tmp_path / "gunicorn.conf.py"
+    file.write_text(f"{workers}threads = 4\n")
+    with running_gunicorn(file, environment={"WEB_CONCURRENCY": "3"}) as name:
+        eventually(
+            lambda: read_gunicorn("", name, 2).known.get("workers") == 3, 20, "all workers run"
+        )
+        settings = read_gunicorn("", name, 2)
+    assert settings.connections == 12
+    assert settings.unknown == {}
+
+
+@contextmanager
+def running_gunicorn(file: Path, *words: str, environment: Mapping[str, str]) -> Iterator[str]:
+    """Yield a word of the command line of a Gunicorn that runs, with a worker at least."""
+    port, name = free_port(), f"test-{secrets.token_hex(4)}"
+    # A worker that is told to end while it starts misses that, and is killed after graceful_timeout.
+    file.write_text(f"{file.read_text()}control_socket_disable = True\ngraceful_timeout = 2\n")
+    command = [sys.executable, "-m", "gunicorn", "-c", file, *words]
+    address = ["--bind", f"{LOOPBACK}:{port}", "--name", name, "wsgiref.simple_server:demo_app"]
+    process = subprocess.Popen(
+        [*command, *address], stderr=subprocess.DEVNULL, env={**os.environ, **environment}
+    )
+    try:
+        eventually(lambda: is_listening(port), 20, "gunicorn listens")
+        eventually(lambda: read_gunicorn("", name, 2).worker_bytes is not None, 20, "a worker runs")
+        yield name
+    finally:
+        process.terminate()
+        process.wait(20)
 
 
 def test_celery_takes_every_setting_of_the_file() -> None:

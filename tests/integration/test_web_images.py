@@ -3,6 +3,7 @@
 import json
 import os
 import signal
+import struct
 import subprocess
 import sys
 from collections.abc import Callable, Iterator, Mapping
@@ -31,6 +32,7 @@ from maintenance.web.images.places import PART_SUFFIX, MediaFile, Passed
 from maintenance.web.images.recode import LeftAlone
 from maintenance.web.images.run import optimize_images
 from maintenance.web.images.stored import StoragePlace
+from service.embedded.account import server_account
 from tests.images import ODD_FILE, encoded, exif, opened, picture, png_bomb, write
 from tests.small_disks import small_disk
 from tests.unprivileged import without_root
@@ -236,17 +238,31 @@ def test_hostile_files_are_named_and_never_a_traceback(media: Path, tmp_path: Pa
     assert again.facts["looked_at_images"] == 0
 
 
+def _open_the_way_to(media: Path) -> None:
+    """Let the account of :func:`without_root` come to a folder, and write there."""
+    media.chmod(0o777)
+    for parent in [*media.parents][:4]:
+        if parent.stat().st_uid == os.geteuid() and parent != Path("/"):
+            parent.chmod(parent.stat().st_mode | 0o011)
+
+
+def _give_away(media: Path) -> None:
+    """Let the files belong to the account of :func:`without_root`."""
+    account = server_account()
+    if account is not None:
+        for path in media.rglob("*.jpg"):
+            os.chown(path, account.uid, account.gid)
+
+
 def test_what_the_worker_may_not_read_or_write_is_named(media: Path) -> None:
     write(media, "open/a.jpg", LARGE)
     write(media, "open/secret.jpg", LARGE).chmod(0)
     write(media, "closed/b.jpg", LARGE)
     write(media, "fixed/c.jpg", LARGE)
+    _give_away(media)
     for folder, mode in (("closed", 0o000), ("fixed", 0o555), ("open", 0o777)):
         (media / folder).chmod(mode)
-    media.chmod(0o777)
-    for parent in [*media.parents][:4]:
-        if parent.stat().st_uid == os.geteuid() and parent != Path("/"):
-            parent.chmod(parent.stat().st_mode | 0o011)
+    _open_the_way_to(media)
 
     def check() -> None:
         report = optimize(MediaTarget(path=str(media)))
@@ -255,6 +271,27 @@ def test_what_the_worker_may_not_read_or_write_is_named(media: Path) -> None:
         assert optimize(MediaTarget(path=str(media)), report).facts["looked_at_images"] > 0
 
     without_root(check)
+
+
+def test_what_cannot_be_replaced_is_not_read(media: Path) -> None:
+    cut = LARGE[: len(LARGE) // 2]
+    os.link(write(media, "linked/a.jpg", cut), media / "other name")
+    write(media, "fixed/b.jpg", cut)
+    _give_away(media)
+    (media / "fixed").chmod(0o555)
+    if server_account() is not None:
+        write(media, "open/c.jpg", cut).chmod(0)  # another user's
+        (media / "open").chmod(0o777)
+    _open_the_way_to(media)
+
+    def check() -> None:
+        for dry_run in (True, False):
+            report = optimize(MediaTarget(path=str(media)), dry_run=dry_run)
+            assert codes(report) == {"images-unwritable"}, report.findings
+            assert "has other hard links" in str([table.rows for table in report.tables])
+
+    without_root(check)
+    (media / "fixed").chmod(0o755)
 
 
 class Vanishing(FolderPlace):
@@ -308,6 +345,33 @@ def test_mode_owner_and_attributes_stay_and_the_time_tells_of_the_change(media: 
     assert after.st_mtime > before.st_mtime
 
 
+def test_neither_group_nor_access_list_of_the_folder_reach_a_file_that_had_others(
+    media: Path,
+) -> None:
+    path = write(media, "a.jpg", LARGE)
+    path.chmod(0o640)
+    others = {4321} if os.geteuid() == 0 else {*os.getgroups()} - {path.stat().st_gid}
+    if others:
+        os.chown(media, -1, min(others))
+    media.chmod(0o2775)
+    with suppress(OSError):  # a file system without access lists
+        os.setxattr(media, "system.posix_acl_default", _acl_for_user(4321))
+    before, attributes = path.stat(), os.listxattr(path)
+    report = optimize(MediaTarget(path=str(media)))
+
+    after = path.stat()
+    assert report.facts["rewritten_images"] == 1
+    assert (after.st_gid, after.st_mode) == (before.st_gid, before.st_mode)
+    assert os.listxattr(path) == attributes
+
+
+def _acl_for_user(number: int) -> bytes:
+    """Return a list as the kernel stores it (linux/posix_acl_xattr.h) that lets one user more read and write."""
+    nobody = 2**32 - 1
+    entries = ((1, 7, nobody), (2, 6, number), (4, 5, nobody), (0x10, 7, nobody), (0x20, 0, nobody))
+    return struct.pack("<I", 2) + b"".join(struct.pack("<HHI", *entry) for entry in entries)
+
+
 def test_originals_are_kept_once_and_never_walked(media: Path) -> None:
     write(media, "covers/a.jpg", LARGE)
     target = MediaTarget(path=str(media), originals="originals")
@@ -358,7 +422,7 @@ def die(*_args, **_kwargs):
     os.kill(os.getpid(), signal.SIGKILL)
 real_replace, real_fsync = Path.replace, os.fsync
 if moment == "half written":
-    folder._take_after = die
+    folder.take_after = die
 elif moment == "before the rename":
     Path.replace = die
 elif moment == "after the rename":

@@ -175,6 +175,22 @@ def test_the_manifest_of_collectstatic_is_whole_and_its_faults_are_seen(root: Pa
     assert spoilt.fault
 
 
+def test_large_files_are_not_read_to_be_compared_with_their_names(
+    root: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    style, picture = next(root.glob("css/app.*.css")), next(root.glob("css/dot.*.svg"))
+    for path in (style, picture):
+        path.write_bytes(path.read_bytes()[::-1])
+    assert picture.stat().st_size < style.stat().st_size
+    limit = style.stat().st_size + picture.stat().st_size
+    for most, altered in ((limit, {style, picture}), (limit - 1, {picture}), (0, set())):
+        monkeypatch.setattr("maintenance.web.static.folder.MOST_COMPARED_BYTES", most)
+        manifest = measure_folder(str(root)).manifest
+        assert manifest is not None
+        assert {root / name for name in manifest.altered} == altered
+        assert manifest.unread == 2 - len(altered)
+
+
 def test_the_manifest_of_django_compressor_is_checked(root: Path) -> None:
     cache = root / "CACHE"
     (cache / "css").mkdir(parents=True)

@@ -3,7 +3,7 @@
 import os
 from pathlib import Path
 
-from maintenance.core.machine import cpu_count, memory_bytes
+from maintenance.core.machine import MemoryRoom, cpu_count, group_rooms, memory_bytes
 
 GB = 1024**3
 
@@ -50,3 +50,33 @@ def test_groups_of_the_first_version_count(tmp_path):
     )
     assert memory_bytes(7, root) == GB
     assert cpu_count(7, root) == 1
+
+
+def test_what_a_limit_leaves_counts_idle_cache_as_left(tmp_path):
+    root = machine(
+        tmp_path,
+        "0::/site/web\n",
+        {
+            "sys/fs/cgroup/site/web/memory.max": "max\n",
+            "sys/fs/cgroup/site/web/memory.current": f"{GB}\n",
+            "sys/fs/cgroup/site/memory.max": f"{2 * GB}\n",
+            "sys/fs/cgroup/site/memory.current": f"{GB}\n",
+            "sys/fs/cgroup/site/memory.stat": f"anon 7\ninactive_file {GB // 2}\n",
+        },
+    )
+    assert list(group_rooms(7, root)) == [MemoryRoom(2 * GB, 3 * GB // 2)]
+    assert list(group_rooms(8, root)) == []
+
+
+def test_what_a_limit_of_the_first_version_leaves_is_known_inside_of_its_container(tmp_path):
+    # The path is the machine's, and what is mounted begins at the container's own group.
+    root = machine(
+        tmp_path,
+        "4:memory:/docker/3f2a\n",
+        {
+            "sys/fs/cgroup/memory/memory.limit_in_bytes": f"{GB}\n",
+            "sys/fs/cgroup/memory/memory.usage_in_bytes": f"{2 * GB}\n",
+            "sys/fs/cgroup/memory/memory.stat": f"inactive_file 1\ntotal_inactive_file {GB // 2}\n",
+        },
+    )
+    assert list(group_rooms(7, root)) == [MemoryRoom(GB, 0)]

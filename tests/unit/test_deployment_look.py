@@ -16,11 +16,15 @@ from maintenance.deployment.look import (
 )
 from maintenance.deployment.recommend import Adviser, Wish
 from maintenance.queues.worker_settings import RunningWorker, worker_settings
-from maintenance.web.server_configuration.gunicorn_settings import GunicornSettings
+from maintenance.web.server_configuration.gunicorn_settings import (
+    GunicornSettings,
+    read_gunicorn,
+)
 
 
 def gunicorn(**known) -> GunicornSettings:
-    return GunicornSettings({"worker_class": "sync", "threads": 1, "timeout": 30, **known})
+    told = {"worker_class": "sync", "threads": 1, "timeout": 30, **known}
+    return GunicornSettings(told, written=frozenset(known))
 
 
 def test_threads_and_processes_are_added_up():
@@ -34,6 +38,15 @@ def test_what_is_not_known_of_one_makes_the_sum_unknown():
     celery = worker_settings({}, {}, (RunningWorker("w", "", {"worker_concurrency": 7}),), "test")
     assert demand_of(Programs(gunicorn(threads=4), celery), 2) is None
     assert demand_of(Programs(), 2) is None
+
+
+def test_workers_that_nobody_wrote_may_be_many_by_the_environment(tmp_path):
+    file = tmp_path / "gunicorn.conf.py"
+    file.write_text("threads = 4\n")
+    settings = read_gunicorn(str(file), "", 2)
+    assert settings.known["workers"] == 1
+    assert settings.connections is None
+    assert demand_of(Programs(settings), 2) is None
 
 
 @pytest.mark.parametrize(

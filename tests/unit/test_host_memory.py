@@ -13,7 +13,14 @@ from maintenance.core.findings import Severity
 from maintenance.core.job import Point
 from maintenance.host.memory.command_lines import Program, program_of
 from maintenance.host.memory.growth import growth_of
-from maintenance.host.memory.processes import Group, Machine, Process, _with_config, root_of
+from maintenance.host.memory.processes import (
+    Group,
+    Machine,
+    Process,
+    _with_config,
+    measure_machine,
+    root_of,
+)
 from maintenance.host.memory.review import child_limit_kilobytes, diagnose
 
 MB = 1024**2
@@ -241,3 +248,23 @@ def test_shared_pages_are_counted_once_where_the_kernel_tells() -> None:
     assert group(pss=100 * MB).is_proportional
     assert group(pss=None).memory_bytes == 600 * MB
     assert not group(pss=None).is_proportional
+
+
+def test_in_a_container_what_its_limit_leaves_is_what_is_judged(tmp_path: Path) -> None:
+    limited = {"memory.max": 64 * MB, "memory.current": 63 * MB, "memory.stat": "inactive_file 0"}
+    (tmp_path / "sys/fs/cgroup").mkdir(parents=True)
+    (tmp_path / "proc/1").mkdir(parents=True)
+    (tmp_path / "proc/1/cgroup").write_text("0::/\n")
+    unlimited = measure_machine(tmp_path)
+    for name, value in limited.items():
+        (tmp_path / "sys/fs/cgroup" / name).write_text(f"{value}\n")
+
+    machine = measure_machine(tmp_path)
+
+    assert (machine.memory_bytes, machine.available_bytes) == (64 * MB, MB)
+    assert (machine.is_limited, unlimited.is_limited) == (True, False)
+    assert unlimited.memory_bytes == psutil.virtual_memory().total
+    (low,) = (f for f in diagnose("l", machine, [], {}) if f.code == "machine-memory-low")
+    assert (
+        "1.0 MB of 64 MB that the limit of its control group allows are available" in low.sentence
+    )

@@ -15,11 +15,14 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from maintenance.core.errors import ConfigurationError
+from maintenance.core.machine import ROOT, MemoryRoom, group_rooms
 from maintenance.core.python_settings import read_python_settings
 from maintenance.host.memory.command_lines import Program, program_of
 
 if TYPE_CHECKING:
     import psutil
+
+_FIRST_PID = 1
 
 
 @dataclass(frozen=True, slots=True)
@@ -72,26 +75,41 @@ class Group:
 
 @dataclass(frozen=True, slots=True)
 class Machine:
-    """The memory and the load of this machine. Load is the mean of one minute, in processes."""
+    """The memory and the load of this machine. Load is the mean of one minute, in processes.
+
+    ``is_limited`` says that memory is what the limit of a control group allows, a container's: it is
+    used up before the machine's own. Swap, processors and load are always the machine's.
+    """
 
     memory_bytes: int
     available_bytes: int
     swap_used_bytes: int
     processors: int
     load: float
+    is_limited: bool = False
 
 
-def measure_machine() -> Machine:
-    """Read the machine's memory and load."""
+def measure_machine(root: Path = ROOT) -> Machine:
+    """Read the machine's memory and load.
+
+    Of its memory and the limits that hold for all processes to be seen, what has least left counts.
+    ``root`` is where the /proc and /sys of control groups lie.
+    """
     import psutil  # noqa: PLC0415 - idle processes of the service do without
 
     memory, swap = psutil.virtual_memory(), psutil.swap_memory()
+    whole = MemoryRoom(memory.total, memory.available)
+    # By the first process: in a container it stands under the container's limit, and on a machine under
+    # none, where the service's own units have limits that the site's processes do not share.
+    limits = [room for room in group_rooms(_FIRST_PID, root) if room.total_bytes < memory.total]
+    room = min([whole, *limits], key=lambda each: each.left_bytes)
     return Machine(
-        memory_bytes=memory.total,
-        available_bytes=memory.available,
+        memory_bytes=room.total_bytes,
+        available_bytes=room.left_bytes,
         swap_used_bytes=swap.used,
         processors=psutil.cpu_count() or 1,
         load=psutil.getloadavg()[0],
+        is_limited=room is not whole,
     )
 
 

@@ -62,6 +62,7 @@ def check_process_memory(job: Job[HostTarget, NoOptions]) -> Report:
             "swap_used_bytes": machine.swap_used_bytes,
             "processors": machine.processors,
             "load": round(machine.load, 2),
+            "memory_is_limited": machine.is_limited,
         },
         samples=tuple(_samples(machine, groups)),
     )
@@ -111,8 +112,7 @@ def _machine(host: str, machine: Machine) -> Iterator[Finding]:
             severity=Severity.WARNING,
             subject=host,
             sentence=(
-                f"{bytes_in_words(machine.available_bytes)} of"
-                f" {bytes_in_words(machine.memory_bytes)} are available on {host}, {percent(ratio)}:"
+                f"{_memory_words(machine)} are available on {host}, {percent(ratio)}:"
                 " the kernel drops cached files that databases read, and may end a process."
             ),
             evidence={
@@ -120,7 +120,8 @@ def _machine(host: str, machine: Machine) -> Iterator[Finding]:
                 "memory_bytes": machine.memory_bytes,
                 "swap_used_bytes": machine.swap_used_bytes,
             },
-            advice="See which group holds most, and give it fewer processes or the machine more memory.",
+            advice="See which group holds most, and give it fewer processes, or"
+            f" {'raise the limit' if machine.is_limited else 'the machine more memory'}.",
         )
     if machine.load > HIGH_LOAD * machine.processors:
         yield Finding(
@@ -149,7 +150,7 @@ def _growing(group: Group, growth: Growth, machine: Machine) -> Finding:
             f"A process of {group.program.title} grows by {bytes_in_words(daily)} a day, still so in"
             f" the newer half of {seconds_in_words(growth.span_seconds)};"
             f" {counted(count, 'process', 'processes')} hold {bytes_in_words(group.memory_bytes)} now,"
-            f" and what is left of the machine lasts for {seconds_in_words(left)} more."
+            f" and what is left of {'the limit' if machine.is_limited else 'the machine'} lasts for {seconds_in_words(left)} more."
         ),
         evidence={
             "daily_bytes": round(daily),
@@ -217,10 +218,7 @@ def child_limit_kilobytes(largest_resident_bytes: int) -> int:
 
 
 def _summary(machine: Machine, groups: Sequence[Group]) -> str:
-    room = (
-        f"{bytes_in_words(machine.available_bytes)} of {bytes_in_words(machine.memory_bytes)} are"
-        " available"
-    )
+    room = f"{_memory_words(machine)} are available"
     if not groups:
         return f"No process of Gunicorn or Celery is to be seen on this machine; {room}."
     total = sum(group.memory_bytes for group in groups)
@@ -230,6 +228,11 @@ def _summary(machine: Machine, groups: Sequence[Group]) -> str:
         f"{counted(count, 'process', 'processes')} of Gunicorn and Celery hold"
         f" {upper}{bytes_in_words(total)}; {room}."
     )
+
+
+def _memory_words(machine: Machine) -> str:
+    limit = " that the limit of its control group allows" if machine.is_limited else ""
+    return f"{bytes_in_words(machine.available_bytes)} of {bytes_in_words(machine.memory_bytes)}{limit}"
 
 
 def _row(group: Group, now_epoch_seconds: float) -> dict[str, Any]:

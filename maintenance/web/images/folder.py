@@ -2,7 +2,6 @@
 
 import errno
 import os
-import shutil
 import stat
 import time
 import uuid
@@ -10,6 +9,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 from maintenance.core.errors import TargetUnavailable
+from maintenance.web.images.ownership import require_replaceable, take_after
 from maintenance.web.images.places import PART_SUFFIX, MediaFile, Passed, is_left_out
 from maintenance.web.images.recode import LeftAlone, Reason
 
@@ -86,6 +86,11 @@ class FolderPlace:
         if self._writes and is_old and stat.S_ISREG(status.st_mode):
             (self._root / name).unlink(missing_ok=True)
 
+    def require_replaceable(self, file: MediaFile) -> None:
+        """See :meth:`maintenance.web.images.places.Place.require_replaceable`."""
+        path = self._root / file.name
+        require_replaceable(path, self._unchanged(path, file))
+
     def read(self, file: MediaFile) -> bytes:
         """See :meth:`maintenance.web.images.places.Place.read`."""
         handle = os.open(self._root / file.name, os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK)
@@ -102,8 +107,8 @@ class FolderPlace:
     def replace(self, file: MediaFile, data: bytes) -> MediaFile:
         """See :meth:`maintenance.web.images.places.Place.replace`.
 
-        The new content is on the disk before the rename, and mode, owner and attributes are those
-        of the old file. A write of the site in the moment between the last look and the rename
+        The new content is on the disk before the rename, and owner, group, mode and attributes are
+        those of the old file, or it is left alone. A write of the site in the moment between the last look and the rename
         would be lost, as between any two writers of a file.
         """
         path = self._root / file.name
@@ -114,7 +119,7 @@ class FolderPlace:
             with open(handle, "wb") as opened:  # noqa: PTH123 - a descriptor
                 opened.write(data)
                 opened.flush()
-                _take_after(handle, part, path, before)
+                take_after(handle, part, path, before)
                 os.fsync(handle)
             written = os.lstat(part)
             self._keep_original(path, file)
@@ -180,18 +185,6 @@ def _is_utf8(name: str) -> bool:
     except UnicodeEncodeError:
         return False
     return True
-
-
-def _take_after(handle: int, part: Path, path: Path, before: os.stat_result) -> None:
-    """Give a new file the owner, mode and extended attributes of the old one, but not its times."""
-    if (before.st_uid, before.st_gid) != (os.geteuid(), os.getegid()):
-        try:
-            os.fchown(handle, before.st_uid, before.st_gid)
-        except PermissionError:
-            raise LeftAlone(Reason.UNWRITABLE, "its owner could not be kept") from None
-    shutil.copystat(path, part, follow_symlinks=False)
-    # Whoever compares times, a browser or rsync, has to notice.
-    os.utime(handle)
 
 
 def _sync_folder(folder: Path) -> None:

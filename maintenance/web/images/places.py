@@ -47,6 +47,9 @@ class Place(Protocol):
         meanwhile is left out.
         """
 
+    def require_replaceable(self, file: MediaFile) -> None:
+        """Raise where it is plain, without reading it, that a file cannot be replaced."""
+
     def read(self, file: MediaFile) -> bytes:
         """Return the whole content of a file that is still as the walk saw it."""
 

@@ -30,7 +30,10 @@ _ADVICE: Mapping[Reason, str] = {
         "Give these files the ending of their content: servers send the type that the name says."
     ),
     Reason.UNREADABLE: "Let the worker's user read these files.",
-    Reason.UNWRITABLE: "Let the worker's user write to the folders of these files.",
+    Reason.UNWRITABLE: (
+        "Let the worker run as the user that owns these files and as a member of their group (or with"
+        " CAP_CHOWN), and let it write to their folders."
+    ),
 }
 
 

@@ -226,6 +226,8 @@ class _Walk:
     ) -> tuple[Recoded, MediaFile | None]:
         if file.size_bytes > self._job.target.maximum_file_bytes:
             raise LeftAlone(Reason.TOO_LARGE, bytes_in_words(file.size_bytes))
+        with _told_as(Reason.UNWRITABLE):
+            self._place.require_replaceable(file)
         with _told_as(Reason.UNREADABLE):
             data = self._place.read(file)
         image = recode(data, promised, self._rules, admit)

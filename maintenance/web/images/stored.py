@@ -100,6 +100,9 @@ class StoragePlace:
         modified = self._storage.get_modified_time(name)
         return MediaFile(name, self._storage.size(name), int(modified.timestamp() * 1e6) * 1000)
 
+    def require_replaceable(self, file: MediaFile) -> None:
+        """Let every file pass: a storage says only when it is written to that it refuses."""
+
     def read(self, file: MediaFile) -> bytes:
         """See :meth:`maintenance.web.images.places.Place.read`."""
         with self._storage.open(file.name, "rb") as opened:

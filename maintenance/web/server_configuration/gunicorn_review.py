@@ -141,7 +141,7 @@ def _workers(name: str, settings: GunicornSettings, machine: MachineFacts) -> It
         yield _finding(
             "one-at-a-time", Severity.WARNING, name,
             f"Gunicorn of {name} answers one request at a time: one worker with one thread"
-            + ("" if "workers" in settings.written else " (unless WEB_CONCURRENCY says otherwise)")
+            + ("" if settings.knows_workers else " (unless WEB_CONCURRENCY says otherwise)")
             + ".",
             f"Set workers = {advised.workers if advised else 3} and threads = {GUIDE_THREADS}.",
         )  # fmt: skip

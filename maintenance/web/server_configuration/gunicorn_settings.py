@@ -8,7 +8,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from maintenance.core.command_lines import leaders, programs_with
+from maintenance.core.command_lines import RunningProgram, leaders, programs_with
 from maintenance.core.errors import ConfigurationError
 from maintenance.core.python_settings import PythonSettings, read_python_settings
 
@@ -52,6 +52,7 @@ class GunicornSettings:
 
     ``written`` are those that somebody set. ``counts_cpus`` were computed from the machine's
     processors. ``worker_bytes`` is what a worker that runs takes on average, ``None`` if none does.
+    ``counts_running`` says that workers were counted, since nobody wrote how many there are.
     """
 
     known: Mapping[str, Any]
@@ -60,15 +61,22 @@ class GunicornSettings:
     counts_cpus: frozenset[str] = frozenset()
     worker_bytes: int | None = None
     origin: str = ""
+    counts_running: bool = False
+
+    @property
+    def knows_workers(self) -> bool:
+        """Whether somebody wrote or counted the workers; else WEB_CONCURRENCY may say another number."""
+        return self.counts_running or "workers" in self.written
 
     @property
     def connections(self) -> int | None:
         """How many threads work at once: each may hold a connection to the database.
 
-        ``None`` also where workers have no threads but green ones: how many of them there are
-        follows from the visitors.
+        ``None`` where the number of workers is Gunicorn's own, which its environment may replace; also
+        where workers have no threads but green ones: how many of them there are follows from the
+        visitors.
         """
-        if self.worker_class not in {"sync", "gthread"}:
+        if not self.knows_workers or self.worker_class not in {"sync", "gthread"}:
             return None
         workers, threads = self.known.get("workers"), self.known.get("threads")
         if not isinstance(workers, int) or not isinstance(threads, int):
@@ -87,32 +95,38 @@ class GunicornSettings:
 def read_gunicorn(path: str, process: str, cpu_count: int | None) -> GunicornSettings:
     """Read the file, and the command line of the running master that has ``process`` in it.
 
-    Either may be empty. Raises ``OSError`` and :class:`ConfigurationError` for a file that cannot
+    Either may be empty. Workers that neither tells are counted where they run. Raises ``OSError`` and :class:`ConfigurationError` for a file that cannot
     be read, and :class:`ConfigurationError` where no such master runs, or several.
     """
     words: Sequence[str] = ()
-    worker_bytes = None
+    workers: Sequence[RunningProgram] = ()
     if process:
-        words, worker_bytes = _running(process)
+        words, workers = _running(process)
         path = path or _file_of(words)
     told = command_line(words)
     settings = read_python_settings(Path(path), cpu_count) if path else PythonSettings()
     origin = path or f"the process {process}"
-    return _together(settings, told, worker_bytes, origin)
+    return _together(settings, told, workers, origin)
 
 
 def _together(
-    settings: PythonSettings, told: Mapping[str, Any], worker_bytes: int | None, origin: str
+    settings: PythonSettings,
+    told: Mapping[str, Any],
+    workers: Sequence[RunningProgram],
+    origin: str,
 ) -> GunicornSettings:
-    unknown = {n: w for n, w in settings.unknown.items() if n in DEFAULTS and n not in told}
     written = {**{n: v for n, v in settings.values.items() if n in DEFAULTS}, **told}
+    counted = {"workers": len(workers)} if workers and "workers" not in written else {}
+    found = {**written, **counted}
+    unknown = {n: w for n, w in settings.unknown.items() if n in DEFAULTS and n not in found}
     return GunicornSettings(
-        known={n: v for n, v in {**DEFAULTS, **written}.items() if n not in unknown},
+        known={n: v for n, v in {**DEFAULTS, **found}.items() if n not in unknown},
         unknown=unknown,
         written=frozenset(written),
         counts_cpus=settings.counts_cpus - told.keys(),
-        worker_bytes=worker_bytes,
+        worker_bytes=sum(w.resident_bytes for w in workers) // len(workers) if workers else None,
         origin=origin,
+        counts_running=bool(counted),
     )
 
 
@@ -147,7 +161,8 @@ def _file_of(words: Sequence[str]) -> str:
     return ""
 
 
-def _running(process: str) -> tuple[tuple[str, ...], int | None]:
+def _running(process: str) -> tuple[tuple[str, ...], Sequence[RunningProgram]]:
+    """Return the command line of the one master, and its workers."""
     programs = programs_with("gunicorn", process)
     masters = leaders(programs)
     if len(masters) != 1:
@@ -156,5 +171,4 @@ def _running(process: str) -> tuple[tuple[str, ...], int | None]:
             f'One running Gunicorn must have "{process}" in its command line, and {found}. Name the'
             " application as it stands there, or give the file alone."
         )
-    workers = [p.resident_bytes for p in programs if p.parent_pid == masters[0].pid]
-    return masters[0].arguments, sum(workers) // len(workers) if workers else None
+    return masters[0].arguments, [p for p in programs if p.parent_pid == masters[0].pid]

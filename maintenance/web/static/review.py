@@ -143,6 +143,7 @@ def _report(
             "maximum_requests": job.target.maximum_requests,
             "folder_files": folder.files if folder else None,
             "folder_is_whole": folder.is_whole if folder else None,
+            "folder_unread_files": folder.manifest.unread if folder and folder.manifest else None,
         },
         samples=(
             *((Sample("static_files_compressed_ratio", encoded / len(text)),) if text else ()),
