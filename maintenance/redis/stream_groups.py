@@ -109,7 +109,7 @@ def _furthest(
 
 @dataclass(slots=True)
 class GroupedTrim:
-    """One stream with groups, from its oldest entry on: ``over`` entries are too many.
+    """One stream with groups, from its oldest entry on, down to ``max_length`` entries.
 
     Entries before ``cutoff`` are too old, where ages are limited. After :meth:`steps`, ``held`` says
     how many entries stay though they are too many (one for any that are only too old).
@@ -117,7 +117,7 @@ class GroupedTrim:
 
     key: bytes
     behind: Behind
-    over: int
+    max_length: int
     cutoff: EntryId | None
     may_write: bool
     held: int = 0
@@ -126,31 +126,45 @@ class GroupedTrim:
         """Remove what no group needs, a step at a time; yield the replies of the writes.
 
         A write names the last entry that goes and not how many stay: whatever is added meanwhile, no
-        entry goes that was not looked at.
+        entry goes that was not looked at. How many are too many is asked at each step, after the entries:
+        of those that somebody else removes in between none is counted, and the newest always stay. Where a
+        group is new, or was set back, what it needs is asked anew.
         """
-        needed, start = b"(%b" % bytes(self.behind.first_needed), b"-"
+        start, passed = b"-", 0
         while True:
+            needed = b"(%b" % bytes(self.behind.first_needed)
             look = pack(b"XRANGE", self.key, start, needed, b"COUNT", b"%d" % STEP_ENTRIES)
-            (entries,) = exchange.run([look])
-            if isinstance(entries, Exception):
-                yield entries
+            replies = exchange.run([look, pack(b"XLEN", self.key)])
+            failed = next((reply for reply in replies if isinstance(reply, Exception)), None)
+            if failed is not None:
+                yield failed
                 return
-            going = self._too_much([EntryId.of(entry[0]) for entry in entries])
+            entries, length = replies
+            over = length - self.max_length - passed
+            going = self._too_much([EntryId.of(entry[0]) for entry in entries], over)
             if not going:
                 break
+            behind = furthest_behind(exchange, [self.key]).get(self.key)
+            if isinstance(behind, Exception):
+                yield behind
+                return
+            if behind is not None and behind.first_needed < self.behind.first_needed:
+                self.behind = behind
+                continue
             if self.may_write:
                 end = bytes(going[-1].following)
                 (reply,) = exchange.run([pack(b"XTRIM", self.key, b"MINID", b"=", end)])
                 yield reply
                 if isinstance(reply, Exception):
                     return
-            self.over -= len(going)
+            else:
+                passed += len(going)  # they are there yet
             start = b"(%b" % bytes(going[-1])
-        self.held = max(self.over, self._old_and_needed(exchange))
+        self.held = max(over, self._old_and_needed(exchange))
 
-    def _too_much(self, ids: Sequence[EntryId]) -> Sequence[EntryId]:
+    def _too_much(self, ids: Sequence[EntryId], over: int) -> Sequence[EntryId]:
         old = sum(one < self.cutoff for one in ids) if self.cutoff else 0
-        return ids[: max(self.over, old, 0)]
+        return ids[: max(over, old, 0)]
 
     def _old_and_needed(self, exchange: Exchange) -> int:
         if self.cutoff is None or self.behind.first_needed >= self.cutoff:

@@ -61,6 +61,7 @@ class FamilyTally:
     after: LengthDistribution = field(init=False)
     _longest: list[tuple[int, bytes]] = field(default_factory=list)
     _counted: HashedIds = field(default_factory=HashedIds)
+    _held: HashedIds = field(default_factory=HashedIds)
     _measured: dict[bytes, int] = field(default_factory=dict)
 
     def __post_init__(self) -> None:
@@ -199,6 +200,8 @@ class FamilyTally:
 
     def take_held(self, key: bytes, held: int, behind: Behind) -> None:
         """Count a stream of which so much stays that is too much, for a group that needs it."""
+        if not self._held.add(key):  # SCAN may name a key twice
+            return
         self.held_keys += 1
         self.members_held += held
         if len(self.held_examples) < NAMED_KEYS:

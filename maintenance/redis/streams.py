@@ -66,8 +66,9 @@ def trim_streams(
     Families of other targets are not trimmed: where ``servers``, the targets by name, say that they
     lie on the same keys, what they claim as well is left alone and named.
 
-    Time and traffic grow with the keys that SCAN walks over, memory with the streams over length
-    by some bytes each. Raises :class:`TargetUnavailable`, :class:`MissingRights`,
+    Time and traffic grow with the keys that SCAN walks over, and with the entries that are too many in
+    streams that have consumer groups, which are read; memory with the streams over length by some bytes
+    each. Raises :class:`TargetUnavailable`, :class:`MissingRights`,
     :class:`ConfigurationError` for a key provider that breaks, and :class:`UnknownName` for a
     family or provider that does not exist.
     """
@@ -229,7 +230,7 @@ class _FamilyTrim:
         trim = GroupedTrim(
             key,
             behind,
-            over=excess.length - self.rule.max_length,
+            max_length=self.rule.max_length,
             cutoff=age.cutoff_id if age is not None and excess.expired else None,
             may_write=self.may_write,
         )
@@ -244,7 +245,7 @@ class _FamilyTrim:
             tally.take_second_look([whole], lengths)
             tally.take_memory(measured, steps.run(_MEMORY_USAGE.for_keys(measured)), after=True)
         if trim.held:
-            tally.take_held(key, trim.held, behind)
+            tally.take_held(key, trim.held, trim.behind)
 
     def _pages(self) -> Iterator[Page]:
         family = self.tally.family

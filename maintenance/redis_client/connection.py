@@ -29,7 +29,7 @@ LONGEST_NAMED_KEY_BYTES = 200
 
 #: Commands of ours whose subcommands have rules of their own: the whole command would be too much.
 _WITH_SUBCOMMANDS = frozenset(
-    {"client", "cluster", "config", "latency", "memory", "object", "slowlog"}
+    {"client", "cluster", "config", "latency", "memory", "object", "slowlog", "xinfo"}
 )
 _DENIED_COMMAND = re.compile(r"'(?P<command>[a-z0-9_.|-]+)' command", re.IGNORECASE)
 

@@ -10,7 +10,7 @@ from maintenance.core.findings import Finding, Severity
 from maintenance.core.job import Job
 from maintenance.core.plans import Verdict
 from maintenance.core.reports import Report
-from maintenance.redis.stream_groups import STEP_ENTRIES
+from maintenance.redis.stream_groups import STEP_ENTRIES, GroupedTrim
 from maintenance.redis.stream_options import TrimOptions
 from maintenance.redis.streams import trim_streams
 from tests.redis_servers import is_before_7
@@ -129,6 +129,71 @@ def test_entries_that_are_too_old_stay_for_a_group_unless_the_family_says_otherw
     report = trim(each_server, max_age_seconds=3600, ignore_groups=ignore_groups)
     assert each_client.xlen("jobs") == (1 if ignore_groups else 7)
     assert (warning(report) is None) is ignore_groups
+
+
+@pytest.mark.parametrize("has_group", [True, False])
+def test_a_key_that_comes_twice_is_cut_once(
+    each_server: str, each_client: redis.Redis, has_group: bool
+) -> None:
+    fill(each_client, 500, *["workers"] * has_group)
+    if has_group:
+        take(each_client, "workers", 500)
+    family = StreamFamily(redis="main", pattern="jobs", type="stream", max_length=100)
+    others = [b"other:%d" % number for number in range(family.keys_per_batch)]
+    twice = {"jobs": [b"jobs", *others, b"jobs"]}
+    target = RedisTarget(url=each_server, role="streams")
+    job = Job("main", target, TrimOptions(dry_run=False))
+    report = trim_streams(job, {"jobs": family}, twice)
+    assert each_client.xlen("jobs") == 100
+    assert warning(report) is None
+
+
+@pytest.mark.parametrize("entries_after", [0, 20])
+def test_what_the_site_cuts_between_look_and_trim_counts(
+    each_server: str, each_client: redis.Redis, entries_after: int
+) -> None:
+    fill(each_client, 500, "workers")
+    take(each_client, "workers", 500)
+
+    class Busy(GroupedTrim):
+        """A trim beside a site that cuts the stream itself, and adds to it, just before."""
+
+        def steps(self, exchange: Any) -> Any:
+            each_client.xtrim("jobs", maxlen=100, approximate=False)
+            for number in range(entries_after):
+                each_client.xadd("jobs", {"n": number}, id=f"{501 + number}-0")
+            return super().steps(exchange)
+
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr("maintenance.redis.streams.GroupedTrim", Busy)
+        report = trim(each_server)
+    assert each_client.xlen("jobs") == 100
+    assert first_left(each_client) == 401 + entries_after
+    assert warning(report) is None
+
+
+def test_a_group_that_is_made_while_a_stream_is_cut_gets_what_is_left(
+    each_server: str, each_client: redis.Redis
+) -> None:
+    fill(each_client, 100 + 3 * STEP_ENTRIES, "workers")
+    take(each_client, "workers", 1000)
+
+    class Slow(GroupedTrim):
+        """A trim during which somebody begins to read from the first entry on."""
+
+        def steps(self, exchange: Any) -> Any:
+            for reply in super().steps(exchange):
+                if not any(group["name"] == b"late" for group in each_client.xinfo_groups("jobs")):
+                    each_client.xgroup_create("jobs", "late", id="0")
+                yield reply
+
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr("maintenance.redis.streams.GroupedTrim", Slow)
+        report = trim(each_server)
+    assert first_left(each_client) == STEP_ENTRIES + 1
+    found = warning(report)
+    assert found is not None
+    assert "group late" in found.sentence
 
 
 def test_the_printed_rights_suffice(each_server: str, each_client: redis.Redis) -> None:
