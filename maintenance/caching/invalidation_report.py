@@ -5,6 +5,7 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from maintenance.caching.patterns import NEEDS_ACL, SESSION_KEYS, PatternTally
+from maintenance.caching.warm_after import NEEDS_ACL as WARM_AFTER_ACL
 from maintenance.conf import InvalidationRule
 from maintenance.core.findings import Finding, Severity, unavailable
 from maintenance.core.plans import Action, Outcome, Verdict
@@ -77,6 +78,8 @@ def _next(warmed: Sequence[str]) -> str:
 def _needs_acl(results: Sequence[RuleResult]) -> Iterator[str]:
     """Yield the least rights of what the rules do."""
     yield from ("+ping", "+info")
+    if results:
+        yield from WARM_AFTER_ACL
     for rule in (result.rule for result in results):
         if rule.patterns or rule.prefixes:
             yield from NEEDS_ACL

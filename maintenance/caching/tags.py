@@ -10,6 +10,7 @@ forgetting its version: no token comes a second time, and a removal succeeds on 
 out of memory.
 """
 
+import logging
 import random
 import secrets
 from collections.abc import Callable, Iterable, Mapping
@@ -23,12 +24,14 @@ from django.core.cache.backends.base import BaseCache
 
 from maintenance.caching.backend import client_of
 
+logger = logging.getLogger("maintenance.caching")
+
 #: A version that goes is a miss and nothing worse, so versions need not stay for ever: after this
 #: time those of groups that nobody uses any more are gone. Values of such a group are computed again
 #: once, those with a longer time-out than this among them.
 VERSION_SECONDS = 30 * 86_400
-#: Of so many uses one has the version stay for this time again: that of a group in daily use never ends,
-#: which would make a miss of all its values at once.
+#: Of so many hits one has the version stay for this time again, and so has each computation: that of a group
+#: with some hits a day never ends, which would make a miss of all its values at once.
 RENEWED_ONE_IN = 20
 
 _MISSING = object()
@@ -59,16 +62,35 @@ def tag_versions(cache: BaseCache, tags: Iterable[str]) -> dict[str, str]:
     """
     names = list(dict.fromkeys(tags))
     found = cache.get_many([tag_key(name) for name in names])
-    return {name: version_in_use(cache, tag_key(name), found.get(tag_key(name))) for name in names}
+    versions = {}
+    for name in names:
+        key = tag_key(name)
+        if stored := found.get(key):
+            renew(cache, key)  # beside a computation that costs nothing
+        versions[name] = stored or first_version(cache, key)
+    return versions
 
 
 def version_in_use(cache: BaseCache, key: str, found: str | None) -> str:
     """Return the version that was found under ``key``, kept from expiring; a new one where none was."""
     if not found:
         return first_version(cache, key)
-    if random.random() * RENEWED_ONE_IN < 1:  # noqa: S311 - no secret
-        cache.touch(key, timeout=VERSION_SECONDS)
+    _renew_now_and_then(cache, (key,))
     return found
+
+
+def _renew_now_and_then(cache: BaseCache, keys: Iterable[str]) -> None:
+    if random.random() * RENEWED_ONE_IN < 1:  # noqa: S311 - no secret
+        for key in keys:
+            renew(cache, key)
+
+
+def renew(cache: BaseCache, key: str) -> None:
+    """Keep a version from expiring. Never raises: who reads has no need of a server that takes writes."""
+    try:
+        cache.touch(key, timeout=VERSION_SECONDS)
+    except Exception as error:  # noqa: BLE001 - of any backend
+        logger.debug("The version %s was not renewed: %s", key, type(error).__name__)
 
 
 def first_version(cache: BaseCache, key: str) -> str:
@@ -109,6 +131,8 @@ def tagged_get(cache: BaseCache, key: str, default: Any = None) -> Any:
             return default
     present = cache.get_many([tag_key(tag) for tag in stored])
     fresh = all(present.get(tag_key(tag)) == version for tag, version in stored.items())
+    if fresh:
+        _renew_now_and_then(cache, present)
     return value if fresh else default
 
 

@@ -27,6 +27,9 @@ NOTED_SECONDS = 600
 
 _NOTED = "maintenance-warm-asked"
 
+#: What noting it takes, wherever something is dropped for which a warmer may be registered.
+NEEDS_ACL = ("+multi", "+exec", "+zremrangebyscore", "+zadd", "+expire", "+zrem")
+
 #: Starts a run of ``warm_caches`` on a cache target for the warmers that are named.
 Start = Callable[[str, Sequence[str]], None]
 #: Calls a function once a run that it starts would stay.

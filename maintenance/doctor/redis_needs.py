@@ -5,6 +5,7 @@ from dataclasses import dataclass, field
 
 from maintenance.caching.patterns import NEEDS_ACL as PATTERN_ACL
 from maintenance.caching.stored_sample import NEEDS_ACL as SAMPLE_ACL
+from maintenance.caching.warm_after import NEEDS_ACL as WARM_AFTER_ACL
 from maintenance.caching.warming import NEEDS_ACL as WARMING_ACL
 from maintenance.conf import BrokerTarget, CacheTarget, Configuration
 from maintenance.conf.addresses import database_number, server_address
@@ -132,6 +133,7 @@ def needs_of_cache(target: CacheTarget) -> RedisNeeds:
         if rule.tags or rule.namespaces:
             rules.update(("+get", "+del"))
     if rules:
+        rules.update(WARM_AFTER_ACL)
         needs.write("invalidate_caches", sorted(rules), (keys,))
     if "flush_cache" in target.allow:
         needs.write("flush_cache", PATTERN_ACL, (keys,))

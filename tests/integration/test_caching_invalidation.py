@@ -16,7 +16,12 @@ from maintenance.caching.flush import flush_cache
 from maintenance.caching.invalidation import invalidate_caches, invalidate_keys, invalidate_pattern
 from maintenance.caching.namespaces import Namespace
 from maintenance.caching.options import InvalidateOptions
-from maintenance.caching.tags import invalidate_tag, tagged_get, tagged_set
+from maintenance.caching.tags import (
+    invalidate_tag,
+    tagged_get,
+    tagged_get_or_set,
+    tagged_set,
+)
 from maintenance.caching.warmers import unregister, warmer
 from maintenance.conf import CacheTarget, InvalidationRule
 from maintenance.core.errors import InvalidOptions, UnknownName
@@ -324,6 +329,43 @@ def test_the_version_of_a_group_in_use_does_not_end(
     write()
     assert client.ttl(key) > 29 * 86_400
     assert client.get(key) == version
+
+
+def test_a_hit_keeps_the_version_of_its_tag_now_and_then_and_a_computation_always(
+    client: redis.Redis, site_cache: RedisCache, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    key = "site:3:maintenance-tag:books"
+
+    def read(name: str) -> int:
+        client.expire(key, 60)
+        tagged_get_or_set(site_cache, name, lambda: "x", tags=["books"], ttl_seconds=60)
+        return int(client.ttl(key))
+
+    tagged_set(site_cache, "book:1", "x", tags=["books"], ttl_seconds=60)
+    monkeypatch.setattr("maintenance.caching.tags.random.random", lambda: 0.99)
+    assert read("book:1") <= 60
+    assert read("book:2") > 29 * 86_400
+    monkeypatch.setattr("maintenance.caching.tags.random.random", lambda: 0.0)
+    assert read("book:1") > 29 * 86_400
+
+
+@pytest.mark.parametrize("group", ["tag", "namespace"])
+def test_who_reads_needs_no_server_that_takes_writes(
+    client: redis.Redis, site_cache: RedisCache, group: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def read() -> object:
+        if group == "tag":
+            return tagged_get(site_cache, "book:1")
+        return Namespace("books").get_or_set(site_cache, "1", lambda: "y", ttl_seconds=60)
+
+    tagged_set(site_cache, "book:1", "x", tags=["books"], ttl_seconds=60)
+    Namespace("books").get_or_set(site_cache, "1", lambda: "x", ttl_seconds=60)
+    monkeypatch.setattr("maintenance.caching.tags.RENEWED_ONE_IN", 1)
+    client.config_set("min-replicas-to-write", 1)
+    try:
+        assert read() == "x"
+    finally:
+        client.config_set("min-replicas-to-write", 0)
 
 
 def test_a_group_is_gone_though_a_replica_does_not_know_it_yet(

@@ -481,8 +481,9 @@ def test_what_somebody_terminates_is_not_begun_again(
     assert logged_changes(postgres_server, url) == [outcome.action.statement]
 
 
+@pytest.mark.parametrize("sessions", ["maintenance:%%", "maintenance:lookout%%"])
 def test_another_attempt_leaves_what_the_one_before_had_begun(
-    url: str, postgres_server: EmbeddedPostgres
+    url: str, postgres_server: EmbeddedPostgres, sessions: str
 ) -> None:
     bloated_table(url, "other")
     slow_function(url)
@@ -491,7 +492,7 @@ def test_another_attempt_leaves_what_the_one_before_had_begun(
     noted = Noted()
     terminate = (
         "SELECT pg_terminate_backend(pid) FROM pg_stat_activity"
-        " WHERE application_name LIKE 'maintenance:%%' AND datname = current_database()"
+        f" WHERE application_name LIKE '{sessions}' AND datname = current_database()"
     )
     with (
         once_at_work(url, REWRITING, lambda: ask(url, terminate)),

@@ -29,7 +29,7 @@ from maintenance.postgres.repair.ending import outcomes_of_run
 from maintenance.postgres.repair.failures import outcome_of_error
 from maintenance.postgres.repair.harm import Harm
 from maintenance.postgres.repair.pacing import Speed
-from maintenance.postgres.repair.session import Interrupted, RepairSession, SessionLost
+from maintenance.postgres.repair.session import End, Interrupted, RepairSession, SessionLost
 from maintenance.postgres.repair.sessions import watching
 from maintenance.postgres.repair.table_lock import occupied
 from maintenance.postgres.repair.time_limits import TimeLimits
@@ -242,7 +242,9 @@ class _Rewriting:
         except Interrupted as interrupted:
             early = Outcome(step.action, Verdict.REFUSED, interrupted.reason)
             if _file_of(conn, oid) == before[1]:
-                self._steps.record(step.key, early)  # our own limit, which the run may go on behind
+                if interrupted.end is End.OUT_OF_TIME:
+                    # Our own limit, which the run may go on behind; whatever else it was ends it.
+                    self._steps.record(step.key, early)
                 raise
         except psycopg2.Error as error:
             early = _failed(conn, step, error)

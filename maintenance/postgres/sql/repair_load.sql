@@ -16,6 +16,7 @@ SELECT
         WHERE r.state = 'streaming'
     ) AS replica_lag_seconds,
     -- A time is only known of what has been answered: one that was away is told by what it has to read.
+    -- Subscribers and archives of WAL may stay so for days, and are waited for by nobody who reads.
     (
         SELECT
             max(
@@ -26,6 +27,11 @@ SELECT
             )::bigint
         FROM pg_stat_replication AS r
         WHERE r.state = 'catchup'
+            AND r.application_name NOT IN ('pg_basebackup', 'pg_receivewal', 'barman_receive_wal')
+            AND NOT EXISTS (
+                SELECT FROM pg_replication_slots AS s
+                WHERE s.active_pid = r.pid AND s.slot_type = 'logical'
+            )
     ) AS catching_up_bytes,
     CASE
         WHEN NOT pg_is_in_recovery() THEN pg_wal_lsn_diff(pg_current_wal_lsn(), '0/0')::bigint
