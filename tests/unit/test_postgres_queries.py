@@ -111,7 +111,7 @@ def test_a_new_statement_counts_with_what_it_took_beyond_all_that_there_was_no_r
     heavy = counters("3", calls=1000, total_ms=50_000.0)
     use = use_between(state_of(snapshot(*known)), snapshot(*known, heavy))
     (added,) = use.statements
-    assert (added.query_id, added.calls, added.total_ms) == ("3", 999, 49_995.0)
+    assert (added.query_id, added.calls, added.total_ms) == ("3", 999, 49_950.0)
     assert use.unknown == 1
     assert "1 statement that took 5 ms at most" in report_of(use).summary
 

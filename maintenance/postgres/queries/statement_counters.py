@@ -81,17 +81,18 @@ class StatementCounters:
     def beyond(self, earlier_ms: float) -> "StatementCounters | None":
         """Return the least that was added, if no more than ``earlier_ms`` had been taken before.
 
-        Of all counters it is the same part as of the time, so that means stay what they are.
-        ``None`` where all may be from before.
+        Of all counters it is the same part as of the calls, of which whole ones alone count, so that means stay
+        what they are. ``None`` where all may be from before.
         """
         if self.total_ms <= earlier_ms:
             return None
-        ratio = 1 - earlier_ms / self.total_ms
+        calls = int(self.calls * (1 - earlier_ms / self.total_ms))
+        if not calls:
+            return None
         added = {
-            name: type(getattr(self, name))(round(getattr(self, name) * ratio, 3))
+            name: type(getattr(self, name))(round(getattr(self, name) * calls / self.calls, 3))
             for name in _COUNTERS
         }
-        added["calls"] = max(1, added["calls"])
         return replace(self, **added, is_worst_recent=earlier_ms == 0)
 
     def plus(self, other: "StatementCounters") -> "StatementCounters":

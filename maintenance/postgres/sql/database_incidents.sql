@@ -10,7 +10,10 @@ SELECT
     c.confl_tablespace AS conflicts_tablespace,
     d.checksum_failures,
     extract(epoch FROM d.checksum_last_failure)::float8 AS checksum_last_failure_at,
-    (SELECT system_identifier::text FROM pg_control_system()) || '/' || d.datid AS identity,
+    (SELECT system_identifier::text FROM pg_control_system())
+        -- Another one after each promotion: a standby has counters of its own.
+        || '/' || (SELECT timeline_id FROM pg_control_checkpoint())
+        || '/' || d.datid AS identity,
     current_setting('work_mem') AS work_mem,
     current_setting('log_temp_files') AS log_temp_files,
     pg_is_in_recovery() AS in_recovery
