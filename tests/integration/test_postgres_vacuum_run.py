@@ -322,9 +322,13 @@ def test_a_table_is_vacuumed_though_its_analyze_was_ended(url: str, stop: str, w
     ask(url, "CREATE STATISTICS slow_to_gather ON (slow(id)) FROM plain")
 
     with once_analyzing(url, stop):
-        [outcome] = of_tables(vacuum(url, pacing=Pacing(blocked_limit_seconds=1)))
+        report = vacuum(url, pacing=Pacing(blocked_limit_seconds=1))
 
+    [outcome] = of_tables(report)
     assert outcome.verdict is Verdict.WORKED
+    [finding] = [each for each in report.findings if each.code == "vacuum-without-analyze"]
+    assert finding.subject == "public.plain"
+    assert why in finding.sentence
     assert "1,000 dead rows removed; its statistics are not new: " in outcome.sentence
     assert why in outcome.sentence
     assert "statistics are fresh" not in outcome.sentence

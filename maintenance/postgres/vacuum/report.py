@@ -53,6 +53,7 @@ def vacuum_report(
     findings = [
         *([_no_counts()] if not counts else []),
         *_outcome_findings(outcomes),
+        *_not_analyzed(outcomes),
         *_left_findings(outcomes),
         *_rights_findings(plan.not_permitted),
         *(harm_findings(done.harm, limits) if done.harm else ()),
@@ -99,6 +100,24 @@ def _outcome_findings(outcomes: Sequence[Outcome]) -> list[Finding]:
         for outcome in outcomes
         if outcome.verdict in _PROBLEMS and not outcome.sentence.startswith(LEFT)
     ]
+
+
+def _not_analyzed(outcomes: Sequence[Outcome]) -> Iterator[Finding]:
+    """Name the tables that were vacuumed, and whose ANALYZE alone did not come to its end."""
+    for outcome in outcomes:
+        if reason := outcome.after.get("not_analyzed"):
+            yield Finding(
+                code="vacuum-without-analyze",
+                severity=Severity.WARNING,
+                subject=outcome.action.subject,
+                sentence=f"{outcome.action.subject} was vacuumed, but its statistics are not new: {reason}",
+                evidence={"reason": reason},
+                advice=(
+                    "Read the reason; while ANALYZE does not come to its end, plans go by old statistics. The"
+                    " next run tries it again."
+                ),
+                commands=(f"{outcome.action.statement};",),
+            )
 
 
 def _left_findings(outcomes: Sequence[Outcome]) -> Iterator[Finding]:

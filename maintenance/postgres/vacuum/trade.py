@@ -192,6 +192,8 @@ def _judged(task: TableTask, action: Action, observed: Observed, performed: Perf
         sentence += f"; its statistics are not new: {performed.without_analyze}"
     output = observed.output
     after = dict(_counters(observed.after)) if observed.after else {}
+    if performed.without_analyze:
+        after["not_analyzed"] = performed.without_analyze
     if task.needs.vacuum:
         after |= {
             "removed_rows": output.removed_rows,
