@@ -18,7 +18,8 @@ def icon(_request: HttpRequest) -> HttpResponseRedirect:
 
 
 urlpatterns = [
-    path("", RedirectView.as_view(pattern_name="admin:index")),
+    # The dashboard: whether all is well is what whoever comes here wants to know.
+    path("", RedirectView.as_view(pattern_name="admin:app_list"), {"app_label": "maintenance"}),
     path("favicon.ico", icon),
     path("admin/", admin.site.urls),
     path("", include("maintenance.urls")),

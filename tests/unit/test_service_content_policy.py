@@ -48,3 +48,11 @@ def test_the_service_sends_it(tmp_path: Path) -> None:
     done = run_in_service(program, tmp_path)
 
     assert done.stdout.strip() == POLICY
+
+
+def test_the_root_leads_to_the_dashboard(tmp_path: Path) -> None:
+    program = (
+        "import django; django.setup(); from django.test import Client;"
+        "print(Client().get('/', headers={'host': 'localhost'}).headers['Location'])"
+    )
+    assert run_in_service(program, tmp_path).stdout.strip() == "/admin/maintenance/"
