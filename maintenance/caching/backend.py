@@ -147,7 +147,10 @@ def _cache_of(target: CacheTarget) -> BaseCache:
 
 
 def client_of(cache: BaseCache) -> redis.Redis | None:
-    """Return the client of the server that the backend writes to; ``None`` outside of Redis."""
+    """Return the client of the server that the backend writes to.
+
+    ``None`` outside of Redis, and where keys are spread over several servers (django-redis's ``ShardClient``).
+    """
     if isinstance(cache, RedisCache):
         client: redis.Redis = cache._cache.get_client(None, write=True)
         return client
@@ -155,7 +158,10 @@ def client_of(cache: BaseCache) -> redis.Redis | None:
     get_client = getattr(getattr(cache, "client", None), "get_client", None)
     if get_client is None:
         return None
-    raw = get_client(write=True)
+    try:
+        raw = get_client(write=True)
+    except NotImplementedError:  # there is no one server
+        return None
     return raw if isinstance(raw, redis.Redis) else None
 
 

@@ -14,8 +14,8 @@ import logging
 import random
 import secrets
 from collections.abc import Callable, Iterable, Mapping
-from contextlib import suppress
 from dataclasses import dataclass
+from functools import partial
 from typing import Any
 
 import redis
@@ -35,6 +35,7 @@ VERSION_SECONDS = 30 * 86_400
 RENEWED_ONE_IN = 20
 
 _MISSING = object()
+_UNSEEN = object()
 
 
 @dataclass(frozen=True, slots=True)
@@ -175,22 +176,25 @@ def invalidate_tag(cache: BaseCache, tag: str) -> bool:
 
 
 def forget_version(cache: BaseCache, key: str) -> bool:
-    """Remove a version; return whether a second look found none, or another one."""
-    before = _stored_version(cache, key)
-    cache.delete(key)
-    after = _stored_version(cache, key)
-    return after is None or after != before
+    """Remove a version; return whether a second look found none, or another one.
 
-
-def _stored_version(cache: BaseCache, key: str) -> Any:
-    """Look on the server that the cache writes to: a replica may not know of a removal yet."""
+    Both look on the server that the cache writes to: a replica may not know of a removal yet. A look that
+    fails has seen nothing; what the cache itself does not hide is raised.
+    """
     client = client_of(cache)
-    if client is not None:
-        with suppress(
-            redis.RedisError
-        ):  # the cache hides what it was told to hide, and raises the rest
-            return client.get(str(cache.make_key(key)))
-    return cache.get(key)
+    look = partial(cache.get, key) if client is None else partial(_looked_up, client, cache, key)
+    before = look()
+    cache.delete(key)
+    after = look()
+    return _UNSEEN not in (before, after) and (after is None or after != before)
+
+
+def _looked_up(client: redis.Redis, cache: BaseCache, key: str) -> Any:
+    try:
+        return client.get(str(cache.make_key(key)))
+    except redis.RedisError:
+        cache.get(key)  # raises, unless the cache was told to hide it
+        return _UNSEEN
 
 
 atagged_get = sync_to_async(tagged_get)

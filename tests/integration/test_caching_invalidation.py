@@ -368,6 +368,39 @@ def test_who_reads_needs_no_server_that_takes_writes(
         client.config_set("min-replicas-to-write", 0)
 
 
+@pytest.mark.filterwarnings(
+    "ignore:.* on sharded client should not:UserWarning"
+)  # django-redis's own call
+def test_a_group_whose_keys_are_spread_over_servers_is_dropped(redis_url: str) -> None:
+    urls = [urlsplit(redis_url)._replace(path=f"/{number}").geturl() for number in (1, 2)]
+    backend = "django_redis.cache.RedisCache"
+    sharded = {
+        "BACKEND": backend,
+        "LOCATION": urls,
+        "OPTIONS": {"CLIENT_CLASS": "django_redis.client.sharded.ShardClient"},
+    }
+    with override_settings(CACHES={"sharded": sharded}):
+        cache: Any = caches["sharded"]
+        try:
+            tagged_set(cache, "book:1", "x", tags=["books"], ttl_seconds=60)
+            assert tagged_get(cache, "book:1") == "x"
+            assert invalidate_tag(cache, "books")
+            assert tagged_get(cache, "book:1") is None
+        finally:
+            cache.clear()
+            for shard in cache.client._serverdict.values():
+                shard.connection_pool.disconnect()
+
+
+def test_a_look_that_fails_has_seen_no_group_go(
+    site_cache: RedisCache, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    tagged_set(site_cache, "book:1", "x", tags=["books"], ttl_seconds=60)
+    nobody = redis.Redis(port=1, socket_connect_timeout=1)
+    monkeypatch.setattr("maintenance.caching.tags.client_of", lambda _cache: nobody)
+    assert not invalidate_tag(site_cache, "books")
+
+
 def test_a_group_is_gone_though_a_replica_does_not_know_it_yet(
     redis_url: str, client: redis.Redis
 ) -> None:
