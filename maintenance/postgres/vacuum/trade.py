@@ -26,6 +26,8 @@ from maintenance.postgres.vacuum.verdict import Observed, needs_holders, verdict
 #: On 14 the counters arrive through a collector process, half a second late (PGSTAT_STAT_INTERVAL).
 #: Those that have not arrived after so long never will: the table was skipped.
 COLLECTOR_PATIENCE_SECONDS = 3.0
+#: So often somebody who waits for them looks again.
+COLLECTOR_LOOK_SECONDS = 0.2
 #: Statements too short for their cost limits to matter (200 pages in the cache) follow one another
 #: with rests as long as they are, so that ten thousand of them do not take the site's processors.
 LONGEST_REST_SECONDS = 0.02
@@ -168,8 +170,15 @@ def _is_vacuumed(conn: Connection, task: TableTask | None) -> bool:
     if task is None or not (task.needs.vacuum and task.needs.analyze):
         return False
     vacuumed = [task.table] if task.toast is None or task.skips_toast else [task.table, task.toast]
-    counts = {t.oid: t.vacuum_count for t in table_states(conn, [t.oid for t in vacuumed])}
-    return all(counts.get(table.oid, 0) > table.vacuum_count for table in vacuumed)
+    patience = COLLECTOR_PATIENCE_SECONDS if server_major(conn) < 15 else 0.0
+    give_up_at = time.monotonic() + patience
+    while True:
+        counts = {t.oid: t.vacuum_count for t in table_states(conn, [t.oid for t in vacuumed])}
+        if all(counts.get(table.oid, 0) > table.vacuum_count for table in vacuumed):
+            return True
+        if time.monotonic() >= give_up_at:
+            return False
+        time.sleep(COLLECTOR_LOOK_SECONDS)
 
 
 def _counted(task: TableTask, after: TableState | None) -> bool:
