@@ -1,7 +1,7 @@
 """Findings that somebody muted: written, read, and taken out of what counts."""
 
 import json
-from collections import Counter, defaultdict
+from collections import Counter
 from collections.abc import Collection, Iterable, Mapping
 from datetime import datetime
 from typing import Any
@@ -106,23 +106,6 @@ def mutes_of(task: str, fingerprints: Collection[str], now: datetime) -> dict[st
     return {row.fingerprint: row.mute for row in lasting.filter(fingerprint__in=list(fingerprints))}
 
 
-def silenced_alarms(alarms: Iterable[Alarm], now: datetime) -> set[Any]:
-    """Return the ids of alarms of which nobody wants to be told now. A query for each task."""
-    by_task: dict[str, list[Alarm]] = defaultdict(list)
-    for alarm in alarms:
-        by_task[alarm.task].append(alarm)
-    silenced = set()
-    for task, found in by_task.items():
-        mutes = mutes_of(task, sorted({alarm.fingerprint for alarm in found}), now)
-        silenced |= {
-            alarm.pk
-            for alarm in found
-            if (known := mutes.get(alarm.fingerprint))
-            and known.silences(Severity(alarm.severity), now)
-        }
-    return silenced
-
-
 def muted_findings(
     run_ids: Iterable[Any], mutes: Mapping[tuple[str, str], Mute], now: datetime
 ) -> list[StoredFinding]:
@@ -159,6 +142,17 @@ def is_silenced(
     """Tell whether a finding, by its task and fingerprint, counts for nothing."""
     found = mutes.get(key)
     return found is not None and found.silences(severity, now)
+
+
+def silenced_alarms(alarms: Iterable[Alarm], now: datetime) -> set[Any]:
+    """Return the ids of alarms of which nobody wants to be told now. One query, none where there are none."""
+    found = list(alarms)
+    mutes = mutes_in_force(now) if found else {}
+    return {
+        alarm.pk
+        for alarm in found
+        if is_silenced((alarm.task, alarm.fingerprint), Severity(alarm.severity), mutes, now)
+    }
 
 
 def without_muted(
