@@ -4,8 +4,8 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
-from maintenance.caching.patterns import NEEDS_ACL, SESSION_KEYS, PatternTally
-from maintenance.caching.warm_after import NEEDS_ACL as WARM_AFTER_ACL
+from maintenance.caching.invalidation_rights import rights_of_rules
+from maintenance.caching.patterns import SESSION_KEYS, PatternTally
 from maintenance.conf import InvalidationRule
 from maintenance.core.findings import Finding, Severity, unavailable
 from maintenance.core.plans import Action, Outcome, Verdict
@@ -51,6 +51,7 @@ def build_report(
     name: str, dry_run: bool, results: Sequence[RuleResult], warmed: Sequence[str] = ()
 ) -> Report:
     """Turn the results into the report; ``warmed`` are the warmers that run next."""
+    rights = rights_of_rules(result.rule for result in results)
     return Report(
         title=f"Invalidation of {name}",
         summary=_summary(name, dry_run, results) + _next(warmed),
@@ -61,7 +62,7 @@ def build_report(
             "dry_run": dry_run,
             "warmers_asked_for": list(warmed),
             "bytes_from": "MEMORY USAGE of a sample of the matching keys",
-            "needs_acl": list(dict.fromkeys(_needs_acl(results))),
+            "needs_acl": list(dict.fromkeys(("+ping", "+info", *rights))),
         },
         samples=tuple(
             Sample("invalidated_keys", result.removed_keys, result.name) for result in results
@@ -73,22 +74,6 @@ def _next(warmed: Sequence[str]) -> str:
     if not warmed:
         return ""
     return f" {counted(len(warmed), 'warmer')} will compute anew: {listed(list(warmed))}."
-
-
-def _needs_acl(results: Sequence[RuleResult]) -> Iterator[str]:
-    """Yield the least rights of what the rules do."""
-    yield from ("+ping", "+info")
-    if results:
-        yield from WARM_AFTER_ACL
-    for rule in (result.rule for result in results):
-        if rule.patterns or rule.prefixes:
-            yield from NEEDS_ACL
-        if rule.older_than_seconds:
-            yield "+object|idletime"
-        if rule.keys:
-            yield from ("+strlen", "+del")
-        if rule.tags or rule.namespaces:
-            yield from ("+get", "+del")
 
 
 def _summary(name: str, dry_run: bool, results: Sequence[RuleResult]) -> str:

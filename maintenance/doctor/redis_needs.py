@@ -3,9 +3,9 @@
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, field
 
+from maintenance.caching.invalidation_rights import rights_of_rules
 from maintenance.caching.patterns import NEEDS_ACL as PATTERN_ACL
 from maintenance.caching.stored_sample import NEEDS_ACL as SAMPLE_ACL
-from maintenance.caching.warm_after import NEEDS_ACL as WARM_AFTER_ACL
 from maintenance.caching.warming import NEEDS_ACL as WARMING_ACL
 from maintenance.conf import BrokerTarget, CacheTarget, Configuration
 from maintenance.conf.addresses import database_number, server_address
@@ -122,19 +122,8 @@ def needs_of_cache(target: CacheTarget) -> RedisNeeds:
     keys = f"{escape_glob(target.key_prefix)}:{target.version}:*"
     needs.read("review_caching_strategy", (*_always(target.url or ""), *SAMPLE_ACL, "+hgetall"))
     needs.write("warm_caches", WARMING_ACL, (keys,))
-    rules: set[str] = set()
-    for rule in target.invalidate.values():
-        if rule.patterns or rule.prefixes:
-            rules.update(PATTERN_ACL)
-        if rule.older_than_seconds:
-            rules.add("+object|idletime")
-        if rule.keys:
-            rules.update(("+strlen", "+del"))
-        if rule.tags or rule.namespaces:
-            rules.update(("+get", "+del"))
-    if rules:
-        rules.update(WARM_AFTER_ACL)
-        needs.write("invalidate_caches", sorted(rules), (keys,))
+    if rights := sorted(set(rights_of_rules(target.invalidate.values()))):
+        needs.write("invalidate_caches", rights, (keys,))
     if "flush_cache" in target.allow:
         needs.write("flush_cache", PATTERN_ACL, (keys,))
     return needs
